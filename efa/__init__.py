@@ -1,0 +1,21 @@
+"""EFA re-done: explainable action form assessment, from rendered videos to the paper's tables.
+
+>>> from efa import EFA
+>>> EFA.from_pretrained("runs/<key>").assess("squat.mp4")
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from efa.inference import EFA
+
+__all__ = ["EFA"]
+
+
+def __getattr__(name: str) -> Any:
+    """`EFA` on first use, so that ``import efa.data`` does not load torch models."""
+    if name == "EFA":
+        from efa.inference import EFA
+
+        return EFA
+    raise AttributeError(f"module 'efa' has no attribute '{name}'")

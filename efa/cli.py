@@ -1,0 +1,296 @@
+"""The command line. A user's mistake ends in one line and exit status 2, never in a traceback."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from efa.errors import InputError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+data_app = typer.Typer(no_args_is_help=True, help="Make, convert and check data sets.")
+app.add_typer(data_app, name="data")
+err = Console(stderr=True)
+out = Console(soft_wrap=True)
+
+Preset = Annotated[str, typer.Option(help="smoke, laptop, gpu or paper")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="override one setting, for example --set training.epochs=2")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document on stdout and nothing else")]
+
+
+def main() -> None:
+    """The entry point `efa`."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    try:
+        app()
+    except InputError as error:
+        err.print(f"efa: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except FloatingPointError as error:
+        err.print(f"efa: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        err.print("efa: interrupted; the same command goes on where it stopped")
+        sys.exit(130)
+
+
+@contextlib.contextmanager
+def bar(what: str) -> Iterator[Any]:
+    """A progress bar with time left, on stderr; yields update(done, total)."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(
+        *columns, console=err, transient=False, disable=not err.is_terminal and "CI" in os.environ
+    ) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _settings(items: list[str] | None) -> dict[str, Any]:
+    pairs = [item.partition("=") for item in items or []]
+    for key, equals, _ in pairs:
+        if not equals:
+            raise InputError(f"'--set {key}' has no value", mend="write --set section.name=value")
+    return {key: value for key, _, value in pairs}
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    """'0,1,2' -> three seeds."""
+    try:
+        seeds = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"seeds cannot be '{text}'", mend="write whole numbers with commas: --seeds 0,1,2") from None
+    if min(seeds) < 0:
+        raise InputError(f"seeds cannot be '{text}'", mend="they must not be negative")
+    return seeds
+
+
+@app.command()
+def run(
+    what: Annotated[str, typer.Argument(help="all, a table (6) or one row (6/Q-text)")],
+    preset: Preset = "laptop",
+    seeds: Annotated[str, typer.Option(help="comma-separated")] = "0",
+    settings: Settings = None,
+) -> None:
+    """Train, predict and score what is missing.   Example: efa run 6/EFA --preset laptop --seeds 0,1,2"""
+    from efa.experiments import select
+    from efa.runs import execute, state_of
+
+    chosen = select(what, preset, _seeds(seeds), _settings(settings))
+    todo = [one for one in chosen if state_of(one) != "done"]
+    out.print(f"{len(chosen)} runs, {len(chosen) - len(todo)} finished before")
+    with bar("") as update:
+        for i, one in enumerate(chosen, 1):
+
+            def step(done: int, total: int, i: int = i) -> None:
+                update((i - 1) * 1000 + round(1000 * done / total), len(chosen) * 1000)
+
+            err.print(f"[{i}/{len(chosen)}] {one.label}", highlight=False)
+            execute(one, step, lambda line: err.print(f"    {line}", markup=False, highlight=False, soft_wrap=True))
+            step(1, 1)
+    _print_status(chosen)
+
+
+@app.command()
+def status(
+    what: Annotated[str, typer.Argument()] = "all",
+    preset: Preset = "laptop",
+    seeds: str = "0",
+    settings: Settings = None,
+) -> None:
+    """What is done, interrupted, stale or missing.   Example: efa status 6 --seeds 0,1,2"""
+    from efa.experiments import select
+
+    _print_status(select(what, preset, _seeds(seeds), _settings(settings)))
+
+
+def _print_status(chosen: list[Any]) -> None:
+    from efa.runs import scores_of, state_of
+
+    table = Table("run", "state", "key", "top-1", "quality balanced", "fault F1", "CIDEr-D")
+    for one in chosen:
+        state = state_of(one)
+        values = [""] * 4
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            scores = scores_of(one)[one.protocols[0]]
+            picked = (scores.get(m) for m in ("top1", "quality_balanced_acc", "fault_f1", "cider_d"))
+            values = ["" if value is None else f"{value:.1f}" for value in picked]
+        table.add_row(one.label, state, one.key, *values)
+    out.print(table)
+
+
+@app.command()
+def assess(
+    videos: Annotated[list[Path], typer.Argument(help="video files, or folders of frames")],
+    action: Annotated[str | None, typer.Option(help="which action it is; by default the model decides")] = None,
+    steps: Annotated[
+        Path | None, typer.Option(help="JSON file {steps: [5 texts], instruction: text} of a new action")
+    ] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="folder or hub id; default: what 'make reproduce' trained")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Action, verdict and explanation of a video.   Example: efa assess squat.mp4 --action Squat --json"""
+    from efa.inference import EFA
+    from efa.runs import default_checkpoint
+
+    text = _steps_file(steps) if steps else None
+    efa = EFA.from_pretrained(checkpoint or default_checkpoint())
+    answers, failed = [], False
+    for video in videos:
+        try:
+            answers.append(efa.assess(video, action, text))
+        except InputError as error:
+            failed = True
+            err.print(f"efa: {error}", markup=False, highlight=False, soft_wrap=True)
+            answers.append({"video": str(video), "error": str(error)})
+            continue
+        if not as_json:
+            _print_answer(answers[-1])
+    if as_json:
+        print(json.dumps(answers[0] if len(answers) == 1 else answers, indent=1, ensure_ascii=False, allow_nan=False))
+    if failed:
+        raise typer.Exit(2)
+
+
+def _steps_file(path: Path) -> Any:
+    from efa.data.manifest import StepText
+
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8-sig"))
+        steps, instruction = tuple(raw["steps"]), raw["instruction"]
+        good = len(steps) == 5 and all(isinstance(t, str) and t.strip() for t in (*steps, instruction))
+    except (OSError, ValueError, KeyError, TypeError):
+        good = False
+    if not good:
+        raise InputError(
+            "this is no steps file", file=path, mend='it must hold {"steps": [five texts], "instruction": text}'
+        )
+    return StepText(steps, instruction)
+
+
+def _print_answer(answer: dict[str, Any]) -> None:
+    best = ", ".join(f"{top['action']} {top['probability']:.0%}" for top in answer["top5"][:3])
+    out.print(f"{answer['video']}", style="bold", markup=False, highlight=False)
+    out.print(f"  action   {answer['action']}   ({best})", markup=False, highlight=False)
+    out.print(
+        f"  form     {answer['quality']}   (non-standard with probability {answer['quality_probability']:.2f})",
+        highlight=False,
+    )
+    out.print(f"  why      {answer['explanation']}", markup=False, highlight=False)
+    for warning in answer["warnings"]:
+        out.print(f"  note     {warning}", markup=False, highlight=False)
+
+
+@app.command()
+def score(predictions: Path, as_json: AsJson = False) -> None:
+    """Score a predictions file.   Example: efa score results/formsim-laptop/predictions/EFA-0.parquet"""
+    from efa import metrics
+    from efa.data import formsim
+
+    table = metrics.read_predictions(predictions)
+    known = metrics.FaultParser(formsim.fault_phrases()) if table["fault"].astype(bool).any() else None
+    scores = {str(name): metrics.score(part, known) for name, part in table.groupby("protocol")}
+    if as_json:
+        print(json.dumps(scores, indent=1, allow_nan=False))
+        return
+    shown = Table("metric", *scores)
+    for metric in next(iter(scores.values())):
+        shown.add_row(metric, *("" if s[metric] is None else f"{s[metric]:.2f}" for s in scores.values()))
+    out.print(shown)
+
+
+@app.command()
+def pretrain(
+    clips: Annotated[int, typer.Option(help="fresh clips of the endless stream")] = 20000,
+    passes: Annotated[int, typer.Option(help="how often each is seen")] = 3,
+    preset: Preset = "laptop",
+    to: Annotated[Path | None, typer.Option(help="file; default: the encoder in the package")] = None,
+) -> None:
+    """Pre-train the visual encoder on FormSim's stream.   Example: efa pretrain --clips 20000"""
+    from efa.config import build
+    from efa.pretrain import pretrain as train
+
+    with bar("pre-training") as update:
+
+        def report(row: dict[str, float]) -> None:
+            update(round(1000 * row["share"]), 1000)
+            line = " ".join(f"{k} {v:.4g}" for k, v in row.items())
+            err.print(line, highlight=False)
+
+        scores = train(build(preset, {"encoder.weights": ""}), clips, passes, out=to, report=report)
+    out.print(scores)
+
+
+@data_app.command("formsim")
+def data_formsim(
+    folder: Annotated[Path, typer.Argument(metavar="OUT")],
+    clips: int = 60,
+    size: int = 224,
+    seed: int = 0,
+    benchmark: Annotated[str, typer.Option(help="main or standards")] = "main",
+    fps: int = 12,
+) -> None:
+    """Write FormSim clips as mp4 with manifest and steps.   Example: efa data formsim my-data --clips 100"""
+    from efa.config import build
+    from efa.data.formsim.export import export
+
+    config = build(
+        "paper", {"data.clips": clips, "data.size": size, "data.seed": seed, "data.benchmark": benchmark}
+    ).data
+    with bar("rendering") as update:
+        export(config, folder, fps, update)
+    out.print(f"{clips} clips in {folder}", highlight=False, markup=False)
+
+
+@data_app.command("check")
+def data_check(folder: Path, probe: Annotated[bool, typer.Option(help="open every video, too")] = False) -> None:
+    """Every problem in a data set, each with its row and what was done about it.   Example: efa data check my-data"""
+    from efa.data.manifest import check_dataset
+
+    problems = check_dataset(folder, probe)
+    for problem in problems:
+        out.print(str(problem), markup=False, highlight=False)
+    errors = sum(problem.severity == "error" for problem in problems)
+    out.print(f"{errors} errors, {len(problems) - errors} warnings", highlight=False)
+    if errors:
+        raise typer.Exit(2)
+
+
+@data_app.command("preview")
+def data_preview(
+    actions: Annotated[list[str] | None, typer.Argument(help="names; all by default")] = None,
+    to: Annotated[Path, typer.Option(help="PNG file")] = Path("preview.png"),
+    size: int = 128,
+) -> None:
+    """A contact sheet: each action's standard beside each of its faults.   Example: efa data preview Squat"""
+    from efa.data.formsim.preview import sheet
+
+    sheet(actions or [], to, size)
+    out.print(f"written: {to}", markup=False, highlight=False)
+
+
+if __name__ == "__main__":
+    main()

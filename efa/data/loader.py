@@ -1,0 +1,201 @@
+"""From a data set to batches: frames rendered or decoded once, kept as uint8 in one file, augmented per clip."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache, partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from efa import paths
+from efa.config import DataConfig
+from efa.data import formsim
+from efa.data.manifest import DataSet, StepText, load_dataset, make_dataset
+
+Array = np.ndarray
+Progress = Callable[[int, int], None]  # done, total
+
+
+@cache
+def open_dataset(config: DataConfig) -> DataSet:
+    """FormSim in memory, or the folder that `config.source` names; InputError when it cannot be used."""
+    if config.source != "formsim":
+        return load_dataset(config.source)
+    chosen = formsim.clips(config.benchmark, config.clips, config.seed)
+    steps = {key: StepText(*text) for key, text in formsim.step_table(chosen).items()}
+    return make_dataset([formsim.record(clip) for clip in chosen], steps)
+
+
+def data_fingerprint(dataset: DataSet, config: DataConfig) -> str:
+    """What a run's data depend on: table, texts, videos and, for FormSim, the code that draws them."""
+    code = source_hash(Path(formsim.__file__).parent) if config.source == "formsim" else ""
+    return hashlib.sha256(f"{dataset.fingerprint()} {code}".encode()).hexdigest()[:16]
+
+
+def source_hash(folder: Path) -> str:
+    """One hash over every file of a source folder."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".py", ".yaml")):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def load_frames(dataset: DataSet, config: DataConfig, progress: Progress | None = None) -> Array:
+    """uint8 [N, T, S, S, 3] for every row of the table, memory-mapped; made once and shared by all runs."""
+    name = f"{data_fingerprint(dataset, config)}-{config.frames}x{config.size}-{config.sampling}"
+    path = paths.cache() / "frames" / f"{name}.npy"
+    shape = (len(dataset.table), config.frames, config.size, config.size, 3)
+    return cached_array(path, shape, np.uint8, partial(_frames, dataset, config), progress)
+
+
+def cached_array(
+    path: Path,
+    shape: tuple[int, ...],
+    dtype: Any,
+    make: Callable[[], Iterator[Array]],
+    progress: Progress | None = None,
+) -> Array:
+    """A .npy file of `shape`, filled row by row by `make` unless it is there; it appears whole or not at all."""
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partly = path.with_suffix(f".{os.getpid()}.partly")
+        out = np.lib.format.open_memmap(partly, "w+", dtype, shape)
+        try:
+            at = 0
+            for rows in make():
+                out[at : at + len(rows)] = rows
+                at += len(rows)
+                if progress:
+                    progress(at, shape[0])
+            out.flush()
+            os.replace(partly, path)
+        finally:
+            partly.unlink(missing_ok=True)
+    return np.load(path, mmap_mode="r")
+
+
+def _frames(dataset: DataSet, config: DataConfig) -> Iterator[Array]:
+    if config.source == "formsim":
+        chosen: Sequence[Any] = formsim.clips(config.benchmark, config.clips, config.seed)
+        draw: Callable[[Any], Array] = partial(formsim.render_clip, size=config.size, frames=config.frames)
+    else:
+        from efa.data.video import read_clip
+
+        chosen = [Path(config.source) / path for path in dataset.table["path"]]
+        draw = partial(read_clip, frames=config.frames, size=config.size, rule=config.sampling)
+    for clip in in_processes(draw, chosen):
+        yield clip[None]
+
+
+def in_processes(work: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
+    """`work` over `items` in order, on every core; small jobs stay in this process."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if cores == 1 or len(items) < 64:
+        yield from map(work, items)
+        return
+    with ProcessPoolExecutor(cores, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(work, items, chunksize=8)
+
+
+class ClipDataset(Dataset[dict[str, Tensor]]):
+    """Batches of one split.
+
+    Args:
+        rows: positions in `dataset.table`.
+        video: frames uint8 [N, T, S, S, 3], or frozen features [V, N, tokens, C]: V augmented views of each clip.
+        texts: token numbers [len(table), L].
+        keys: row of the step-text table for each clip, int64 [len(table)]; -1: no text.
+        train: augment (frames: one flip and one crop a clip; features: a random view).
+    """
+
+    def __init__(
+        self,
+        dataset: DataSet,
+        rows: Array,
+        video: Array,
+        texts: Tensor,
+        keys: Array,
+        config: DataConfig,
+        seed: int,
+        train: bool,
+    ):
+        self.rows, self.video, self.texts, self.keys = rows, video, texts, torch.as_tensor(keys)
+        self.action = torch.as_tensor(dataset.table["action"].map(dataset.actions.index).to_numpy(np.int64, copy=True))
+        self.quality = torch.as_tensor(dataset.table["quality"].to_numpy(np.float32, copy=True))
+        self.config, self.seed, self.train, self.epoch = config, seed, train, 0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {key: value[0] for key, value in self.__getitems__([index]).items()}
+
+    def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
+        """One batch: video, action [B], quality [B], key [B], tokens [B, L], row [B]."""
+        rows = self.rows[indices]
+        draws = [np.random.RandomState(zlib.crc32(f"{self.seed} {self.epoch} {r}".encode())) for r in rows]
+        if self.video.dtype == np.uint8:
+            clips = [
+                augment(self.video[r], self.config, d) if self.train else self.video[r]
+                for r, d in zip(rows, draws, strict=True)
+            ]
+            video = torch.from_numpy(np.stack(clips)).permute(0, 1, 4, 2, 3)  # [B, T, 3, H, W] uint8
+        else:
+            views = [d.randint(len(self.video)) if self.train else 0 for d in draws]
+            video = torch.from_numpy(np.stack([self.video[v, r] for v, r in zip(views, rows, strict=True)])).float()
+        at = torch.as_tensor(rows)
+        tokens = self.texts[at]
+        longest = int((tokens != 0).sum(1).max()) if len(tokens) else 1
+        return {
+            "video": video,
+            "action": self.action[at],
+            "quality": self.quality[at],
+            "key": self.keys[at],
+            "tokens": tokens[:, : max(longest, 1)],
+            "row": at,
+        }
+
+
+def augment(clip: Array, config: DataConfig, draw: np.random.RandomState) -> Array:
+    """One flip and one crop for the whole clip, uint8 [T, S, S, 3] -> the same shape (nearest pixel)."""
+    size = clip.shape[1]
+    if draw.random_sample() < config.flip:
+        clip = clip[:, :, ::-1]
+    top, bottom, left, right = (draw.random_sample(4) * config.crop * size).astype(int)
+    rows = top + (np.arange(size) * (size - top - bottom)) // size
+    columns = left + (np.arange(size) * (size - left - right)) // size
+    return np.ascontiguousarray(clip[:, rows][:, :, columns])
+
+
+class EpochSampler(Sampler[int]):
+    """A shuffle that depends on (seed, epoch) alone, so that an interrupted run goes on where it was.
+
+    With `weights` it draws with replacement, otherwise every clip comes once.
+    """
+
+    def __init__(self, size: int, seed: int, weights: Array | None = None):
+        self.size, self.seed, self.weights, self.epoch = size, seed, weights, 0
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[int]:
+        draw = np.random.RandomState(zlib.crc32(f"order {self.seed} {self.epoch}".encode()))
+        if self.weights is None:
+            return iter(draw.permutation(self.size).tolist())
+        return iter(draw.choice(self.size, self.size, p=self.weights / self.weights.sum()).tolist())
+
+
+def as_is(batch: Any) -> Any:
+    """The collate function: `ClipDataset.__getitems__` has already made a batch."""
+    return batch

@@ -1,0 +1,378 @@
+"""Video files and folders of frames to arrays: which frames, which way up, what size.
+
+Times come from the file's presentation time stamps, so a variable frame rate is read rightly. Files are decoded by one
+thread: libav's answer to damaged data depends on the number of threads, and callers work on many clips at once anyway.
+Only the chosen frames are converted to RGB, so memory does not grow with the length of the clip.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from efa.data.sampling import RELEASE_SPAN, Crop, Frames, Rule, need, release_indices, resize, turn, uniform_indices
+from efa.errors import InputError
+
+Fit = Callable[[Frames, int, int], Frames]  # stored image, displayed width and height -> image as asked for
+
+MAX_SIDE = 16_384  # pixels; what H.264 and HEVC allow
+MAX_PIXELS = 200_000_000  # a frame; 8K video has 33 million
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+LFS_HEAD = b"version https://git-lfs.github.com/spec/"
+# What libav and Pillow raise on damaged bytes (av.FFmpegError is added where av is loaded).
+DECODE_ERRORS = (OSError, ValueError, MemoryError, EOFError, RuntimeError, LookupError, ArithmeticError, SyntaxError)
+
+
+@dataclass(frozen=True)
+class ClipInfo:
+    """What a clip holds.
+
+    Attributes:
+        frames: number of frames: those that decode (`load_clip`) or those the file announces (`probe`).
+        seconds: from the first frame's start to the last one's end; 0 for a folder of images.
+        fps: mean frame rate; 0 for a folder of images.
+        width, height: pixels as displayed: after rotation and with square pixels.
+        rotation: degrees clockwise that the file asks for, applied already.
+        warnings: what was wrong and what was done about it, one sentence each.
+    """
+
+    frames: int
+    seconds: float
+    fps: float
+    width: int
+    height: int
+    rotation: int
+    warnings: tuple[str, ...] = ()
+
+
+class Clip(NamedTuple):
+    """Sampled frames, uint8 RGB [T, H, W, 3], and what is known about their source."""
+
+    frames: Frames
+    info: ClipInfo
+
+
+@dataclass
+class _Decoded:
+    """One pass over a source: the time of every frame, and the images of the wanted ones, fitted already."""
+
+    times: list[int] = field(default_factory=list)
+    end: int = 0
+    unit: Fraction = Fraction(0)  # seconds per tick of `times`; 0 = unknown
+    images: dict[int, Frames] = field(default_factory=dict)
+    shape: tuple[int, int, int] = (0, 0, 0)  # displayed width, height, rotation
+    notes: list[str] = field(default_factory=list)
+
+    def info(self) -> ClipInfo:
+        seconds = float((self.end - self.times[0]) * self.unit)
+        fps = len(self.times) / seconds if seconds > 0 else 0.0
+        return ClipInfo(len(self.times), seconds, fps, *self.shape, tuple(dict.fromkeys(self.notes)))
+
+
+def _av() -> ModuleType:
+    """PyAV, silenced; InputError where it is not installed."""
+    av = need("av", "av")
+    av.logging.set_level(None)  # libav would write to stderr on every damaged packet
+    return av
+
+
+def check_file(path: str | Path) -> None:
+    """Raise InputError where a path cannot be a clip: missing, empty, no plain file or folder, or a Git LFS pointer."""
+    path = Path(path)
+    try:
+        if path.is_dir():
+            _images(path)
+        elif not path.exists():
+            raise InputError("no such file", file=path, mend="check the path")
+        elif not path.is_file():
+            raise InputError("not a file", file=path, mend="give a video file or a folder of jpg or png frames")
+        elif path.stat().st_size == 0:
+            raise InputError("the file is empty", file=path, mend="copy or download it again")
+        else:
+            with path.open("rb") as file:
+                if file.read(len(LFS_HEAD)) == LFS_HEAD:
+                    raise InputError("a Git LFS pointer, not the video", file=path, mend="run: git lfs pull")
+    except (OSError, ValueError) as error:  # a null byte in the name, a name too long, no permission
+        raise InputError(f"cannot be opened: {error}", file=path, mend="check the path and its permissions") from error
+
+
+def _check_size(width: int, height: int, path: Path) -> None:
+    if width < 1 or height < 1 or max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+        limit = f"1 to {MAX_SIDE} pixels a side and at most {MAX_PIXELS // 1_000_000} million in all"
+        raise InputError(f"frames of {width} x {height} pixels; the limit is {limit}", file=path, mend="scale it down")
+
+
+def _open(av: ModuleType, path: Path) -> tuple[Any, Any]:
+    """Container and first true video stream (a cover picture is none)."""
+    try:
+        # 'file:' and the whitelist: neither a name like 'http:x.mp4' nor a playlist renamed .mp4 reaches other places.
+        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"})
+    except (av.FFmpegError, *DECODE_ERRORS) as error:
+        message = f"not a video that can be read: {_reason(error)}"
+        raise InputError(message, file=path, mend="convert it to mp4, or copy it again") from error
+    covers = av.stream.Disposition.attached_pic
+    streams = [stream for stream in container.streams.video if not stream.disposition & covers]
+    if not streams:
+        kind = "audio only" if container.streams.audio else "no video stream"
+        container.close()
+        raise InputError(f"{kind}: there is no picture in this file", file=path, mend="give a video file")
+    stream = streams[0]
+    if stream.codec_context is None:
+        container.close()
+        raise InputError("no decoder for this video's format", file=path, mend="convert it to H.264 mp4")
+    if stream.width or stream.height:
+        _check_size(stream.width, stream.height, path)
+    stream.codec_context.thread_count = 1
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+    return container, stream
+
+
+def _reason(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _set_times(into: _Decoded, stream: Any, times: Sequence[int | None], last: int | None) -> None:
+    """Presentation times; where they are missing or do not rise, the frames count as evenly spaced."""
+    known = [time for time in times if time is not None]
+    rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
+    if len(known) < len(times) or any(a >= b for a, b in pairwise(known)):
+        into.notes.append("no usable time stamps: the frames count as evenly spaced")
+        into.times, into.end, into.unit = list(range(len(times))), len(times), 1 / rate
+    elif known:
+        into.unit = Fraction(stream.time_base)
+        step = (known[-1] - known[0]) // (len(known) - 1) if len(known) > 1 else round(1 / (rate * into.unit))
+        into.times, into.end = known, known[-1] + max(1, last or step)
+
+
+def _announced(path: Path) -> _Decoded:
+    """The frames that the packets promise, without decoding: a good guess at what the decoder will give."""
+    av = _av()
+    container, stream = _open(av, path)
+    found = _Decoded()
+    with container:
+        try:
+            packets = [(packet.pts, packet.duration) for packet in container.demux(stream) if packet.size]
+        except (av.FFmpegError, *DECODE_ERRORS):
+            packets = []
+        packets.sort(key=lambda packet: packet[0] or 0)  # packets come in decoding order
+        _set_times(found, stream, [time for time, _ in packets], packets[-1][1] if packets else 0)
+    return found
+
+
+def _decode(path: Path, wanted: set[int], fit: Fit, stop: int | None, announced: _Decoded) -> _Decoded:
+    """Decode a file, keeping the wanted frames; damaged packets are left out and told of.
+
+    Once frame `stop` is there, the rest is believed to be as announced.
+    """
+    av = _av()
+    container, stream = _open(av, path)
+    found, last = _Decoded(), 0
+    times: list[int | None] = []
+    error: BaseException | None = None
+    with container:
+        packets = container.demux(stream)
+        while stop is None or len(times) <= stop:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                break
+            except (av.FFmpegError, *DECODE_ERRORS) as failure:
+                error = failure
+                break
+            try:
+                for frame in packet.decode():
+                    if frame.is_corrupt:
+                        error = error or ValueError("broken frames")
+                        continue
+                    if not times:
+                        found.shape = _shape(frame, stream, path, found.notes)
+                    if len(times) in wanted:
+                        found.images[len(times)] = _image(av, frame, path, found.shape, fit)
+                    times.append(frame.pts)
+                    last = frame.duration
+            except (av.FFmpegError, *DECODE_ERRORS) as failure:
+                error = failure
+        _set_times(found, stream, times, last)
+    if not times:
+        message = f"no frame can be decoded: {_reason(error)}" if error else "no frame in the file"
+        raise InputError(message, file=path, mend="copy or convert the video again")
+    if error:
+        found.notes.append(f"damaged ({_reason(error)}): only the frames that decode were used")
+    if stop is not None and len(times) > stop and len(announced.times) > len(times):
+        found.times, found.end, found.unit = announced.times, announced.end, announced.unit
+    return found
+
+
+def _matrix(frame: Any) -> list[int] | None:
+    for data in frame.side_data:
+        if data.type.name == "DISPLAYMATRIX":
+            return [int(value) for value in np.frombuffer(bytes(data), "<i4")]
+    return None
+
+
+def _shape(frame: Any, stream: Any, path: Path, notes: list[str]) -> tuple[int, int, int]:
+    """Displayed width, height and rotation of a stream, from its first frame."""
+    width, height = frame.width, frame.height
+    _check_size(width, height, path)
+    aspect = stream.sample_aspect_ratio or Fraction(1)
+    if Fraction(1, 4) <= aspect <= 4:
+        width = max(1, round(width * aspect))
+        _check_size(width, height, path)
+    else:
+        notes.append(f"pixel aspect ratio {aspect} left out of account")
+    rotation = -frame.rotation % 360
+    if rotation % 90:
+        notes.append(f"rotation of {rotation} degrees read as {round(rotation / 90) * 90 % 360}")
+    if turn(np.empty((1, 2, 3), np.uint8), _matrix(frame)).shape[0] == 2:
+        width, height = height, width
+    return width, height, rotation
+
+
+def _image(av: ModuleType, frame: Any, path: Path, shape: tuple[int, int, int], fit: Fit) -> Frames:
+    _check_size(frame.width, frame.height, path)
+    scale = av.video.reformatter.Interpolation
+    exact = int(scale.BILINEAR | scale.ACCURATE_RND | scale.BITEXACT | scale.FULL_CHR_H_INT)  # same bytes on any CPU
+    image = frame.reformat(format="rgb24", interpolation=exact).to_ndarray()
+    return fit(turn(image, _matrix(frame)), shape[0], shape[1])
+
+
+def _images(folder: Path) -> list[Path]:
+    """Image files of a folder in the order of the numbers in their names."""
+    found = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
+    if not found:
+        raise InputError("a folder without jpg or png images", file=folder, mend="give a video or a folder of frames")
+    return sorted(found, key=lambda p: ([int(n) for n in re.findall(r"\d+", p.stem, re.ASCII)], p.name))
+
+
+def _load_folder(folder: Path, choose: Callable[[_Decoded], list[int]], fit: Fit) -> tuple[_Decoded, list[int]]:
+    pillow, ops = need("PIL.Image", "pillow"), need("PIL.ImageOps", "pillow")
+    files, found = _images(folder), _Decoded()
+    reason = ""
+    while files:  # an unreadable image is left out, and the choice made anew
+        found.times, found.end = list(range(len(files))), len(files)
+        picked, images, bad = choose(found), [], None
+        for path in (files[i] for i in picked):
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", pillow.DecompressionBombWarning)  # _check_size is the limit
+                    with pillow.open(path) as picture:
+                        _check_size(picture.width, picture.height, path)
+                        images.append(np.asarray(ops.exif_transpose(picture).convert("RGB")))
+            except (pillow.DecompressionBombError, *DECODE_ERRORS) as error:
+                bad, reason = path, str(error)
+                break
+        if bad is None:
+            height, width = images[0].shape[:2]
+            found.shape = (width, height, 0)
+            # Frames of another size are brought to the first one's.
+            found.images = {i: fit(image, width, height) for i, image in zip(picked, images, strict=True)}
+            return found, picked
+        files.remove(bad)
+        found.notes.append(f"{bad.name} cannot be read and was left out")
+    raise InputError(f"no image in this folder can be read: {reason}", file=folder, mend="copy the frames again")
+
+
+def load_clip(
+    path: str | Path, frames: int = 6, size: int | None = None, rule: Rule = "uniform", crop: Crop = "pad"
+) -> Clip:
+    """Read T frames of a video file, or of a folder of jpg or png frames, with what is known about the source.
+
+    Args:
+        path: video file in any format libav decodes, or folder of images (ordered by the numbers in their names).
+        frames: T. A clip of fewer frames repeats some.
+        size: side of the square output in pixels; None keeps the displayed size (the first frame's).
+        rule: 'uniform' (`uniform_indices`) or 'release' (`release_indices`).
+        crop: how the picture fits the square, see `resize`.
+
+    Raises:
+        InputError: the file gives no picture; a damaged file that gives at least one is used, with a warning.
+    """
+    if rule not in ("uniform", "release") or crop not in ("pad", "centre", "squeeze"):
+        raise ValueError(f"unknown rule {rule!r} or crop {crop!r}")
+    if frames < 1 or (size is not None and size < 1):
+        raise ValueError(f"frames and size must be positive, not {frames} and {size}")
+    path = Path(path)
+    check_file(path)
+
+    def fit(image: Frames, width: int, height: int) -> Frames:
+        return resize(image, width, height, size, crop)
+
+    def choose(source: _Decoded) -> list[int]:
+        if rule == "release":
+            return release_indices(len(source.times), frames)
+        return uniform_indices(source.times, source.end, frames)
+
+    if path.is_dir():
+        found, picked = _load_folder(path, choose, fit)
+    else:
+        announced = _announced(path)
+        stop = release_indices(RELEASE_SPAN, frames)[-1] if rule == "release" else None
+        found = _decode(path, set(choose(announced)) if announced.times else set(), fit, stop, announced)
+        picked = choose(found)
+        if not found.images.keys() >= set(picked):  # the packets promised other frames than came: damage, edit lists
+            found = _decode(path, set(picked), fit, stop, announced)
+    return Clip(np.stack([found.images[i] for i in picked]), found.info())
+
+
+def read_clip(
+    path: str | Path, frames: int = 6, size: int | None = None, rule: Rule = "uniform", crop: Crop = "pad"
+) -> Frames:
+    """The frames of `load_clip`: uint8 RGB [T, H, W, 3]."""
+    return load_clip(path, frames, size, rule, crop).frames
+
+
+def read_many(
+    paths: Iterable[str | Path], frames: int = 6, size: int | None = None, rule: Rule = "uniform", crop: Crop = "pad"
+) -> Iterator[tuple[Path, Clip | InputError]]:
+    """Each path with its clip, or with the error that it gave; one bad file does not end the batch."""
+    for path in map(Path, paths):
+        try:
+            yield path, load_clip(path, frames, size, rule, crop)
+        except InputError as error:
+            yield path, error
+
+
+def probe(path: str | Path) -> ClipInfo:
+    """Look at a clip without decoding all of it: the first frame must decode, the rest is what the file announces.
+
+    Raises:
+        InputError: as `load_clip`, for files that give no first frame.
+    """
+    path = Path(path)
+    check_file(path)
+    if path.is_dir():
+        return _load_folder(path, lambda source: [0], lambda image, width, height: image)[0].info()
+    return _decode(path, set(), lambda image, width, height: image, 0, _announced(path)).info()
+
+
+def write_mp4(path: str | Path, frames: Frames, fps: float = 25) -> None:
+    """Write uint8 RGB frames [T, H, W, 3] as H.264 mp4 (libx264, yuv420p, crf 18).
+
+    yuv420p needs even sides: an odd picture repeats its last row or column.
+    """
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape or not fps > 0:
+        raise ValueError(f"uint8 [T, H, W, 3] and fps > 0 are needed, not {frames.dtype} {list(frames.shape)}, {fps}")
+    frames = np.pad(frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge")
+    av, path = _av(), Path(path)
+    try:
+        with av.open(f"file:{path}", "w", format="mp4") as container:
+            stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+            stream.height, stream.width = frames.shape[1:3]
+            stream.pix_fmt = "yuv420p"
+            stream.codec_context.thread_count = 1  # more threads give other bytes
+            stream.options = {"crf": "18"}
+            for frame in frames:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+            container.mux(stream.encode())
+    except (av.FFmpegError, OSError) as error:
+        message = f"cannot be written: {_reason(error)}"
+        raise InputError(message, file=path, mend="check the folder and the disk space") from error

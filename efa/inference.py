@@ -1,0 +1,292 @@
+"""Predictions over a split, and the answer to one video.
+
+>>> from efa import EFA
+>>> EFA.from_pretrained("runs/latest").assess("squat.mp4")["verdict"]
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from efa.config import Config
+from efa.data.manifest import StepText
+from efa.data.tokeniser import Tokeniser
+from efa.errors import InputError
+from efa.model.assessor import EFAModel
+from efa.model.text import TextEncoder
+from efa.training import Material, _contiguous, text_keys, write_safely
+
+PROTOCOLS = ("predicted", "oracle", "none", "wrong")
+
+
+@dataclass
+class Answer:
+    """What the model says of a batch of clips; row i is clip i, and depends on nothing but clip i."""
+
+    class_probability: Tensor  # [B, A]
+    quality_probability: Tensor  # [B], of non-standard form
+    step_attention: Tensor | None  # [B, 5, N]
+    gate: Tensor | None  # [B, N, D]
+    tokens: list[list[int]]
+
+
+@torch.inference_mode()
+def answer(
+    model: EFAModel,
+    features: Tensor,
+    steps: Tensor | None,
+    instruction: Tensor | None,
+    tokeniser: Tokeniser,
+    max_tokens: int,
+) -> Answer:
+    """Verdict and explanation from features [B, N, C] and the text of each clip, [B, 5, E] and [B, 1, E] or None."""
+    output = model(features, steps, instruction, None)
+    tokens = model.decoder.generate(output.fusion.fused, tokeniser.begin, tokeniser.end, max_tokens)
+    return Answer(
+        output.class_logits.softmax(1),
+        output.quality_logit.sigmoid(),
+        output.fusion.step_attention,
+        output.fusion.gate,
+        tokens,
+    )
+
+
+@torch.inference_mode()
+def predict(
+    model: EFAModel, material: Material, config: Config, split: str = "test", protocol: str = "", generate: bool = True
+) -> pd.DataFrame:
+    """One row a clip of `split`, with everything that scoring needs.
+
+    Args:
+        protocol: 'predicted': the model's own class picks the steps; 'oracle': the true one; 'none': no text;
+            'wrong': another standard (or action) on purpose. Default: `config.prediction.protocol`.
+        generate: write explanations; without, the column stays empty.
+    """
+    protocol = protocol or config.prediction.protocol
+    if protocol not in PROTOCOLS:
+        raise InputError(f"unknown protocol '{protocol}'", mend=f"one of {', '.join(PROTOCOLS)}")
+    model.eval()
+    dataset, actions = material.dataset, material.dataset.actions
+    rows = material.rows(split)
+    size = config.prediction.batch
+    limit = min(config.prediction.max_tokens, config.decoder.max_tokens)
+    features, logits = [], []
+    for start in range(0, len(rows), size):
+        features.append(_features(model, material.video, rows[start : start + size]))
+        logits.append(model.classify(features[-1]))
+    probability = torch.cat(logits).softmax(1)  # [n, A]
+    best = probability.topk(min(5, len(actions)), dim=1).indices.tolist()
+    guessed = list(dataset.table["action"])
+    if protocol == "predicted":
+        for row, top in zip(rows, best, strict=True):
+            guessed[row] = actions[top[0]]
+    keys = text_keys(dataset, config, guessed, wrong=protocol == "wrong")[rows]
+    if protocol == "none":
+        keys = np.full(len(rows), -1)
+    quality, texts = [], []
+    for i, start in enumerate(range(0, len(rows), size)):
+        key = torch.as_tensor(keys[start : start + size])
+        seen = key >= 0
+        output = model(features[i], material.steps[key.clamp(min=0)], material.instruction[key.clamp(min=0)], seen)
+        quality += output.quality_logit.sigmoid().tolist()
+        if generate:
+            ids = model.decoder.generate(output.fusion.fused, material.tokeniser.begin, material.tokeniser.end, limit)
+            texts += [material.tokeniser.decode(line) for line in ids]
+    table = dataset.table.iloc[rows]
+    return pd.DataFrame(
+        {
+            "clip_id": table["clip_id"].to_numpy(),
+            "action": table["action"].to_numpy(),
+            "predicted_action": [actions[top[0]] for top in best],
+            "top5": [[actions[i] for i in top] for top in best],
+            "quality": table["quality"].to_numpy(np.int64),
+            "quality_prob": quality,
+            "reference": table["explanation"].to_numpy(),
+            "explanation": texts if generate else [""] * len(rows),
+            "protocol": protocol,
+            "fault": table["fault"].to_numpy(),
+            "fault_step": table["fault_step"].to_numpy(np.float64),
+            "split": split,
+        }
+    )
+
+
+def _features(model: EFAModel, video: np.ndarray, rows: np.ndarray) -> Tensor:
+    if video.dtype == np.uint8:
+        return model.encode_video(torch.from_numpy(video[rows]).permute(0, 1, 4, 2, 3))
+    return torch.from_numpy(video[0, rows]).float()
+
+
+class EFA:
+    """A trained assessor with all it needs: model, words, actions and their steps.
+
+    Used as Hugging Face users expect: `from_pretrained`, `save_pretrained`, `assess`.
+    """
+
+    def __init__(
+        self,
+        model: EFAModel,
+        config: Config,
+        tokeniser: Tokeniser,
+        steps: dict[str, StepText],
+        actions: list[str],
+        text_dim: int,
+    ):
+        self.model, self.config, self.tokeniser = model.eval(), config, tokeniser
+        self.steps, self.actions, self.text_dim = steps, actions, text_dim
+        self._text: TextEncoder | None = None
+        self._vectors: dict[str, tuple[Tensor, Tensor]] = {}
+
+    @staticmethod
+    def from_material(model: EFAModel, config: Config, material: Material) -> EFA:
+        return EFA(
+            model,
+            config,
+            material.tokeniser,
+            material.dataset.steps,
+            material.dataset.actions,
+            material.steps.shape[-1],
+        )
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """config.json, vocab.txt, model.safetensors: nothing that runs code when it is loaded."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        steps = {key: asdict(text) for key, text in self.steps.items()}
+        meta = {"config": self.config.to_dict(), "actions": self.actions, "steps": steps, "text_dim": self.text_dim}
+        write_safely(folder / "config.json", lambda path: path.write_text(json.dumps(meta, indent=1), encoding="utf-8"))
+        write_safely(folder / "vocab.txt", self.tokeniser.save)
+        write_safely(folder / "model.safetensors", lambda path: save_file(_contiguous(self.model), path))
+
+    @staticmethod
+    def from_pretrained(source: str | Path) -> EFA:
+        """A folder that `save_pretrained` or a run has left, or the id of such a folder on the Hugging Face hub."""
+        folder = Path(source)
+        if not folder.is_dir():
+            folder = _download(str(source))
+        try:
+            meta = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            config = Config.from_dict(meta["config"])
+            steps = {key: StepText(tuple(text["steps"]), text["instruction"]) for key, text in meta["steps"].items()}
+            actions, tokeniser = list(meta["actions"]), Tokeniser.from_file(folder / "vocab.txt")
+            state = load_file(folder / "model.safetensors")
+            model = EFAModel(config, len(actions), len(tokeniser), int(meta["text_dim"]))
+            model.load_state_dict(state)
+        except FileNotFoundError as error:
+            raise InputError(
+                f"this checkpoint lacks {Path(error.filename).name}", file=folder, mend="train it again with 'efa run'"
+            ) from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"this checkpoint cannot be read: {reason}", file=folder, mend="train it again with 'efa run'"
+            ) from None
+        return EFA(model, config, tokeniser, steps, actions, int(meta["text_dim"]))
+
+    def assess(
+        self, video: str | Path | np.ndarray, action: str | None = None, steps: StepText | None = None
+    ) -> dict[str, Any]:
+        """One video -> action, verdict and explanation.
+
+        Args:
+            video: a file, a folder of frames, or frames uint8 [T, H, W, 3].
+            action: which action it is; by default the model decides (protocol 'predicted').
+            steps: five steps and an instruction of an action that the model has never seen.
+
+        Returns:
+            action, protocol, top5 [{action, probability}], quality ('standard' or 'non-standard'), quality_probability
+            (of non-standard form), explanation, steps [{text, frames: attention over the frames, sums to 1}], warnings.
+        """
+        data = self.config.data
+        warnings: list[str] = []
+        if isinstance(video, np.ndarray):
+            frames = video
+        else:
+            from efa.data.video import load_clip
+
+            clip = load_clip(video, data.frames, data.size, data.sampling)
+            frames, warnings = clip.frames, list(clip.info.warnings)
+        with torch.inference_mode():
+            batch = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)[None]  # [1, T, 3, H, W]
+            features = self.model.encode_video(batch)
+            probability = self.model.classify(features).softmax(1)[0]
+        order = probability.argsort(descending=True).tolist()
+        name = action or self.actions[order[0]]
+        text = steps or self._steps_of(name)
+        vectors = self._encode(text)
+        result = answer(
+            self.model,
+            features,
+            *vectors,
+            self.tokeniser,
+            min(self.config.prediction.max_tokens, self.config.decoder.max_tokens),
+        )
+        wrong = float(result.quality_probability[0])
+        return {
+            "video": None if isinstance(video, np.ndarray) else str(video),
+            "action": name,
+            "protocol": "oracle" if action or steps else "predicted",
+            "top5": [{"action": self.actions[i], "probability": round(float(probability[i]), 6)} for i in order[:5]],
+            "quality": "non-standard" if wrong > 0.5 else "standard",
+            "quality_probability": round(wrong, 6),
+            "explanation": self.tokeniser.decode(result.tokens[0]),
+            "steps": [
+                {"text": sentence, "frames": weights}
+                for sentence, weights in zip(text.steps, self._over_frames(result.step_attention), strict=True)
+            ],
+            "warnings": warnings,
+        }
+
+    def _over_frames(self, attention: Tensor | None) -> list[list[float] | None]:
+        """Attention of each step over the frames: [1, 5, N] summed over places -> 5 x T."""
+        if attention is None:
+            return [None] * 5
+        per_frame = attention[0].unflatten(-1, (self.model.grid[0], -1)).sum(-1)  # [5, T]
+        return [[round(float(w), 6) for w in row] for row in per_frame]
+
+    def _steps_of(self, name: str) -> StepText:
+        key = next((k for k in (name, f"{name} [full]") if k in self.steps), None)
+        if key is None:
+            import difflib
+
+            plain = sorted({k.split(" [")[0] for k in self.steps})
+            close = difflib.get_close_matches(name, plain, n=1, cutoff=0.5)
+            mend = f"did you mean '{close[0]}'?" if close else f"one of: {', '.join(plain)}"
+            raise InputError(f"unknown action '{name}'", mend=f"{mend} Or describe it in a steps file")
+        return self.steps[key]
+
+    def _encode(self, text: StepText) -> tuple[Tensor | None, Tensor | None]:
+        if self.config.fusion.text == "none":
+            return None, None
+        key = json.dumps(asdict(text))
+        if key not in self._vectors:
+            self._text = self._text or TextEncoder(self.config.text)
+            with torch.inference_mode():
+                vectors = self._text.encode([*text.steps, text.instruction])
+            self._vectors[key] = vectors[None, :5], vectors[None, 5:]
+        return self._vectors[key]
+
+
+def _download(name: str) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+
+        return Path(snapshot_download(name, allow_patterns=["config.json", "vocab.txt", "model.safetensors"]))
+    except Exception as error:  # the hub's own errors are many; each means that there is no checkpoint to load
+        reason = type(error).__name__
+        raise InputError(
+            f"no checkpoint folder or hub id '{name}' ({reason})", mend="train one: efa run 6/EFA"
+        ) from None
+
+
+__all__ = ["EFA", "PROTOCOLS", "Answer", "answer", "predict"]

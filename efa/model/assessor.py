@@ -1,0 +1,180 @@
+"""EFA, the Explainable Fitness Assessor: encoder, fusion, heads and decoder put together, and its losses.
+
+frames -> Video Swin -> F_v -> class; the class's text, F_v -> fusion (eq. 1-10) -> F_f -> quality, explanation
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from efa.config import Config, TrainingConfig
+from efa.model.decoder import Decoder
+from efa.model.fusion import Attention, Fusion, FusionOutput
+from efa.model.swin import VideoSwin
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of RGB in [0, 1]
+
+
+@dataclass
+class Output:
+    """What one forward pass says.
+
+    Attributes:
+        class_logits: [B, A].
+        quality_logit: [B]; positive means non-standard form.
+        text_logits: [B, L, V], position i predicting token i + 1; None where no tokens were given.
+        fusion: fused features, gate and attention weights.
+    """
+
+    class_logits: Tensor
+    quality_logit: Tensor
+    text_logits: Tensor | None
+    fusion: FusionOutput
+
+
+class EFAModel(nn.Module):
+    """The whole model but the text encoder, whose vectors it takes as input.
+
+    Class logits come from F_v, before any text, so that prediction can pick the steps by them; as printed, the class
+    comes from F_f, which already needs the class's text. Video tokens are pooled by their mean.
+
+    Swin knows only relative positions inside a window, so each token gets a learned vector for its frame and one for
+    its place in the picture before the fusion; the paper is silent here.
+
+    Args:
+        config: all settings; a frozen encoder gets no gradient and stays in eval mode.
+        actions: A.
+        vocabulary_size: V, of the decoder; id 0 is padding.
+        text_dim: E, the length of a sentence's vector.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: Config, actions: int, vocabulary_size: int, text_dim: int):
+        super().__init__()
+        self.config = config
+        self.encoder = VideoSwin(config.encoder).requires_grad_(not config.encoder.frozen)
+        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
+        self.grid = self.encoder.grid(config.data.frames, config.data.size, config.data.size)  # (T', H', W')
+        c, d = self.encoder.out_dim, config.fusion.dim
+        self.frame_position = nn.Parameter(torch.randn(self.grid[0], 1, c) * 0.02)
+        self.place_position = nn.Parameter(torch.randn(1, self.grid[1] * self.grid[2], c) * 0.02)
+        self.fusion = Fusion(config.fusion, c, text_dim)
+        self.class_head = mlp(c, 256, 128, actions)  # widths as released
+        self.quality_head = mlp(d, 128, 32, 1)
+        self.decoder = Decoder(config.decoder, vocabulary_size, d)
+
+    def train(self, mode: bool = True) -> EFAModel:
+        super().train(mode)
+        if self.config.encoder.frozen:
+            self.encoder.eval()  # or stochastic depth would change features that are said to be fixed
+        return self
+
+    def encode_video(self, frames: Tensor) -> Tensor:
+        """Frames [B, T, 3, H, W] -> F_v [B, N, C], N = T' H' W'.
+
+        uint8 frames are RGB and are normalised here, float frames are taken as normalised.
+        """
+        if frames.dtype == torch.uint8:
+            frames = (frames / 255 - self.mean) / self.std
+        return self.encoder(frames).flatten(1, 3)
+
+    def classify(self, features: Tensor) -> Tensor:
+        """F_v [B, N, C] -> class logits [B, A]; all that is needed to pick the steps."""
+        return self.class_head(features.mean(1))
+
+    def forward(
+        self,
+        features: Tensor,
+        steps: Tensor | None,
+        instruction: Tensor | None,
+        text_mask: Tensor | None = None,
+        tokens: Tensor | None = None,
+    ) -> Output:
+        """Fuses, judges and, given tokens, scores an explanation.
+
+        Args:
+            features: F_v [B, N, C] of `encode_video`.
+            steps: [B, 5, E] vectors of the action's steps; None where no clip sees text.
+            instruction: [B, 1, E] vector of its instruction; likewise.
+            text_mask: bool [B], False for a clip that sees no text.
+            tokens: ids [B, L] of the explanation, bos first; None: no text logits.
+        """
+        video = features + (self.frame_position + self.place_position).flatten(0, 1)  # [B, N, C]
+        fusion = self.fusion(video, steps, instruction, text_mask)
+        return Output(
+            class_logits=self.classify(features),
+            quality_logit=self.quality_head(fusion.fused.mean(1))[:, 0],
+            text_logits=None if tokens is None else self.decoder(tokens, fusion.fused),
+            fusion=fusion,
+        )
+
+
+def mlp(*sizes: int) -> nn.Sequential:
+    """Linear layers of these sizes with ReLU between."""
+    layers: list[nn.Module] = []
+    for a, b in itertools.pairwise(sizes):
+        layers += [nn.Linear(a, b), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def losses(output: Output, batch: dict[str, Tensor], config: TrainingConfig, pad_id: int = 0) -> dict[str, Tensor]:
+    """Eq. 11: lambda * CE(class) + BCE(quality) + CE(text, label smoothing).
+
+    Args:
+        output: of the forward pass that was given `batch["tokens"]`.
+        batch: `action` ids [B], `quality` 0 or 1 [B], and, where text logits are there, `tokens` [B, L] from bos to
+            eos, padded on the right. A clip without an explanation is a row of padding and adds nothing.
+        config: the weights and the label smoothing.
+        pad_id: the padding's id, never a target.
+
+    Returns:
+        Scalars: `class`, `quality`, `text` before weighting, and `total`, the one to minimise.
+    """
+    quality = batch["quality"].to(output.quality_logit.dtype)
+    parts = {
+        "class": F.cross_entropy(output.class_logits, batch["action"]),
+        "quality": F.binary_cross_entropy_with_logits(output.quality_logit, quality),
+        "text": output.quality_logit.new_zeros(()),
+    }
+    if output.text_logits is not None:
+        tokens = batch["tokens"]
+        targets = F.pad(tokens[:, 1:], (0, 1), value=pad_id)  # [B, L], moved so that the logits need no copy
+        total = F.cross_entropy(
+            output.text_logits.flatten(0, 1),
+            targets.flatten(),
+            ignore_index=pad_id,
+            label_smoothing=config.label_smoothing,
+            reduction="sum",
+        )
+        parts["text"] = total / (targets != pad_id).sum().clamp(min=1)  # a batch without any text: 0, not NaN
+    weighted = config.weight_class * parts["class"] + config.weight_quality * parts["quality"]
+    parts["total"] = weighted + config.weight_text * parts["text"]  # eq. 11
+    return parts
+
+
+def parameter_table(model: EFAModel) -> list[tuple[str, int]]:
+    """(part, parameters) in the order of the data flow; the last row is the total, the sum of the others."""
+    fusion = model.fusion
+    rows = {
+        "video encoder": _count(model.encoder),
+        "fusion: attentions": sum(_count(part) for part in fusion.modules() if isinstance(part, Attention)),
+        "fusion: merge": _count(fusion.merge) if fusion.merge is not None else 0,
+        "class head": _count(model.class_head),
+        "quality head": _count(model.quality_head),
+        "decoder": _count(model.decoder),
+    }
+    total = _count(model)
+    rows["fusion: inputs, positions, null vectors, sigma"] = total - sum(rows.values())
+    return [*rows.items(), ("total", total)]
+
+
+def _count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())

