@@ -223,10 +223,29 @@ def score(predictions: Path, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def publish(
+    what: Annotated[str, typer.Argument(help="all, a table or one row, as for run")] = "all",
+    preset: Preset = "laptop",
+    seeds: str = "0",
+    settings: Settings = None,
+    to: Annotated[Path | None, typer.Option(help="folder; default: results/<data set>-<preset>")] = None,
+) -> None:
+    """Copy scores and predictions of finished runs to results/.   Example: efa publish --seeds 0,1,2"""
+    from efa.report.collect import publish as copy
+
+    folder, missing = copy(preset, _seeds(seeds), to, _settings(settings), what)
+    out.print(f"published to {folder}", markup=False, highlight=False)
+    if missing:
+        out.print(f"not finished: {', '.join(missing)}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
 def pretrain(
     clips: Annotated[int, typer.Option(help="fresh clips of the endless stream")] = 20000,
     passes: Annotated[int, typer.Option(help="how often each is seen")] = 3,
     preset: Preset = "laptop",
+    seed: Annotated[int, typer.Option(help="of weights and order; the stream goes on where another seed's ended")] = 0,
+    start: Annotated[Path | None, typer.Option(help="go on from these encoder weights")] = None,
     to: Annotated[Path | None, typer.Option(help="file; default: the encoder in the package")] = None,
 ) -> None:
     """Pre-train the visual encoder on FormSim's stream.   Example: efa pretrain --clips 20000"""
@@ -240,7 +259,9 @@ def pretrain(
             line = " ".join(f"{k} {v:.4g}" for k, v in row.items())
             err.print(line, highlight=False)
 
-        scores = train(build(preset, {"encoder.weights": ""}), clips, passes, out=to, report=report)
+        scores = train(
+            build(preset, {"encoder.weights": ""}), clips, passes, out=to, report=report, seed=seed, start=start
+        )
     out.print(scores)
 
 

@@ -27,6 +27,7 @@ class DataConfig:
     benchmark: Literal["main", "standards"] = "main"  # formsim only; 'standards': one action under several standards
     clips: int = 3392  # formsim only; train + val + test, the size of CoT-AFA
     seed: int = 0  # formsim only: the data set's own seed, not a run's
+    clutter: float = 1.0  # formsim only; 0: plain rooms, 1: gyms full of things (a knob of difficulty)
     size: int = 224  # pixels, height and width of a frame
     frames: int = 6  # paper: six frames a clip
     sampling: Literal["uniform", "release"] = "uniform"  # 'release': frames 0, 18, ..., 90 of the first 108
@@ -105,6 +106,7 @@ class TrainingConfig:
     weight_class: float = 3.0  # lambda of eq. 11; Algorithm 1 prints it on the quality loss
     weight_quality: float = 1.0
     weight_text: float = 1.0
+    text_share: float = 1.0  # share of each batch whose explanation is trained; the heads learn from all of it
     feature_noise: float = 0.0  # standard deviation of noise on frozen features, in units of their own
     balance: bool = False  # draw standard and non-standard clips equally often
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -170,6 +172,7 @@ class Config:
 LAPTOP: dict[str, Any] = {
     "data.clips": 2480,
     "data.size": 64,
+    "data.clutter": 0.0,
     "encoder.patch": (1, 8, 8),
     "encoder.window": (6, 4, 4),
     "encoder.dim": 96,
@@ -179,23 +182,25 @@ LAPTOP: dict[str, Any] = {
     "encoder.weights": "formsim",
     "encoder.frozen": True,
     "text.model": "minilm",
-    "fusion.dim": 192,
+    "fusion.dim": 128,
     "fusion.sigma": 1.0,  # as printed, 1e-3 all but removes the input: see the audit of eq. 1
     "fusion.text_dropout": 0.1,
-    "decoder.dim": 192,
+    "decoder.dim": 128,
     "decoder.depth": 2,
     "decoder.heads": 4,
+    "decoder.dropout": 0.0,
     "decoder.weights": "",
     "decoder.vocabulary": "train",
     "decoder.max_tokens": 128,
-    "training.epochs": 8,
+    "training.epochs": 12,
+    "training.text_share": 0.25,
     "training.batch": 64,
     "training.lr": 2e-3,
     "training.head_lr": 2e-3,
     "training.weight_decay": 1e-2,
-    "training.feature_noise": 0.1,
+    "training.feature_noise": 0.3,
     "training.balance": True,
-    "training.select_every": 2,
+    "training.select_every": 3,
     "prediction.max_tokens": 128,
 }
 
@@ -263,7 +268,7 @@ def _coerce(key: str, value: Any, hint: Any) -> Any:
         raise wrong
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise wrong from None
     if number != number or number in (float("inf"), float("-inf")) or (hint is int and number != int(number)):
         raise wrong
@@ -313,11 +318,18 @@ def _check(config: Config) -> None:
         insist(value(key) >= 1, key, "it must be at least 1")
     for key in (f"{section}.{name}" for section, names in _SHARES.items() for name in names):
         insist(0 <= value(key) < 1, key, "it must lie in [0, 1)")
+    insist(0 < config.training.text_share <= 1, "training.text_share", "it must lie in (0, 1]")
+    insist(all(0 <= beta < 1 for beta in config.training.betas), "training.betas", "each must lie in [0, 1)")
+    insist(min(config.encoder.patch) >= 1, "encoder.patch", "each must be at least 1")
+    insist(min(config.encoder.window) >= 1, "encoder.window", "each must be at least 1")
+    insist(config.data.clips >= 20, "data.clips", "it must be at least 20, or a split is empty")
+    insist(config.decoder.max_tokens >= 3, "decoder.max_tokens", "it must be at least 3")
     for key in ("training.lr", "training.head_lr", "training.clip"):
         insist(value(key) > 0, key, "it must be positive")
     weights = ("training.weight_class", "training.weight_quality", "training.weight_text")
     for key in (*weights, "training.weight_decay", "training.feature_noise"):
         insist(value(key) >= 0, key, "it must not be negative")
+    insist(0 <= config.data.clutter <= 1, "data.clutter", "it must lie in [0, 1]")
     insist(min(config.encoder.depths) >= 1, "encoder.depths", "every stage needs a block")
     insist(
         len(config.encoder.heads) == len(config.encoder.depths),

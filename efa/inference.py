@@ -183,8 +183,9 @@ class EFA:
             model = EFAModel(config, len(actions), len(tokeniser), int(meta["text_dim"]))
             model.load_state_dict(state)
         except FileNotFoundError as error:
+            lacking = Path(error.filename or "model.safetensors").name  # safetensors does not say which file
             raise InputError(
-                f"this checkpoint lacks {Path(error.filename).name}", file=folder, mend="train it again with 'efa run'"
+                f"this checkpoint lacks {lacking}", file=folder, mend="train it again with 'efa run'"
             ) from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:200]
@@ -210,7 +211,9 @@ class EFA:
         data = self.config.data
         warnings: list[str] = []
         if isinstance(video, np.ndarray):
-            frames = video
+            frames, shape = video, (data.frames, data.size, data.size, 3)
+            if frames.shape != shape or frames.dtype != np.uint8:
+                raise InputError(f"frames are {frames.dtype} {list(frames.shape)}", mend=f"give uint8 {list(shape)}")
         else:
             from efa.data.video import load_clip
 
@@ -237,7 +240,7 @@ class EFA:
             "action": name,
             "protocol": "oracle" if action or steps else "predicted",
             "top5": [{"action": self.actions[i], "probability": round(float(probability[i]), 6)} for i in order[:5]],
-            "quality": "non-standard" if wrong > 0.5 else "standard",
+            "quality": "non-standard" if wrong >= 0.5 else "standard",
             "quality_probability": round(wrong, 6),
             "explanation": self.tokeniser.decode(result.tokens[0]),
             "steps": [

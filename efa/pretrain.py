@@ -23,12 +23,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from efa import paths
-from efa.config import Config
+from efa.config import Config, DataConfig
 from efa.data import formsim
 from efa.data.formsim.motion import ANGLES, JOINTS
 from efa.data.loader import in_processes
 from efa.model.assessor import MEAN, STD
-from efa.model.swin import VideoSwin
+from efa.model.swin import VideoSwin, load_encoder
 
 STREAM_SEED = 1_000_003  # no benchmark uses it
 CELLS = 16  # a frame is divided into 16 x 16 cells; the encoder says in which one each joint is
@@ -39,37 +39,38 @@ def _other_side(name: str) -> str:
     return re.sub(r"_([lr])(?=$|\.)", lambda m: "_r" if m[1] == "l" else "_l", name)
 
 
+PARTS = (3 * len(JOINTS), 2 * len(ANGLES), len(ANGLES))  # outputs of the pose head: joints, angles, deviations
+
 _SWAP = [JOINTS.index(_other_side(name)) for name in JOINTS]
 _SWAP_ANGLES = [ANGLES.index(_other_side(name)) for name in ANGLES]
 _SIDEWAYS = [
     i for i, a in enumerate(ANGLES) if a in ("yaw", "pelvis.roll", "pelvis.twist") or "side" in a or "twist" in a
 ]
 
-Batch = tuple[Tensor, Tensor, Tensor, Tensor]  # frames, joints, angles, places
+Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]  # frames, joints, angles, places, deviations
 
 
 class PoseHeads(nn.Module):
     """Read the pose off the features; thrown away after pre-training.
 
     One head says in which cell of the picture each joint is, from the tokens where they stand: a dense target that
-    teaches small encoders fast. The other regresses joints and angles from the mean over a frame's tokens.
+    teaches small encoders fast. The other regresses joints, angles, and how far each angle is from the action as its
+    file says, from the mean over a frame's tokens: so the encoder knows the pose and what is unusual about it.
     """
 
     def __init__(self, width: int, grid: int):
         super().__init__()
         self.fine = CELLS // grid  # cells a token answers for, along each axis
         self.place = nn.Linear(width, self.fine**2 * len(JOINTS))
-        self.pose = nn.Sequential(
-            nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, 3 * len(JOINTS) + 2 * len(ANGLES))
-        )
+        self.pose = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, sum(PARTS)))
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[B, T, H', W', C] -> joints [B, T, 20, 3], angles [B, T, 35, 2], cell logits [B, T, 20, 256]."""
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """[B, T, H', W', C] -> joints [.., 20, 3], angles [.., 35, 2], cells [.., 20, 256], deviation [.., 35]."""
         b, t, h, w, _ = features.shape
-        joints, angles = self.pose(features.mean((2, 3))).split([3 * len(JOINTS), 2 * len(ANGLES)], dim=-1)
+        joints, angles, deviation = self.pose(features.mean((2, 3))).split(PARTS, dim=-1)
         cells = self.place(features).view(b, t, h, w, self.fine, self.fine, len(JOINTS))
         cells = cells.permute(0, 1, 6, 2, 4, 3, 5).reshape(b, t, len(JOINTS), CELLS * CELLS)
-        return joints.unflatten(-1, (-1, 3)), angles.unflatten(-1, (-1, 2)), cells
+        return joints.unflatten(-1, (-1, 3)), angles.unflatten(-1, (-1, 2)), cells, deviation
 
 
 def pretrain(
@@ -81,6 +82,7 @@ def pretrain(
     out: Path | None = None,
     report: Callable[[dict[str, float]], None] = lambda row: None,
     seed: int = 0,
+    start: Path | None = None,
 ) -> dict[str, float]:
     """Render `clips` fresh clips, see each `passes` times (mirrored at random), save the encoder in half precision.
 
@@ -88,27 +90,30 @@ def pretrain(
         joint_error: mean distance of a joint from its place on 512 held-out stream clips, per cent of body height.
         angle_error: mean absolute error of the angles there, degrees.
         place_hit: share of joints found in the right cell of the picture or a neighbour of it, per cent.
+        deviation_error, deviation_mean: mean absolute error and size of the deviations, degrees.
     """
     torch.manual_seed(seed)
     out = out or paths.WEIGHTS / "formsim.safetensors"
     out.parent.mkdir(parents=True, exist_ok=True)
     started = time.time()
-    pool = stream(clips, config, STREAM_SEED)
+    pool = stream(clips, config, STREAM_SEED + 2 * seed)
     rendered = time.time() - started
     encoder = VideoSwin(config.encoder)
     for module in encoder.modules():
         if isinstance(module, nn.Linear):  # at a deviation of 0.02, made for wide layers, narrow ones hardly speak
             nn.init.trunc_normal_(module.weight, std=module.in_features**-0.5)
+    if start:
+        load_encoder(encoder, start)
     heads = PoseHeads(encoder.out_dim, encoder.grid(config.data.frames, config.data.size, config.data.size)[1])
     parameters = [*encoder.parameters(), *heads.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr, betas=(0.9, 0.98), weight_decay=0.02)
     steps = passes * (clips // batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps, pct_start=0.04)
     log: list[dict[str, float]] = []
-    for step, (frames, joints, angles, places) in enumerate(_batches(pool, passes, batch, seed), 1):
+    for step, (frames, *targets) in enumerate(_batches(pool, passes, batch, seed), 1):
         with torch.autocast("cpu", torch.bfloat16):
             features = encoder(normalise(frames))
-        loss, error = _loss(heads(features.float()), joints, angles, places)
+        loss, error = _loss(heads(features.float()), *targets)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -129,13 +134,14 @@ def pretrain(
         writer.writeheader()
         writer.writerows(log)
     facts = {
-        "command": f"efa pretrain --clips {clips} --passes {passes}",
+        "command": f"efa pretrain --clips {clips} --passes {passes} --seed {seed}"
+        + (f" --start {start.name}" if start else ""),
         "data": "FormSim stream (procedural stand-in for Kinetics)",
         "parameters": sum(p.numel() for p in encoder.parameters()),
         "batch": batch,
         "lr": lr,
         "seed": seed,
-        "stream_seed": STREAM_SEED,
+        "stream_seed": STREAM_SEED + 2 * seed,
         "seconds": {"render": round(rendered), "all": round(time.time() - started)},
         "hardware": f"{torch.get_num_threads()} CPU cores, bfloat16 autocast",
         "encoder": config.to_dict()["encoder"],
@@ -148,14 +154,14 @@ def pretrain(
 
 def stream(clips: int, config: Config, seed: int) -> tuple[np.ndarray, ...]:
     """Frames uint8 [n, T, S, S, 3], joints [n, T, 20, 3], angles [n, T, 35, 2] and places [n, T, 20, 2] of n clips."""
-    work = partial(_stream_clip, seed=seed, size=config.data.size, frames=config.data.frames)
+    work = partial(_stream_clip, seed=seed, data=config.data)
     parts = zip(*in_processes(work, range(clips)), strict=True)
     return tuple(np.stack(part) for part in parts)
 
 
-def _stream_clip(i: int, seed: int, size: int, frames: int) -> tuple[np.ndarray, ...]:
+def _stream_clip(i: int, seed: int, data: DataConfig) -> tuple[np.ndarray, ...]:
     clip = formsim.stream_clip(i, seed)
-    return formsim.render_clip(clip, size, frames), *formsim.pose_target(clip, frames)
+    return formsim.render_clip(clip, data.size, data.frames, data.clutter), *formsim.pose_target(clip, data.frames)
 
 
 def _batches(pool: tuple[np.ndarray, ...], passes: int, batch: int, seed: int) -> Iterator[Batch]:
@@ -163,17 +169,19 @@ def _batches(pool: tuple[np.ndarray, ...], passes: int, batch: int, seed: int) -
     for _ in range(passes):
         order = draw.permutation(len(pool[0]))
         for start in range(0, len(order) // batch * batch, batch):
-            frames, joints, angles, places = (torch.from_numpy(part[order[start : start + batch]]) for part in pool)
-            yield mirrored(
-                frames.permute(0, 1, 4, 2, 3), joints, angles, places, torch.from_numpy(draw.random_sample(batch) < 0.5)
-            )
+            frames, *targets = (torch.from_numpy(part[order[start : start + batch]]) for part in pool)
+            which = torch.from_numpy(draw.random_sample(batch) < 0.5)
+            joints, angles, places, deviation = targets
+            yield mirrored(frames.permute(0, 1, 4, 2, 3), joints, angles, places, deviation, which)
 
 
-def mirrored(frames: Tensor, joints: Tensor, angles: Tensor, places: Tensor, which: Tensor) -> Batch:
+def mirrored(frames: Tensor, joints: Tensor, angles: Tensor, places: Tensor, deviation: Tensor, which: Tensor) -> Batch:
     """Left and right exchanged in the clips that `which` [B] marks, pictures and targets alike."""
     flipped_joints = joints[:, :, _SWAP] * torch.tensor([-1.0, 1.0, 1.0])
     flipped_angles = angles[:, :, _SWAP_ANGLES].clone()
     flipped_angles[:, :, _SIDEWAYS, 0] *= -1  # the sine of the opposite angle
+    flipped_deviation = deviation[:, :, _SWAP_ANGLES].clone()
+    flipped_deviation[:, :, _SIDEWAYS] *= -1
     flipped_places = places[:, :, _SWAP] * torch.tensor([-1.0, 1.0]) + torch.tensor([1.0, 0.0])
 
     def chosen(new: Tensor, old: Tensor) -> Tensor:
@@ -184,6 +192,7 @@ def mirrored(frames: Tensor, joints: Tensor, angles: Tensor, places: Tensor, whi
         chosen(flipped_joints, joints),
         chosen(flipped_angles, angles),
         chosen(flipped_places, places),
+        chosen(flipped_deviation, deviation),
     )
 
 
@@ -193,8 +202,10 @@ def _cell(places: Tensor) -> Tensor:
     return row * CELLS + column
 
 
-def _loss(guess: tuple[Tensor, Tensor, Tensor], joints: Tensor, angles: Tensor, places: Tensor) -> tuple[Tensor, float]:
-    loss = 10 * F.l1_loss(guess[0], joints) + F.l1_loss(guess[1], angles)
+def _loss(
+    guess: tuple[Tensor, Tensor, Tensor, Tensor], joints: Tensor, angles: Tensor, places: Tensor, deviation: Tensor
+) -> tuple[Tensor, float]:
+    loss = 10 * F.l1_loss(guess[0], joints) + F.l1_loss(guess[1], angles) + 5 * F.l1_loss(guess[3], deviation)
     loss = loss + 0.5 * F.cross_entropy(guess[2].flatten(0, 2), _cell(places).flatten())
     return loss, 100 * (guess[0] - joints).detach().norm(dim=-1).mean().item()
 
@@ -209,13 +220,15 @@ def evaluate(encoder: VideoSwin, heads: PoseHeads, config: Config, clips: int = 
     """Errors on clips of the stream that training has not seen."""
     encoder.eval()
     pool = stream(clips, config, STREAM_SEED + 1)
-    distances, turns, hits = [], [], []
+    distances, turns, hits, errors, usual = [], [], [], [], []
     for start in range(0, clips, 32):
-        frames, joints, angles, places = (torch.from_numpy(part[start : start + 32]) for part in pool)
-        guess_joints, guess_angles, cells = heads(encoder(normalise(frames.permute(0, 1, 4, 2, 3))))
+        frames, joints, angles, places, deviation = (torch.from_numpy(part[start : start + 32]) for part in pool)
+        guess_joints, guess_angles, cells, guess_deviation = heads(encoder(normalise(frames.permute(0, 1, 4, 2, 3))))
         distances.append((guess_joints - joints).norm(dim=-1).flatten())
         difference = torch.atan2(*guess_angles.unbind(-1)) - torch.atan2(*angles.unbind(-1))
         turns.append(torch.rad2deg((difference + np.pi) % (2 * np.pi) - np.pi).abs().flatten())
+        errors.append(torch.rad2deg(guess_deviation - deviation).abs().flatten())
+        usual.append(torch.rad2deg(deviation).abs().flatten())
         found, true = cells.argmax(-1), _cell(places)
         near = ((found % CELLS - true % CELLS).abs() <= 1) & ((found // CELLS - true // CELLS).abs() <= 1)
         hits.append(near.float().flatten())
@@ -223,6 +236,8 @@ def evaluate(encoder: VideoSwin, heads: PoseHeads, config: Config, clips: int = 
         "joint_error": round(100 * torch.cat(distances).mean().item(), 3),
         "angle_error": round(torch.cat(turns).mean().item(), 3),
         "place_hit": round(100 * torch.cat(hits).mean().item(), 2),
+        "deviation_error": round(torch.cat(errors).mean().item(), 3),
+        "deviation_mean": round(torch.cat(usual).mean().item(), 3),
     }
 
 

@@ -171,7 +171,7 @@ def fit(
         report(f"resumed after epoch {done}")
     model, optimiser, loader = accelerator.prepare(model, optimiser, loader)
     bare: EFAModel = accelerator.unwrap_model(model)
-    spread = _spread(material.video) if training.feature_noise and config.encoder.frozen else None
+    spread = _spread(material.video, clips.rows) if training.feature_noise and config.encoder.frozen else None
     started = time.time()
     for epoch in range(done, training.epochs):
         clips.epoch = sampler.epoch = epoch
@@ -224,8 +224,10 @@ def _step(
     if model.training and config.fusion.text_dropout:
         seen = seen & (torch.rand(len(key), device=key.device) >= config.fusion.text_dropout)
     steps, instruction = material.steps.to(key.device), material.instruction.to(key.device)
-    output = model(features, steps[key.clamp(min=0)], instruction[key.clamp(min=0)], seen, batch["tokens"])
-    return output, losses(output, batch, config.training)
+    told = max(1, round(config.training.text_share * len(key))) if model.training else len(key)
+    tokens = batch["tokens"][:told]
+    output = model(features, steps[key.clamp(min=0)], instruction[key.clamp(min=0)], seen, tokens)
+    return output, losses(output, batch | {"tokens": tokens}, config.training)
 
 
 @torch.no_grad()
@@ -239,7 +241,7 @@ def validate(model: EFAModel, clips: ClipDataset, config: Config, material: Mate
         share = len(batch["row"]) / len(clips)
         for name, value in parts.items():
             sums[f"val_{name}"] = sums.get(f"val_{name}", 0.0) + value.item() * share
-        verdict = (output.quality_logit > 0) == (batch["quality"] > 0.5)
+        verdict = (output.quality_logit >= 0) == (batch["quality"] > 0.5)
         right.append(
             torch.stack([batch["quality"], verdict.float(), (output.class_logits.argmax(1) == batch["action"]).float()])
         )
@@ -255,9 +257,9 @@ def _balance(clips: ClipDataset) -> np.ndarray:
     return np.where(quality > 0.5, 0.5 / share[0], 0.5 / share[1])
 
 
-def _spread(video: np.ndarray) -> Tensor:
-    """Standard deviation of each feature channel, [C], over a sample of clips."""
-    sample = video[0, :: max(1, video.shape[1] // 200)].astype(np.float32)
+def _spread(video: np.ndarray, rows: np.ndarray) -> Tensor:
+    """Standard deviation of each feature channel, [C], over a sample of the training clips."""
+    sample = video[0, rows[:: max(1, len(rows) // 200)]].astype(np.float32)
     return torch.from_numpy(sample.reshape(-1, sample.shape[-1]).std(0))
 
 

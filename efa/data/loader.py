@@ -52,7 +52,7 @@ def source_hash(folder: Path) -> str:
 
 def load_frames(dataset: DataSet, config: DataConfig, progress: Progress | None = None) -> Array:
     """uint8 [N, T, S, S, 3] for every row of the table, memory-mapped; made once and shared by all runs."""
-    name = f"{data_fingerprint(dataset, config)}-{config.frames}x{config.size}-{config.sampling}"
+    name = f"{data_fingerprint(dataset, config)}-{config.frames}x{config.size}-{config.sampling}-{config.clutter:g}"
     path = paths.cache() / "frames" / f"{name}.npy"
     shape = (len(dataset.table), config.frames, config.size, config.size, 3)
     return cached_array(path, shape, np.uint8, partial(_frames, dataset, config), progress)
@@ -87,7 +87,9 @@ def cached_array(
 def _frames(dataset: DataSet, config: DataConfig) -> Iterator[Array]:
     if config.source == "formsim":
         chosen: Sequence[Any] = formsim.clips(config.benchmark, config.clips, config.seed)
-        draw: Callable[[Any], Array] = partial(formsim.render_clip, size=config.size, frames=config.frames)
+        draw: Callable[[Any], Array] = partial(
+            formsim.render_clip, size=config.size, frames=config.frames, clutter=config.clutter
+        )
     else:
         from efa.data.video import read_clip
 

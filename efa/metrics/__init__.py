@@ -46,7 +46,7 @@ METRICS = (*CAPTION_METRICS, "top1", "top5", *QUALITY_METRICS, *FAULT_METRICS, *
 
 
 def read_predictions(path: str | Path) -> pd.DataFrame:
-    """A predictions table from .parquet or .csv (top5 as a JSON list), one row a clip, checked.
+    """A predictions table from .parquet or .csv (top5 as a JSON list), one row a clip and protocol, checked.
 
     Texts come as str, `quality` as int (0, 1, -1 unknown), `quality_prob` and `fault_step` as float (NaN: the system
     gives no verdict, the clip has no known step), `top5` as list of at most five str. A system without a class head
@@ -93,7 +93,8 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
         table[name] = numbers
     table["top5"] = table["top5"].map(_names)
     require(table["clip_id"] != "", "no clip_id")
-    require(~table["clip_id"].duplicated(), "this clip_id stands above already", "keep one row a clip")
+    twice = table.duplicated(["clip_id", "protocol"])
+    require(~twice, "this clip_id stands above already", "keep one row a clip and protocol")
     require(table["action"] != "", "no action")
     require(table["quality"].isin([0, 1, -1]), "quality is not 0, 1 or -1", "0 standard, 1 non-standard, -1 unknown")
     require(table["top5"].map(lambda names: names is not None), "top5 is no list of at most five names, best first")

@@ -46,6 +46,11 @@ _STEP = re.compile(  # but not 'step one foot back'
     r"|\b(first|second|third|fourth|fifth|1st|2nd|3rd|4th|5th) step\b"
 )
 
+_BLAME = re.compile(  # 'step one is done well' names a step, too, but not the one that went wrong
+    r"\b(?:however|wrong(?:ly)?|mistakes?|errors?|faults?|faulty|flaws?|flawed|problems?|issues?|incorrect(?:ly)?|"
+    r"improper(?:ly)?|poor(?:ly)?|fail(?:s|ed)?|breaks? down|suffers?|deviates?)\b"
+)
+
 
 @dataclass(frozen=True)
 class _Phrase:
@@ -120,7 +125,7 @@ class FaultParser:
 
     @staticmethod
     def step(text: str) -> int | None:
-        """The step (1-5) that the text names: `step_in_text`."""
+        """The step (1-5) that the text blames: `step_in_text`."""
         return step_in_text(text)
 
     def _exact(self, tokens: list[str]) -> list[_Phrase] | None:
@@ -164,11 +169,19 @@ class FaultParser:
 
 
 def step_in_text(text: str) -> int | None:
-    """The first step (1-5) that the text names, as in 'step 3', 'step number three', 'the third step', else None."""
-    for sentence in sentences(text):
-        if found := _STEP.search(" ".join(_words(sentence))):
-            return _STEP_OF[found[1] or found[2]]
-    return None
+    """The step (1-5) that the text blames, as in 'step 3', 'step number three', 'the third step', else None.
+
+    That is the first one named in a sentence that speaks of something wrong, or the first of all where none does.
+    """
+    named = [(found, line) for line in map(_line, sentences(text)) if (found := _STEP.search(line))]
+    if not named:
+        return None
+    found = next((found for found, line in named if _BLAME.search(line)), named[0][0])
+    return _STEP_OF[found[1] or found[2]]
+
+
+def _line(sentence: str) -> str:
+    return " ".join(_words(sentence))
 
 
 def fault_counts(

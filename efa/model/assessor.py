@@ -105,14 +105,14 @@ class EFAModel(nn.Module):
             steps: [B, 5, E] vectors of the action's steps; None where no clip sees text.
             instruction: [B, 1, E] vector of its instruction; likewise.
             text_mask: bool [B], False for a clip that sees no text.
-            tokens: ids [B, L] of the explanation, bos first; None: no text logits.
+            tokens: ids [B', L] of the explanations of the first B' <= B clips, bos first; None: no text logits.
         """
         video = features + (self.frame_position + self.place_position).flatten(0, 1)  # [B, N, C]
         fusion = self.fusion(video, steps, instruction, text_mask)
         return Output(
             class_logits=self.classify(features),
             quality_logit=self.quality_head(fusion.fused.mean(1))[:, 0],
-            text_logits=None if tokens is None else self.decoder(tokens, fusion.fused),
+            text_logits=None if tokens is None else self.decoder(tokens, fusion.fused[: len(tokens)]),
             fusion=fusion,
         )
 

@@ -34,8 +34,8 @@ SPLITS = {"train": 0.70, "val": 0.15, "test": 0.15}  # as the paper divides CoT-
 SUBJECTS = {"train": 140, "val": 30, "test": 30}  # nobody appears in two splits
 STANDARD_SHARE = {"main": 2 / 3, "standards": 1 / 2, "stream": 1 / 3}
 GENERIC_SHARE = 0.3  # standards benchmark: non-standard clips whose fault is one of the action's own, not its range
-SEVERITY = (0.8, 1.4)  # magnitude of a fault, 1 = as its file says
-TOLERATED = 0.25  # magnitude that a standard clip may show, so that form is a matter of degree
+SEVERITY = (0.9, 1.5)  # magnitude of a fault, 1 = as its file says
+TOLERATED = 0.2  # magnitude that a standard clip may show, so that form is a matter of degree
 STYLE = 2.2  # degrees, standard deviation of a performer's own offset of every angle
 _RANGE_FAULTS = {
     "range_short": (
@@ -112,7 +112,7 @@ def _clip(actions: list[Action], benchmark: Benchmark, split: str, i: int, seed:
     rng = np.random.RandomState(own)
     action = actions[i % len(actions)]
     view = action.views[(i // len(actions)) % len(action.views)]
-    subject = f"{split}{i if benchmark == 'stream' else rng.randint(SUBJECTS[split]):03d}"
+    subject = f"stream{seed}-{i}" if benchmark == "stream" else f"{split}{rng.randint(SUBJECTS[split]):03d}"
     names = list(action.faults)
     wrong = rng.random_sample() >= STANDARD_SHARE[benchmark]
     fault = names[rng.randint(len(names))] if wrong else ""
@@ -151,18 +151,23 @@ def performance(clip: Clip, phase: Array) -> tuple[Array, dict[str, Array], Subj
     faults = all_faults(action)
     subject = Subject.sample(np.random.RandomState(seed_of("subject", clip.subject)))
     rng = np.random.RandomState(seed_of("style", clip.seed))
-    wide = 7.0 if clip.clip_id.startswith("stream") else STYLE  # pre-training sees poses that no action file holds
+    wide = 5.0 if clip.clip_id.startswith("stream") else STYLE  # pre-training sees poses that no action file holds
     done = [(faults[clip.fault], clip.severity, clip.onset)] if clip.fault and faults[clip.fault].change else []
     done += [(faults[name], magnitude, 0.0) for name, magnitude in clip.extra]
-    shift, tempo = _uniform(rng, -0.03, 0.03), _uniform(rng, 0.94, 1.06)
-    timed = np.clip(0.5 + (phase - 0.5 + shift) * tempo, 0, 1)
-    pose = motion.angles(action, timed, tuple(done), clip.executed)
+    pose = motion.angles(action, _timed(clip, phase), tuple(done), clip.executed)
     for angle in motion.ANGLES:
         offset, sway, at = rng.normal() * wide, rng.normal() * 0.8, rng.random_sample()
         if angle not in ("lift", "yaw"):
             own = 0.3 if angle.startswith(("pelvis", "trunk", "shoulder")) and wide < 5 else 1.0
             pose[angle] = pose[angle] + own * (offset + sway * np.sin(2 * np.pi * (phase + at)))
     return motion.joints(pose, subject, motion.ANCHORS[action.anchor], action.arms), pose, subject
+
+
+def _timed(clip: Clip, phase: Array) -> Array:
+    """Where in the movement the performer is at each phase of the clip: early or late, fast or slow."""
+    rng = np.random.RandomState(seed_of("tempo", clip.seed))
+    shift, tempo = _uniform(rng, -0.03, 0.03), _uniform(rng, 0.94, 1.06)
+    return np.clip(0.5 + (phase - 0.5 + shift) * tempo, 0, 1)
 
 
 def sample_phases(frames: int) -> Array:
@@ -177,21 +182,22 @@ def camera_of(clip: Clip) -> Camera:
     return Camera.sample(clip.view, solids.points(), np.random.RandomState(seed_of("camera", clip.seed)))
 
 
-def render_clip(clip: Clip, size: int = 64, frames: int = 6) -> Array:
-    """uint8 [T, size, size, 3]; the same bytes on every machine."""
+def render_clip(clip: Clip, size: int = 64, frames: int = 6, clutter: float = 1.0) -> Array:
+    """uint8 [T, size, size, 3]; the same bytes on every machine. `clutter`: see `Scene.sample`."""
     joints, _, subject = performance(clip, sample_phases(frames))
     solids = primitives(joints, subject, load_actions()[clip.action].equipment)
-    scene = Scene.sample(np.random.RandomState(seed_of("scene", clip.seed)))
+    scene = Scene.sample(np.random.RandomState(seed_of("scene", clip.seed)), clutter)
     return render(solids, scene, camera_of(clip), size)
 
 
-def pose_target(clip: Clip, frames: int = 6) -> tuple[Array, Array, Array]:
+def pose_target(clip: Clip, frames: int = 6) -> tuple[Array, Array, Array, Array]:
     """What pre-training learns from a clip.
 
     Returns:
         joints: relative to the pelvis, in camera axes (right, down, away) and body heights, float32 [T, 20, 3].
         angles: sine and cosine of each, float32 [T, 35, 2].
         places: where each joint is in the picture, float32 [T, 20, 2], (0, 0) top left, (1, 1) bottom right.
+        deviation: of each angle from the action as its file says, at the same moment, radians, float32 [T, 35].
     """
     joints, pose, subject = performance(clip, sample_phases(frames))
     camera = camera_of(clip)
@@ -206,7 +212,9 @@ def pose_target(clip: Clip, frames: int = 6) -> tuple[Array, Array, Array]:
     places = camera.centre + camera.focal * seen[..., :2] / seen[..., 2:]
     radians = np.deg2rad(np.stack([pose[a] for a in motion.ANGLES], axis=1))
     angles = np.stack([np.sin(radians), np.cos(radians)], axis=-1)
-    return local.astype(np.float32), angles.astype(np.float32), places.astype(np.float32)
+    model = motion.angles(load_actions()[clip.action], _timed(clip, sample_phases(frames)))
+    deviation = np.deg2rad(np.stack([pose[a] - model[a] for a in motion.ANGLES], axis=1))
+    return tuple(part.astype(np.float32) for part in (local, angles, places, deviation))  # type: ignore[return-value]
 
 
 def record(clip: Clip) -> dict[str, object]:

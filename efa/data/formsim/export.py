@@ -19,13 +19,14 @@ def export(config: DataConfig, folder: Path, fps: int = 12, progress: Callable[[
 
     chosen = clips(config.benchmark, config.clips, config.seed)
     (folder / "videos").mkdir(parents=True, exist_ok=True)
-    for done, _ in enumerate(in_processes(partial(_write, folder=folder, size=config.size, fps=fps), chosen), 1):
+    for done, _ in enumerate(in_processes(partial(_write, folder=folder, config=config, fps=fps), chosen), 1):
         if progress:
             progress(done, len(chosen))
     steps = {key: StepText(*text) for key, text in step_table(chosen).items()}
     save_dataset(make_dataset([record(clip) for clip in chosen], steps), folder)
 
 
-def _write(clip: Clip, folder: Path, size: int, fps: int) -> None:
-    frames = render_clip(clip, size, max(6, round(load_actions()[clip.action].seconds * fps)))
+def _write(clip: Clip, folder: Path, config: DataConfig, fps: int) -> None:
+    count = max(6, round(load_actions()[clip.action].seconds * fps))
+    frames = render_clip(clip, config.size, count, config.clutter)
     write_mp4(folder / "videos" / f"{clip.clip_id}.mp4", frames, fps)

@@ -179,7 +179,10 @@ def joints(pose: dict[str, Array], subject: Subject, anchor: Anchor, arms: str =
     neck = _upward(a["trunk.upper"] + a["neck"], bend_up + a["neck.side"])
     point["head"] = point["neck"] + (subject.neck + subject.head) * neck
 
-    across = _stack(zero, np.cos(bend_up), -np.sin(bend_up))  # to the left, square to the trunk before it twists
+    lean = a["trunk.upper"]
+    across = _stack(  # to the left, square to the trunk before it twists
+        -np.sin(lean) * np.sin(bend_up), np.cos(bend_up), -np.cos(lean) * np.sin(bend_up)
+    )
     ahead = _cross(across, up)
     twist = a["trunk.twist"][:, None]
     left, front = np.cos(twist) * across - np.sin(twist) * ahead, np.cos(twist) * ahead + np.sin(twist) * across

@@ -46,9 +46,8 @@ def specimen(action: str, fault: str = "", view: str = "side") -> Clip:
 
 def _one(name: str, size: int, frames: int) -> Image.Image:
     rows = []
-    views = [view for view in ("side", "front") if view in load_actions()[name].views] or list(
-        load_actions()[name].views[:1]
-    )
+    offered = load_actions()[name].views
+    views = [view for view in offered if view != "back"] or list(offered)
     faults = ["", *load_actions()[name].faults]
     for fault in faults:
         strips = [

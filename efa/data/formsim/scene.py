@@ -51,8 +51,12 @@ class Scene:
     seed: int
 
     @classmethod
-    def sample(cls, rng: np.random.RandomState) -> Scene:
-        """Draw a room: colours, patterns, clutter, light and noise."""
+    def sample(cls, rng: np.random.RandomState, clutter: float = 1.0) -> Scene:
+        """Draw a room: colours, patterns, clutter, light and noise.
+
+        `clutter` in [0, 1] is a knob of difficulty: the share of things on the wall that stay, and of the contrast of
+        patterns and grain. The rest of the room is the same for every value.
+        """
 
         def within(low: float, high: float) -> float:
             return round((low + (high - low) * rng.random_sample()) * 2**20) / 2**20
@@ -85,13 +89,17 @@ class Scene:
                 )
             )
         light = (within(-0.75, 0.75), within(0.1, 0.9), within(0.95, 1.5))
+        decor = decor[: round(clutter * len(decor))]
+        wr, wg, wb = (w + clutter * (s - w) for w, s in zip(wall, wall_second, strict=True))
+        contrast = 1.0 - clutter * (1.0 - contrast)
         return cls(
-            wall=wall, wall_second=wall_second, wall_pattern=WALLS[rng.randint(len(WALLS))],
-            floor=floor, floor_second=(floor[0] * contrast, floor[1] * contrast, floor[2] * contrast),
+            wall=wall, wall_second=(wr, wg, wb), wall_pattern=WALLS[rng.randint(len(WALLS))],
+            floor=floor,
+            floor_second=(floor[0] * contrast, floor[1] * contrast, floor[2] * contrast),
             floor_pattern=FLOORS[rng.randint(len(FLOORS))], floor_scale=within(0.14, 0.4),
             floor_turn=(turn_x / size, turn_y / size), gap=within(0.5, 1.8), decor=tuple(decor), light=light,
             sun=within(0.65, 1.0), ambient=within(0.4, 0.6), exposure=within(0.7, 1.15),
-            noise=within(2.0, 8.0), seed=int(rng.randint(2**31 - 1)),
+            noise=(0.25 + 0.75 * clutter) * within(2.0, 8.0), seed=int(rng.randint(2**31 - 1)),
         )  # fmt: skip
 
 

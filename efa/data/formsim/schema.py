@@ -135,14 +135,16 @@ def parse_action(raw: Any, path: str | Path = "action") -> Action:
         ),
         anchor=read.choice(raw.get("anchor"), "anchor", tuple(ANCHORS)),
         arms=read.choice(raw.get("arms", "world"), "arms", ("trunk", "world")),
-        views=tuple(read.choice(v, "views", VIEWS) for v in read.listing(raw.get("views", list(VIEWS)), "views")),
+        views=tuple(
+            read.choice(v, "views", VIEWS) for v in read.listing(raw.get("views", list(VIEWS)), "views", text=True)
+        ),
         seconds=read.number(raw.get("seconds", 3.0), "seconds", 0.5, 20),
         base=read.pose(raw.get("base", {}), "base"),
         keys=keys,
         range_step=int(read.number(span.get("step", 3), "range.step", 1, 5)),
         range_angles=tuple(a for angle in angles for a in read.sides(angle, "range.angles")),
-        steps=tuple(read.text(step.get("do"), f"steps[{i}].do") for i, step in enumerate(steps)),
-        good=tuple(read.text(step.get("good"), f"steps[{i}].good") for i, step in enumerate(steps)),
+        steps=tuple(read.template(step.get("do"), f"steps[{i}].do") for i, step in enumerate(steps)),
+        good=tuple(read.template(step.get("good"), f"steps[{i}].good") for i, step in enumerate(steps)),
         instruction=read.text(raw.get("instruction"), "instruction"),
         faults={str(name): _fault(read, str(name), fault) for name, fault in faults.items()},
     )
@@ -208,10 +210,15 @@ class _Reader:
         self.insist(isinstance(value, str) and bool(value.strip()), key, "must be a text")
         return " ".join(str(value).split())
 
+    def template(self, value: Any, key: str) -> str:
+        text = self.text(value, key)
+        self.insist(not {"{", "}"} & set(text.replace("{range}", "")), key, "may hold '{range}' and no other brace")
+        return text
+
     def number(self, value: Any, key: str, low: float, high: float) -> float:
         try:
             number = float(value) if not isinstance(value, bool) else float("nan")
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = float("nan")
         self.insist(low <= number <= high, key, f"must be a number from {low:g} to {high:g}, not {value!r}")
         return number

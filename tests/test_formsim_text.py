@@ -1,0 +1,291 @@
+"""FormSim's words and its action files: every sentence means what it should, every bad file is refused by name."""
+
+import copy
+import itertools
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from efa.data import formsim
+from efa.data.formsim import dataset, text
+from efa.data.formsim.schema import FOLDER, Action, load_actions, parse_action, read_action
+from efa.errors import InputError
+from efa.metrics import FaultParser, step_in_text, verdict_in_text
+
+PHRASES = [phrase for _, phrase in dataset.STANDARDS.values()]
+ACTIONS = list(load_actions())
+
+
+@pytest.fixture(scope="module")
+def parser() -> FaultParser:
+    return FaultParser(formsim.fault_phrases())
+
+
+def good_clauses(name: str) -> list[str]:
+    clauses = load_actions()[name].good
+    return [clause.format(range=phrase) for clause in clauses for phrase in PHRASES[: 3 if "{range}" in clause else 1]]
+
+
+def sentences_of(name: str) -> list[tuple[str, str, int | None]]:
+    """Every sentence about an action: (sentence, id of the fault it states or '', step it blames)."""
+    found: list[tuple[str, str, int | None]] = [(line, "", None) for line in text._CLOSING]
+    for template, step, clause in itertools.product(text._RIGHT, text._ORDINALS[:1], good_clauses(name)):
+        found.append((template.format(step=step, good=clause), "", None))
+    for fault in dataset.all_faults(load_actions()[name]).values():
+        step = text._ORDINALS[fault.step - 1]
+        for template, seen in itertools.product(text._WRONG, fault.seen):
+            found.append((template.format(step=step, seen=seen), f"{name}/{fault.name}", fault.step))
+        found += [(t.format(leads_to=w), "", None) for t in text._EFFECT for w in fault.leads_to]
+        found += [(t.format(correct=w), "", None) for t in text._MEND for w in fault.correct]
+    return found
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+def test_every_sentence_states_its_fault_and_no_other(name, parser):
+    faults, wrong = dataset.all_faults(load_actions()[name]).values(), []
+    mended = {t.format(correct=w): {f"{name}/{f.name}"} for f in faults for t in text._MEND for w in f.correct}
+    for sentence, fault, step in sentences_of(name):
+        named = parser.faults(sentence, name)
+        if named != ({fault} if fault else set()) and not named <= mended.get(sentence, set()):
+            wrong.append((sentence, named))
+        if fault and step_in_text(sentence) != step:
+            wrong.append((sentence, step_in_text(sentence)))
+        assert "{" not in sentence
+        assert not re.search(r"\b(left|right)\b", sentence, re.I), sentence  # a mirrored clip keeps its text
+    assert not wrong
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+def test_every_verdict_is_read_as_it_is_meant(name):
+    for quality, templates in ((0, text.GOOD_VERDICTS), (1, text.BAD_VERDICTS)):
+        for template in templates:
+            opening = template.format(name=name.lower())
+            for clause in good_clauses(name)[:3]:  # the parser looks at two sentences
+                assert verdict_in_text(f"{opening} In step one, {clause}.") == quality, opening
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+def test_every_explanation_has_40_to_110_words(name):
+    def span(lines) -> tuple[int, int]:
+        counts = [len(line.split()) for line in lines]
+        return min(counts), max(counts)
+
+    def total(*parts: tuple[int, int]) -> tuple[int, int]:
+        return sum(low for low, _ in parts), sum(high for _, high in parts)
+
+    right = span(t.format(step="one", good=clause) for t in text._RIGHT for clause in good_clauses(name))
+    spans = [total(span(t.format(name=name) for t in text.GOOD_VERDICTS), right, right, right, span(text._CLOSING))]
+    for fault in dataset.all_faults(load_actions()[name]).values():
+        parts = [span(t.format(name=name) for t in text.BAD_VERDICTS), right]
+        parts.append(span(t.format(step="one", seen=w) for t in text._WRONG for w in fault.seen))
+        parts.append(span(t.format(leads_to=w) for t in text._EFFECT for w in fault.leads_to))
+        parts.append(span(t.format(correct=w) for t in text._MEND for w in fault.correct))
+        spans.append(total(*parts))
+    assert min(low for low, _ in spans) >= 40
+    assert max(high for _, high in spans) <= 110
+
+
+@pytest.mark.parametrize("benchmark", ["main", "standards"])
+def test_whole_explanations_parse_to_their_own_record(benchmark, parser):
+    seen = set()
+    for clip in formsim.clips(benchmark, 400, 5):
+        row = formsim.record(clip)
+        line = str(row["explanation"])
+        assert 40 <= len(line.split()) <= 110
+        assert verdict_in_text(line) == row["quality"]
+        assert parser.faults(line, clip.action) == ({row["fault"]} if row["fault"] else set()), line
+        if row["fault"]:
+            assert step_in_text(line) == row["fault_step"], line
+        assert "{" not in line
+        seen.add(line)
+    assert len(seen) > 380  # worded anew for each clip
+
+
+def test_the_step_at_fault_is_never_praised():
+    squat = load_actions()["Squat"]
+    for fault in squat.faults.values():
+        for seed in range(40):
+            line = text.explain(squat, fault, PHRASES[2], np.random.RandomState(seed))
+            assert squat.good[fault.step - 1].split(" {")[0] not in line
+
+
+def test_steps_state_the_standard():
+    for action in load_actions().values():
+        for phrase in PHRASES:
+            steps, instruction = text.step_texts(action, phrase)
+            assert len(steps) == 5
+            assert not any("{" in line for line in (*steps, instruction))
+            assert phrase in steps[action.range_step - 1], action.name
+        assert len({text.step_texts(action, phrase) for phrase in PHRASES}) == 3
+
+
+# --- action files --------------------------------------------------------------------------------------------------
+
+
+def squat() -> dict:
+    return yaml.safe_load((FOLDER / "squat.yaml").read_text(encoding="utf-8"))
+
+
+def test_there_are_enough_actions():
+    assert len(ACTIONS) >= 24
+    assert sorted(ACTIONS) == ACTIONS
+    assert {action.mode for action in load_actions().values()} == {"manual", "apparatus"}
+
+
+MISTAKES = [
+    ("name", 3, "name"),
+    ("name", "", "name"),
+    ("mode", "machine", "mode"),
+    ("equipment", ["trampoline"], "equipment"),
+    ("equipment", "mat", "equipment"),
+    ("anchor", "float", "anchor"),
+    ("arms", "hips", "arms"),
+    ("views", ["above"], "views"),
+    ("views", [], "views"),
+    ("seconds", 0, "seconds"),
+    ("seconds", 10**400, "seconds"),
+    ("seconds", True, "seconds"),
+    ("base", {"tail": 3}, "base"),
+    ("base", {"thigh": "wide"}, "base.thigh"),
+    ("keys", {0: {}}, "keys"),
+    ("keys", {0: "hold", 1: {}}, "keys.0"),
+    ("keys", {0: {}, 0.5: {"thigh": 3}, 0.4: {}, 1: {}}, "keys.0.4"),
+    ("keys", {0: {}, 2: {}}, "keys"),
+    ("range", {"step": 9}, "range.step"),
+    ("range", {"steps": 3}, "range"),
+    ("range", {"angles": ["tail"]}, "range.angles"),
+    ("steps", [], "steps"),
+    ("steps", [{"do": "x", "good": "y"}] * 4 + [{"do": "x"}], "steps[4].good"),
+    ("steps", [{"do": "x {rnage}", "good": "y"}] * 5, "steps[0].do"),
+    ("steps", [{"do": "x", "good": "y {"}] * 5, "steps[0].good"),
+    ("instruction", None, "instruction"),
+    ("faults", {}, "faults"),
+    ("colour", "red", "colour"),
+]
+FAULT_MISTAKES = [
+    ("step", 6, "step"),
+    ("step", None, "step"),
+    ("change", {}, "change"),
+    ("change", {"thigh": "/ 3"}, "change.thigh"),
+    ("change", {"thigh": "* big"}, "change.thigh"),
+    ("change", {"tail": "* 2"}, "change"),
+    ("change", {"thigh": "* 2", "thigh_l": "+ 3"}, "change.thigh_l"),
+    ("seen", [], "seen"),
+    ("seen", "the knees cave in", "seen"),
+    ("leads_to", [3], "leads_to"),
+    ("correct", None, "correct"),
+    ("why", "x", "why"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "named"), MISTAKES)
+def test_a_mistake_in_an_action_names_file_and_key(key, value, named, tmp_path):
+    file = tmp_path / "mine.yaml"
+    with pytest.raises(InputError) as caught:
+        parse_action(squat() | {key: value}, file)
+    assert named in str(caught.value)
+    assert str(file) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("key", "value", "named"), FAULT_MISTAKES)
+def test_a_mistake_in_a_fault_names_file_and_key(key, value, named):
+    raw = squat()
+    raw["faults"]["shallow"][key] = value
+    with pytest.raises(InputError, match=re.escape(named)) as caught:
+        parse_action(raw, "mine.yaml")
+    assert "faults.shallow" in str(caught.value)
+    assert "mine.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"name: [", b"\xff\xfe\x00", b"", b"- 1", b"a: b: c", b"x: &a [*a]"])
+def test_a_file_that_is_no_action_is_refused(content, tmp_path):
+    file = tmp_path / "broken.yaml"
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=re.escape(str(file))):
+        read_action(file)
+    with pytest.raises(InputError, match="absent"):
+        read_action(tmp_path / "absent.yaml")
+
+
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=12), st.sampled_from(["hold", "thigh", "{"])
+)
+ANYTHING = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=6), st.dictionaries(st.one_of(SCALARS, st.just("thigh")), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+def places(value: object, path: tuple = ()) -> list[tuple]:
+    found = [path]
+    if isinstance(value, dict):
+        items = list(value.items())
+    else:
+        items = list(enumerate(value)) if isinstance(value, list) else []
+    for key, item in items:
+        found += places(item, (*path, key))
+    return found
+
+
+PLACES = places(squat())
+
+
+@given(st.lists(st.tuples(st.sampled_from(PLACES), ANYTHING), min_size=1, max_size=3))
+@settings(deadline=None, max_examples=150)
+def test_any_change_to_a_file_gives_an_action_that_works_or_an_input_error(changes):
+    raw = squat()
+    for path, value in changes:
+        if not path:
+            raw = copy.deepcopy(value)
+            continue
+        inside = raw
+        try:
+            for key in path[:-1]:
+                inside = inside[key]
+            inside[path[-1]] = value
+        except (KeyError, IndexError, TypeError):
+            continue  # an earlier change took this place away
+    try:
+        action = parse_action(raw, "fuzz.yaml")
+    except InputError:
+        return
+    assert isinstance(action, Action)
+    assert len(action.steps) == len(action.good) == 5
+    assert action.views
+    text.step_texts(action, PHRASES[0])
+    text.explain(action, None, PHRASES[0], np.random.RandomState(0))
+
+
+@given(ANYTHING)
+@settings(deadline=None)
+def test_any_object_is_an_action_or_an_input_error(raw):
+    with pytest.raises(InputError):
+        parse_action(raw, "fuzz.yaml")
+
+
+def test_one_file_in_a_folder_is_one_more_action(tmp_path: Path):
+    (tmp_path / "squat.yaml").write_bytes((FOLDER / "squat.yaml").read_bytes())
+    assert list(load_actions(tmp_path)) == ["Squat"]
+    mine = (FOLDER / "squat.yaml").read_text(encoding="utf-8").replace("name: Squat", "name: Bow")
+    (tmp_path / "bow.yaml").write_text(mine, encoding="utf-8")
+    load_actions.cache_clear()
+    try:
+        assert list(load_actions(tmp_path)) == ["Bow", "Squat"]
+        (tmp_path / "twin.yaml").write_text(mine, encoding="utf-8")
+        load_actions.cache_clear()
+        with pytest.raises(InputError, match=r"twin\.yaml.*second"):
+            load_actions(tmp_path)
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(InputError, match="no action"):
+            load_actions(tmp_path / "empty")
+    finally:
+        load_actions.cache_clear()

@@ -1,0 +1,117 @@
+"""Notebooks are committed clean, take parameters, and run."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import tiny
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted(file for file in (ROOT / "notebooks").glob("*.ipynb") if not file.stem.startswith("out"))
+
+
+def cells(path: Path) -> list[dict]:
+    return json.loads(path.read_text())["cells"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_committed_clean(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert "papermill" not in notebook.metadata
+    for cell in notebook.cells:
+        assert cell.get("outputs", []) == []
+        assert cell.get("execution_count") is None
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_opens_with_a_title_and_has_one_cell_of_parameters(path):
+    assert cells(path)[0]["cell_type"] == "markdown"
+    assert cells(path)[0]["source"][0].startswith("# ")
+    tagged = [cell for cell in cells(path) if "parameters" in cell["metadata"].get("tags", [])]
+    assert len(tagged) == 1
+    assert tagged[0]["cell_type"] == "code"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_papermill_reads_every_parameter(path, caplog):
+    from papermill import inspect_notebook
+
+    found = set(inspect_notebook(str(path)))
+    assert found == ({"preset", "seeds", "train", "overrides"} if path.stem == "ablation" else {"checkpoint", "preset"})
+    assert "Unable to parse" not in caplog.text
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_holds_no_logic(path):
+    for cell in cells(path):
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "code":
+            assert not any(line.startswith(("def ", "class ", "while ", "try:")) for line in source.splitlines())
+
+
+def test_making_the_book_trains_nothing():
+    lines = (ROOT / "Makefile").read_text().splitlines()
+    (build,) = [line for line in lines if "jupyter-book build" in line]
+    assert "EFA_TRAIN=0" in build
+
+
+def papermill(name: str, out: Path, home: Path, folder: Path, **parameters: object) -> nbformat.NotebookNode:
+    """Runs a notebook as a reader would, from `folder`; fails on an error and on anything written to stderr."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("EFA_")}
+    environment |= {"PYTHONPATH": str(ROOT)}  # this checkout's efa, whatever is installed
+    environment |= {"EFA_HOME": str(home), "JUPYTER_PREFER_ENV_PATH": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    given = json.dumps(parameters)
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        str(ROOT / "notebooks" / name),
+        str(out),
+        "-y",
+        given,
+        "-k",
+        "python3",
+    ]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    notebook = nbformat.read(out, as_version=4)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert not [output for output in outputs if output.output_type == "error"]
+    assert not [output.text for output in outputs if output.get("name") == "stderr"]
+    return notebook
+
+
+def output_of(notebook: nbformat.NotebookNode, cell_id: str) -> str:
+    (cell,) = [cell for cell in notebook.cells if cell.id == cell_id]
+    return "".join(str(o.get("data", {}).get("text/html", o.get("text", ""))) for o in cell.outputs)
+
+
+@pytest.mark.slow
+def test_the_ablation_trains_what_is_missing_and_finds_it_again(tmp_path):
+    settings = {"preset": "smoke", "overrides": tiny.SETTINGS | {"training.epochs": 1, "prediction.max_tokens": 8}}
+    first = papermill("ablation.ipynb", tmp_path / "1.ipynb", tmp_path, ROOT, **settings)
+    assert "9 runs, 0 finished before" in output_of(first, "obtain")
+    assert output_of(first, "table-6").count(">done</span>") == 9
+    again = papermill("ablation.ipynb", tmp_path / "2.ipynb", tmp_path, ROOT / "notebooks", **settings)
+    assert "9 runs, 9 finished before" in output_of(again, "obtain")
+    more = papermill("ablation.ipynb", tmp_path / "3.ipynb", tmp_path, ROOT, seeds=2, **settings)
+    assert "18 runs, 9 finished before" in output_of(more, "obtain")
+    assert "2 seeds" in output_of(more, "table-6")
+    shown = papermill("model.ipynb", tmp_path / "4.ipynb", tmp_path, ROOT)
+    assert "A trained model" in output_of(shown, "open")
+
+
+@pytest.mark.slow
+def test_without_anything_there_and_without_training_the_notebooks_say_so(tmp_path):
+    shown = papermill("ablation.ipynb", tmp_path / "1.ipynb", tmp_path, ROOT, preset="smoke", train=False)
+    assert "No results yet" in output_of(shown, "table-6")
+    assert "efa run 6 --preset smoke" in output_of(shown, "table-6")
+    assert not (tmp_path / "runs").exists()
+    shown = papermill("model.ipynb", tmp_path / "2.ipynb", tmp_path, ROOT / "notebooks", preset="smoke")
+    assert "RANDOM WEIGHTS" in output_of(shown, "open")

@@ -1,0 +1,394 @@
+"""Tables and figures from scores: means, intervals, verdicts, stale results; and no data reaches a page raw."""
+
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from efa import paths
+from efa.errors import InputError
+from efa.experiments import TABLES, select
+from efa.metrics import METRICS, mean_interval
+from efa.report import collect, estimates, examples, figures, html, tables
+from efa.report.collect import COLUMNS, Results
+from efa.report.estimates import Estimate, verdict
+
+ROOT = Path(__file__).resolve().parents[1]
+NASTY = "</script><img src=x onerror=alert(1)>"
+RANDOM = {"encoder.weights": ""}
+
+
+def predictions(n: int = 40, seed: int = 0, protocol: str = "predicted", explanation: str = "fine") -> pd.DataFrame:
+    """A table as `efa.inference.predict` writes it."""
+    draw = np.random.RandomState(seed)
+    actions = np.array(["Squat", "Plank"])[draw.randint(2, size=n)]
+    guessed = np.where(draw.random_sample(n) < 0.7, actions, "Plank")
+    quality = draw.randint(2, size=n)
+    return pd.DataFrame(
+        {
+            "clip_id": [f"clip-{i:03d}" for i in range(n)],
+            "action": actions,
+            "predicted_action": guessed,
+            "top5": [[name] for name in guessed],
+            "quality": quality,
+            "quality_prob": np.clip(0.3 + 0.4 * quality + 0.3 * draw.randn(n), 0, 1),
+            "reference": "the reference",
+            "explanation": explanation,
+            "protocol": protocol,
+            "fault": ["Squat/shallow" if q else "" for q in quality],
+            "fault_step": [3.0 if q else math.nan for q in quality],
+            "split": "test",
+        }
+    )
+
+
+def made(values: dict[str, dict[int, float]], metric: str = "cider_d", table: str = "6", **more: object) -> Results:
+    """Results with one metric: row -> seed -> value."""
+    rows = [(table, row, seed, "predicted", metric, value) for row, of in values.items() for seed, value in of.items()]
+    seeds = tuple(sorted({seed for of in values.values() for seed in of})) or (0,)
+    states = {
+        (row, seed): "done" if seed in values.get(row, {}) else "missing"
+        for row in TABLES[table].rows
+        for seed in seeds
+    }
+    scores = pd.DataFrame(rows, columns=list(COLUMNS))
+    given = {"table": table, "preset": "smoke", "seeds": seeds, "overrides": {}, "origin": "runs", "scores": scores}
+    return Results(**given | {"states": states} | more)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("EFA_HOME", str(tmp_path))
+    return tmp_path
+
+
+def finish(run, scores: dict[str, float], seed: int = 0) -> Path:
+    """Leaves the files of a finished run."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    table = pd.concat([predictions(seed=seed, protocol=protocol) for protocol in run.protocols], ignore_index=True)
+    table.to_parquet(run.folder / "predictions.parquet", index=False)
+    known = {"source": collect.scoring_source()} | dict.fromkeys(run.protocols, scores)
+    (run.folder / "scores.json").write_text(json.dumps(known))
+    (run.folder / "history.csv").write_text("epoch,val_class\n1,2.5\n2,1.5\n")
+    facts = {"labels": [run.label], "key": run.key, "config_hash": collect.config_hash(run.config), "commit": "abc123"}
+    facts |= {"device": "a machine", "seconds": {"train": 60.0}, "finished": "2026-01-01T00:00:00+00:00"}
+    (run.folder / "provenance.json").write_text(json.dumps(facts))
+    return run.folder
+
+
+# --- estimates ---
+
+
+def test_several_seeds_give_students_interval():
+    found = estimates.estimate(made({"EFA": {0: 30.0, 1: 32.0, 2: 37.0}}), "EFA", "cider_d")
+    assert (found.mean, found.low, found.high) == pytest.approx(mean_interval([30.0, 32.0, 37.0]))
+    assert found.over == "seeds"
+
+
+def test_one_seed_gives_the_interval_over_clips(tmp_path):
+    clips = predictions()
+    clips.to_parquet(tmp_path / "p.parquet")
+    right = 100 * (clips["predicted_action"] == clips["action"]).mean()
+    results = made({"EFA": {0: right}}, "top1", predictions={("EFA", 0): tmp_path / "p.parquet"})
+    found = estimates.estimate(results, "EFA", "top1")
+    assert found.over == "clips"
+    assert found.low < right < found.high
+    assert "says nothing about another seed" in tables.ablation(results).text
+
+
+def test_one_seed_gives_ngram_scores_no_interval():
+    found = estimates.estimate(made({"EFA": {0: 30.0}}), "EFA", "cider_d")
+    assert found.mean == 30.0
+    assert not found.bounded
+
+
+@pytest.mark.parametrize("metric", ["top1", "top5", "quality_acc", "quality_balanced_acc", "quality_auc", "fault_f1"])
+def test_what_the_bootstrap_draws_from_gives_the_score_itself(metric):
+    from efa import metrics
+    from efa.data import formsim
+
+    parser = metrics.FaultParser(formsim.fault_phrases())
+    seen = next(iter(formsim.fault_phrases()["Squat"]["shallow"]))
+    clips = predictions(explanation=f"This squat goes wrong because {seen}.")
+    rows, statistic = estimates.per_clip(metric, clips, parser)
+    scores = metrics.score(clips.assign(reference=""), parser)
+    assert statistic(rows) == pytest.approx(scores[metric])
+
+
+def test_difference_is_paired_by_seed():
+    results = made({"EFA": {0: 10.0, 1: 20.0, 2: 30.0}, "Add": {0: 8.0, 1: 18.5, 2: 27.5}})
+    gap = estimates.difference(results, "Add", "cider_d")
+    assert (gap.mean, gap.low, gap.high) == pytest.approx(mean_interval([2.0, 1.5, 2.5]))
+    assert verdict(gap, 1.0) == "holds"
+    assert verdict(gap, 5.0) == "does not hold"
+
+
+@pytest.mark.parametrize(
+    ("gap", "expected"),
+    [
+        (Estimate(3.0, 1.0, 5.0, "seeds"), "holds"),
+        (Estimate(0.5, 0.1, 0.9, "seeds"), "does not hold"),
+        (Estimate(-3.0, -5.0, -1.0, "seeds"), "does not hold"),
+        (Estimate(3.0, -1.0, 7.0, "seeds"), "cannot be told"),
+        (Estimate(3.0, 1.0, 5.0, "clips"), "cannot be told"),
+        (Estimate(3.0), "cannot be told"),
+        (estimates.NOTHING, "cannot be told"),
+    ],
+)
+def test_verdict(gap, expected):
+    assert verdict(gap, 1.0) == expected
+
+
+def test_every_ablated_row_makes_a_claim():
+    assert [claim.row for claim in estimates.CLAIMS] == [row for row in TABLES["6"].rows if row != "EFA"]
+    assert all(metric.tolerance > 0 for claim in estimates.CLAIMS for metric in claim.metrics)
+
+
+# --- paper.csv ---
+
+
+def test_papers_numbers_are_of_known_rows_and_have_sources():
+    table = tables.paper(ROOT / "results" / "paper.csv")
+    assert list(table.columns) == [*COLUMNS, "source"]
+    assert set(table["metric"]) <= set(METRICS)
+    assert set(table["table"]) <= {"4", "5", "6", "7"}
+    assert set(table[table["table"] == "6"]["row"]) <= set(TABLES["6"].rows)
+    assert table["value"].between(0, 100).all()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("6,Add,,unstated,meteor,much,somewhere", "no number"),
+        ("6,Add,,unstated,meteor,inf,somewhere", "no number"),
+        ("6,Add,,unstated,meteors,1.0,somewhere", "unknown metric"),
+        ("6,Add,,unstated,meteor,1.0,", "source"),
+        ("6,EFA,,unstated,meteor,23.8,again", "already"),
+    ],
+)
+def test_a_bad_line_in_paper_csv_is_named(tmp_path, line, message):
+    path = tmp_path / "paper.csv"
+    path.write_text(f"{','.join((*COLUMNS, 'source'))}\n6,EFA,,unstated,meteor,23.8,here\n{line}\n")
+    with pytest.raises(InputError, match=message) as caught:
+        tables.paper(path)
+    assert caught.value.row == 3
+
+
+def test_a_line_that_a_reader_adds_appears(tmp_path):
+    path = tmp_path / "paper.csv"
+    path.write_text(f"{','.join((*COLUMNS, 'source'))}\n6,Q-text,,unstated,meteor,21.5,Table VI\n")
+    shown = tables.ablation(made({"Q-text": {0: 20.0}}, "meteor"), tables.paper(path)).text
+    assert "21.5 | 20.0" in shown
+    assert "n/a" in shown
+
+
+# --- collecting and publishing ---
+
+
+def test_missing_runs_are_missing_and_say_how_to_make_them(home):
+    results = collect.collect("6", "smoke", (0,), RANDOM)
+    assert results.origin == ""
+    assert set(results.states.values()) == {"missing"}
+    assert "efa run 6 --preset smoke --seeds 0 --set encoder.weights=" in tables.ablation(results).text
+
+
+def test_published_results_are_what_the_runs_were(home):
+    for run in select("6", "smoke", (0, 1), RANDOM)[:4]:
+        finish(run, {"cider_d": 30.0 + run.seed, "top1": 50.0, "bleu4": None}, run.seed)
+    before = collect.collect("6", "smoke", (0, 1), RANDOM)
+    clips = before.clips("EFA", 1, "none")
+    folder, missing = collect.publish("smoke", (0, 1), overrides=RANDOM, what="6")
+    assert folder == paths.results() / "formsim-smoke"
+    assert len(missing) == 14
+    for path in paths.runs().rglob("*"):
+        if path.is_file():
+            path.unlink()
+    after = collect.collect("6", "smoke", (0, 1), RANDOM)
+    assert (before.origin, after.origin) == ("runs", "published")
+    assert after.states == before.states
+    assert after.values("EFA", "cider_d") == before.values("EFA", "cider_d") == {0: 30.0, 1: 31.0}
+    pd.testing.assert_frame_equal(after.clips("EFA", 1, "none"), clips)
+    assert set(after.histories) == set(before.histories)
+    assert collect.published_seeds("6", "smoke") == (0, 1)
+    assert json.loads((folder / "provenance.json").read_text())["6-w-o-global-branch-1"]["commit"] == "abc123"
+
+
+def test_publishing_again_changes_only_what_is_published(home):
+    efa, other = (select(what, "smoke", (0,), RANDOM)[0] for what in ("6/EFA", "6/Add"))
+    finish(efa, {"cider_d": 30.0})
+    folder, _ = collect.publish("smoke", (0,), overrides=RANDOM, what="6/EFA")
+    first = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    collect.publish("smoke", (0,), overrides=RANDOM, what="6/EFA")
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == first
+    finish(other, {"cider_d": 20.0})
+    collect.publish("smoke", (0,), overrides=RANDOM, what="6/Add")
+    scores = pd.read_csv(folder / "scores.csv")
+    assert list(scores.columns) == list(COLUMNS)
+    scores = scores[scores["protocol"] == "predicted"].set_index("row")["value"]
+    assert scores.to_dict() == {"EFA": 30.0, "Add": 20.0}
+
+
+def test_publishing_nothing_is_an_error(home):
+    with pytest.raises(InputError, match="none of these runs"):
+        collect.publish("smoke", (0,), overrides=RANDOM, what="6")
+
+
+@pytest.mark.parametrize("changed", ["key", "scoring"])
+def test_published_results_of_other_code_are_stale(home, changed):
+    finish(select("6/EFA", "smoke", (0,), RANDOM)[0], {"cider_d": 30.0})
+    folder, _ = collect.publish("smoke", (0,), overrides=RANDOM, what="6/EFA")
+    (run_file,) = paths.runs().glob("*/scores.json")
+    run_file.unlink()
+    path = folder / "provenance.json"
+    facts = json.loads(path.read_text())
+    facts["6-EFA-0"][changed] = "0" * 16
+    path.write_text(json.dumps(facts))
+    results = collect.collect("6", "smoke", (0,), RANDOM)
+    assert results.states["EFA", 0] == "stale"
+    text = tables.ablation(results).text
+    assert "33.3 | 30.0" in text or "n/a | 30.0" in text
+    assert "Stale: " in text
+
+
+def test_a_run_of_the_same_settings_and_older_code_is_stale(home):
+    run = select("6/EFA", "smoke", (0,), RANDOM)[0]
+    folder = finish(run, {"cider_d": 30.0})
+    folder.rename(folder.with_name("0" * 16))
+    assert collect.collect("6", "smoke", (0,), RANDOM).states["EFA", 0] == "stale"
+    assert collect.collect("6", "smoke", (0,), RANDOM | {"training.epochs": 2}).states["EFA", 0] == "missing"
+
+
+def test_a_row_with_some_seeds_says_so(home):
+    finish(select("6/EFA", "smoke", (0,), RANDOM)[0], {"cider_d": 30.0})
+    assert collect.collect("6", "smoke", (0, 1), RANDOM).state("EFA") == "1 done, 1 missing"
+
+
+def test_nothing_is_trained_when_asked_not_to(home):
+    results = collect.obtain("6", "smoke", None, train=False, overrides=RANDOM)
+    assert results.seeds == (0,)
+    assert not paths.runs().exists()
+
+
+@pytest.mark.parametrize(("value", "seeds"), [(2, (0, 1)), ("2", (2,)), ("0,1,2", (0, 1, 2)), ([3, 1, 3], (3, 1))])
+def test_seeds(value, seeds):
+    assert collect.seeds_of(value) == seeds
+
+
+@pytest.mark.parametrize("value", [0, -1, "", "a", [], "0,-1", True, 1.5])
+def test_seeds_that_are_none(value):
+    with pytest.raises(InputError, match="seeds cannot be"):
+        collect.seeds_of(value)
+
+
+# --- what reaches a page ---
+
+
+def test_html_is_escaped_everywhere():
+    results = made({"EFA": {0: 30.0}}, facts={("EFA", 0): {"device": NASTY, "commit": NASTY}})
+    shown = [
+        html.table(NASTY, ["", NASTY], [[NASTY, html.Cell(NASTY, NASTY)]], [NASTY]),
+        html.note(NASTY),
+        html.stamp(NASTY, [NASTY], NASTY),
+        html.image(b"x", "image/png", f'"{NASTY}', NASTY),
+        tables.ablation(results),
+    ]
+    for piece in shown:
+        assert "<img src=x" not in piece.source
+        assert "</script" not in piece.source
+        assert "&lt;/script&gt;" in piece.source
+    assert 'alt="&quot;' in shown[3].source
+
+
+def test_texts_of_clips_are_escaped(tmp_path):
+    predictions(explanation=NASTY).assign(reference=NASTY, clip_id=lambda t: t["clip_id"] + NASTY).to_parquet(
+        tmp_path / "p.parquet"
+    )
+    shown = examples.gallery(made({"EFA": {0: 30.0}}, predictions={("EFA", 0): tmp_path / "p.parquet"})).source
+    assert NASTY not in shown
+    assert shown.count("&lt;/script&gt;") >= 6
+
+
+def test_tables_have_captions_and_scopes():
+    source = tables.ablation(made({"EFA": {0: 30.0, 1: 31.0}})).source
+    assert source.count("<caption>") == 1
+    assert source.count('scope="row"') == len(TABLES["6"].rows)
+    assert source.count('scope="col"') == len(estimates.ABLATION_METRICS) + 2
+    assert not re.search(r"<t[hd](?![^>]*scope)[^>]*>[^<]*</th>", source)
+
+
+def test_the_stamp_says_where_numbers_come_from():
+    facts = {("EFA", 0): {"device": "a machine", "commit": "abc123", "seconds": {"prepare": 30.0, "train": 90.0}}}
+    text = tables.stamp(made({"EFA": {0: 30.0}}, facts=facts)).text
+    for part in ("FormSim", "stand-in", "preset smoke", "seeds 0", "a machine", "2.0 minutes", "abc123", "efa run 6"):
+        assert part.lower() in text.lower()
+
+
+def test_examples_follow_the_rule():
+    clips = predictions()
+    chosen = examples.pick(clips.sample(frac=1, random_state=0))
+    standard, faulty, wrong = (clip for _, clip in chosen)
+    assert standard["clip_id"] == clips[clips["quality"] == 0]["clip_id"].min()
+    assert faulty["clip_id"] == clips[clips["quality"] == 1]["clip_id"].min()
+    assert (wrong["quality_prob"] >= 0.5) != (wrong["quality"] == 1)
+    assert len({clip["clip_id"] for _, clip in chosen}) == 3
+
+
+def test_figures_are_the_same_bytes_twice_and_have_an_alt_text():
+    results = made({row: {0: 30.0 + i, 1: 33.0 - i} for i, row in enumerate(TABLES["6"].rows)})
+    frames = np.zeros((6, 16, 16, 3), np.uint8)
+    history = pd.DataFrame({"epoch": [1, 2], "val_class": [2.0, 1.0]})
+
+    def draw() -> list[str]:
+        drawn = [
+            figures.ablation(results),
+            figures.training_curves({"EFA": history}),
+            figures.gate_histogram(np.linspace(0, 1, 50)),
+            figures.film(frames),
+            figures.attention_map(frames, np.full((5, 6), 1 / 6), [f"step {i} " * 20 for i in range(5)]),
+        ]
+        return [html.show(figure, "what it shows", kind="png").source for figure in drawn]
+
+    first = draw()
+    assert first == draw()
+    assert all('alt="what it shows"' in source for source in first)
+
+
+def test_no_results_no_figure():
+    results = made({}, table="standards", origin="")
+    assert figures.standards(results) is None
+    assert "no results" in html.show(figures.standards(results), "alt").text
+    assert "No results" in tables.standards(results).text
+
+
+def test_the_standards_table_names_every_text():
+    rows = [("standards", "EFA", 0, protocol, "quality_auc", v) for protocol, v in (("oracle", 80.0), ("wrong", 31.0))]
+    results = made({}, table="standards", scores=pd.DataFrame(rows, columns=list(COLUMNS)))
+    lines = tables.standards(results).text.splitlines()
+    assert any(line.startswith("the right text | 80.0") for line in lines)
+    assert any(line.startswith("the text of another standard | 31.0") for line in lines)
+
+
+def test_sizes_are_the_papers():
+    text = examples.sizes_at_paper_size().text
+    assert "video encoder | 87.6 M" in text
+    assert "fusion: attentions | 7.1 M" in text
+
+
+def test_equation_4_cannot_learn_where_its_score_comes_from():
+    import torch
+
+    from efa.config import build
+    from efa.model.assessor import EFAModel
+
+    config = build("smoke", {"encoder.depths": (1, 1), "encoder.dim": 24, "fusion.dim": 24, "decoder.dim": 16} | RANDOM)
+    torch.manual_seed(0)
+    model = EFAModel(config, 3, 20, 8)
+    features = torch.randn(2, model.grid[0] * model.grid[1] * model.grid[2], model.encoder.out_dim)
+    lines = examples.eq4_gradients(model, features, torch.randn(2, 5, 8), torch.randn(2, 1, 8)).text.splitlines()
+    found = {line.split(" | ")[0]: float(line.split(" | ")[1]) for line in lines[2:]}
+    assert found["eq. 4, one key: query weights"] == found["eq. 4, one key: key weights"] == 0
+    assert min(v for name, v in found.items() if "eq. 8" in name or "value" in name) > 0

@@ -1,0 +1,258 @@
+"""Runs: one folder each, found again, resumed, and stale as soon as anything that they depend on changes."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import tiny
+
+from efa import metrics, runs
+from efa.errors import InputError
+from efa.runs import Run, config_hash, execute, executed_source, scores_of, scoring_source, state_of
+from efa.training import Material, fit
+
+PACKAGE = Path(runs.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Frames, features and text vectors that the runs of this file share."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def home(tmp_path, cache):
+    (tmp_path / ".cache").symlink_to(cache)
+    with tiny.home(tmp_path) as folder:
+        yield folder
+
+
+@pytest.fixture
+def quick_scores(monkeypatch):
+    """Scores that need no Java: what is scored is tested in test_metrics."""
+    monkeypatch.setattr(metrics, "score", lambda table, parser: {"n": len(table), "top1": 50.0})
+
+
+def asked(seed: int = 0, row: str = "EFA", protocols: tuple[str, ...] = ("predicted",), **changes) -> Run:
+    return Run("6", row, seed, tiny.config(training__epochs=1, training__seed=seed, **changes), protocols)
+
+
+def no_training(*_args, **_kwargs):
+    raise AssertionError("trained again")
+
+
+# --- the key -------------------------------------------------------------------------------------------------------
+
+
+def test_the_key_changes_with_what_a_run_depends_on():
+    one = asked()
+    assert one.key == asked().key
+    assert len(one.key) == 16
+    others = [
+        asked(seed=1),
+        asked(fusion__merge="add"),
+        asked(data__clips=33),
+        asked(data__seed=1),
+        asked(training__lr=1e-4),
+        asked(prediction__max_tokens=13),
+    ]
+    assert len({one.key, *(other.key for other in others)}) == 1 + len(others)
+
+
+def test_the_key_does_not_change_with_what_changes_no_result():
+    assert asked(prediction__batch=1).key == asked().key
+    assert config_hash(tiny.config(prediction__batch=1)) == config_hash(tiny.config())
+    assert asked(row="Another name").key == asked().key
+
+
+def test_other_encoder_weights_are_another_run_and_absent_ones_an_input_error(tmp_path):
+    file = tmp_path / "encoder.safetensors"
+    run = asked(encoder__weights=str(file))
+    with pytest.raises(InputError, match="no such file"):
+        _ = run.key
+    file.write_bytes(b"one")
+    first = run.key
+    file.write_bytes(b"another")
+    assert run.key != first
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of the package whose source may be edited."""
+    copy = tmp_path / "efa"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", "weights", "*.yaml"))
+    monkeypatch.setattr(runs, "PACKAGE", copy)
+
+    def source(entry: str = "runs.py") -> str:
+        return executed_source.__wrapped__(entry)
+
+    return copy, source
+
+
+def test_comments_and_docstrings_do_not_make_a_run_stale(package):
+    folder, source = package
+    before = executed_source()
+    assert source() == before
+    file = folder / "training.py"
+    text = file.read_text()
+    file.write_text("# a comment\n" + text.replace('"""AdamW; pre-trained parts', '"""Another docstring'))
+    assert source() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "matters"),
+    [
+        ("training.py", True),
+        ("inference.py", True),
+        ("model/fusion.py", True),
+        ("data/tokeniser.py", True),
+        ("data/formsim/text.py", True),
+        ("config.py", True),
+        ("cli.py", False),
+        ("metrics/captions.py", False),
+        ("pretrain.py", False),
+        ("runs.py", False),
+    ],
+)
+def test_only_the_code_that_a_run_executes_makes_it_stale(package, name, matters):
+    folder, source = package
+    before, scoring = executed_source(), scoring_source()
+    file = folder / name
+    file.write_text(file.read_text() + "\nADDED = 1\n")
+    assert (source() != before) == matters
+    assert (source("metrics/__init__.py") != scoring) == name.startswith("metrics")
+
+
+# --- the life of a run ---------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_missing_then_done_and_then_found_again(home, quick_scores, monkeypatch):
+    run = asked(protocols=("predicted", "none"))
+    assert state_of(run) == "missing"
+    folder = execute(run)
+    assert folder == home / "runs" / run.key
+    assert state_of(run) == "done"
+    left = {p.name for p in folder.iterdir()} - {".lock"}
+    assert left == {
+        "config.json", "history.csv", "model.safetensors", "predictions.parquet", "provenance.json", "scores.json",
+        "vocab.txt",
+    }  # fmt: skip
+    assert set(pd.read_parquet(folder / "predictions.parquet")["protocol"]) == {"predicted", "none"}
+    assert set(scores_of(run)) == {"predicted", "none"}
+    facts = json.loads((folder / "provenance.json").read_text())
+    assert facts["labels"] == ["6/EFA seed 0"]
+    assert facts["key"] == run.key
+    assert facts["seconds"]["train"] > 0
+
+    before = {p: p.stat().st_mtime_ns for p in folder.iterdir() if p.name != ".lock"}
+    monkeypatch.setattr(runs, "fit", no_training)
+    monkeypatch.setattr(runs, "predict", no_training)
+    assert execute(run) == folder
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+
+
+def test_a_row_that_is_the_same_run_is_trained_once(home, quick_scores, monkeypatch):
+    execute(asked())
+    monkeypatch.setattr(runs, "fit", no_training)
+    twin = asked(row="EFA again")
+    folder = execute(twin)
+    assert json.loads((folder / "provenance.json").read_text())["labels"] == ["6/EFA again seed 0", "6/EFA seed 0"]
+    assert state_of(twin) == "done"
+
+
+def test_another_protocol_is_only_predicted_and_scored(home, quick_scores, monkeypatch):
+    folder = execute(asked())
+    first = pd.read_parquet(folder / "predictions.parquet")
+    monkeypatch.setattr(runs, "fit", no_training)
+    run = asked(protocols=("predicted", "oracle"))
+    execute(run)
+    both = pd.read_parquet(folder / "predictions.parquet")
+    pd.testing.assert_frame_equal(both[: len(first)], first)
+    assert set(scores_of(run)) == {"predicted", "oracle"}
+
+
+def test_other_scoring_code_scores_again_and_trains_nothing(home, quick_scores, monkeypatch):
+    run = asked()
+    execute(run)
+    monkeypatch.setattr(runs, "fit", no_training)
+    monkeypatch.setattr(runs, "predict", no_training)
+    monkeypatch.setattr(runs, "scoring_source", lambda: "new")
+    monkeypatch.setattr(metrics, "score", lambda table, parser: {"n": -1})
+    execute(run)
+    assert scores_of(run) == {"predicted": {"n": -1}}
+
+
+def test_a_run_with_other_settings_is_stale(home, quick_scores):
+    execute(asked())
+    assert state_of(asked(training__lr=1e-4)) == "stale"
+    assert state_of(asked(seed=1)) == "missing"
+    assert state_of(asked(row="Add", fusion__merge="add")) == "missing"
+
+
+def test_an_interrupted_run_says_so_and_goes_on(home, quick_scores, monkeypatch):
+    class StopError(Exception):
+        pass
+
+    def stop(line: str) -> None:
+        raise StopError
+
+    run = asked(training__label_smoothing=0.0)
+    with pytest.raises(StopError):
+        execute(run, report=stop)
+    assert state_of(run) == "interrupted"
+    lines: list[str] = []
+    execute(run, report=lines.append)
+    assert lines[0] == "resumed after epoch 1"
+    assert state_of(run) == "done"
+    assert not (run.folder / "resume.pt").exists()
+
+
+def test_a_broken_provenance_elsewhere_does_no_harm(home, quick_scores):
+    (home / "runs" / "strange").mkdir(parents=True)
+    (home / "runs" / "strange" / "provenance.json").write_text("{")
+    assert state_of(asked()) == "missing"
+    with pytest.raises(InputError, match="no trained model"):
+        runs.default_checkpoint()
+
+
+def test_the_default_checkpoint_is_the_newest_full_model(home, quick_scores, monkeypatch):
+    first = execute(asked())
+    second = home / "runs" / "newer"
+    shutil.copytree(first, second)
+    facts = json.loads((second / "provenance.json").read_text())
+    (second / "provenance.json").write_text(json.dumps(facts | {"finished": "2999-01-01T00:00:00+00:00"}))
+    third = home / "runs" / "row"
+    shutil.copytree(second, third)
+    (third / "provenance.json").write_text(
+        json.dumps(facts | {"finished": "3999-01-01T00:00:00+00:00", "labels": ["6/w/o text seed 0"]})
+    )
+    assert runs.default_checkpoint() == second
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_scores_file_twice(tmp_path):
+    files = []
+    for name in ("one", "two"):
+        with tiny.home(tmp_path / name):
+            files.append((execute(asked()) / "scores.json").read_bytes())
+    assert files[0] == files[1]
+    scores = json.loads(files[0])["predicted"]
+    assert scores["n"] == 5
+    assert scores["bleu1"] is not None
+
+
+def test_nothing_is_trained_on_the_test_split(home, quick_scores, monkeypatch):
+    rows = []
+
+    def spy(config, material: Material, *args):
+        rows.append(material.rows("train"))
+        return fit(config, material, *args)
+
+    monkeypatch.setattr(runs, "fit", spy)
+    run = asked()
+    folder = execute(run)
+    tested = set(pd.read_parquet(folder / "predictions.parquet")["clip_id"])
+    assert len(rows[0]) == 22
+    assert all("-test-" in clip for clip in tested)

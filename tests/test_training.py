@@ -1,0 +1,229 @@
+"""The training loop: repeatable to the bit, resumable, honest about NaN, blind to the test split."""
+
+import csv
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+import torch
+
+from efa.config import Config
+from efa.data.loader import open_dataset
+from efa.errors import InputError
+from efa.experiments import ABLATION
+from efa.inference import predict
+from efa.training import Material, build_model, fit, optimiser_of, prepare, text_keys, write_safely
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory):
+    with tiny.home(tmp_path_factory.mktemp("home")):
+        yield prepare(tiny.config())
+
+
+def history(folder: Path) -> list[dict[str, str]]:
+    with (folder / "history.csv").open(newline="") as file:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+def train(config: Config, material: Material, folder: Path, **callbacks):
+    folder.mkdir(exist_ok=True)
+    return fit(config, material, folder, **callbacks)
+
+
+def same_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    mine, other = a.state_dict(), b.state_dict()
+    return mine.keys() == other.keys() and all(torch.equal(mine[name], other[name]) for name in mine)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(material, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    model = train(tiny.config(), material, folder)
+    return model, history(folder), predict(model, material, tiny.config())
+
+
+def test_history_tells_losses_and_validation(undisturbed):
+    _, rows, _ = undisturbed
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    for row in rows:
+        weighted = 3 * float(row["train_class"]) + float(row["train_quality"]) + float(row["train_text"])
+        assert float(row["train_total"]) == pytest.approx(weighted, rel=1e-4)
+        assert 0 <= float(row["val_top1"]) <= 100
+    assert float(rows[1]["train_total"]) < float(rows[0]["train_total"])
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(material, undisturbed, tmp_path):
+    model, rows, predictions = undisturbed
+    again = train(tiny.config(), material, tmp_path / "again")
+    assert history(tmp_path / "again") == rows
+    assert same_weights(again, model)
+    pd.testing.assert_frame_equal(predict(again, material, tiny.config()), predictions)
+    other = train(tiny.config(training__seed=1), material, tmp_path / "other")
+    assert history(tmp_path / "other") != rows
+    assert not same_weights(other, model)
+
+
+@pytest.mark.parametrize("when", ["between epochs", "inside an epoch"])
+def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(material, undisturbed, tmp_path, when):
+    class StopError(Exception):
+        pass
+
+    def report(line: str) -> None:
+        if when == "between epochs" and line.startswith("{"):
+            raise StopError
+
+    def progress(done: int, total: int) -> None:
+        if when == "inside an epoch" and done == total - 1:
+            raise StopError
+
+    with pytest.raises(StopError):
+        train(tiny.config(), material, tmp_path, progress=progress, report=report)
+    assert len(history(tmp_path)) == 1
+    lines: list[str] = []
+    resumed = train(tiny.config(), material, tmp_path, report=lines.append)
+    assert lines[0] == "resumed after epoch 1"
+    model, rows, predictions = undisturbed
+    assert history(tmp_path) == rows
+    assert same_weights(resumed, model)
+    pd.testing.assert_frame_equal(predict(resumed, material, tiny.config()), predictions)
+
+
+def test_nan_stops_the_run_and_names_the_clips(material, tmp_path):
+    video = np.array(material.video)
+    video[:, material.rows("train")] = np.nan
+    with pytest.raises(FloatingPointError, match=r"epoch 1; clips main-train-\d+"):
+        train(tiny.config(), dataclasses.replace(material, video=video), tmp_path)
+    assert not (tmp_path / "best.safetensors").exists()
+
+
+@pytest.mark.parametrize("row", ABLATION)
+def test_every_row_of_the_ablation_trains(row, material, tmp_path):
+    overrides = {key.replace(".", "__"): value for key, value in ABLATION[row].items()}
+    config = tiny.config(training__epochs=1, **overrides)
+    model = train(config, material, tmp_path)
+    fresh = build_model(config, material)
+    assert not same_weights(model, fresh)
+    predictions = predict(model, material, config)
+    assert len(predictions) == len(material.rows("test"))
+    assert predictions["quality_prob"].between(0, 1).all()
+
+
+def test_frames_train_an_encoder_that_is_not_frozen(material, tmp_path, tmp_path_factory):
+    config = tiny.config(encoder__frozen=False, training__epochs=1, data__clips=24)
+    with tiny.home(tmp_path_factory.mktemp("frames")):
+        raw = prepare(config)
+    assert raw.video.dtype == np.uint8
+    model, fresh = train(config, raw, tmp_path), build_model(config, raw)
+    assert not torch.equal(next(model.encoder.parameters()), next(fresh.encoder.parameters()))
+    frozen, start = (
+        train(tiny.config(training__epochs=1), material, tmp_path / "frozen"),
+        build_model(tiny.config(), material),
+    )
+    assert same_weights(frozen.encoder, start.encoder)
+
+
+def test_training_and_selection_never_look_at_the_test_split(material, tmp_path):
+    config = tiny.config(training__feature_noise=0.1)
+    hidden = np.array(material.video)
+    hidden[:, material.rows("test")] = np.nan
+    table = material.dataset.table.copy()
+    test = table["split"] == "test"
+    table.loc[test, "explanation"] = "zebra"
+    table.loc[test, "quality"] = 1 - table.loc[test, "quality"]
+    dataset = dataclasses.replace(material.dataset, table=table)
+    seen = train(config, material, tmp_path / "seen")
+    blind = train(config, dataclasses.replace(material, video=hidden, dataset=dataset), tmp_path / "blind")
+    assert history(tmp_path / "seen") == history(tmp_path / "blind")
+    assert same_weights(seen, blind)
+
+
+def test_the_vocabulary_is_that_of_the_training_texts(material):
+    table, tokeniser = material.dataset.table, material.tokeniser
+    train_texts = table["explanation"][table["split"] == "train"]
+    assert all(tokeniser.unknown not in tokeniser.encode(text, 500) for text in train_texts)
+    assert len(tokeniser) == len(tokeniser.pruned(list(train_texts)))
+
+
+def test_learning_rates_and_decay_go_to_the_right_parameters(material):
+    config = tiny.config(encoder__frozen=False, training__lr=1e-5, training__head_lr=1e-3)
+    model = build_model(config, material)
+    names = {id(p): name for name, p in model.named_parameters()}
+    seen = set()
+    for group in optimiser_of(model, config.training).param_groups:
+        for parameter in group["params"]:
+            name = names[id(parameter)]
+            assert group["lr"] == (1e-5 if name.startswith(("encoder.", "decoder.")) else 1e-3), name
+            assert (group["weight_decay"] > 0) == (parameter.ndim >= 2), name
+            seen.add(name)
+    assert seen == set(names.values())
+
+
+def test_missing_encoder_weights_are_an_input_error(material, tmp_path):
+    with pytest.raises(InputError, match="absent"):
+        build_model(tiny.config(encoder__weights=str(tmp_path / "absent.safetensors")), material)
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    def fail(path: Path) -> None:
+        path.write_text("half")
+        raise OSError("disk full")
+
+    target = tmp_path / "scores.json"
+    with pytest.raises(OSError, match="full"):
+        write_safely(target, fail)
+    assert not list(tmp_path.iterdir())
+    write_safely(target, lambda path: path.write_text("whole"))
+    assert [p.name for p in tmp_path.iterdir()] == ["scores.json"]
+
+
+# --- which text a clip sees ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def standards():
+    return open_dataset(tiny.config(data__benchmark="standards", data__clips=700).data)
+
+
+def names_of(dataset, keys: np.ndarray) -> list[str]:
+    names = list(dataset.steps)
+    return [names[key] if key >= 0 else "" for key in keys]
+
+
+def test_right_text_is_that_of_action_and_standard(material, standards):
+    assert names_of(material.dataset, text_keys(material.dataset, tiny.config())) == list(
+        material.dataset.table["action"]
+    )
+    table = standards.table
+    wanted = [f"{action} [{standard}]" for action, standard in zip(table["action"], table["standard"], strict=True)]
+    assert names_of(standards, text_keys(standards, tiny.config())) == wanted
+
+
+def test_shuffled_and_wrong_text_are_never_the_right_one(material, standards):
+    for dataset in (material.dataset, standards):
+        right = text_keys(dataset, tiny.config())
+        for keys in (
+            text_keys(dataset, tiny.config(fusion__text="shuffled")),
+            text_keys(dataset, tiny.config(), wrong=True),
+        ):
+            assert (keys >= 0).all()
+            assert (keys != right).all()
+            assert len(set(keys)) > 5
+    wrong = names_of(standards, text_keys(standards, tiny.config(), wrong=True))
+    assert [name.split(" [")[0] for name in wrong] == list(standards.table["action"])
+    other = names_of(standards, text_keys(standards, tiny.config(fusion__text="shuffled")))
+    assert np.mean([n.split(" [")[0] == a for n, a in zip(other, standards.table["action"], strict=True)]) < 0.2
+
+
+def test_no_text_and_unknown_actions_have_no_key(material):
+    dataset = material.dataset
+    assert (text_keys(dataset, tiny.config(fusion__text="none")) == -1).all()
+    assert (text_keys(dataset, tiny.config(), ["Juggling"] * len(dataset.table)) == -1).all()
+
+
+def test_the_guessed_action_picks_the_text(material):
+    guessed = [material.dataset.actions[0]] * len(material.dataset.table)
+    assert set(names_of(material.dataset, text_keys(material.dataset, tiny.config(), guessed))) == {guessed[0]}

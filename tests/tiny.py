@@ -1,0 +1,40 @@
+"""A model that trains in a second, for every test that needs a trained one."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from efa.config import Config, build
+
+SETTINGS = {
+    "data.clips": 32,
+    "data.size": 32,
+    "encoder.weights": "",
+    "encoder.dim": 16,
+    "encoder.depths": (1, 1),
+    "encoder.heads": (1, 2),
+    "fusion.dim": 32,
+    "decoder.dim": 32,
+    "decoder.depth": 1,
+    "decoder.heads": 2,
+    "decoder.max_tokens": 48,
+    "training.epochs": 2,
+    "training.batch": 8,
+    "training.select_every": 1,
+    "prediction.max_tokens": 12,
+}
+
+
+def config(**changes: object) -> Config:
+    """The tiny configuration; 'fusion__merge' stands for 'fusion.merge'."""
+    return build("laptop", SETTINGS | {key.replace("__", "."): value for key, value in changes.items()})
+
+
+@contextmanager
+def home(folder: Path) -> Iterator[Path]:
+    """Runs and caches go to `folder`, never to the checkout."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EFA_HOME", str(folder))
+        yield folder
