@@ -244,7 +244,8 @@ def pretrain(
     clips: Annotated[int, typer.Option(help="fresh clips of the endless stream")] = 20000,
     passes: Annotated[int, typer.Option(help="how often each is seen")] = 3,
     preset: Preset = "laptop",
-    seed: Annotated[int, typer.Option(help="of weights and order; the stream goes on where another seed's ended")] = 0,
+    lr: Annotated[float, typer.Option(help="the highest learning rate")] = 1e-3,
+    seed: Annotated[int, typer.Option(help="of weights, order and the clips themselves")] = 0,
     start: Annotated[Path | None, typer.Option(help="go on from these encoder weights")] = None,
     to: Annotated[Path | None, typer.Option(help="file; default: the encoder in the package")] = None,
 ) -> None:

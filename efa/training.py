@@ -225,9 +225,9 @@ def _step(
         seen = seen & (torch.rand(len(key), device=key.device) >= config.fusion.text_dropout)
     steps, instruction = material.steps.to(key.device), material.instruction.to(key.device)
     told = max(1, round(config.training.text_share * len(key))) if model.training else len(key)
-    tokens = batch["tokens"][:told]
+    tokens = batch["tokens"][:told] if config.training.weight_text else None
     output = model(features, steps[key.clamp(min=0)], instruction[key.clamp(min=0)], seen, tokens)
-    return output, losses(output, batch | {"tokens": tokens}, config.training)
+    return output, losses(output, batch if tokens is None else batch | {"tokens": tokens}, config.training)
 
 
 @torch.no_grad()

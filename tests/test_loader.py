@@ -85,7 +85,7 @@ def test_frames_are_rendered_once_in_the_order_of_the_table(home):
     chosen = {clip.clip_id: clip for clip in formsim.clips("main", 32, 0)}
     for row in (0, 17, 31):
         clip = chosen[dataset.table["clip_id"].iloc[row]]
-        assert np.array_equal(frames[row], formsim.render_clip(clip, 32, 6))
+        assert np.array_equal(frames[row], formsim.render_clip(clip, 32, 6, config.clutter))
     (file,) = (home / ".cache" / "frames").iterdir()
     made = file.stat().st_mtime_ns
     load_frames(dataset, config)

@@ -75,7 +75,10 @@ def test_mirrored_targets_are_those_of_the_mirrored_body(pose, anchor, arms):
     other[pretrain._SIDEWAYS] *= -1
     a, b = target(angles), target(other)
     frames, places = torch.zeros(1, 1, 3, 2, 2, dtype=torch.uint8), torch.zeros(1, 1, 20, 2)
-    new = pretrain.mirrored(frames, a[0][None, None], a[1][None, None], places, torch.ones(1, dtype=torch.bool))
+    turns = torch.from_numpy(np.deg2rad(angles))[None, None]
+    everyone = torch.ones(1, dtype=torch.bool)
+    new = pretrain.mirrored(frames, a[0][None, None], a[1][None, None], places, turns, everyone)
+    assert torch.allclose(new[4][0, 0], torch.from_numpy(np.deg2rad(other)), atol=1e-6)
     assert torch.allclose(new[1][0, 0], b[0], atol=1e-4)
     assert torch.allclose(new[2][0, 0], b[1], atol=1e-6)
 
@@ -92,7 +95,7 @@ def test_cells_and_heads_agree_on_where_a_place_is():
                     heads.place.weight[(y * fine + x) * len(JOINTS) + INDEX["head"], 0] = 9.0
     features = torch.zeros(1, 1, grid, grid, 8)
     features[0, 0, 3, 1, 0] = 1.0  # row 3, column 1
-    _, _, cells = heads(features)
+    _, _, cells, _ = heads(features)
     assert cells.shape == (1, 1, 20, pretrain.CELLS**2)
     place = torch.tensor([(1 * fine + 2 + 0.5) / pretrain.CELLS, (3 * fine + 1 + 0.5) / pretrain.CELLS])
     assert int(cells[0, 0, INDEX["head"]].argmax()) == int(pretrain._cell(place))
@@ -104,7 +107,7 @@ def test_a_small_pre_training_leaves_an_encoder_its_log_and_its_provenance(tmp_p
     out = tmp_path / "encoder.safetensors"
     rows: list[dict[str, float]] = []
     scores = pretrain.pretrain(config, clips=32, passes=2, batch=8, out=out, report=rows.append)
-    assert set(scores) == {"joint_error", "angle_error", "place_hit"}
+    assert set(scores) == {"joint_error", "angle_error", "place_hit", "deviation_explained"}
     assert all(np.isfinite(value) for value in scores.values())
     assert rows[-1]["step"] == 8
     with out.with_suffix(".csv").open() as file:

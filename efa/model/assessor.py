@@ -41,7 +41,7 @@ class EFAModel(nn.Module):
     """The whole model but the text encoder, whose vectors it takes as input.
 
     Class logits come from F_v, before any text, so that prediction can pick the steps by them; as printed, the class
-    comes from F_f, which already needs the class's text. Video tokens are pooled by their mean.
+    comes from F_f, which already needs the class's text. `fusion.pool` says how video tokens are pooled.
 
     Swin knows only relative positions inside a window, so each token gets a learned vector for its frame and one for
     its place in the picture before the fusion; the paper is silent here.
@@ -67,8 +67,9 @@ class EFAModel(nn.Module):
         self.frame_position = nn.Parameter(torch.randn(self.grid[0], 1, c) * 0.02)
         self.place_position = nn.Parameter(torch.randn(1, self.grid[1] * self.grid[2], c) * 0.02)
         self.fusion = Fusion(config.fusion, c, text_dim)
-        self.class_head = mlp(c, 256, 128, actions)  # widths as released
-        self.quality_head = mlp(d, 128, 32, 1)
+        frames = self.grid[0] if config.fusion.pool == "frames" else 1
+        self.class_head = mlp(frames * c, 256, 128, actions)  # widths as released
+        self.quality_head = mlp(frames * d, 128, 32, 1)
         self.decoder = Decoder(config.decoder, vocabulary_size, d)
 
     def train(self, mode: bool = True) -> EFAModel:
@@ -88,7 +89,13 @@ class EFAModel(nn.Module):
 
     def classify(self, features: Tensor) -> Tensor:
         """F_v [B, N, C] -> class logits [B, A]; all that is needed to pick the steps."""
-        return self.class_head(features.mean(1))
+        return self.class_head(self.pool(features))
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        """[B, N, D] -> the mean over all tokens [B, D], or over each frame's, frames in order [B, T' D]."""
+        if self.config.fusion.pool == "mean":
+            return tokens.mean(1)
+        return tokens.unflatten(1, (self.grid[0], -1)).mean(2).flatten(1)
 
     def forward(
         self,
@@ -111,7 +118,7 @@ class EFAModel(nn.Module):
         fusion = self.fusion(video, steps, instruction, text_mask)
         return Output(
             class_logits=self.classify(features),
-            quality_logit=self.quality_head(fusion.fused.mean(1))[:, 0],
+            quality_logit=self.quality_head(self.pool(fusion.fused))[:, 0],
             text_logits=None if tokens is None else self.decoder(tokens, fusion.fused[: len(tokens)]),
             fusion=fusion,
         )
