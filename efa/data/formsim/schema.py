@@ -141,7 +141,7 @@ def parse_action(raw: Any, path: str | Path = "action") -> Action:
         seconds=read.number(raw.get("seconds", 3.0), "seconds", 0.5, 20),
         base=read.pose(raw.get("base", {}), "base"),
         keys=keys,
-        range_step=int(read.number(span.get("step", 3), "range.step", 1, 5)),
+        range_step=read.step(span.get("step", 3), "range.step"),
         range_angles=tuple(a for angle in angles for a in read.sides(angle, "range.angles")),
         steps=tuple(read.template(step.get("do"), f"steps[{i}].do") for i, step in enumerate(steps)),
         good=tuple(read.template(step.get("good"), f"steps[{i}].good") for i, step in enumerate(steps)),
@@ -178,7 +178,7 @@ def _fault(read: _Reader, name: str, raw: Any) -> Fault:
     words = {
         key: tuple(read.listing(raw.get(key), f"{where}.{key}", text=True)) for key in ("seen", "leads_to", "correct")
     }
-    return Fault(name, int(read.number(raw.get("step"), f"{where}.step", 1, 5)), change, **words)
+    return Fault(name, read.step(raw.get("step"), f"{where}.step"), change, **words)
 
 
 class _Reader:
@@ -222,6 +222,11 @@ class _Reader:
             number = float("nan")
         self.insist(low <= number <= high, key, f"must be a number from {low:g} to {high:g}, not {value!r}")
         return number
+
+    def step(self, value: Any, key: str) -> int:
+        number = self.number(value, key, 1, 5)
+        self.insist(number == int(number), key, f"must be a whole number from 1 to 5, not {value!r}")
+        return int(number)
 
     def choice(self, value: Any, key: str, options: tuple[str, ...]) -> str:
         self.insist(value in options, key, f"is {value!r}; it must be one of {', '.join(options)}")
