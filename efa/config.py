@@ -1,7 +1,7 @@
 """Every setting of the project, typed and validated, and the presets that override them.
 
-The defaults are the paper's reading. A preset, a table row and a user's ``--set`` are the same thing: a dictionary of
-dotted keys over these defaults.
+The defaults are the paper's reading, or the release's where the paper's was not to be had. A preset, a table row and a
+user's ``--set`` are the same thing: a dictionary of dotted keys over these defaults.
 
     >>> config = build("laptop", {"fusion.merge": "add"})
     >>> config.fusion.merge
@@ -106,7 +106,7 @@ class TrainingConfig:
     warmup: float = 0.1  # share of the updates
     clip: float = 1.0  # largest gradient norm
     label_smoothing: float = 0.1
-    weight_class: float = 3.0  # lambda of eq. 11; Algorithm 1 prints it on the quality loss
+    weight_class: float = 3.0  # lambda of eq. 11, the release's value; Algorithm 1 prints it on the quality loss
     weight_quality: float = 1.0
     weight_text: float = 1.0
     text_share: float = 1.0  # share of each batch whose explanation is trained; the heads learn from all of it

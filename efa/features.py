@@ -28,17 +28,15 @@ def encoder_file(config: Config) -> str:
     return str(paths.WEIGHTS / "formsim.safetensors") if name == "formsim" else name
 
 
-def text_vectors(dataset: DataSet, config: TextConfig, encoder: TextEncoder | None = None) -> tuple[Tensor, Tensor]:
+def text_vectors(dataset: DataSet, config: TextConfig) -> tuple[Tensor, Tensor]:
     """Vectors of steps [K, 5, E] and instructions [K, 1, E], one row for each key of `dataset.steps` in order."""
     texts = [sentence for text in dataset.steps.values() for sentence in (*text.steps, text.instruction)]
     name = hashlib.sha256(json.dumps([texts, config.model, config.pooling, config.max_tokens]).encode()).hexdigest()[
         :16
     ]
     path = paths.cache() / "text" / f"{name}.npy"
-    if not path.is_file() or encoder is not None:
-        vectors = (encoder or TextEncoder(config)).encode(texts).detach().numpy()
-        if encoder is not None:
-            return _split(torch.from_numpy(vectors))
+    if not path.is_file():
+        vectors = TextEncoder(config).encode(texts).detach().numpy()
         cached_array(path, vectors.shape, np.float32, lambda: iter([vectors]))
     return _split(torch.from_numpy(np.load(path)))
 
