@@ -261,7 +261,7 @@ def pretrain(
             err.print(line, highlight=False)
 
         scores = train(
-            build(preset, {"encoder.weights": ""}), clips, passes, out=to, report=report, seed=seed, start=start
+            build(preset, {"encoder.weights": ""}), clips, passes, lr=lr, out=to, report=report, seed=seed, start=start
         )
     out.print(scores)
 

@@ -29,6 +29,7 @@ from efa.data.formsim.motion import ANGLES, JOINTS
 from efa.data.loader import in_processes
 from efa.model.assessor import MEAN, STD
 from efa.model.swin import VideoSwin, load_encoder
+from efa.runs import commit
 
 STREAM_SEED = 1_000_003  # no benchmark uses it
 CELLS = 16  # a frame is divided into 16 x 16 cells; the encoder says in which one each joint is
@@ -134,8 +135,9 @@ def pretrain(
         writer.writeheader()
         writer.writerows(log)
     facts = {
-        "command": f"efa pretrain --clips {clips} --passes {passes} --seed {seed}"
+        "command": f"efa pretrain --clips {clips} --passes {passes} --lr {lr:g} --seed {seed}"
         + (f" --start {start.name}" if start else ""),
+        "commit": commit(),
         "data": "FormSim stream (procedural stand-in for Kinetics)",
         "parameters": sum(p.numel() for p in encoder.parameters()),
         "batch": batch,
@@ -148,7 +150,9 @@ def pretrain(
         "size": config.data.size,
         "held_out": scores,
     }
-    out.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
+    before = start.with_suffix(".json") if start else None
+    stages = json.loads(before.read_text())["stages"] if before and before.is_file() else []
+    out.with_suffix(".json").write_text(json.dumps({"stages": [*stages, facts]}, indent=1) + "\n")
     return scores
 
 
@@ -172,7 +176,11 @@ def _batches(pool: tuple[np.ndarray, ...], passes: int, batch: int, seed: int) -
             frames, *targets = (torch.from_numpy(part[order[start : start + batch]]) for part in pool)
             which = torch.from_numpy(draw.random_sample(batch) < 0.5)
             joints, angles, places, deviation = targets
-            yield mirrored(frames.permute(0, 1, 4, 2, 3), joints, angles, places, deviation, which)
+            seen, joints, angles, places, deviation = mirrored(
+                frames.permute(0, 1, 4, 2, 3), joints, angles, places, deviation, which
+            )
+            seen, places = zoomed(seen, places, draw)
+            yield recoloured(seen, draw), joints, angles, places, deviation
 
 
 def mirrored(frames: Tensor, joints: Tensor, angles: Tensor, places: Tensor, deviation: Tensor, which: Tensor) -> Batch:
@@ -196,6 +204,28 @@ def mirrored(frames: Tensor, joints: Tensor, angles: Tensor, places: Tensor, dev
     )
 
 
+def zoomed(frames: Tensor, places: Tensor, draw: np.random.RandomState) -> tuple[Tensor, Tensor]:
+    """Each clip a little nearer or farther and off the centre, all its frames alike; float frames, places to match."""
+    b, t, c, h, w = frames.shape
+    scale = torch.from_numpy(draw.uniform(0.8, 1.08, b).astype(np.float32))
+    shift = torch.from_numpy(draw.uniform(-0.12, 0.12, (b, 2)).astype(np.float32))  # in half widths
+    turn = torch.zeros(b, 2, 3)
+    turn[:, 0, 0] = turn[:, 1, 1] = scale
+    turn[:, :, 2] = shift
+    grid = F.affine_grid(turn, [b, t * c, h, w], align_corners=False)
+    seen = F.grid_sample(frames.flatten(1, 2).float(), grid, padding_mode="border", align_corners=False)
+    moved = (2 * places - 1 - shift.view(b, 1, 1, 2)) / scale.view(b, 1, 1, 1)
+    return seen.unflatten(1, (t, c)), (moved + 1) / 2
+
+
+def recoloured(frames: Tensor, draw: np.random.RandomState) -> Tensor:
+    """Each clip's colour channels exchanged and scaled at random, so that one rendering serves as several."""
+    b = len(frames)
+    order = torch.from_numpy(np.stack([draw.permutation(3) for _ in range(b)]))
+    gain = torch.from_numpy(draw.uniform(0.75, 1.25, (b, 1, 3, 1, 1)).astype(np.float32))
+    return (frames[torch.arange(b)[:, None], :, order].transpose(1, 2) * gain).clamp(0, 255)
+
+
 def _cell(places: Tensor) -> Tensor:
     """Which of the 16 x 16 cells a place in the picture is in, int64 [B, T, 20]."""
     column, row = (places * CELLS).long().clamp(0, CELLS - 1).unbind(-1)
@@ -207,7 +237,7 @@ def _loss(
 ) -> tuple[Tensor, float]:
     loss = 10 * F.l1_loss(guess[0], joints) + F.l1_loss(guess[1], angles)
     # Squared, in units of 0.2 rad: most deviations are near zero, and the absolute error is least for a guess of zero.
-    loss = loss + 2 * F.mse_loss(guess[3] / 0.2, deviation / 0.2)
+    loss = loss + 3 * F.mse_loss(guess[3] / 0.2, deviation / 0.2)
     loss = loss + 0.5 * F.cross_entropy(guess[2].flatten(0, 2), _cell(places).flatten())
     return loss, 100 * (guess[0] - joints).detach().norm(dim=-1).mean().item()
 

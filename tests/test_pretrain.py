@@ -113,7 +113,7 @@ def test_a_small_pre_training_leaves_an_encoder_its_log_and_its_provenance(tmp_p
     with out.with_suffix(".csv").open() as file:
         assert len(list(csv.DictReader(file))) == len(rows)
     facts = json.loads(out.with_suffix(".json").read_text())
-    assert facts["held_out"] == scores
+    assert facts["stages"][-1]["held_out"] == scores
     encoder = VideoSwin(config.encoder)
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     load_encoder(encoder, out)

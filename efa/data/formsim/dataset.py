@@ -145,16 +145,22 @@ def _uniform(rng: np.random.RandomState, low: float, high: float) -> float:
     return float(low + (high - low) * rng.random_sample())
 
 
+def form(clip: Clip, phase: Array) -> dict[str, Array]:
+    """Angles in degrees [T] each at the phases [T]: the action, how far it goes and its faults, nobody's style."""
+    action = load_actions()[clip.action]
+    faults = all_faults(action)
+    done = [(faults[clip.fault], clip.severity, clip.onset)] if clip.fault and faults[clip.fault].change else []
+    done += [(faults[name], magnitude, 0.0) for name, magnitude in clip.extra]
+    return motion.angles(action, _timed(clip, phase), tuple(done), clip.executed)
+
+
 def performance(clip: Clip, phase: Array) -> tuple[Array, dict[str, Array], Subject]:
     """Joints float64 [T, 20, 3] in metres, angles in degrees [T] each, and who performs, at the phases [T]."""
     action = load_actions()[clip.action]
-    faults = all_faults(action)
     subject = Subject.sample(np.random.RandomState(seed_of("subject", clip.subject)))
     rng = np.random.RandomState(seed_of("style", clip.seed))
     wide = 5.0 if clip.clip_id.startswith("stream") else STYLE  # pre-training sees poses that no action file holds
-    done = [(faults[clip.fault], clip.severity, clip.onset)] if clip.fault and faults[clip.fault].change else []
-    done += [(faults[name], magnitude, 0.0) for name, magnitude in clip.extra]
-    pose = motion.angles(action, _timed(clip, phase), tuple(done), clip.executed)
+    pose = form(clip, phase)
     for angle in motion.ANGLES:
         offset, sway, at = rng.normal() * wide, rng.normal() * 0.8, rng.random_sample()
         if angle not in ("lift", "yaw"):
@@ -197,7 +203,8 @@ def pose_target(clip: Clip, frames: int = 6) -> tuple[Array, Array, Array, Array
         joints: relative to the pelvis, in camera axes (right, down, away) and body heights, float32 [T, 20, 3].
         angles: sine and cosine of each, float32 [T, 35, 2].
         places: where each joint is in the picture, float32 [T, 20, 2], (0, 0) top left, (1, 1) bottom right.
-        deviation: of each angle from the action as its file says, at the same moment, radians, float32 [T, 35].
+        deviation: of each angle from the action as its file says, at the same moment and without the performer's own
+            style, which nobody could tell from a picture: radians, float32 [T, 35].
     """
     joints, pose, subject = performance(clip, sample_phases(frames))
     camera = camera_of(clip)
@@ -212,8 +219,9 @@ def pose_target(clip: Clip, frames: int = 6) -> tuple[Array, Array, Array, Array
     places = camera.centre + camera.focal * seen[..., :2] / seen[..., 2:]
     radians = np.deg2rad(np.stack([pose[a] for a in motion.ANGLES], axis=1))
     angles = np.stack([np.sin(radians), np.cos(radians)], axis=-1)
+    shown = form(clip, sample_phases(frames))
     model = motion.angles(load_actions()[clip.action], _timed(clip, sample_phases(frames)))
-    deviation = np.deg2rad(np.stack([pose[a] - model[a] for a in motion.ANGLES], axis=1))
+    deviation = np.deg2rad(np.stack([shown[a] - model[a] for a in motion.ANGLES], axis=1))
     return tuple(part.astype(np.float32) for part in (local, angles, places, deviation))  # type: ignore[return-value]
 
 
