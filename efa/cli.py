@@ -22,6 +22,8 @@ from efa.errors import InputError
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 data_app = typer.Typer(no_args_is_help=True, help="Make, convert and check data sets.")
 app.add_typer(data_app, name="data")
+pretrain_app = typer.Typer(no_args_is_help=True, help="Make the pre-trained parts again that ship with the package.")
+app.add_typer(pretrain_app, name="pretrain")
 err = Console(stderr=True)
 out = Console(soft_wrap=True)
 
@@ -239,8 +241,8 @@ def publish(
         out.print(f"not finished: {', '.join(missing)}", markup=False, highlight=False, soft_wrap=True)
 
 
-@app.command()
-def pretrain(
+@pretrain_app.command("encoder")
+def pretrain_encoder(
     clips: Annotated[int, typer.Option(help="fresh clips of the endless stream")] = 20000,
     passes: Annotated[int, typer.Option(help="how often each is seen")] = 3,
     preset: Preset = "laptop",
@@ -249,21 +251,54 @@ def pretrain(
     start: Annotated[Path | None, typer.Option(help="go on from these encoder weights")] = None,
     to: Annotated[Path | None, typer.Option(help="file; default: the encoder in the package")] = None,
 ) -> None:
-    """Pre-train the visual encoder on FormSim's stream.   Example: efa pretrain --clips 20000"""
+    """Pre-train the visual encoder on FormSim's stream.   Example: efa pretrain encoder --clips 20000"""
     from efa.config import build
     from efa.pretrain import pretrain as train
 
+    with _stages() as report:
+        scores = train(
+            build(preset, {"encoder.weights": "", "encoder.pool": 1}),
+            clips,
+            passes,
+            lr=lr,
+            out=to,
+            report=report,
+            seed=seed,
+            start=start,
+        )
+    out.print(scores)
+
+
+@pretrain_app.command("decoder")
+def pretrain_decoder(
+    texts: Annotated[int, typer.Option(help="explanations of clips that no benchmark holds")] = 40000,
+    passes: Annotated[int, typer.Option(help="how often each is seen")] = 1,
+    preset: Preset = "laptop",
+    lr: Annotated[float, typer.Option(help="the highest learning rate")] = 2e-3,
+    seed: Annotated[int, typer.Option(help="of weights, order and the texts themselves")] = 0,
+    to: Annotated[Path | None, typer.Option(help="file; default: the decoder in the package")] = None,
+) -> None:
+    """Pre-train the decoder on FormSim's words alone.   Example: efa pretrain decoder --texts 40000"""
+    from efa.config import build
+    from efa.pretrain_text import pretrain_text
+
+    with _stages() as report:
+        scores = pretrain_text(
+            build(preset, {"decoder.weights": ""}), texts, passes, lr=lr, out=to, report=report, seed=seed
+        )
+    out.print(scores)
+
+
+@contextlib.contextmanager
+def _stages() -> Iterator[Any]:
+    """A progress bar and a line now and then; yields what a pre-training reports its figures to."""
     with bar("pre-training") as update:
 
         def report(row: dict[str, float]) -> None:
             update(round(1000 * row["share"]), 1000)
-            line = " ".join(f"{k} {v:.4g}" for k, v in row.items())
-            err.print(line, highlight=False)
+            err.print(" ".join(f"{k} {v:.4g}" for k, v in row.items()), highlight=False)
 
-        scores = train(
-            build(preset, {"encoder.weights": ""}), clips, passes, lr=lr, out=to, report=report, seed=seed, start=start
-        )
-    out.print(scores)
+        yield report
 
 
 @data_app.command("formsim")

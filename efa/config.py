@@ -46,6 +46,7 @@ class EncoderConfig:
     depths: tuple[int, ...] = (2, 2, 18, 2)
     heads: tuple[int, ...] = (4, 8, 16, 32)
     drop_path: float = 0.2
+    pool: int = 1  # k: the last stage's tokens are averaged in squares of k x k, which makes everything after cheaper
     weights: str = ""  # '' random, 'formsim' the shipped encoder, or a file (.safetensors, official .pth)
     frozen: bool = False  # features are then computed once and shared by every run
 
@@ -76,6 +77,7 @@ class FusionConfig:
     pool: Literal["mean", "frames"] = (
         "mean"  # what the heads see: the mean of all tokens, or each frame's mean in order
     )
+    pool_norm: bool = False  # bring what the heads see to mean 0, deviation 1: means over tokens vary little among clips
     text_dropout: float = 0.0  # share of training clips that see no text, so that protocol 'none' is defined
     dropout: float = 0.0
 
@@ -88,7 +90,7 @@ class DecoderConfig:
     depth: int = 12
     heads: int = 12
     dropout: float = 0.1
-    weights: str = "text"  # '' random, 'text' from the text encoder where sizes match
+    weights: str = "text"  # '' random, 'text' from the text encoder where sizes match, 'formsim' as shipped, or a file
     vocabulary: Literal["full", "train"] = "full"  # 'train': only the word pieces of the training texts
     max_tokens: int = 256
 
@@ -173,7 +175,7 @@ class Config:
 
 
 LAPTOP: dict[str, Any] = {
-    "data.clips": 2480,
+    "data.clips": 6200,
     "data.size": 64,
     "data.clutter": 0.0,
     "encoder.patch": (1, 8, 8),
@@ -184,19 +186,21 @@ LAPTOP: dict[str, Any] = {
     "encoder.drop_path": 0.0,
     "encoder.weights": "formsim",
     "encoder.frozen": True,
+    "encoder.pool": 2,
     "text.model": "minilm",
     "fusion.dim": 128,
     "fusion.sigma": 1.0,  # as printed, 1e-3 all but removes the input: see the audit of eq. 1
     "fusion.text_dropout": 0.1,
+    "fusion.pool_norm": True,
     "fusion.pool": "frames",  # one mean over six frames hides a fault that shows in two of them
     "decoder.dim": 128,
     "decoder.depth": 2,
     "decoder.heads": 4,
     "decoder.dropout": 0.0,
-    "decoder.weights": "",
+    "decoder.weights": "formsim",
     "decoder.vocabulary": "train",
     "decoder.max_tokens": 128,
-    "training.epochs": 12,
+    "training.epochs": 8,
     "training.text_share": 0.25,
     "training.batch": 64,
     "training.lr": 2e-3,
@@ -291,7 +295,7 @@ def _spell(hint: Any) -> str:
 
 _POSITIVE = {
     "data": ("clips", "size", "frames"),
-    "encoder": ("dim",),
+    "encoder": ("dim", "pool"),
     "text": ("max_tokens",),
     "fusion": ("dim",),
     "decoder": ("dim", "depth", "heads", "max_tokens"),

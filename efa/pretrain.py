@@ -3,7 +3,7 @@
 The stand-in for Kinetics. The stream's subjects, rooms and performances have seeds of their own, so no benchmark clip
 is ever seen; its poses are wider than the benchmarks' (random offsets, several faults at once, any range).
 
-    $ efa pretrain --clips 20000          # writes efa/weights/formsim.safetensors with its log and provenance beside it
+    $ efa pretrain encoder --clips 20000  # writes efa/weights/formsim.safetensors with its log and provenance beside it
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def pretrain(
         writer.writeheader()
         writer.writerows(log)
     facts = {
-        "command": f"efa pretrain --clips {clips} --passes {passes} --lr {lr:g} --seed {seed}"
+        "command": f"efa pretrain encoder --clips {clips} --passes {passes} --lr {lr:g} --seed {seed}"
         + (f" --start {start.name}" if start else ""),
         "commit": commit(),
         "data": "FormSim stream (procedural stand-in for Kinetics)",

@@ -33,7 +33,7 @@ from efa.data.loader import Progress, data_fingerprint, open_dataset
 from efa.errors import InputError
 from efa.features import encoder_file
 from efa.inference import EFA, predict
-from efa.training import Report, fit, prepare, write_safely
+from efa.training import Report, decoder_file, fit, prepare, write_safely
 
 PACKAGE = Path(__file__).parent
 
@@ -86,14 +86,14 @@ def _hash_of_file(file: str, changed: int) -> str:
 
 
 def _weights_hash(config: Config) -> str:
-    file = encoder_file(config)
-    if not file:
-        return ""
-    if not Path(file).is_file():
-        raise InputError(
-            "no such file of encoder weights", file=file, mend="run 'efa pretrain', or set encoder.weights to ''"
-        )
-    return _hash_of_file(file, Path(file).stat().st_mtime_ns)
+    """Of the files that the run starts from; '' where all of it starts at random."""
+    hashes = []
+    for setting, file in (("encoder", encoder_file(config)), ("decoder", decoder_file(config))):
+        if file and not Path(file).is_file():
+            mend = f"run 'efa pretrain {setting}', or set {setting}.weights to ''"
+            raise InputError(f"no such file of {setting} weights", file=file, mend=mend)
+        hashes.append(_hash_of_file(file, Path(file).stat().st_mtime_ns) if file else "")
+    return " ".join(hashes).strip()
 
 
 @cache
@@ -180,7 +180,7 @@ def _train(run: Run, folder: Path, progress: Progress | None, report: Report) ->
         "config_hash": config_hash(config),
         "data_fingerprint": _data_hash(config),
         "source": executed_source(),
-        "encoder_weights": _weights_hash(config)[:16],
+        "weights": " ".join(part[:16] for part in _weights_hash(config).split()),
         "commit": commit(),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "seconds": {"prepare": round(prepared - started, 1), "train": round(time.time() - prepared, 1)},

@@ -19,13 +19,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from efa import paths
 from efa.config import Config, TextConfig, TrainingConfig
 from efa.data.loader import ClipDataset, EpochSampler, Progress, as_is, load_frames, open_dataset
 from efa.data.manifest import DataSet
 from efa.data.tokeniser import Tokeniser
 from efa.features import encoder_file, text_vectors, video_features
 from efa.model.assessor import EFAModel, Output, losses
-from efa.model.decoder import load_bert
+from efa.model.decoder import load_bert, load_decoder
 from efa.model.swin import load_encoder
 from efa.model.text import TextEncoder, locate
 
@@ -89,7 +90,15 @@ def build_model(config: Config, material: Material) -> EFAModel:
         load_bert(
             model.decoder, load_file(folder / "model.safetensors"), [number[p] for p in material.tokeniser.pieces]
         )
+    elif config.decoder.weights:
+        load_decoder(model.decoder, Path(decoder_file(config)), material.tokeniser.pieces)
     return model
+
+
+def decoder_file(config: Config) -> str:
+    """The file that `decoder.weights` names: '' for none, 'formsim' for the decoder in the package."""
+    name = config.decoder.weights
+    return {"formsim": str(paths.WEIGHTS / "formsim_decoder.safetensors"), "text": ""}.get(name, name)
 
 
 def text_keys(dataset: DataSet, config: Config, actions: list[str] | None = None, wrong: bool = False) -> np.ndarray:

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from efa import pretrain
+from efa import pretrain, pretrain_text
 from efa.data import formsim
 from efa.data.formsim.body import Subject
 from efa.data.formsim.motion import ANCHORS, ANGLES, INDEX, JOINTS, joints
@@ -117,5 +117,36 @@ def test_a_small_pre_training_leaves_an_encoder_its_log_and_its_provenance(tmp_p
     encoder = VideoSwin(config.encoder)
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     load_encoder(encoder, out)
-    assert facts["encoder"] == config.to_dict()["encoder"]
+    assert facts["stages"][-1]["encoder"] == config.to_dict()["encoder"]
     assert any(not torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
+
+
+def test_zooming_moves_the_places_with_the_picture():
+    frames = torch.zeros(4, 2, 3, 64, 64)
+    places = torch.full((4, 2, 20, 2), 0.5)
+    places[..., 0] = 0.6
+    frames[:, :, :, 30:34, 36:41] = 255.0  # a blob at (0.6, 0.5)
+    seen, moved = pretrain.zoomed(frames, places, np.random.RandomState(0))
+    weight = seen[:, 0, 0] / seen[:, 0, 0].sum((1, 2), keepdim=True)
+    middle = (torch.arange(64) + 0.5) / 64
+    found = torch.stack([(weight.sum(1) * middle).sum(1), (weight.sum(2) * middle).sum(1)], -1)
+    assert torch.allclose(found, moved[:, 0, 0], atol=0.01)
+    assert (found - places[:, 0, 0]).abs().max() > 0.02  # it did move
+
+
+def test_recolouring_exchanges_and_scales_channels_of_a_whole_clip():
+    frames = torch.rand(3, 2, 3, 8, 8) * 200
+    seen = pretrain.recoloured(frames, np.random.RandomState(1))
+    for before, after in zip(frames, seen, strict=True):
+        for c in range(3):  # each new channel is one of the old ones, times one number for all frames
+            ratios = [after[:, c] / before[:, k] for k in range(3)]
+            assert any(r.max() - r.min() < 1e-3 or after[:, c].max() == 255 for r in ratios)
+
+
+@pytest.mark.slow
+def test_a_small_pre_training_leaves_a_decoder_that_knows_the_words(tmp_path):
+    config = tiny.config(decoder__max_tokens=128)
+    out = tmp_path / "words.safetensors"
+    scores = pretrain_text.pretrain_text(config, texts=256, passes=4, batch=16, out=out)
+    assert scores["loss"] < 5.0 < np.log(len(out.with_suffix(".txt").read_text().splitlines()))
+    assert json.loads(out.with_suffix(".json").read_text())["held_out"] == scores

@@ -1,5 +1,6 @@
 """Video Swin against a slow reference, published sizes and the official names."""
 
+import dataclasses
 import math
 import pickle
 from pathlib import Path
@@ -219,3 +220,18 @@ def test_bad_files_are_one_line_errors(tmp_path, case):
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "trace").exists()
+
+
+@pytest.mark.parametrize("size", [64, 40])
+def test_pooling_averages_squares_of_tokens(size):
+    config = EncoderConfig(patch=(1, 8, 8), window=(6, 4, 4), dim=8, depths=(1, 1), heads=(1, 2), drop_path=0.0)
+    whole = VideoSwin(config).eval()
+    pooled = VideoSwin(dataclasses.replace(config, pool=2)).eval()
+    pooled.load_state_dict(whole.state_dict())
+    frames = torch.randn(2, 6, 3, size, size)
+    with torch.no_grad():
+        fine, coarse = whole(frames), pooled(frames)
+    assert coarse.shape[1:4] == pooled.grid(6, size, size)
+    assert torch.allclose(coarse[:, :, 0, 0], fine[:, :, :2, :2].mean((2, 3)), atol=1e-6)
+    last = fine[:, :, -1:, -1:] if fine.shape[2] % 2 else fine[:, :, -2:, -2:]  # an odd edge is averaged alone
+    assert torch.allclose(coarse[:, :, -1, -1], last.mean((2, 3)), atol=1e-6)

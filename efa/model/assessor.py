@@ -70,6 +70,9 @@ class EFAModel(nn.Module):
         frames = self.grid[0] if config.fusion.pool == "frames" else 1
         self.class_head = mlp(frames * c, 256, 128, actions)  # widths as released
         self.quality_head = mlp(frames * d, 128, 32, 1)
+        if config.fusion.pool_norm:
+            self.class_head.insert(0, nn.BatchNorm1d(frames * c, affine=False))
+            self.quality_head.insert(0, nn.BatchNorm1d(frames * d, affine=False))
         self.decoder = Decoder(config.decoder, vocabulary_size, d)
 
     def train(self, mode: bool = True) -> EFAModel:

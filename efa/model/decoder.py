@@ -6,13 +6,17 @@ that a pretrained BERT can be copied in (`load_bert`). Generation is greedy, wit
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import cast
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from efa.config import DecoderConfig
+from efa.errors import InputError
 
 EPS = 1e-12  # BERT's LayerNorm
 
@@ -57,9 +61,13 @@ class Layer(nn.Module):
         self.mlp_norm = nn.LayerNorm(dim, EPS)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, own: tuple[Tensor, Tensor], cross: tuple[Tensor, Tensor], causal: bool) -> Tensor:
+    def forward(
+        self, x: Tensor, own: tuple[Tensor, Tensor], cross: tuple[Tensor, Tensor] | None, causal: bool
+    ) -> Tensor:
         x = self.attention_norm(x + self.dropout(self.attention(x, *own, causal=causal)))
-        x = self.cross_norm(x + self.dropout(self.cross(x, *cross)))
+        if cross is not None:
+            x = x + self.dropout(self.cross(x, *cross))
+        x = self.cross_norm(x)
         return self.mlp_norm(x + self.dropout(self.down(F.gelu(self.up(x)))))
 
 
@@ -91,20 +99,21 @@ class Decoder(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.zeros_(module.bias)
 
-    def forward(self, tokens: Tensor, memory: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, memory: Tensor | None) -> Tensor:
         """Teacher forcing.
 
         Args:
             tokens: ids [B, L], L <= `config.max_tokens`. Padding on the right needs no mask: no real token sees it.
-            memory: F_f [B, N, D].
+            memory: F_f [B, N, D]; None: a language model, as in pre-training.
 
         Returns:
             Logits [B, L, V]; position i predicts token i + 1.
         """
         x = self._embed(tokens, 0)  # [B, L, dim]
-        memory = self.memory_in(memory)
+        memory = None if memory is None else self.memory_in(memory)
         for layer in self._layers:
-            x = layer(x, layer.attention.keys_values(x), layer.cross.keys_values(memory), causal=True)
+            cross = None if memory is None else layer.cross.keys_values(memory)
+            x = layer(x, layer.attention.keys_values(x), cross, causal=True)
         return self._logits(x)
 
     @torch.no_grad()
@@ -192,6 +201,32 @@ BERT_LAYER_NAMES = {
     "output.dense": "down",
     "output.LayerNorm": "mlp_norm",
 }
+
+
+def load_decoder(decoder: Decoder, path: Path, pieces: Sequence[str]) -> None:
+    """Copies a pre-trained language model in place; cross-attention, and word pieces it does not know, stay as drawn.
+
+    Args:
+        path: .safetensors of `efa pretrain decoder`, with its vocabulary, one piece a line, in the .txt beside it.
+        pieces: the decoder's own vocabulary.
+
+    Raises:
+        InputError: the file is missing or belongs to another architecture.
+    """
+    if not path.is_file():
+        raise InputError("no such file of decoder weights", file=path, mend="run 'efa pretrain decoder'")
+    state, ours = load_file(path), decoder.state_dict()
+    known = {piece: i for i, piece in enumerate(path.with_suffix(".txt").read_text("utf-8").splitlines())}
+    pairs = [(i, known[piece]) for i, piece in enumerate(pieces) if piece in known]
+    here, there = (torch.tensor(side) for side in zip(*pairs, strict=True))
+    for name, value in state.items():
+        if name in ours and name in ("word.weight", "bias"):
+            ours[name][here] = value[there].to(ours[name].dtype)  # shares memory with the parameter
+        elif name in ours and ours[name].shape == value.shape:
+            ours[name].copy_(value)
+        else:
+            mend = "set decoder.dim, depth and max_tokens to those it was trained with"
+            raise InputError(f"these decoder weights do not fit: {name}", file=path, mend=mend)
 
 
 def _our_name(name: str) -> str | None:

@@ -208,12 +208,18 @@ class VideoSwin(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Normalised frames [B, T, 3, H, W] -> features [B, T', H', W', C]."""
-        return self.norm(self.features(self.patch_embed(frames)))
+        x = self.norm(self.features(self.patch_embed(frames)))
+        k = self.config.pool
+        if k > 1:
+            b = len(x)
+            x = F.avg_pool2d(x.flatten(0, 1).permute(0, 3, 1, 2), k, ceil_mode=True)  # [B T', C, H'/k, W'/k]
+            x = x.permute(0, 2, 3, 1).unflatten(0, (b, -1))
+        return x
 
     def grid(self, frames: int, height: int, width: int) -> Size:
         """(T', H', W') of the features of such a clip."""
         rows, columns = math.ceil(height / self.config.patch[1]), math.ceil(width / self.config.patch[2])
-        scale = 2 ** (len(self.config.depths) - 1)
+        scale = 2 ** (len(self.config.depths) - 1) * self.config.pool
         return math.ceil(frames / self.config.temporal_stride), math.ceil(rows / scale), math.ceil(columns / scale)
 
 
