@@ -74,10 +74,8 @@ class FusionConfig:
     residual: Literal["printed", "released"] = "printed"  # attention + sigma * input, or input + sigma * attention
     sigma: float = 1e-3  # where sigma starts
     learn_sigma: bool = True
-    pool: Literal["mean", "frames"] = (
-        "mean"  # what the heads see: the mean of all tokens, or each frame's mean in order
-    )
-    pool_norm: bool = False  # bring what the heads see to mean 0, deviation 1: means over tokens vary little among clips
+    pool: Literal["mean", "frames"] = "mean"  # what the heads see: the mean of all tokens, or of each frame's, in order
+    pool_norm: bool = False  # what the heads see gets mean 0, deviation 1: a mean over tokens varies little among clips
     text_dropout: float = 0.0  # share of training clips that see no text, so that protocol 'none' is defined
     dropout: float = 0.0
 
@@ -218,7 +216,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "smoke": LAPTOP | {"data.clips": 120, "training.epochs": 1, "training.batch": 16, "prediction.max_tokens": 24},
     "gpu": LAPTOP
     | {
+        "data.clips": 3392,
         "data.size": 96,
+        "decoder.weights": "",
         "decoder.depth": 4,
         "fusion.dim": 384,
         "decoder.dim": 384,

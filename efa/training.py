@@ -129,7 +129,8 @@ def optimiser_of(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            lr = config.lr if name.startswith(("encoder.", "decoder.")) else config.head_lr
+            learnt = name.startswith(("encoder.", "decoder.")) and ".cross." not in name
+            lr = config.lr if learnt else config.head_lr
             decay = config.weight_decay if parameter.ndim >= 2 else 0.0
             groups.setdefault((lr, decay), []).append(parameter)
     parameters = [{"params": p, "lr": lr, "weight_decay": decay} for (lr, decay), p in groups.items()]

@@ -254,7 +254,7 @@ def test_standard_form_is_a_matter_of_degree(benchmark):
 
 def test_in_the_standards_benchmark_nothing_but_the_text_tells_the_range():
     chosen = formsim.clips("standards", 3392, 0)
-    levels = {name: factor for name, (factor, _) in dataset.STANDARDS.items()}
+    levels = {name: factor for name, (factor, *_) in dataset.STANDARDS.items()}
     table = np.zeros((len(levels), 2))
     met = Counter()
     for clip in chosen:

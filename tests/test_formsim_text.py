@@ -17,7 +17,7 @@ from efa.data.formsim.schema import FOLDER, Action, load_actions, parse_action, 
 from efa.errors import InputError
 from efa.metrics import FaultParser, step_in_text, verdict_in_text
 
-PHRASES = [phrase for _, phrase in dataset.STANDARDS.values()]
+PHRASES = [phrase for _, phrase, _ in dataset.STANDARDS.values()]
 ACTIONS = list(load_actions())
 
 
@@ -122,6 +122,10 @@ def test_steps_state_the_standard():
             assert not any("{" in line for line in (*steps, instruction))
             assert phrase in steps[action.range_step - 1], action.name
         assert len({text.step_texts(action, phrase) for phrase in PHRASES}) == 3
+        plain, _ = text.step_texts(action, PHRASES[0], "Stop early.")
+        own, _ = text.step_texts(action, PHRASES[0])
+        assert [i for i in range(5) if plain[i] != own[i]] == [action.range_step - 1]
+        assert plain[action.range_step - 1] == "Stop early."
 
 
 # --- action files --------------------------------------------------------------------------------------------------

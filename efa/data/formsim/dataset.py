@@ -24,11 +24,12 @@ from efa.data.formsim.text import explain, step_texts
 Array = np.ndarray
 Benchmark = Literal["main", "standards", "stream"]
 
-# How far a movement must go: factor on the excursion of an action's range angles, and the words for it in the steps.
-STANDARDS: dict[str, tuple[float, str]] = {
-    "short": (0.50, "through a short range"),
-    "medium": (0.78, "through a medium range"),
-    "full": (1.06, "through the full range"),
+# How far a movement must go: factor on the excursion of an action's range angles, the words for it in an explanation,
+# and the step that asks for it in the standards benchmark.
+STANDARDS: dict[str, tuple[float, str, str]] = {
+    "short": (0.50, "through a short range", "Stop early: only a small, partial movement is asked for."),
+    "medium": (0.78, "through a medium range", "Stop midway: a medium movement is asked for."),
+    "full": (1.06, "through the full range", "Go all the way: the largest, complete movement is asked for."),
 }
 SPLITS = {"train": 0.70, "val": 0.15, "test": 0.15}  # as the paper divides CoT-AFA
 SUBJECTS = {"train": 140, "val": 30, "test": 30}  # nobody appears in two splits
@@ -256,7 +257,8 @@ def step_table(chosen: Sequence[Clip]) -> dict[str, tuple[tuple[str, ...], str]]
     for clip in chosen:
         key = f"{clip.action} [{clip.standard}]" if clip.standard else clip.action
         if key not in table:
-            table[key] = step_texts(load_actions()[clip.action], STANDARDS[clip.standard or "full"][1])
+            _, phrase, stated = STANDARDS[clip.standard or "full"]
+            table[key] = step_texts(load_actions()[clip.action], phrase, stated if clip.standard else "")
     return dict(sorted(table.items()))
 
 

@@ -40,9 +40,16 @@ _CLOSING = (
 _ORDINALS = ("one", "two", "three", "four", "five")
 
 
-def step_texts(action: Action, range_phrase: str) -> tuple[tuple[str, ...], str]:
-    """The five steps and the instruction of an action, with what its standard asks for filled in."""
-    return tuple(step.format(range=range_phrase) for step in action.steps), action.instruction
+def step_texts(action: Action, range_phrase: str, stated: str = "") -> tuple[tuple[str, ...], str]:
+    """The five steps and the instruction of an action, with what its standard asks for filled in.
+
+    `stated` takes the place of the step that speaks of the range: one sentence for all actions, which says nothing but
+    the standard. A phrase inside a longer step is 0.4 % of the variance between step vectors: models do not hear it.
+    """
+    steps = [step.format(range=range_phrase) for step in action.steps]
+    if stated:
+        steps[action.range_step - 1] = stated
+    return tuple(steps), action.instruction
 
 
 def explain(action: Action, fault: Fault | None, range_phrase: str, rng: np.random.RandomState) -> str:
