@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 
 from efa import paths
+from efa.config import build
 from efa.errors import InputError
 from efa.experiments import TABLES, select
 from efa.metrics import METRICS, mean_interval
-from efa.report import collect, estimates, examples, figures, html, tables
+from efa.report import blind, collect, estimates, examples, figures, html, tables
 from efa.report.collect import COLUMNS, Results
 from efa.report.estimates import Estimate, verdict
 
@@ -392,3 +393,33 @@ def test_equation_4_cannot_learn_where_its_score_comes_from():
     found = {line.split(" | ")[0]: float(line.split(" | ")[1]) for line in lines[2:]}
     assert found["eq. 4, one key: query weights"] == found["eq. 4, one key: key weights"] == 0
     assert min(v for name, v in found.items() if "eq. 8" in name or "value" in name) > 0
+
+
+# --- texts written without looking ---------------------------------------------------------------------------------
+
+
+def test_the_most_central_text_is_the_one_that_the_others_resemble():
+    texts = ["the knees cave in", "the back is round", "the back is flat", "the back is round and low"]
+    assert blind.most_central(texts) == "the back is round"
+
+
+def test_blind_texts_know_the_action_and_nothing_of_the_clip(monkeypatch):
+    data = build("smoke", {"data.clips": 620}).data
+    blind.floors.cache_clear()
+    floor = blind.floors(data)
+    assert 0 < max(floor.values()) < 25  # one of four faults, on a third of the clips
+
+    whole = blind.open_dataset(data)
+    test = whole.table["split"] == "test"
+    whole.table.loc[test, "explanation"] = "the reference is not read"
+    monkeypatch.setattr(blind, "open_dataset", lambda _: whole)
+    blind.floors.cache_clear()
+    assert blind.floors(data) == floor
+    blind.floors.cache_clear()
+
+
+def test_fault_f1_is_told_in_multiples_of_the_better_blind_text(monkeypatch):
+    monkeypatch.setattr(blind, "floors", lambda _: {"random": 8.0, "central": 4.0})
+    shown = str(blind.table(made({"EFA": {0: 15.0, 1: 17.0}}, "fault_f1")))
+    assert all(part in shown for part in ("2.0", "16.0", "random"))
+    assert "No results" in str(blind.table(made({}, "fault_f1", origin="")))

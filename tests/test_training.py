@@ -156,8 +156,8 @@ def test_learning_rates_and_decay_go_to_the_right_parameters(material):
     for group in optimiser_of(model, config.training).param_groups:
         for parameter in group["params"]:
             name = names[id(parameter)]
-            learnt = name.startswith(("encoder.", "decoder.")) and ".cross." not in name  # cross-attention starts untrained
-                assert group["lr"] == (1e-5 if learnt else 1e-3), name
+            learnt = name.startswith(("encoder.", "decoder.")) and ".cross." not in name  # which starts untrained
+            assert group["lr"] == (1e-5 if learnt else 1e-3), name
             assert (group["weight_decay"] > 0) == (parameter.ndim >= 2), name
             seen.add(name)
     assert seen == set(names.values())
