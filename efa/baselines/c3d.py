@@ -1,0 +1,111 @@
+"""C3D (Tran et al., ICCV 2015): eight 3 x 3 x 3 convolutions, the trunk of C3DAVG as well.
+
+The original classifies 16 consecutive frames of 112 px. For action form assessment the last layer gets A outputs, and a
+quality head reads the same fc7 vector. C3DAVG's input normalisation (ImageNet's mean and deviation) is taken: the
+original's, a mean clip subtracted from 0-255, suits its own weights and not random ones.
+
+What six frames changed: the original's pools round down, and at pool4 nothing is left of six frames. Here pools round
+up, which is the same at 16 frames of 112 px and keeps the odd last frame elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from efa.baselines.base import Recogniser
+
+LAYERS = (
+    (1,),
+    (2,),
+    (4, 4),
+    (8, 8),
+    (8, 8),
+)  # channels of each convolution in units of the width; a pool after each row
+
+SMALL: dict[str, Any] = {"frames": 6, "size": 64, "width": 8, "hidden": 256}
+
+
+@dataclass(frozen=True)
+class C3DConfig:
+    """The defaults are the original's."""
+
+    frames: int = 16
+    size: int = 112  # pixels
+    width: int = 64  # channels of the first convolution
+    hidden: int = 4096  # of fc6 and fc7
+    dropout: float = 0.5
+
+
+class C3DTrunk(nn.Module):
+    """Everything before fc6: five rows of convolutions with ReLU, each followed by a max pool.
+
+    Args:
+        width: channels of the first convolution; the last has eight times as many.
+    """
+
+    def __init__(self, width: int = 64):
+        super().__init__()
+        self.out_dim = LAYERS[-1][-1] * width
+        layers: list[nn.Module] = []
+        channels = 3
+        for row, factors in enumerate(LAYERS):
+            for factor in factors:
+                layers += [nn.Conv3d(channels, factor * width, 3, padding=1), nn.ReLU()]
+                channels = factor * width
+            window = (1 if row == 0 else 2, 2, 2)  # pool1 leaves time alone
+            padding = (0, 1, 1) if row == len(LAYERS) - 1 else 0  # 7 x 7 -> 4 x 4, as the original's pool5
+            layers.append(nn.MaxPool3d(window, padding=padding, ceil_mode=True))
+        self.layers = nn.Sequential(*layers)
+        rectified(self)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Normalised frames [B, T, 3, H, W] -> [B, 8 width, T', H', W'], of `grid`."""
+        return self.layers(frames.transpose(1, 2))
+
+    @staticmethod
+    def grid(frames: int, size: int) -> tuple[int, int, int]:
+        """(T', H', W') of such a clip; (1, 4, 4) for 16 frames of 112 px."""
+        side = math.ceil(size / 16) // 2 + 1
+        return math.ceil(frames / 16), side, side
+
+
+class C3D(Recogniser):
+    """Class and verdict from fc7.
+
+    Args:
+        config: the architecture.
+        actions: A.
+        vocabulary_size: not read; this system writes no text.
+    """
+
+    def __init__(self, config: C3DConfig, actions: int, vocabulary_size: int = 0):
+        trunk = C3DTrunk(config.width)
+        super().__init__(trunk, config.hidden, actions, config.dropout)
+        self.config = config
+        self.fc6 = nn.Linear(trunk.out_dim * math.prod(trunk.grid(config.frames, config.size)), config.hidden)
+        self.fc7 = nn.Linear(config.hidden, config.hidden)
+        rectified(self.fc6)
+        rectified(self.fc7)
+
+    def encode_video(self, frames: Tensor) -> Tensor:
+        """Frames [B, T, 3, H, W] -> pool5 [B, N, C], N = T' H' W'."""
+        return self.encoder(self.normalise(frames)).flatten(2).transpose(1, 2)
+
+    def pool(self, features: Tensor) -> Tensor:
+        """pool5 [B, N, C] -> fc7 [B, 1, D]."""
+        x = F.relu(self.fc6(features.transpose(1, 2).flatten(1)))  # channels first, the order of released weights
+        return F.relu(self.fc7(self.dropout(x)))[:, None]
+
+
+def rectified(module: nn.Module) -> None:
+    """He initialisation in place: without normalisation layers, torch's default shrinks the signal at every ReLU."""
+    for part in module.modules():
+        if isinstance(part, (nn.Conv3d, nn.Linear)):
+            nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)

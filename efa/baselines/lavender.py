@@ -1,0 +1,140 @@
+"""LAVENDER (Li et al., CVPR 2023): every task is a masked word. The system that the release of EFA is built on.
+
+Original: 4 to 6 frames of 224 px, Swin-B with temporal stride 1, each frame's tokens headed by a class token, with
+learnt places and frames; BERT's word embeddings; a 12-layer BERT over [video; text]; one masked-LM head, whose output
+embedding is its own. A task token tells what is asked. A question ends in [MASK]; a match of video and text is answered
+by "true" or "false", a question by a word, a caption word by word. Masked LM hides 15 % of the words, always by [MASK].
+AdamW 2e-5.
+
+For action form assessment the class is a question, the verdict a match ("true": standard form), the explanation a
+caption. The class is answered by one learnt token an action, beside the words in the masked-LM head, and the logits of
+these tokens are the class logits. Scoring the words of the name was the other choice. The original knows only answers
+of one word piece (others it drops), most action names have several, and a score over several masks would favour short
+names. "true" and "false" are answer tokens too: a vocabulary cut to the training texts may lack the words.
+
+The video does not see the text here. In the original that is so for captions, while a question is seen by the video as
+well; one pass over the video then answers all three.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from efa.baselines.base import System, SystemOutput
+from efa.baselines.masked_lm import MaskedLM, Memory, join
+from efa.config import DecoderConfig, EncoderConfig, build
+from efa.model.swin import VideoSwin
+
+TASKS = ("question", "match", "caption")
+
+SMALL: dict[str, Any] = {
+    "frames": 6,
+    "size": 64,
+    "encoder": build("laptop").encoder,
+    "bert": DecoderConfig(dim=128, depth=2, heads=4, dropout=0.0, max_tokens=128),
+}
+
+
+@dataclass(frozen=True)
+class LAVENDERConfig:
+    """The defaults are the original's."""
+
+    frames: int = 6
+    size: int = 224  # pixels
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    bert: DecoderConfig = field(  # BERT-base; `weights` and `vocabulary` are not read
+        default_factory=lambda: DecoderConfig(max_tokens=512)
+    )
+    mask_share: float = 0.15  # of the words, hidden in training
+
+
+class LAVENDER(System):
+    """Class, verdict and caption, all as words.
+
+    `config.encoder.weights` is not read: whoever trains loads them (`load_encoder`), as for `EFAModel`. Text logits
+    come in eval mode only; while training, the masked-LM loss takes their place in `extra`.
+
+    Args:
+        config: the architecture; a frozen encoder gets no gradient and stays in eval mode.
+        actions: A.
+        vocabulary_size: V; id 0 is padding.
+        mask_id: id of [MASK].
+    """
+
+    def __init__(self, config: LAVENDERConfig, actions: int, vocabulary_size: int, mask_id: int):
+        encoder = VideoSwin(config.encoder).requires_grad_(not config.encoder.frozen)
+        super().__init__(encoder)
+        self.config, self.actions = config, actions
+        dim = config.bert.dim
+        self.grid = encoder.grid(config.frames, config.size, config.size)  # (T', H', W')
+        self.video_in = nn.Linear(encoder.out_dim, dim)
+        self.frame_token = nn.Parameter(torch.randn(dim) * 0.02)
+        self.place_position = nn.Parameter(torch.randn(1 + self.grid[1] * self.grid[2], dim) * 0.02)
+        self.frame_position = nn.Parameter(torch.randn(self.grid[0], 1, dim) * 0.02)
+        self.video_norm = nn.LayerNorm(dim)
+        self.task = nn.Parameter(torch.randn(len(TASKS), dim) * 0.02)
+        self.bert = MaskedLM(
+            config.bert, vocabulary_size, mask_id, config.mask_share, 1.0, tied=False, answers=actions + 2
+        )
+
+    def encode_video(self, frames: Tensor) -> Tensor:
+        """Frames [B, T, 3, H, W] -> Swin's tokens [B, N, C], N = T' H' W'."""
+        return self.encoder(self.normalise(frames)).flatten(1, 3)
+
+    def watch(self, features: Tensor) -> Memory:
+        """Swin's tokens [B, N, C] -> what the text sees of the video, N + T' tokens."""
+        x = self.video_in(features).unflatten(1, (self.grid[0], -1))  # [B, T', H' W', D]
+        x = torch.cat([self.frame_token.expand(*x.shape[:2], 1, -1), x], 2) + self.place_position + self.frame_position
+        return self.bert.run(self.video_norm(x).flatten(1, 2))[1]
+
+    def answer(self, memory: Memory) -> tuple[Tensor, Tensor]:
+        """Both questions at once, neither seeing the other -> class logits [B, A], quality logit [B]."""
+        rows, device = len(memory[0][0]), self.task.device
+        blank = torch.full((rows, 1), self.bert.mask_id, device=device)
+        blank = self.bert.embed(blank, torch.zeros(1, dtype=torch.long, device=device))  # [B, 1, D]
+        parts = [part for task in self.task[:2] for part in (task.expand(rows, 1, -1), blank)]
+        pair = torch.ones(2, 2, dtype=torch.bool, device=device).tril()
+        states, _ = self.bert.run(torch.cat(parts, 1), memory, torch.block_diag(pair, pair))  # [B, 4, D]
+        answers = self.bert.head(states[:, 1::2])[..., -(self.actions + 2) :]  # [B, 2, A + 2]
+        return answers[:, 0, :-2], answers[:, 1, -1] - answers[:, 1, -2]  # the last two are "true" and "false"
+
+    def ask(self, memory: Memory) -> Memory:
+        """The video, and after it the task token that asks for a caption."""
+        token = self.task[2].expand(len(memory[0][0]), 1, -1)
+        return join(memory, self.bert.run(token, memory)[1])
+
+    def classify(self, features: Tensor) -> Tensor:
+        return self.answer(self.watch(features))[0]
+
+    def forward(
+        self,
+        features: Tensor,
+        steps: Tensor | None = None,
+        instruction: Tensor | None = None,
+        text_mask: Tensor | None = None,
+        tokens: Tensor | None = None,
+    ) -> SystemOutput:
+        """Steps and instruction are not read. `extra` in training, given tokens: `masked_lm`."""
+        memory = self.watch(features)
+        output = SystemOutput(*self.answer(memory))
+        if tokens is not None and self.training:
+            output.extra["masked_lm"] = self.bert.loss(tokens, self.ask(memory))
+        elif tokens is not None:
+            output.text_logits = self.bert(tokens, self.ask(memory))
+        return output
+
+    def generate(
+        self,
+        features: Tensor,
+        steps: Tensor | None,
+        instruction: Tensor | None,
+        text_mask: Tensor | None,
+        begin: int,
+        end: int,
+        max_tokens: int,
+    ) -> list[list[int]]:
+        return self.bert.generate(self.ask(self.watch(features)), begin, end, max_tokens)

@@ -1,0 +1,300 @@
+"""RICA2 (Majeedi et al., ECCV 2024): a score from steps that are looked for in the video, each with its uncertainty.
+
+Original: 103 frames of 224 px give 20 windows of 8 frames, 5 apart; I3D, averaged, makes each a vector. Two
+convolutions over time and two transformer layers; two decoder layers, whose queries are frozen text embeddings of the
+steps that the score sheet knows (T5-XXL, 4,096 values), and which look at the video without looking at each other. Each
+step becomes a Gaussian; a sample of it (one in training, the mean over 20 at test) goes up the rubric's graph: steps
+are averaged within their group, a shared MLP, groups are averaged, an MLP makes the score. Loss: squared error + beta x
+KL to a standard normal + 0.05 x ranking (steps attend in order, one window apart) + 0.05 x sparsity (attention close to
+its centre). beta stays at 1e-5 for 30 of 350 epochs, then triples every 10 up to 5e-3. AdamW 5e-4, I3D at 0.3 of that.
+
+For action form assessment
+- the queries are the five steps of the clip's action, vectors of our text encoder; a clip without text gets learnt
+  ones.
+- the original is told which of its steps occur in a dive, and that is the class. So the class, with A outputs, is read
+  from the encoder, before any text; at prediction it picks the steps, as for EFA.
+- there is no caption, as in the original.
+- the groups are start, movement and end: steps 1, 2-4 and 5, in place of take-off, flight and entry.
+- the score is the verdict's logit, learnt by BCE. The 20 samples use the same noise for every clip and every call, or
+  a prediction would change from one call to the next.
+
+What six frames changed: windows of two frames, five of them. Five centres that lie a whole window apart need seven
+windows, so the ranking's margin shrinks to what fits.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from efa.baselines.base import System, SystemOutput
+from efa.baselines.i3d import I3DTrunk
+from efa.model.assessor import mlp
+from efa.model.swin import StochasticDepth
+
+STEPS = 5
+
+SMALL: dict[str, Any] = {
+    "frames": 6,
+    "size": 64,
+    "windows": 5,
+    "window": 2,
+    "width": 0.25,
+    "dim": 128,
+    "heads": 4,
+    "path_scale": 1.0,
+    "frozen_norm": False,
+}
+
+
+@dataclass(frozen=True)
+class RICA2Config:
+    """The defaults are the original's."""
+
+    frames: int = 103
+    size: int = 224  # pixels
+    windows: int = 20
+    window: int = 8  # frames that I3D sees at a time
+    width: float = 1.0  # share of I3D's channels
+    frozen_norm: bool = True  # I3D's batch statistics stay those of its weights; not with random weights
+    dim: int = 512
+    heads: int = 8
+    depth: int = 2  # of convolutions, encoder and decoder
+    dropout: float = 0.1
+    drop_path: float = 0.1
+    path_scale: float = 1e-4  # where the learnt scale of a residual branch starts
+    groups: tuple[tuple[int, ...], ...] = ((0,), (1, 2, 3), (4,))  # of steps
+    samples: int = 20  # at test
+    kl: tuple[float, float] = (1e-5, 5e-3)  # beta at first and at last
+    ranking: float = 0.05
+    sparsity: float = 0.05
+
+
+class Windows(nn.Module):
+    """I3D over evenly spaced, overlapping windows of a video."""
+
+    def __init__(self, config: RICA2Config):
+        super().__init__()
+        self.config = config
+        self.trunk = I3DTrunk(config.width)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for module in self.modules():
+            if self.config.frozen_norm and isinstance(module, nn.BatchNorm3d):
+                module.eval()
+        return self
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Normalised frames [B, T, 3, H, W] -> [B, windows, C]."""
+        size = min(self.config.window, frames.shape[1])
+        first = torch.linspace(0, frames.shape[1] - size, self.config.windows).round().long()
+        at = (first[:, None] + torch.arange(size)).to(frames.device)  # [windows, window]
+        x = self.trunk(frames[:, at].flatten(0, 1)).mean((2, 3, 4))
+        return x.unflatten(0, (-1, self.config.windows))
+
+
+class Neighbours(nn.Module):
+    """Depth-wise convolution over three neighbours in a sequence and LayerNorm: [B, L, D] -> the same shape."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.conv = nn.Conv1d(dim, dim, 3, padding=1, groups=dim, bias=False)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(x.transpose(1, 2)).transpose(1, 2))
+
+
+class Attention(nn.Module):
+    """Multi-head attention that shows its weights."""
+
+    def __init__(self, dim: int, out_dim: int, heads: int, dropout: float):
+        super().__init__()
+        self.heads = heads
+        self.query, self.key, self.value = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
+        self.output = nn.Linear(dim, out_dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, queries: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, L, D], [B, M, D] twice -> [B, L, out_dim] and weights [B, heads, L, M]."""
+        parts = self.query(queries), self.key(keys), self.value(values)
+        q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts)
+        weights = (q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])).softmax(-1)
+        x = (self.dropout(weights) @ v).transpose(1, 2).flatten(2)
+        return self.dropout(self.output(x)), weights
+
+
+class Path(nn.Module):
+    """The end of a residual branch: a learnt scale for each channel, and stochastic depth."""
+
+    def __init__(self, config: RICA2Config):
+        super().__init__()
+        self.scale = nn.Parameter(torch.full((config.dim,), config.path_scale))
+        self.drop = StochasticDepth(config.drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.drop(self.scale * x)
+
+
+def feed_forward(config: RICA2Config, hidden: int) -> nn.Sequential:
+    """LayerNorm, two layers with GELU between, and the end of the branch."""
+    drop = nn.Dropout(config.dropout)
+    up, down = nn.Linear(config.dim, hidden), nn.Linear(hidden, config.dim)
+    return nn.Sequential(nn.LayerNorm(config.dim), up, nn.GELU(), drop, down, drop, Path(config))
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention whose queries, keys and values are each convolved first, and an MLP of the same width."""
+
+    def __init__(self, config: RICA2Config):
+        super().__init__()
+        dim = config.dim
+        self.norm = nn.LayerNorm(dim)
+        self.queries, self.keys, self.values = Neighbours(dim), Neighbours(dim), Neighbours(dim)
+        self.attention = Attention(dim, dim, config.heads, config.dropout)
+        self.path = Path(config)
+        self.mlp = feed_forward(config, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, L, D] -> the same shape."""
+        y = self.norm(x)
+        x = x + self.path(self.attention(self.queries(y), self.keys(y), self.values(y))[0])
+        return x + self.mlp(x)
+
+
+class DecoderLayer(nn.Module):
+    """Cross-attention that scales and shifts the queries, channel by channel, and an MLP; no self-attention."""
+
+    def __init__(self, config: RICA2Config):
+        super().__init__()
+        dim = config.dim
+        self.norm, self.memory_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.queries = Neighbours(dim)
+        self.attention = Attention(dim, 2 * dim, config.heads, config.dropout)
+        self.mlp = feed_forward(config, 4 * dim)
+
+    def forward(self, x: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries [B, S, D], video [B, W, D] -> queries [B, S, D] and weights [B, heads, S, W]."""
+        memory = self.memory_norm(memory)
+        result, weights = self.attention(self.queries(self.norm(x)), memory, memory)
+        scale, shift = result.chunk(2, 2)
+        x = x * scale + shift
+        return x + self.mlp(x), weights
+
+
+class RICA2(System):
+    """Class and verdict; no text.
+
+    Args:
+        config: the architecture.
+        actions: A.
+        vocabulary_size: not read; this system writes no text.
+        text_dim: E, the length of a step's vector.
+
+    Attributes:
+        progress: share of the training that is over, for beta. The training loop sets it; left alone, beta stays low.
+    """
+
+    noise: Tensor
+
+    def __init__(self, config: RICA2Config, actions: int, vocabulary_size: int = 0, text_dim: int = 768):
+        encoder = Windows(config)
+        super().__init__(encoder)
+        self.config, self.progress = config, 0.0
+        dim, half = config.dim, config.dim // 2
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(encoder.trunk.out_dim if i == 0 else dim, dim, 3, padding=1) for i in range(config.depth)
+        )
+        self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.depth))
+        self.dropout = nn.Dropout(config.dropout)
+        self.class_head = nn.Linear(dim, actions)
+        self.text_in = nn.Linear(text_dim, dim)
+        self.null_steps = nn.Parameter(torch.randn(STEPS, dim))
+        self.step_layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.depth))
+        self.step_norm = nn.LayerNorm(dim)
+        self.step_base = nn.Linear(dim, half)
+        self.gaussian = mlp(half, half, 2 * half)  # mean and log variance of each step
+        self.group_mlp = mlp(half, half, half)
+        self.score_head = mlp(half, half, 1)
+        generator = torch.Generator("cpu").manual_seed(0)
+        noise = torch.randn(config.samples, 1, STEPS, half, generator=generator, device="cpu")
+        self.register_buffer("noise", noise, persistent=False)
+
+    def watch(self, features: Tensor) -> Tensor:
+        """Windows [B, W, C] -> encoder states [B, W, D]."""
+        x = features.transpose(1, 2)
+        for i, convolution in enumerate(self.convolutions):
+            x = F.relu(convolution(x if i == 0 else self.dropout(x)))
+        x = x.transpose(1, 2)
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    def classify(self, features: Tensor) -> Tensor:
+        return self.class_head(self.watch(features).mean(1))
+
+    def forward(
+        self,
+        features: Tensor,
+        steps: Tensor | None = None,
+        instruction: Tensor | None = None,
+        text_mask: Tensor | None = None,
+        tokens: Tensor | None = None,
+    ) -> SystemOutput:
+        """Judges windows [B, W, C] by steps [B, 5, E]; instruction and tokens are not read.
+
+        `extra` in training: `kl`, `ranking` and `sparsity`.
+        """
+        states = self.watch(features)
+        queries = self.null_steps.expand(len(features), -1, -1)
+        if steps is not None:
+            seen = steps.new_ones(len(steps), dtype=torch.bool) if text_mask is None else text_mask
+            queries = torch.where(seen[:, None, None], self.text_in(steps), queries)  # [B, 5, D]
+        weights: list[Tensor] = []
+        for layer in self.step_layers:
+            queries, attention = layer(queries, states)
+            weights.append(attention)
+        mean, log_variance = self.gaussian(F.relu(self.step_base(self.step_norm(queries)))).chunk(2, 2)
+        noise = torch.randn_like(mean)[None] if self.training else self.noise
+        sampled = mean + (log_variance / 2).exp() * noise  # [samples, B, 5, D / 2]
+        output = SystemOutput(self.class_head(states.mean(1)), self.score(sampled).mean(0))
+        if self.training:
+            kl = (mean**2 + log_variance.exp() - log_variance - 1) / 2  # [B, 5, D / 2]
+            output.extra["kl"] = self.beta * kl.mean((0, 2)).sum()
+            ranking, sparsity = attention_losses(torch.cat(weights, 1))
+            output.extra["ranking"] = self.config.ranking * ranking
+            output.extra["sparsity"] = self.config.sparsity * sparsity
+        return output
+
+    def score(self, steps: Tensor) -> Tensor:
+        """The rubric's graph: steps [..., 5, D / 2] -> logits [...]."""
+        groups = torch.stack([steps[..., group, :].mean(-2) for group in self.config.groups], -2)
+        return self.score_head(self.group_mlp(groups).mean(-2))[..., 0]
+
+    @property
+    def beta(self) -> float:
+        """Weight of the KL: constant for 30 / 350 of the training, then tripled every 10 / 350 up to its end."""
+        first, last = self.config.kl
+        return min(last, first * 3.0 ** max(0, math.floor((self.progress * 350 - 30) / 10)))
+
+
+def attention_losses(weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Ranking and sparsity (after TPT, Bai et al., ECCV 2022) of cross-attention [B, heads, S, W].
+
+    With places 1..W, a step's centre is its mean place. Ranking: centres follow each other, and keep from both ends, by
+    a margin of one, or of (W - 1) / (S + 1) where that is less. Sparsity: the mean distance from the centre.
+    """
+    s, w = weights.shape[2:]
+    place = torch.arange(1, w + 1, device=weights.device, dtype=weights.dtype)
+    centre = (weights * place).sum(-1)  # [B, heads, S]
+    sparsity = (weights * (place - centre[..., None]).abs()).sum(-1).mean()
+    margin = min(1.0, (w - 1) / (s + 1))
+    order = F.relu(margin - centre.diff(dim=-1)).mean()
+    ends = F.relu(margin - (centre[..., 0] - 1)).mean() + F.relu(margin - (w - centre[..., -1])).mean()
+    return order + ends, sparsity

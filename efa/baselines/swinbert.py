@@ -1,0 +1,137 @@
+"""SwinBERT (Lin et al., CVPR 2022): Video Swin and a BERT that reads video and text together, trained end to end.
+
+Original: 32 frames of 224 px, Swin-B, its tokens brought to 512 and then to 768 values, BERT-base over [text; video].
+The text is causal and sees all video; video tokens see each other through a learnt sparse mask. Half of the words are
+hidden in training (80 % [MASK], 10 % a random word, 10 % themselves); a caption is written by appended [MASK]. Loss:
+masked LM + 0.5 x the mask's mean off-diagonal weight. AdamW 3e-4, the backbone at 0.05 of that.
+
+The original only captions. For action form assessment a linear head with A outputs and a quality head for BCE read the
+mean of the video tokens behind BERT, which no text can reach. Six frames need no other change.
+
+The mask as released: sigmoid(w) in place of a 0-1 mask, so that a pair costs 1e4 x (1 - sigmoid(w)). Starting at w ~
+N(0, 1) every pair but the diagonal costs thousands, its softmax is exactly 0, and so is w's gradient, but for the
+sparsity term, which pushes further down: behind Swin, video tokens see only themselves. Kept, as it is the system
+compared; `sparse_mask=False` is BERT without it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from efa.baselines.base import System, SystemOutput, quality_head
+from efa.baselines.masked_lm import MaskedLM, Memory
+from efa.config import DecoderConfig, EncoderConfig, build
+from efa.model.swin import VideoSwin
+
+SMALL: dict[str, Any] = {
+    "frames": 6,
+    "size": 64,
+    "encoder": build("laptop").encoder,
+    "projection": 128,
+    "bert": DecoderConfig(dim=128, depth=2, heads=4, dropout=0.0, max_tokens=128),
+}
+
+
+@dataclass(frozen=True)
+class SwinBERTConfig:
+    """The defaults are the original's."""
+
+    frames: int = 32
+    size: int = 224  # pixels
+    encoder: EncoderConfig = field(default_factory=lambda: EncoderConfig(temporal_stride=2))
+    projection: int = 512  # between Swin's width and BERT's
+    bert: DecoderConfig = field(  # BERT-base; `weights` and `vocabulary` are not read
+        default_factory=lambda: DecoderConfig(max_tokens=512)
+    )
+    mask_share: float = 0.5  # of the words, hidden in training
+    mask_word: float = 0.8  # of these, replaced by [MASK]
+    sparse_mask: bool = True
+    sparsity: float = 0.5  # weight of the mask's own loss
+
+
+class SwinBERT(System):
+    """Class, verdict and caption.
+
+    `config.encoder.weights` is not read: whoever trains loads them (`load_encoder`), as for `EFAModel`. Text logits
+    come in eval mode only; while training, the masked-LM loss takes their place in `extra`.
+
+    Args:
+        config: the architecture; a frozen encoder gets no gradient and stays in eval mode.
+        actions: A.
+        vocabulary_size: V; id 0 is padding.
+        mask_id: id of [MASK].
+    """
+
+    def __init__(self, config: SwinBERTConfig, actions: int, vocabulary_size: int, mask_id: int):
+        encoder = VideoSwin(config.encoder).requires_grad_(not config.encoder.frozen)
+        super().__init__(encoder)
+        self.config = config
+        dim = config.bert.dim
+        self.video_in = nn.Sequential(
+            nn.Linear(encoder.out_dim, config.projection),
+            nn.Linear(config.projection, dim),
+            nn.Dropout(config.bert.dropout),
+        )
+        tokens = math.prod(encoder.grid(config.frames, config.size, config.size))
+        self.attention_weights = nn.Parameter(torch.randn(tokens, tokens)) if config.sparse_mask else None  # w
+        self.bert = MaskedLM(config.bert, vocabulary_size, mask_id, config.mask_share, config.mask_word)
+        self.class_head = nn.Linear(dim, actions)
+        self.quality_head = quality_head(dim)
+
+    def encode_video(self, frames: Tensor) -> Tensor:
+        """Frames [B, T, 3, H, W] -> Swin's tokens [B, N, C], N = T' H' W'."""
+        return self.encoder(self.normalise(frames)).flatten(1, 3)
+
+    def mask(self) -> Tensor | None:
+        """The learnt mask [N, N], 1 on the diagonal; None where there is none."""
+        if self.attention_weights is None:
+            return None
+        diagonal = torch.eye(len(self.attention_weights), dtype=torch.bool, device=self.attention_weights.device)
+        return self.attention_weights.sigmoid().masked_fill(diagonal, 1.0)
+
+    def watch(self, features: Tensor) -> tuple[Tensor, Memory]:
+        """Swin's tokens [B, N, C] -> the mean video state [B, D], and what the text sees of the video."""
+        mask = self.mask()
+        states, memory = self.bert.run(self.video_in(features), mask=None if mask is None else (mask - 1) * 1e4)
+        return states.mean(1), memory
+
+    def classify(self, features: Tensor) -> Tensor:
+        return self.class_head(self.watch(features)[0])
+
+    def forward(
+        self,
+        features: Tensor,
+        steps: Tensor | None = None,
+        instruction: Tensor | None = None,
+        text_mask: Tensor | None = None,
+        tokens: Tensor | None = None,
+    ) -> SystemOutput:
+        """Steps and instruction are not read. `extra` in training: `masked_lm` (given tokens) and `sparsity`."""
+        seen, memory = self.watch(features)
+        output = SystemOutput(self.class_head(seen), self.quality_head(seen)[:, 0])
+        if not self.training:
+            output.text_logits = None if tokens is None else self.bert(tokens, memory)
+            return output
+        if tokens is not None:
+            output.extra["masked_lm"] = self.bert.loss(tokens, memory)
+        mask = self.mask()
+        if mask is not None:
+            output.extra["sparsity"] = self.config.sparsity * (mask.sum() - len(mask)) / mask.numel()
+        return output
+
+    def generate(
+        self,
+        features: Tensor,
+        steps: Tensor | None,
+        instruction: Tensor | None,
+        text_mask: Tensor | None,
+        begin: int,
+        end: int,
+        max_tokens: int,
+    ) -> list[list[int]]:
+        return self.bert.generate(self.watch(features)[1], begin, end, max_tokens)

@@ -1,0 +1,349 @@
+"""The captioning systems of Table IV and RICA2: size, shapes, that each can learn, and what sets each apart."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from transformers import BertConfig, BertForMaskedLM
+
+from efa.baselines import c3davg, lavender, mscadc, rica2, swinbert
+from efa.baselines.base import System
+from efa.baselines.masked_lm import MaskedLM, mask_words
+from efa.baselines.rica2 import attention_losses
+from efa.baselines.s2vt import S2VT, greedy
+from efa.config import DecoderConfig
+from efa.model.decoder import load_bert
+
+A, B, V, E = 4, 8, 40, 16  # actions, clips, words, length of a step's vector
+BEGIN, END, MASK = 2, 3, 4
+Make = Callable[..., System]
+
+
+def _maker(system: Any, config: Any, small: dict[str, Any], **given: int) -> Make:
+    def make(actions: int = A, words: int = V, paper: bool = False, **changes: Any) -> System:
+        torch.manual_seed(0)
+        own = {name: changes.pop(name) for name in given if name in changes}
+        return system(config(**({} if paper else small) | changes), actions, words, **given | own)
+
+    return make
+
+
+MAKE: dict[str, Make] = {
+    "C3DAVG": _maker(c3davg.C3DAVG, c3davg.C3DAVGConfig, c3davg.SMALL),
+    "MSCADC": _maker(mscadc.MSCADC, mscadc.MSCADCConfig, mscadc.SMALL),
+    "SwinBERT": _maker(swinbert.SwinBERT, swinbert.SwinBERTConfig, swinbert.SMALL, mask_id=MASK),
+    "LAVENDER": _maker(lavender.LAVENDER, lavender.LAVENDERConfig, lavender.SMALL, mask_id=MASK),
+    "RICA2": _maker(rica2.RICA2, rica2.RICA2Config, rica2.SMALL, text_dim=E),
+}
+PAPER: dict[str, tuple[float, tuple[int, int], dict[str, int]]] = {  # millions, features [N, C] of a clip, arguments
+    "C3DAVG": (27.66 + 33.56 + 50.2, (6, 8192), {"words": 30522}),  # C3D, fc6, S2VT with BERT's words
+    "MSCADC": (6.9 + 3 * 0.44 + 39.4, (2 * 20 * 20, 256), {"words": 30522}),  # body, three heads, S2VT
+    "SwinBERT": (199, (16 * 7 * 7, 1024), {"words": 30522}),
+    "LAVENDER": (221, (6 * 7 * 7, 1024), {"words": 30522}),
+    "RICA2": (27.9, (20, 1024), {"text_dim": 4096}),  # the original's text vectors; 25.7 with BERT's 768
+}
+WRITERS = ["C3DAVG", "MSCADC", "SwinBERT", "LAVENDER"]
+each = pytest.mark.parametrize("name", MAKE)
+writer = pytest.mark.parametrize("name", WRITERS)
+
+
+def clips(size: int, count: int = B) -> torch.Tensor:
+    """uint8 [B, 6, 3, size, size]: coloured blocks that change from frame to frame."""
+    generator = torch.Generator().manual_seed(1)
+    blocks = torch.randint(0, 256, (count * 6, 3, 8, 8), generator=generator).float()
+    return F.interpolate(blocks, size=(size, size)).to(torch.uint8).unflatten(0, (count, 6))
+
+
+def texts(count: int = B, length: int = 7) -> torch.Tensor:
+    """Ids [B, L]: [CLS], words, [SEP], the first text shorter than the others."""
+    tokens = torch.randint(5, V, (count, length), generator=torch.Generator().manual_seed(2))
+    tokens[:, 0], tokens[:, -1] = BEGIN, END
+    tokens[0, -2:] = torch.tensor([END, 0])
+    return tokens
+
+
+def steps(count: int = B) -> torch.Tensor:
+    return torch.randn(count, 5, E, generator=torch.Generator().manual_seed(3))
+
+
+@each
+def test_parameters_and_shapes_at_paper_size(name):
+    millions, shape, arguments = PAPER[name]
+    with torch.device("meta"):
+        model = MAKE[name](141, paper=True, **arguments).to("meta").eval()
+        size = model.config.size
+        features = model.encode_video(torch.zeros(2, model.config.frames, 3, size, size, dtype=torch.uint8))
+        text = torch.zeros(2, 5, arguments.get("text_dim", E))
+        output = model(features, text, None, None, torch.ones(1, 9, dtype=torch.long))
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, rel=0.02)
+    assert features.shape == (2, *shape)
+    assert output.class_logits.shape == model.classify(features).shape == (2, 141)
+    assert output.quality_logit.shape == (2,)
+    if name in WRITERS:
+        assert output.text_logits.shape == (1, 9, arguments["words"])
+
+
+@each
+def test_small_scale_and_a_prediction_depends_on_its_clip_alone(name):
+    model = MAKE[name]().eval()
+    frames, text, tokens = clips(64, 4), steps(4), texts(4)
+    with torch.no_grad():
+        features = model.encode_video(frames)
+        output = model(features, text, None, torch.ones(4, dtype=torch.bool), tokens)
+        alone = model(model.encode_video(frames[2:3]), text[2:3], None, None, tokens[2:3])
+        others = model.encode_video(torch.cat([255 - frames[:2], frames[2:]]))
+        changed = model(others, text, None, None, torch.cat([tokens[2:], tokens[2:]]))
+        written = model.generate(features, text, None, None, BEGIN, END, 12)
+    assert features.ndim == 3
+    assert output.extra == {}
+    assert torch.equal(model.classify(features), output.class_logits)
+    for other, row in ((alone, 0), (changed, 2)):
+        torch.testing.assert_close(other.class_logits[row], output.class_logits[2], rtol=0, atol=1e-5)
+        torch.testing.assert_close(other.quality_logit[row], output.quality_logit[2], rtol=0, atol=1e-5)
+        if name in WRITERS:
+            torch.testing.assert_close(other.text_logits[row], output.text_logits[2], rtol=0, atol=1e-5)
+    assert not torch.allclose(changed.class_logits[0], output.class_logits[0], atol=1e-5)
+    assert written == model.generate(features, text, None, None, BEGIN, END, 12)
+    assert written[2:] == model.generate(others, text, None, None, BEGIN, END, 12)[2:]
+    assert written[3:] == model.generate(features[3:], text[3:], None, None, BEGIN, END, 12)
+    assert any(written) == (name in WRITERS)
+
+
+SHRUNK: dict[str, dict[str, Any]] = {  # for training in a test: 32 px, and the frozen encoder smaller still
+    "C3DAVG": {"text_dropout": 0.0},
+    "MSCADC": {"width": 4, "bottleneck": 3, "text_dim": 32, "dropout": 0.0, "text_dropout": 0.0},
+    "RICA2": {"windows": 3, "width": 0.125, "dropout": 0.0, "drop_path": 0.0},
+}
+
+
+@each
+def test_learns_one_batch(name):
+    changes = SHRUNK.get(name, {})
+    if name in ("SwinBERT", "LAVENDER"):
+        encoder = dataclasses.replace(swinbert.SMALL["encoder"], depths=(1, 1))
+        bert = DecoderConfig(dim=64, depth=2, heads=2, dropout=0.0, max_tokens=16)
+        changes = {"encoder": encoder, "bert": bert}
+    model = MAKE[name](size=32, **changes).train()
+    frames, tokens, text = clips(32), texts(), steps()
+    action, quality = torch.arange(B) % A, torch.arange(B) // A
+    frozen = not any(p.requires_grad for p in model.encoder.parameters())
+    seen = model.encode_video(frames) if frozen else None
+
+    def losses() -> torch.Tensor:
+        output = model(seen if frozen else model.encode_video(frames), text, None, None, tokens)
+        verdict = F.binary_cross_entropy_with_logits(output.quality_logit, quality.float())
+        total = F.cross_entropy(output.class_logits, action) + verdict + sum(output.extra.values())
+        if output.text_logits is not None:
+            targets = F.pad(tokens[:, 1:], (0, 1))
+            total = total + F.cross_entropy(output.text_logits.flatten(0, 1), targets.flatten(), ignore_index=0)
+        return total
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm3d):
+            module.momentum = 0.5  # so that evaluation finds what these few steps have seen
+    count, lr = (16, 4e-3) if name == "MSCADC" else (40, 2e-3)  # its wide borders make it slow
+    optimiser = torch.optim.AdamW(model.parameters(), lr=lr)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / count)
+    history = []
+    for _ in range(count):
+        value = losses()
+        optimiser.zero_grad()
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        history.append(value.item())
+    unused = [key for key, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    with torch.no_grad():
+        model.eval()
+        features = model.encode_video(frames)
+        output = model(features, text)
+    assert unused == []
+    assert sum(history[-3:]) / 3 < 0.8 * history[0]
+    assert torch.equal(output.class_logits.argmax(1), action)
+    assert torch.equal(output.quality_logit > 0, quality == 1)
+
+
+@writer
+def test_text_logits_do_not_see_the_future_and_are_what_is_written(name):
+    model = MAKE[name]().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():  # random weights write one word again and again; louder ones vary
+            parameter.mul_(1.5 if parameter.ndim > 1 else 1.0)
+        features = model.encode_video(clips(64, 2))
+        tokens = texts(2, 9)
+        logits = model(features, None, None, None, tokens).text_logits
+        for cut in (1, 4, 8):
+            other = tokens.clone()
+            other[:, cut:] = 11
+            seen = model(features, None, None, None, other).text_logits
+            torch.testing.assert_close(seen[:, :cut], logits[:, :cut], rtol=0, atol=1e-5)
+            assert not torch.allclose(seen[:, cut:], logits[:, cut:], atol=1e-4)
+        written = model.generate(features, None, None, None, BEGIN, END, 8)
+        for row, line in enumerate(written):
+            given = torch.tensor([[BEGIN, *line]])
+            logits = model(features[row : row + 1], None, None, None, given).text_logits[0]
+            assert logits.argmax(-1).tolist()[: len(line)] == line
+    assert len({word for line in written for word in line}) > 1
+
+
+def test_greedy_stops_at_the_end_and_at_the_limit():
+    script = torch.tensor([[7, 8, END, 9], [7, END, 9, 9], [7, 8, 9, 9]])
+    at = iter(range(4))
+
+    def step(ids: torch.Tensor) -> torch.Tensor:
+        return F.one_hot(script[:, next(at)], V).float()
+
+    assert greedy(step, 3, BEGIN, END, 4, torch.device("cpu")) == [[7, 8], [7], [7, 8, 9, 9]]
+    assert greedy(step, 2, BEGIN, END, 0, torch.device("cpu")) == [[], []]
+
+
+def test_s2vt_reads_the_clips_in_order():
+    captioner = S2VT(6, V, dim=16).eval()
+    video, tokens = torch.randn(2, 3, 6), texts(2)
+    with torch.no_grad():
+        assert not torch.allclose(captioner(tokens, video), captioner(tokens, video.flip(1)), atol=1e-4)
+
+
+def test_c3davg_repeats_the_last_frame_of_a_clip_cut_short():
+    model = MAKE["C3DAVG"]().eval()
+    frames = clips(64, 1)
+    with torch.no_grad():
+        whole = model.encode_video(torch.cat([frames[:, :4], frames[:, 3:4], frames[:, 3:4]], 1))
+        assert torch.equal(model.encode_video(frames[:, :4]), whole)
+        assert whole.shape[1] == 2
+
+
+@pytest.mark.parametrize(("frames", "size"), [(16, 180), (6, 64), (24, 100)])
+def test_mscadc_grids(frames, size):
+    with torch.device("meta"):
+        body = mscadc.DilatedC3D(2, 0.0)
+        states = body(torch.zeros(1, frames, 3, size, size))
+        assert tuple(states.shape[2:]) == body.grid(frames, size)
+        out = mscadc.Context(16, 2, 5)(states)
+    assert tuple(out.shape[2:]) == tuple((n + 2) // 2 for n in states.shape[2:])
+
+
+def test_mscadc_captions_from_1200_values_at_paper_size():
+    with torch.device("meta"):
+        model = MAKE["MSCADC"](paper=True)
+    assert model.captioner.video.input_size == 1200
+    heads = [model.class_head, model.quality_head, model.caption_head]
+    assert all(sum(p.numel() for p in head.parameters()) / 1e6 == pytest.approx(0.44, abs=0.01) for head in heads)
+
+
+def test_mask_words():
+    torch.manual_seed(0)
+    tokens = texts(400, 12)
+    tokens[1] = 0  # no explanation
+    shown, hidden = mask_words(tokens, 0.5, 0.8, MASK, V)
+    assert not hidden[:, 0].any()
+    assert not hidden[tokens == 0].any()
+    assert hidden.sum(1)[2:].tolist() == [6] * 398
+    assert (tokens[hidden] == END).any()  # or nothing would learn to end a text
+    assert torch.equal(shown[~hidden], tokens[~hidden])
+    kinds = (shown[hidden] == MASK, shown[hidden] == tokens[hidden])
+    assert kinds[0].float().mean() == pytest.approx(0.8, abs=0.03)
+    assert kinds[1].float().mean() == pytest.approx(0.1, abs=0.03)
+    shown, hidden = mask_words(tokens, 0.01, 1.0, MASK, V)
+    assert hidden.sum(1)[2:].tolist() == [1] * 398
+    assert (shown[hidden] == MASK).all()
+
+
+def test_masked_lm_without_any_text_costs_nothing():
+    bert = MaskedLM(DecoderConfig(dim=16, depth=1, heads=2, max_tokens=8), V, MASK, 0.5, 0.8)
+    _, memory = bert.run(torch.randn(3, 4, 16))
+    assert bert.loss(torch.zeros(2, 5, dtype=torch.long), memory).item() == 0
+
+
+def test_masked_lm_is_bert():
+    torch.manual_seed(0)
+    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
+    theirs = BertForMaskedLM(BertConfig(vocab_size=V, max_position_embeddings=12, **size)).eval()
+    ours = MaskedLM(DecoderConfig(dim=32, depth=2, heads=2, max_tokens=12), V, MASK, 0.5, 0.8).eval()
+    copied = load_bert(ours, theirs.state_dict())
+    assert set(copied) == set(ours.state_dict())
+    tokens = torch.randint(5, V, (2, 9))
+    with torch.no_grad():
+        states, _ = ours.run(ours.embed(tokens, torch.arange(9)))
+        torch.testing.assert_close(ours.head(states), theirs(tokens).logits, rtol=0, atol=1e-5)
+
+
+def test_swinberts_mask_as_released_leaves_video_tokens_alone():
+    model = MAKE["SwinBERT"]().train()
+    features = torch.randn(1, 96, 192)
+    assert torch.equal(model.mask().diagonal(), torch.ones(96))
+    states, _ = model.bert.run(model.video_in(features), mask=(model.mask() - 1) * 1e4)
+    other, _ = model.bert.run(
+        model.video_in(features.index_fill(1, torch.tensor(5), 1.0)), mask=(model.mask() - 1) * 1e4
+    )
+    assert (states != other).any(2)[0].nonzero().tolist() == [[5]]
+    output = model(features, tokens=texts(1))
+    (output.class_logits.sum() + output.extra["masked_lm"]).backward(retain_graph=True)
+    assert model.attention_weights.grad.abs().max() == 0
+    output.extra["sparsity"].backward()
+    assert model.attention_weights.grad.max() > 0
+    assert model.attention_weights.grad.diagonal().abs().max() == 0
+    assert MAKE["SwinBERT"](sparse_mask=False).mask() is None
+
+
+def test_lavenders_questions_do_not_see_each_other():
+    model = MAKE["LAVENDER"]().eval()
+    features = torch.randn(2, 96, 192)
+    with torch.no_grad():
+        before = model(features)
+        model.task[1] += 1
+        after = model(features)
+    assert torch.equal(before.class_logits, after.class_logits)
+    assert not torch.allclose(before.quality_logit, after.quality_logit, atol=1e-5)
+
+
+def test_rica2_judges_by_the_steps_and_names_without_them():
+    model = MAKE["RICA2"]().eval()
+    features, text = torch.randn(3, 5, 256), steps(3)
+    with torch.no_grad():
+        told, other, none = model(features, text), model(features, -text), model(features)
+        mixed = model(features, text, None, torch.tensor([True, False, True]))
+    assert torch.equal(told.class_logits, other.class_logits)
+    assert torch.equal(told.class_logits, none.class_logits)
+    assert (told.quality_logit != other.quality_logit).all()
+    assert torch.equal(told.quality_logit, model(features, text).quality_logit)  # the same noise in every call
+    torch.testing.assert_close(mixed.quality_logit[[0, 2]], told.quality_logit[[0, 2]])
+    torch.testing.assert_close(mixed.quality_logit[1], none.quality_logit[1])
+
+
+def test_rica2_attention_losses():
+    def looking(*places: int) -> torch.Tensor:
+        return F.one_hot(torch.tensor(places), 20).float()[None, None]  # [1, 1, 5, 20]
+
+    assert [x.item() for x in attention_losses(looking(1, 4, 8, 12, 18))] == [0, 0]
+    order, sparsity = attention_losses(looking(12, 8, 8, 4, 1))
+    assert order.item() == pytest.approx((5 + 1 + 5 + 4) / 4)
+    assert sparsity.item() == 0
+    assert attention_losses(looking(0, 4, 8, 12, 19))[0].item() == 2  # both ends
+    assert attention_losses(torch.full((1, 1, 5, 20), 0.05))[1].item() == pytest.approx(5)
+    even = torch.eye(5)[None, None]  # five steps, five windows: too close for a margin of one
+    assert attention_losses(even)[0].item() == pytest.approx(2 * 4 / 6)
+
+
+def test_rica2_beta_rises():
+    model = MAKE["RICA2"]()
+    assert model.beta == 1e-5
+    model.progress = 45 / 350
+    assert model.beta == pytest.approx(3e-5)
+    model.progress = 1.0
+    assert model.beta == 5e-3
+    few = {"frames": 3, "windows": 4, "window": 8}  # fewer frames than a window
+    assert MAKE["RICA2"](**few).encode_video(clips(64, 1)[:, :3]).shape == (1, 4, 256)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_rica2_batch_statistics(frozen):
+    model = MAKE["RICA2"](frozen_norm=frozen).train()
+    before = {key: value.clone() for key, value in model.named_buffers() if "running" in key}
+    model.encode_video(clips(64, 1))
+    same = all(torch.equal(value, before[key]) for key, value in model.named_buffers() if key in before)
+    assert same == frozen
