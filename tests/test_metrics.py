@@ -508,10 +508,26 @@ def test_broken_java_is_one_line_and_no_hang(script: str, tmp_path: Path, monkey
     monkeypatch.setattr(captions, "_java", lambda: [str(java)])
     monkeypatch.setattr(captions, "ANSWER_SECONDS", 0.5)
     texts = ["word " * 100] * 200
+    captions._end_meteor()  # a good one may still be waiting
     with pytest.raises(InputError, match="METEOR"):
         captions.meteor([[text] for text in texts], texts)
     with pytest.raises(InputError, match="tokeniser"):
         captions.tokenize(texts[:1])
+
+
+@pytest.mark.slow
+def test_one_meteor_serves_all_scores_and_a_dead_one_is_replaced() -> None:
+    pairs = [[text] for text in REFERENCES], HYPOTHESES
+    captions._end_meteor()
+    once, _ = captions.meteor(*pairs)
+    first, _ = captions._meteor_process()
+    assert captions.meteor(*pairs)[0] == once
+    assert captions._meteor_process()[0] is first
+    first.kill()
+    first.wait()
+    with pytest.raises(InputError, match="METEOR"):
+        captions.meteor(*pairs)
+    assert captions.meteor(*pairs)[0] == once
 
 
 def test_no_java_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

