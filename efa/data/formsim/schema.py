@@ -87,6 +87,9 @@ class Action:
     faults: dict[str, Fault]
 
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C where it is there, ten times as fast
+
+
 @cache
 def load_actions(folder: Path = FOLDER) -> dict[str, Action]:
     """Every action of a folder by name, sorted; InputError for the first file that breaks the schema."""
@@ -105,7 +108,7 @@ def read_action(path: str | Path) -> Action:
     """One YAML file -> Action; InputError names the key at fault."""
     path = Path(path)
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), _LOADER)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"cannot be read: {error}", file=path, mend="it must be a YAML file in UTF-8") from None
     return parse_action(raw, path)
