@@ -284,7 +284,13 @@ def pretrain_decoder(
 
     with _stages() as report:
         scores = pretrain_text(
-            build(preset, {"decoder.weights": ""}), texts, passes, lr=lr, out=to, report=report, seed=seed
+            build(preset, {"decoder.weights": "", "decoder.frozen": False}),
+            texts,
+            passes,
+            lr=lr,
+            out=to,
+            report=report,
+            seed=seed,
         )
     out.print(scores)
 

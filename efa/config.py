@@ -89,6 +89,7 @@ class DecoderConfig:
     heads: int = 12
     dropout: float = 0.1
     weights: str = "text"  # '' random, 'text' from the text encoder where sizes match, 'formsim' as shipped, or a file
+    frozen: bool = False  # what came with the weights stays as it is; cross-attention learns
     vocabulary: Literal["full", "train"] = "full"  # 'train': only the word pieces of the training texts
     max_tokens: int = 256
 
@@ -110,6 +111,7 @@ class TrainingConfig:
     weight_quality: float = 1.0
     weight_text: float = 1.0
     text_share: float = 1.0  # share of each batch whose explanation is trained; the heads learn from all of it
+    text_tokens: int = 0  # only the first so many word pieces of an explanation are trained; 0: all of them
     feature_noise: float = 0.0  # standard deviation of noise on frozen features, in units of their own
     balance: bool = False  # draw standard and non-standard clips equally often
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -196,10 +198,12 @@ LAPTOP: dict[str, Any] = {
     "decoder.heads": 4,
     "decoder.dropout": 0.0,
     "decoder.weights": "formsim",
+    "decoder.frozen": True,
     "decoder.vocabulary": "train",
     "decoder.max_tokens": 128,
     "training.epochs": 8,
-    "training.text_share": 0.25,
+    "training.text_share": 0.7,
+    "training.text_tokens": 48,  # verdict, a step and the fault; what follows from it the language model knows
     "training.label_smoothing": 0.0,  # as released; smoothing blurs the few words that name the fault
     "training.batch": 64,
     "training.lr": 2e-3,
@@ -220,6 +224,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "data.clips": 3392,
         "data.size": 96,
         "decoder.weights": "",
+        "decoder.frozen": False,
+        "training.text_tokens": 0,
         "decoder.depth": 4,
         "fusion.dim": 384,
         "decoder.dim": 384,
@@ -332,11 +338,12 @@ def _check(config: Config) -> None:
     insist(min(config.encoder.patch) >= 1, "encoder.patch", "each must be at least 1")
     insist(min(config.encoder.window) >= 1, "encoder.window", "each must be at least 1")
     insist(config.data.clips >= 3, "data.clips", "it must be at least 3, one a split")
+    insist(bool(config.decoder.weights) or not config.decoder.frozen, "decoder.frozen", "it needs decoder.weights")
     insist(config.decoder.max_tokens >= 3, "decoder.max_tokens", "it must be at least 3")
     for key in ("training.lr", "training.head_lr", "training.clip"):
         insist(value(key) > 0, key, "it must be positive")
     weights = ("training.weight_class", "training.weight_quality", "training.weight_text")
-    for key in (*weights, "training.weight_decay", "training.feature_noise"):
+    for key in (*weights, "training.weight_decay", "training.feature_noise", "training.text_tokens"):
         insist(value(key) >= 0, key, "it must not be negative")
     insist(0 <= config.data.clutter <= 1, "data.clutter", "it must lie in [0, 1]")
     insist(min(config.encoder.depths) >= 1, "encoder.depths", "every stage needs a block")

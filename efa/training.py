@@ -92,6 +92,9 @@ def build_model(config: Config, material: Material) -> EFAModel:
         )
     elif config.decoder.weights:
         load_decoder(model.decoder, Path(decoder_file(config)), material.tokeniser.pieces)
+    if config.decoder.frozen:
+        for name, parameter in model.decoder.named_parameters():
+            parameter.requires_grad_(name.startswith("memory_in.") or ".cross." in name)
     return model
 
 
@@ -154,6 +157,8 @@ def fit(
     )
     model = build_model(config, material)
     texts = material.tokeniser.batch(list(material.dataset.table["explanation"]), config.decoder.max_tokens)
+    if training.text_tokens:
+        texts = texts[:, : training.text_tokens]
     keys = text_keys(material.dataset, config)
     clips = ClipDataset(
         material.dataset, material.rows("train"), material.video, texts, keys, config.data, training.seed, True

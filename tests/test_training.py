@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import tiny
 import torch
+from safetensors.torch import save_file
 
 from efa.config import Config
 from efa.data.loader import open_dataset
@@ -228,3 +229,31 @@ def test_no_text_and_unknown_actions_have_no_key(material):
 def test_the_guessed_action_picks_the_text(material):
     guessed = [material.dataset.actions[0]] * len(material.dataset.table)
     assert set(names_of(material.dataset, text_keys(material.dataset, tiny.config(), guessed))) == {guessed[0]}
+
+
+def test_a_frozen_decoder_keeps_its_words_and_learns_to_read_the_video(material, tmp_path):
+    weights = {"decoder.weights": str(tmp_path / "words.safetensors"), "decoder.frozen": True}
+    source = build_model(tiny.config(), material).decoder
+    kept = {n: p for n, p in source.state_dict().items() if ".cross." not in n and not n.startswith("memory_in.")}
+    save_file(kept, tmp_path / "words.safetensors")
+    material.tokeniser.save(tmp_path / "words.txt")
+    config = tiny.config(training__epochs=1).with_(weights)
+    before = {n: p.clone() for n, p in build_model(config, material).decoder.state_dict().items()}
+    after = train(config, material, tmp_path / "run").decoder.state_dict()
+    changed = {name for name in after if not torch.equal(after[name], before[name])}
+    assert changed
+    assert all(".cross." in name for name in changed)
+    with pytest.raises(InputError, match=r"needs decoder\.weights"):
+        tiny.config(decoder__frozen=True)
+
+
+def test_text_beyond_the_first_pieces_teaches_nothing(material, tmp_path):
+    config = tiny.config(training__epochs=1, training__text_tokens=9)
+    table = material.dataset.table.copy()
+    first = [" ".join(text.split()[:12]) for text in table["explanation"]]  # more than nine pieces each
+    table["explanation"] = [f"{start} something else altogether" for start in first]
+    other = dataclasses.replace(material, dataset=dataclasses.replace(material.dataset, table=table))
+    one, two = train(config, material, tmp_path / "one"), train(config, other, tmp_path / "two")
+    assert same_weights(one, two)
+    longer = config.with_({"training.text_tokens": 0})
+    assert not same_weights(one, train(longer, material, tmp_path / "three"))

@@ -22,6 +22,7 @@ SETTINGS = {
     "decoder.heads": 2,
     "decoder.max_tokens": 48,
     "decoder.weights": "",
+    "decoder.frozen": False,
     "training.epochs": 2,
     "training.batch": 8,
     "training.select_every": 1,
