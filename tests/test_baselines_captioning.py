@@ -274,8 +274,8 @@ def test_masked_lm_is_bert():
 
 def test_swinberts_mask_as_released_leaves_video_tokens_alone():
     model = MAKE["SwinBERT"]().train()
-    features = torch.randn(1, 96, 192)
-    assert torch.equal(model.mask().diagonal(), torch.ones(96))
+    features = torch.randn(1, 24, 192)
+    assert torch.equal(model.mask().diagonal(), torch.ones(24))
     states, _ = model.bert.run(model.video_in(features), mask=(model.mask() - 1) * 1e4)
     other, _ = model.bert.run(
         model.video_in(features.index_fill(1, torch.tensor(5), 1.0)), mask=(model.mask() - 1) * 1e4
@@ -292,7 +292,7 @@ def test_swinberts_mask_as_released_leaves_video_tokens_alone():
 
 def test_lavenders_questions_do_not_see_each_other():
     model = MAKE["LAVENDER"]().eval()
-    features = torch.randn(2, 96, 192)
+    features = torch.randn(2, 24, 192)
     with torch.no_grad():
         before = model(features)
         model.task[1] += 1
