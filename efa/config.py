@@ -204,7 +204,7 @@ LAPTOP: dict[str, Any] = {
     "training.epochs": 8,
     "training.text_share": 0.7,
     "training.text_tokens": 48,  # verdict, a step and the fault; what follows from it the language model knows
-    "training.label_smoothing": 0.0,  # as released; smoothing blurs the few words that name the fault
+    "training.label_smoothing": 0.0,  # as released
     "training.batch": 64,
     "training.lr": 2e-3,
     "training.head_lr": 2e-3,

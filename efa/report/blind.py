@@ -12,7 +12,7 @@ from efa import metrics
 from efa.config import DataConfig, build
 from efa.data.loader import open_dataset
 from efa.experiments import TABLES
-from efa.report import estimates, html
+from efa.report import estimates, html, tables
 from efa.report.collect import Results
 from efa.report.estimates import FAULT
 from efa.report.html import Cell, Html
@@ -37,9 +37,8 @@ def table(results: Results) -> Html:
             times = Cell(f"{found.mean / best:.1f}", number=True)
             rows.append([row, Cell(f"{found.mean:.1f}", interval, number=True), times])
     notes = ["Times: how many times the better of the two blind texts. Test split, 95 % intervals where there are any."]
-    return html.table(
-        "Fault F1 beside texts written without looking", ["who writes", FAULT.title, "times"], rows, notes
-    )
+    head: list[str | Cell] = ["who writes", FAULT.title, "times"]
+    return html.table("Fault F1 beside texts written without looking", head, rows, notes) + tables.stamp(results)
 
 
 @cache
