@@ -24,7 +24,8 @@ class DataConfig:
     """Which clips, and how a clip becomes six frames."""
 
     source: str = "formsim"  # 'formsim', or a folder with manifest.parquet (or .csv) and steps.json
-    benchmark: Literal["main", "standards"] = "main"  # formsim only; 'standards': one action under several standards
+    # FormSim only. 'standards': one action under several standards; 'unseen': the test split holds whole actions
+    benchmark: Literal["main", "standards", "unseen"] = "main"
     clips: int = 3392  # formsim only; train + val + test, the size of CoT-AFA
     seed: int = 0  # formsim only: the data set's own seed, not a run's
     clutter: float = 1.0  # formsim only; 0: plain rooms, 1: gyms full of things (a knob of difficulty)
@@ -33,6 +34,20 @@ class DataConfig:
     sampling: Literal["uniform", "release"] = "uniform"  # 'release': frames 0, 18, ..., 90 of the first 108
     flip: float = 0.5  # probability of a mirror image, drawn once a clip (the release draws it per frame)
     crop: float = 0.1  # largest share of each side that one crop a clip may cut away
+
+
+SYSTEMS = (
+    *("EFA", "C3D", "TSM", "I3D", "TimeSformer", "Video Swin"),
+    *("C3DAVG", "MSCADC", "SwinBERT", "LAVENDER", "RICA2"),
+)
+
+
+@dataclass(frozen=True)
+class SystemConfig:
+    """Which of the compared systems a run trains, and at which size."""
+
+    name: str = "EFA"  # one of SYSTEMS
+    small: bool = False  # a compared system of a size that suits a laptop; EFA's size stands in the other sections
 
 
 @dataclass(frozen=True)
@@ -47,8 +62,8 @@ class EncoderConfig:
     heads: tuple[int, ...] = (4, 8, 16, 32)
     drop_path: float = 0.2
     pool: int = 1  # k: the last stage's tokens are averaged in squares of k x k, which makes everything after cheaper
-    weights: str = ""  # '' random, 'formsim' the shipped encoder, or a file (.safetensors, official .pth)
-    frozen: bool = False  # features are then computed once and shared by every run
+    weights: str = ""  # '' random, 'formsim' the system's shipped trunk, or a file (.safetensors, official .pth)
+    frozen: bool = False  # features are then computed once and shared by every run; holds for every system's trunk
 
 
 @dataclass(frozen=True)
@@ -116,6 +131,7 @@ class TrainingConfig:
     balance: bool = False  # draw standard and non-standard clips equally often
     precision: Literal["fp32", "bf16"] = "fp32"
     select_every: int = 1  # epochs between two looks at the validation split
+    threads: int = 0  # of the CPU for one run; 0: as many as PyTorch likes. With 1, the cores' number changes nothing
     seed: int = 0
 
 
@@ -133,6 +149,7 @@ class Config:
     """All settings of one run."""
 
     data: DataConfig = field(default_factory=DataConfig)
+    system: SystemConfig = field(default_factory=SystemConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     text: TextConfig = field(default_factory=TextConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
@@ -178,6 +195,7 @@ LAPTOP: dict[str, Any] = {
     "data.clips": 6200,
     "data.size": 64,
     "data.clutter": 0.0,
+    "system.small": True,
     "encoder.patch": (1, 8, 8),
     "encoder.window": (6, 4, 4),
     "encoder.dim": 96,
@@ -333,6 +351,8 @@ def _check(config: Config) -> None:
         insist(value(key) >= 1, key, "it must be at least 1")
     for key in (f"{section}.{name}" for section, names in _SHARES.items() for name in names):
         insist(0 <= value(key) < 1, key, "it must lie in [0, 1)")
+    if config.system.name not in SYSTEMS:
+        raise InputError(f"unknown system '{config.system.name}'", mend=_did_you_mean(config.system.name, list(SYSTEMS)))
     insist(0 < config.training.text_share <= 1, "training.text_share", "it must lie in (0, 1]")
     insist(all(0 <= beta < 1 for beta in config.training.betas), "training.betas", "each must lie in [0, 1)")
     insist(min(config.encoder.patch) >= 1, "encoder.patch", "each must be at least 1")
@@ -343,7 +363,7 @@ def _check(config: Config) -> None:
     for key in ("training.lr", "training.head_lr", "training.clip"):
         insist(value(key) > 0, key, "it must be positive")
     weights = ("training.weight_class", "training.weight_quality", "training.weight_text")
-    for key in (*weights, "training.weight_decay", "training.feature_noise", "training.text_tokens"):
+    for key in (*weights, "training.weight_decay", "training.feature_noise", "training.text_tokens", "training.threads"):
         insist(value(key) >= 0, key, "it must not be negative")
     insist(0 <= config.data.clutter <= 1, "data.clutter", "it must lie in [0, 1]")
     insist(min(config.encoder.depths) >= 1, "encoder.depths", "every stage needs a block")
