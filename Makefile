@@ -25,8 +25,8 @@ help: ## list the targets
 
 setup: $(STAMP) ## install everything into .venv; done again only when the dependencies change
 
-reproduce: setup ## train and score every row of Table VI (PRESET, SEEDS), then build the book from these runs
-	$(BIN)/efa run 6 --preset $(PRESET) --seeds $(SEEDS)
+reproduce: setup ## train and score every row of Tables IV to VII (PRESET, SEEDS), then build the book from these runs
+	$(BIN)/efa run paper --preset $(PRESET) --seeds $(SEEDS)
 	EFA_PRESET=$(PRESET) EFA_SEEDS=$(SEEDS) $(MAKE) --no-print-directory book
 
 book: setup ## build the book from the results that are there: _build/html/index.html

@@ -90,27 +90,30 @@ def _seeds(text: str) -> tuple[int, ...]:
 
 @app.command()
 def run(
-    what: Annotated[str, typer.Argument(help="all, a table (6) or one row (6/Q-text)")],
+    what: Annotated[str, typer.Argument(help="all, paper (tables 4 to 7), a table (6) or one row (6/Q-text)")],
     preset: Preset = "laptop",
     seeds: Annotated[str, typer.Option(help="comma-separated")] = "0",
     settings: Settings = None,
+    jobs: Annotated[int, typer.Option(help="runs at a time; 0: as many as suits preset and machine", min=0)] = 0,
 ) -> None:
     """Train, predict and score what is missing.   Example: efa run 6/EFA --preset laptop --seeds 0,1,2"""
     from efa.experiments import select
-    from efa.runs import execute, state_of
+    from efa.grid import default_jobs, execute_all
+    from efa.runs import state_of
 
     chosen = select(what, preset, _seeds(seeds), _settings(settings))
-    todo = [one for one in chosen if state_of(one) != "done"]
-    out.print(f"{len(chosen)} runs, {len(chosen) - len(todo)} finished before")
+    missing = [one for one in chosen if state_of(one) != "done"]
+    out.print(f"{len(chosen)} runs, {len(chosen) - len(missing)} finished before")
+    number = {id(one): i for i, one in enumerate(chosen, 1)}
+
+    def begun(one: Any) -> None:
+        err.print(f"[{number[id(one)]}/{len(chosen)}] {one.label}", highlight=False)
+
+    def report(line: str) -> None:
+        err.print(f"    {line}", markup=False, highlight=False, soft_wrap=True)
+
     with bar("") as update:
-        for i, one in enumerate(chosen, 1):
-
-            def step(done: int, total: int, i: int = i) -> None:
-                update((i - 1) * 1000 + round(1000 * done / total), len(chosen) * 1000)
-
-            err.print(f"[{i}/{len(chosen)}] {one.label}", highlight=False)
-            execute(one, step, lambda line: err.print(f"    {line}", markup=False, highlight=False, soft_wrap=True))
-            step(1, 1)
+        execute_all(chosen, jobs or default_jobs(chosen), update, begun, report)
     _print_status(chosen)
 
 
@@ -248,16 +251,17 @@ def pretrain_encoder(
     preset: Preset = "laptop",
     lr: Annotated[float, typer.Option(help="the highest learning rate")] = 1e-3,
     seed: Annotated[int, typer.Option(help="of weights, order and the clips themselves")] = 0,
-    start: Annotated[Path | None, typer.Option(help="go on from these encoder weights")] = None,
-    to: Annotated[Path | None, typer.Option(help="file; default: the encoder in the package")] = None,
+    start: Annotated[Path | None, typer.Option(help="go on from these weights")] = None,
+    to: Annotated[Path | None, typer.Option(help="file; default: the trunk in the package")] = None,
+    system: Annotated[str, typer.Option(help="whose trunk: EFA, C3D, TSM, I3D, TimeSformer or MSCADC")] = "EFA",
 ) -> None:
-    """Pre-train the visual encoder on FormSim's stream.   Example: efa pretrain encoder --clips 20000"""
+    """Pre-train a visual trunk on FormSim's stream.   Example: efa pretrain encoder --system TSM --clips 20000"""
     from efa.config import build
     from efa.pretrain import pretrain as train
 
     with _stages() as report:
         scores = train(
-            build(preset, {"encoder.weights": "", "encoder.pool": 1}),
+            build(preset, {"system.name": system, "encoder.weights": "", "encoder.pool": 1, "encoder.frozen": False}),
             clips,
             passes,
             lr=lr,
@@ -276,9 +280,10 @@ def pretrain_decoder(
     preset: Preset = "laptop",
     lr: Annotated[float, typer.Option(help="the highest learning rate")] = 2e-3,
     seed: Annotated[int, typer.Option(help="of weights, order and the texts themselves")] = 0,
-    to: Annotated[Path | None, typer.Option(help="file; default: the decoder in the package")] = None,
+    to: Annotated[Path | None, typer.Option(help="file; default: the one in the package")] = None,
+    part: Annotated[str, typer.Option(help="decoder (EFA's and RICA2's), s2vt, swinbert or lavender")] = "decoder",
 ) -> None:
-    """Pre-train the decoder on FormSim's words alone.   Example: efa pretrain decoder --texts 40000"""
+    """Pre-train a part that writes on FormSim's words alone.   Example: efa pretrain decoder --part s2vt"""
     from efa.config import build
     from efa.pretrain_text import pretrain_text
 
@@ -291,6 +296,7 @@ def pretrain_decoder(
             out=to,
             report=report,
             seed=seed,
+            part=part,
         )
     out.print(scores)
 
@@ -313,7 +319,7 @@ def data_formsim(
     clips: int = 60,
     size: int = 224,
     seed: int = 0,
-    benchmark: Annotated[str, typer.Option(help="main or standards")] = "main",
+    benchmark: Annotated[str, typer.Option(help="main, standards or unseen")] = "main",
     fps: int = 12,
 ) -> None:
     """Write FormSim clips as mp4 with manifest and steps.   Example: efa data formsim my-data --clips 100"""

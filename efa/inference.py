@@ -22,9 +22,11 @@ from efa.config import Config
 from efa.data.manifest import StepText
 from efa.data.tokeniser import Tokeniser
 from efa.errors import InputError
+from efa.files import write_safely
 from efa.model.assessor import EFAModel
 from efa.model.text import TextEncoder
-from efa.training import Material, _contiguous, text_keys, write_safely
+from efa.systems import Model, build_system
+from efa.training import Material, _contiguous, text_keys
 
 PROTOCOLS = ("predicted", "oracle", "none", "wrong")
 
@@ -42,7 +44,7 @@ class Answer:
 
 @torch.inference_mode()
 def answer(
-    model: EFAModel,
+    model: Model,
     features: Tensor,
     steps: Tensor | None,
     instruction: Tensor | None,
@@ -51,19 +53,20 @@ def answer(
 ) -> Answer:
     """Verdict and explanation from features [B, N, C] and the text of each clip, [B, 5, E] and [B, 1, E] or None."""
     output = model(features, steps, instruction, None)
-    tokens = model.decoder.generate(output.fusion.fused, tokeniser.begin, tokeniser.end, max_tokens)
+    tokens = model.generate(features, steps, instruction, None, tokeniser.begin, tokeniser.end, max_tokens)
+    fusion = getattr(output, "fusion", None)  # of EFA alone
     return Answer(
         output.class_logits.softmax(1),
         output.quality_logit.sigmoid(),
-        output.fusion.step_attention,
-        output.fusion.gate,
+        fusion.step_attention if fusion else None,
+        fusion.gate if fusion else None,
         tokens,
     )
 
 
 @torch.inference_mode()
 def predict(
-    model: EFAModel, material: Material, config: Config, split: str = "test", protocol: str = "", generate: bool = True
+    model: Model, material: Material, config: Config, split: str = "test", protocol: str = "", generate: bool = True
 ) -> pd.DataFrame:
     """One row a clip of `split`, with everything that scoring needs.
 
@@ -97,10 +100,10 @@ def predict(
     for i, start in enumerate(range(0, len(rows), size)):
         key = torch.as_tensor(keys[start : start + size])
         seen = key >= 0
-        output = model(features[i], material.steps[key.clamp(min=0)], material.instruction[key.clamp(min=0)], seen)
-        quality += output.quality_logit.sigmoid().tolist()
+        told = (material.steps[key.clamp(min=0)], material.instruction[key.clamp(min=0)], seen)
+        quality += model(features[i], *told).quality_logit.sigmoid().tolist()
         if generate:
-            ids = model.decoder.generate(output.fusion.fused, material.tokeniser.begin, material.tokeniser.end, limit)
+            ids = model.generate(features[i], *told, material.tokeniser.begin, material.tokeniser.end, limit)
             texts += [material.tokeniser.decode(line) for line in ids]
     table = dataset.table.iloc[rows]
     return pd.DataFrame(
@@ -121,10 +124,10 @@ def predict(
     )
 
 
-def _features(model: EFAModel, video: np.ndarray, rows: np.ndarray) -> Tensor:
+def _features(model: Model, video: np.ndarray, rows: np.ndarray) -> Tensor:
     if video.dtype == np.uint8:
         return model.encode_video(torch.from_numpy(video[rows]).permute(0, 1, 4, 2, 3))
-    return torch.from_numpy(video[0, rows]).float()
+    return torch.from_numpy(video[rows]).float()
 
 
 class EFA:
@@ -135,7 +138,7 @@ class EFA:
 
     def __init__(
         self,
-        model: EFAModel,
+        model: Model,
         config: Config,
         tokeniser: Tokeniser,
         steps: dict[str, StepText],
@@ -148,7 +151,7 @@ class EFA:
         self._vectors: dict[str, tuple[Tensor, Tensor]] = {}
 
     @staticmethod
-    def from_material(model: EFAModel, config: Config, material: Material) -> EFA:
+    def from_material(model: Model, config: Config, material: Material) -> EFA:
         return EFA(
             model,
             config,
@@ -180,7 +183,7 @@ class EFA:
             steps = {key: StepText(tuple(text["steps"]), text["instruction"]) for key, text in meta["steps"].items()}
             actions, tokeniser = list(meta["actions"]), Tokeniser.from_file(folder / "vocab.txt")
             state = load_file(folder / "model.safetensors")
-            model = EFAModel(config, len(actions), len(tokeniser), int(meta["text_dim"]))
+            model = build_system(config, len(actions), len(tokeniser), int(meta["text_dim"]), tokeniser.mask)
             model.load_state_dict(state)
         except FileNotFoundError as error:
             lacking = Path(error.filename or "model.safetensors").name  # safetensors does not say which file
@@ -252,7 +255,7 @@ class EFA:
 
     def _over_frames(self, attention: Tensor | None) -> list[list[float] | None]:
         """Attention of each step over the frames: [1, 5, N] summed over places -> 5 x T."""
-        if attention is None:
+        if attention is None or not isinstance(self.model, EFAModel):
             return [None] * 5
         per_frame = attention[0].unflatten(-1, (self.model.grid[0], -1)).sum(-1)  # [5, T]
         return [[round(float(w), 6) for w in row] for row in per_frame]

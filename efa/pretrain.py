@@ -1,15 +1,18 @@
-"""Pre-train the visual encoder on FormSim's stream: say where every joint is and how every limb points.
+"""Pre-train a visual trunk on FormSim's stream: say where every joint is and how every limb points.
 
-The stand-in for Kinetics. The stream's subjects, rooms and performances have seeds of their own, so no benchmark clip
-is ever seen; its poses are wider than the benchmarks' (random offsets, several faults at once, any range).
+The stand-in for Kinetics, for EFA's encoder and for the trunks of the compared systems. The stream's subjects, rooms
+and performances have seeds of their own, so no benchmark clip is ever seen; its poses are wider than the benchmarks'
+(random offsets, several faults at once, any range).
 
-    $ efa pretrain encoder --clips 20000  # writes efa/weights/formsim.safetensors with its log and provenance beside it
+    $ efa pretrain encoder --clips 20000               # EFA's: efa/weights/formsim.safetensors, its log and provenance
+    $ efa pretrain encoder --system TSM --clips 20000  # efa/weights/tsm.safetensors
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -26,10 +29,10 @@ from efa import paths
 from efa.config import Config, DataConfig
 from efa.data import formsim
 from efa.data.formsim.motion import ANGLES, JOINTS
-from efa.data.loader import in_processes
-from efa.model.assessor import MEAN, STD
-from efa.model.swin import VideoSwin, load_encoder
+from efa.data.loader import in_processes, source_hash
+from efa.model.swin import VideoSwin, load_encoder, torchvision_names
 from efa.runs import commit
+from efa.systems import build_system, trunk, trunk_name
 
 STREAM_SEED = 1_000_003  # no benchmark uses it
 CELLS = 16  # a frame is divided into 16 x 16 cells; the encoder says in which one each joint is
@@ -74,6 +77,58 @@ class PoseHeads(nn.Module):
         return joints.unflatten(-1, (-1, 3)), angles.unflatten(-1, (-1, 2)), cells, deviation
 
 
+class VectorHeads(nn.Module):
+    """The same answers from features without a picture's grid, as the trunks of most compared systems leave them.
+
+    All frames are read from all features together. Where a joint is in the picture is said by row and by column, so
+    that a cell's logit is the sum of both.
+    """
+
+    def __init__(self, width: int, frames: int, hidden: int = 512):
+        super().__init__()
+        self.frames = frames
+        self.hidden = nn.Sequential(nn.Flatten(), nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU())
+        self.pose = nn.Linear(hidden, frames * sum(PARTS))
+        self.place = nn.Linear(hidden, frames * len(JOINTS) * 2 * CELLS)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """[B, N, C], N C = width -> as `PoseHeads`."""
+        x = self.hidden(features)
+        joints, angles, deviation = self.pose(x).unflatten(1, (self.frames, -1)).split(PARTS, dim=-1)
+        rows, columns = self.place(x).unflatten(1, (self.frames, len(JOINTS), 2, CELLS)).unbind(-2)
+        cells = (rows[..., :, None] + columns[..., None, :]).flatten(-2)
+        return joints.unflatten(-1, (-1, 3)), angles.unflatten(-1, (-1, 2)), cells, deviation
+
+
+class Student(nn.Module):
+    """A system's trunk with the heads that suit its features."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.system = build_system(config, actions=2, vocabulary_size=8, text_dim=8)
+        self.trunk = trunk(self.system)
+        self.heads: nn.Module
+        if isinstance(self.trunk, VideoSwin):
+            grid = self.trunk.grid(config.data.frames, config.data.size, config.data.size)
+            self.heads = PoseHeads(self.trunk.out_dim, grid[1])
+        else:
+            blank = torch.zeros(2, config.data.frames, 3, config.data.size, config.data.size)
+            with torch.no_grad():
+                width = self.system.encode_video(blank)[0].numel()
+            self.heads = VectorHeads(width, config.data.frames)
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """uint8 or float frames [B, T, 3, H, W] of 0 to 255 -> as the heads.
+
+        While training, Swin runs in bfloat16. Convolutions over time gain nothing by it, and C3D's loss became NaN.
+        """
+        seen = (frames / 255 - self.system.mean) / self.system.std
+        swin = isinstance(self.trunk, VideoSwin)
+        with torch.autocast(frames.device.type, torch.bfloat16, enabled=self.training and swin):
+            features = self.trunk(seen) if swin else self.system.encode_video(seen)
+        return self.heads(features.float())
+
+
 def pretrain(
     config: Config,
     clips: int,
@@ -85,7 +140,11 @@ def pretrain(
     seed: int = 0,
     start: Path | None = None,
 ) -> dict[str, float]:
-    """Render `clips` fresh clips, see each `passes` times (mirrored at random), save the encoder in half precision.
+    """Render `clips` fresh clips, see each `passes` times (mirrored at random), save the trunk in half precision.
+
+    Args:
+        config: `system.name` says whose trunk.
+        start: weights to go on from.
 
     Returns:
         joint_error: mean distance of a joint from its place on 512 held-out stream clips, per cent of body height.
@@ -94,27 +153,26 @@ def pretrain(
         deviation_explained: share of the deviations' mean square that the head accounts for, per cent.
     """
     torch.manual_seed(seed)
-    out = out or paths.WEIGHTS / "formsim.safetensors"
+    out = out or paths.WEIGHTS / f"{trunk_name(config)}.safetensors"
     out.parent.mkdir(parents=True, exist_ok=True)
     started = time.time()
     pool = stream(clips, config, STREAM_SEED + 2 * seed)
     rendered = time.time() - started
-    encoder = VideoSwin(config.encoder)
-    for module in encoder.modules():
-        if isinstance(module, nn.Linear):  # at a deviation of 0.02, made for wide layers, narrow ones hardly speak
-            nn.init.trunc_normal_(module.weight, std=module.in_features**-0.5)
+    student = Student(config).train()
+    if isinstance(student.trunk, VideoSwin):
+        for module in student.trunk.modules():
+            if isinstance(module, nn.Linear):  # at a deviation of 0.02, made for wide layers, narrow ones hardly speak
+                nn.init.trunc_normal_(module.weight, std=module.in_features**-0.5)
     if start:
-        load_encoder(encoder, start)
-    heads = PoseHeads(encoder.out_dim, encoder.grid(config.data.frames, config.data.size, config.data.size)[1])
-    parameters = [*encoder.parameters(), *heads.parameters()]
+        load_encoder(student.trunk, start, torchvision_names if isinstance(student.trunk, VideoSwin) else dict)
+    learning = [*student.trunk.parameters(), *student.heads.parameters()]
+    parameters = list({id(p): p for p in learning}.values())
     optimiser = torch.optim.AdamW(parameters, lr, betas=(0.9, 0.98), weight_decay=0.02)
     steps = passes * (clips // batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps, pct_start=0.04)
     log: list[dict[str, float]] = []
     for step, (frames, *targets) in enumerate(_batches(pool, passes, batch, seed), 1):
-        with torch.autocast("cpu", torch.bfloat16):
-            features = encoder(normalise(frames))
-        loss, error = _loss(heads(features.float()), *targets)
+        loss, error = _loss(student(frames), *targets)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -127,26 +185,27 @@ def pretrain(
             )
             report(log[-1])
         if step % 1000 == 0:
-            _save(encoder, out)
-    scores = evaluate(encoder, heads, config)
-    _save(encoder, out)
+            _save(student.trunk, out)
+    scores = evaluate(student, config)
+    _save(student.trunk, out)
     with out.with_suffix(".csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(log[0]))
         writer.writeheader()
         writer.writerows(log)
     facts = {
-        "command": f"efa pretrain encoder --clips {clips} --passes {passes} --lr {lr:g} --seed {seed}"
-        + (f" --start {start.name}" if start else ""),
+        "command": f"efa pretrain encoder --system {config.system.name} --clips {clips} --passes {passes} "
+        f"--lr {lr:g} --seed {seed}" + (f" --start {start.name}" if start else ""),
         "commit": commit(),
         "data": "FormSim stream (procedural stand-in for Kinetics)",
-        "parameters": sum(p.numel() for p in encoder.parameters()),
+        "parameters": sum(p.numel() for p in student.trunk.parameters()),
         "batch": batch,
         "lr": lr,
         "seed": seed,
         "stream_seed": STREAM_SEED + 2 * seed,
         "seconds": {"render": round(rendered), "all": round(time.time() - started)},
-        "hardware": f"{torch.get_num_threads()} CPU cores, bfloat16 autocast",
-        "encoder": config.to_dict()["encoder"],
+        "hardware": f"{torch.get_num_threads()} CPU cores",
+        "system": config.system.name,
+        "encoder": config.to_dict()["encoder"] if isinstance(student.trunk, VideoSwin) else "see efa/baselines",
         "size": config.data.size,
         "held_out": scores,
     }
@@ -157,10 +216,19 @@ def pretrain(
 
 
 def stream(clips: int, config: Config, seed: int) -> tuple[np.ndarray, ...]:
-    """Frames uint8 [n, T, S, S, 3], joints [n, T, 20, 3], angles [n, T, 35, 2] and places [n, T, 20, 2] of n clips."""
-    work = partial(_stream_clip, seed=seed, data=config.data)
-    parts = zip(*in_processes(work, range(clips)), strict=True)
-    return tuple(np.stack(part) for part in parts)
+    """Frames uint8 [n, T, S, S, 3] and the targets of n clips, as `formsim.pose_target`; kept for the next trunk."""
+    data = config.data
+    code = source_hash(Path(formsim.__file__).parent)[:16]
+    folder = paths.cache() / "stream" / f"{code}-{clips}x{data.frames}x{data.size}-{data.clutter:g}-{seed}"
+    if not folder.is_dir():
+        work = partial(_stream_clip, seed=seed, data=data)
+        parts = zip(*in_processes(work, range(clips)), strict=True)
+        partly = folder.with_name(f"{folder.name}.{os.getpid()}.partly")
+        partly.mkdir(parents=True)
+        for i, part in enumerate(parts):
+            np.save(partly / f"{i}.npy", np.stack(part))
+        partly.rename(folder)
+    return tuple(np.load(folder / f"{i}.npy", mmap_mode="r") for i in range(5))
 
 
 def _stream_clip(i: int, seed: int, data: DataConfig) -> tuple[np.ndarray, ...]:
@@ -242,20 +310,15 @@ def _loss(
     return loss, 100 * (guess[0] - joints).detach().norm(dim=-1).mean().item()
 
 
-def normalise(frames: Tensor) -> Tensor:
-    """uint8 [..., 3, H, W] -> float with ImageNet's mean 0 and deviation 1, as `EFAModel.encode_video` does."""
-    return (frames / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
-
-
 @torch.no_grad()
-def evaluate(encoder: VideoSwin, heads: PoseHeads, config: Config, clips: int = 512) -> dict[str, float]:
+def evaluate(student: Student, config: Config, clips: int = 512) -> dict[str, float]:
     """Errors on clips of the stream that training has not seen."""
-    encoder.eval()
+    student.eval()
     pool = stream(clips, config, STREAM_SEED + 1)
     distances, turns, hits, errors, usual = [], [], [], [], []
     for start in range(0, clips, 32):
         frames, joints, angles, places, deviation = (torch.from_numpy(part[start : start + 32]) for part in pool)
-        guess_joints, guess_angles, cells, guess_deviation = heads(encoder(normalise(frames.permute(0, 1, 4, 2, 3))))
+        guess_joints, guess_angles, cells, guess_deviation = student(frames.permute(0, 1, 4, 2, 3))
         distances.append((guess_joints - joints).norm(dim=-1).flatten())
         difference = torch.atan2(*guess_angles.unbind(-1)) - torch.atan2(*angles.unbind(-1))
         turns.append(torch.rad2deg((difference + np.pi) % (2 * np.pi) - np.pi).abs().flatten())
@@ -272,5 +335,5 @@ def evaluate(encoder: VideoSwin, heads: PoseHeads, config: Config, clips: int = 
     }
 
 
-def _save(encoder: VideoSwin, out: Path) -> None:
+def _save(encoder: nn.Module, out: Path) -> None:
     save_file({k: v.half().contiguous() if v.is_floating_point() else v for k, v in encoder.state_dict().items()}, out)

@@ -1,6 +1,9 @@
-"""Pre-train the decoder as a language model on FormSim's words alone: the stand-in for BERT's pre-training.
+"""Pre-train a captioner's words on FormSim's texts alone: the stand-in for BERT's pre-training.
 
-The texts come from data sets with a seed that no benchmark uses. No video is seen; cross-attention stays untrained.
+EFA's decoder (RICA2's as well), S2VT's second network (C3DAVG, MSCADC) and the joint transformers of SwinBERT and of
+LAVENDER see the same texts in the same order, as many updates, and the same learning rates. The first two predict each
+word piece from those before it, the others hidden ones, as they do with a video. The texts come from data sets with a
+seed that no benchmark uses. No video is seen; whatever reads one stays untrained.
 
     $ efa pretrain decoder          # writes efa/weights/formsim_decoder.safetensors, its vocabulary and provenance
 """
@@ -11,6 +14,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,15 +22,20 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from efa import paths
+from efa.baselines.base import Captioner, language_side, load_text, text_file
+from efa.baselines.masked_lm import MaskedLM
 from efa.config import Config
 from efa.data import formsim
+from efa.data.tokeniser import Tokeniser
+from efa.errors import InputError
 from efa.model.decoder import Decoder
 from efa.pretrain import STREAM_SEED
 from efa.runs import commit
+from efa.systems import build_system
 from efa.training import word_pieces
 
 Report = Callable[[dict[str, float]], None]
+PARTS = {"decoder": "EFA", "s2vt": "C3DAVG", "swinbert": "SwinBERT", "lavender": "LAVENDER"}  # words -> whose
 
 
 def explanations(count: int, seed: int) -> list[str]:
@@ -34,6 +43,20 @@ def explanations(count: int, seed: int) -> list[str]:
     half = count // 2
     chosen = [*formsim.clips("main", count - half, seed), *formsim.clips("standards", half, seed)]
     return [str(formsim.record(clip)["explanation"]) for clip in chosen]
+
+
+def build_writer(part: str, config: Config, tokeniser: Tokeniser) -> nn.Module:
+    """An untrained writer, of the size that its system has by `config`.
+
+    Raises:
+        InputError: `part` is none of `PARTS`.
+    """
+    if part not in PARTS:
+        raise InputError(f"no such words to pre-train: '{part}'", mend=f"one of: {', '.join(PARTS)}")
+    if part == "decoder":  # alone, so that its first weights do not hang on what else EFA has
+        return Decoder(config.decoder, len(tokeniser), config.decoder.dim)
+    system = build_system(config.with_({"system.name": PARTS[part]}), 1, len(tokeniser), mask_id=tokeniser.mask)
+    return cast(Captioner, system).writer
 
 
 def pretrain_text(
@@ -45,29 +68,42 @@ def pretrain_text(
     out: Path | None = None,
     report: Report = lambda row: None,
     seed: int = 0,
+    part: str = "decoder",
 ) -> dict[str, float]:
-    """Predict each word piece from those before it; save all but the cross-attention, in half precision.
+    """Trains one of `PARTS` and saves what `load_text` reads: weights in half precision, vocabulary, provenance.
+
+    Args:
+        texts: how many; each is drawn `passes` times on average.
+        lr: the highest; it rises for 6 % of the updates and falls to almost nothing.
+        out: default: `text_file`, in the package.
+        seed: of the texts (with an offset), of weights and of the order.
 
     Returns:
-        loss: nats a word piece on 512 held-out texts; perplexity: its exponential.
+        loss: nats a word piece given those before it, on 512 held-out texts, whatever the training predicts;
+        perplexity: its exponential.
+
+    Raises:
+        InputError: `part` is none of `PARTS`.
     """
     torch.manual_seed(seed)
-    out = out or paths.WEIGHTS / "formsim_decoder.safetensors"
+    out = out or text_file(part)
     out.parent.mkdir(parents=True, exist_ok=True)
     started = time.time()
     written = explanations(texts, STREAM_SEED + 2 * seed)
     tokeniser = word_pieces(config.text).pruned(written)
     tokens = tokeniser.batch(written, config.decoder.max_tokens)
     held_out = tokeniser.batch(explanations(512, STREAM_SEED + 1), config.decoder.max_tokens)
-    model = Decoder(config.decoder, len(tokeniser), config.decoder.dim)
-    model.position.weight.data[tokens.shape[1] :] = 0  # never seen here
-    own = {n: p for n, p in model.named_parameters() if ".cross." not in n}
+    model = build_writer(part, config, tokeniser)
+    if isinstance(model, (Decoder, MaskedLM)):
+        model.position.weight.data[tokens.shape[1] :] = 0  # never seen here
+    own = {name: model.get_parameter(name) for name in language_side(model)}
     optimiser = torch.optim.AdamW(own.values(), lr, betas=(0.9, 0.98), weight_decay=0.01)
     steps = passes * (texts // batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps, pct_start=0.06)
     draw = np.random.RandomState(seed)
     for step in range(1, steps + 1):
-        loss = _loss(model, tokens[torch.from_numpy(draw.randint(texts, size=batch))])
+        chosen = tokens[torch.from_numpy(draw.randint(texts, size=batch))]
+        loss = model.loss(_cut(chosen), None) if isinstance(model, MaskedLM) else next_piece_loss(model, chosen)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(own.values(), 1.0)
@@ -77,27 +113,37 @@ def pretrain_text(
             report({"step": step, "share": step / steps, "loss": loss.item(), "seconds": time.time() - started})
     model.eval()
     with torch.no_grad():
-        nats = float(np.mean([_loss(model, part).item() for part in held_out.split(64)]))
-    save_file({name: value.detach().half().contiguous() for name, value in own.items()}, out)
+        nats = float(np.mean([next_piece_loss(model, some).item() for some in held_out.split(64)]))
+    learnt = language_side(model)
+    save_file({name: value.half().contiguous() for name, value in learnt.items()}, out)
     tokeniser.save(out.with_suffix(".txt"))
     scores = {"loss": round(nats, 4), "perplexity": round(float(np.exp(nats)), 3)}
+    named = "" if part == "decoder" else f" --part {part}"
     facts = {
-        "command": f"efa pretrain decoder --texts {texts} --passes {passes} --lr {lr:g} --seed {seed}",
+        "command": f"efa pretrain decoder{named} --texts {texts} --passes {passes} --lr {lr:g} --seed {seed}",
         "commit": commit(),
         "data": "explanations of FormSim clips that no benchmark holds (stand-in for BERT's pre-training)",
-        "parameters": sum(p.numel() for p in own.values()),
+        "parameters": sum(value.numel() for value in learnt.values()),
         "batch": batch,
         "stream_seed": STREAM_SEED + 2 * seed,
         "seconds": round(time.time() - started),
         "hardware": f"{torch.get_num_threads()} CPU cores",
-        "decoder": config.to_dict()["decoder"],
+        part: config.to_dict()["decoder"] if part == "decoder" else {"of": PARTS[part], "small": config.system.small},
         "held_out": scores,
     }
     out.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
     return scores
 
 
-def _loss(model: Decoder, tokens: Tensor) -> Tensor:
-    tokens = tokens[:, : int((tokens != 0).sum(1).max())]
+def next_piece_loss(model: nn.Module, tokens: Tensor) -> Tensor:
+    """Nats a word piece of texts [B, L], each piece given those before it."""
+    tokens = _cut(tokens)
     logits = model(tokens[:, :-1], None)
     return F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=0)
+
+
+def _cut(tokens: Tensor) -> Tensor:
+    return tokens[:, : int((tokens != 0).sum(1).max())]
+
+
+__all__ = ["PARTS", "build_writer", "explanations", "load_text", "next_piece_loss", "pretrain_text", "text_file"]

@@ -31,9 +31,10 @@ from efa.config import Config
 from efa.data import formsim
 from efa.data.loader import Progress, data_fingerprint, open_dataset
 from efa.errors import InputError
-from efa.features import encoder_file
+from efa.files import locked, write_safely
 from efa.inference import EFA, predict
-from efa.training import Report, decoder_file, fit, prepare, write_safely
+from efa.systems import decoder_file, encoder_file, source_of
+from efa.training import Report, fit, prepare
 
 PACKAGE = Path(__file__).parent
 
@@ -55,7 +56,8 @@ class Run:
     @property
     def key(self) -> str:
         """Hash of configuration, data and code, 16 hexadecimal digits."""
-        parts = [config_hash(self.config), _data_hash(self.config), executed_source(), _weights_hash(self.config)]
+        source = executed_source(*_entries(self.config))
+        parts = [config_hash(self.config), _data_hash(self.config), source, _weights_hash(self.config)]
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
 
     @property
@@ -96,29 +98,43 @@ def _weights_hash(config: Config) -> str:
     return " ".join(hashes).strip()
 
 
+def _entries(config: Config) -> tuple[Path, ...]:
+    """Where the code begins that a run executes: all that training and prediction import, and the compared system."""
+    source = source_of(config)
+    return (PACKAGE / "training.py", PACKAGE / "inference.py", *([source] if source else []))
+
+
 @cache
-def executed_source(entry: str = "runs.py") -> str:
-    """One hash over the modules of `efa` that a run imports, directly or not; scoring and reporting are left out."""
+def executed_source(*entries: Path) -> str:
+    """One hash over these modules and all of `efa` that they import, directly or not."""
     seen: set[Path] = set()
-    queue = [PACKAGE / "training.py", PACKAGE / "inference.py"] if entry == "runs.py" else [PACKAGE / entry]
+    queue = list(entries)
     while queue:
         path = queue.pop()
-        if path in seen or not path.is_file():
-            continue
-        seen.add(path)
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            names += [f"{node.module}.{alias.name}" for alias in node.names] if isinstance(node, ast.ImportFrom) else []
-            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            for name in names:
-                if name.split(".")[0] == "efa":
-                    stem = PACKAGE.joinpath(*name.split(".")[1:])
-                    queue += [stem.with_suffix(".py"), stem / "__init__.py"]
+        if path not in seen and path.is_file():
+            seen.add(path)
+            queue += [PACKAGE / name for name in _read(path, path.stat().st_mtime_ns)[1]]
     digest = hashlib.sha256()
     for path in sorted(seen):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        digest.update(path.relative_to(PACKAGE).as_posix().encode() + ast.dump(_without_docstrings(tree)).encode())
+        code = _read(path, path.stat().st_mtime_ns)[0]
+        digest.update(path.relative_to(PACKAGE).as_posix().encode() + code.encode())
     return digest.hexdigest()[:16]
+
+
+@cache
+def _read(path: Path, changed: int) -> tuple[str, tuple[str, ...]]:
+    """A module's code without comments and docstrings, and the files of `efa` that it may import."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    files: list[str] = []
+    for node in ast.walk(tree):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [f"{node.module}.{alias.name}" for alias in node.names] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        for name in names:
+            if name.split(".")[0] == "efa":
+                stem = "/".join(name.split(".")[1:])
+                files += [f"{stem}.py", f"{stem}/__init__.py".lstrip("/")]
+    return ast.dump(_without_docstrings(tree)), tuple(files)
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:
@@ -134,7 +150,7 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
 
 def scoring_source() -> str:
     """The part of the code that turns predictions into scores."""
-    return executed_source("metrics/__init__.py")
+    return executed_source(PACKAGE / "metrics" / "__init__.py")
 
 
 def state_of(run: Run) -> str:
@@ -157,7 +173,7 @@ def execute(run: Run, progress: Progress | None = None, report: Report = lambda 
     """Trains, predicts and scores whatever of this run is missing, and returns its folder."""
     folder = run.folder
     folder.mkdir(parents=True, exist_ok=True)
-    with _lock(folder):
+    with locked(folder / ".lock"):  # two processes that are asked for the same run share it
         if not (folder / "provenance.json").is_file():
             _train(run, folder, progress, report)
         _predict_missing(run, folder)
@@ -179,7 +195,7 @@ def _train(run: Run, folder: Path, progress: Progress | None, report: Report) ->
         "key": run.key,
         "config_hash": config_hash(config),
         "data_fingerprint": _data_hash(config),
-        "source": executed_source(),
+        "source": executed_source(*_entries(config)),
         "weights": " ".join(part[:16] for part in _weights_hash(config).split()),
         "commit": commit(),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -237,19 +253,6 @@ def _add_label(run: Run, folder: Path) -> None:
     if run.label not in facts["labels"]:
         facts["labels"] = sorted([*facts["labels"], run.label])
         _write_json(folder / "provenance.json", facts)
-
-
-@contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Two processes that are asked for the same run share it: the second waits and finds it finished."""
-    import fcntl
-
-    with (folder / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -19,16 +19,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from efa import paths
+from efa.baselines.base import Captioner, System, SystemOutput, load_text
+from efa.baselines.s2vt import S2VT
 from efa.config import Config, TextConfig, TrainingConfig
 from efa.data.loader import ClipDataset, EpochSampler, Progress, as_is, load_frames, open_dataset
 from efa.data.manifest import DataSet
 from efa.data.tokeniser import Tokeniser
-from efa.features import encoder_file, text_vectors, video_features
-from efa.model.assessor import EFAModel, Output, losses
-from efa.model.decoder import load_bert, load_decoder
-from efa.model.swin import load_encoder
+from efa.features import text_vectors, video_features
+from efa.files import write_safely
+from efa.model.assessor import Output, losses
+from efa.model.decoder import Decoder, load_bert
 from efa.model.text import TextEncoder, locate
+from efa.systems import Model, build_system, decoder_file, load_trunk, writer
 
 Report = Callable[[str], None]
 
@@ -38,7 +40,7 @@ class Material:
     """What training and prediction read: the clips of a data set and the vectors of its steps."""
 
     dataset: DataSet
-    video: np.ndarray  # frames uint8 [N, T, S, S, 3] or features float16 [V, N, tokens, C]
+    video: np.ndarray  # frames uint8 [N, T, S, S, 3] or features float16 [N, tokens, C]
     steps: Tensor  # [K, 5, E]
     instruction: Tensor  # [K, 1, E]
     tokeniser: Tokeniser
@@ -77,31 +79,34 @@ def vocabulary(dataset: DataSet, config: Config) -> Tokeniser:
     return full.pruned(list(dataset.table["explanation"][dataset.table["split"] == "train"]))
 
 
-def build_model(config: Config, material: Material) -> EFAModel:
-    """A model with its pre-trained parts in place; everything else is random from `training.seed`."""
+def build_model(config: Config, material: Material) -> Model:
+    """The system of `system.name` with its pre-trained parts in place; the rest is random from `training.seed`."""
     torch.manual_seed(config.training.seed)
-    model = EFAModel(config, len(material.dataset.actions), len(material.tokeniser), material.steps.shape[-1])
-    if encoder_file(config):
-        load_encoder(model.encoder, encoder_file(config))
-    if config.decoder.weights == "text":
-        folder = Path(locate(config.text.model))
-        full = Tokeniser.from_file(folder / "vocab.txt").pieces
-        number = {piece: i for i, piece in enumerate(full)}
-        load_bert(
-            model.decoder, load_file(folder / "model.safetensors"), [number[p] for p in material.tokeniser.pieces]
-        )
-    elif config.decoder.weights:
-        load_decoder(model.decoder, Path(decoder_file(config)), material.tokeniser.pieces)
-    if config.decoder.frozen:
-        for name, parameter in model.decoder.named_parameters():
-            parameter.requires_grad_(name.startswith("memory_in.") or ".cross." in name)
+    tokeniser = material.tokeniser
+    width = material.steps.shape[-1]
+    model = build_system(config, len(material.dataset.actions), len(tokeniser), width, tokeniser.mask)
+    load_trunk(model, config)
+    _start_words(model, config, tokeniser)
     return model
 
 
-def decoder_file(config: Config) -> str:
-    """The file that `decoder.weights` names: '' for none, 'formsim' for the decoder in the package."""
-    name = config.decoder.weights
-    return {"formsim": str(paths.WEIGHTS / "formsim_decoder.safetensors"), "text": ""}.get(name, name)
+def _start_words(model: Model, config: Config, tokeniser: Tokeniser) -> None:
+    """Pre-trained words for the part that writes, from the text encoder or from a file, and frozen if asked for."""
+    part = writer(model)
+    if part is None:
+        return
+    if config.decoder.weights == "text" and not isinstance(part, S2VT):  # a GRU has no use for BERT's layers
+        folder = Path(locate(config.text.model))
+        full = Tokeniser.from_file(folder / "vocab.txt").pieces
+        number = {piece: i for i, piece in enumerate(full)}
+        load_bert(cast(Decoder, part), load_file(folder / "model.safetensors"), [number[p] for p in tokeniser.pieces])
+    elif file := decoder_file(config):
+        load_text(part, file, tokeniser.pieces)
+    if config.decoder.frozen and isinstance(model, Captioner):
+        model.freeze_words()
+    elif config.decoder.frozen:
+        for name, parameter in part.named_parameters():
+            parameter.requires_grad_(name.startswith("memory_in.") or ".cross." in name)
 
 
 def text_keys(dataset: DataSet, config: Config, actions: list[str] | None = None, wrong: bool = False) -> np.ndarray:
@@ -146,12 +151,14 @@ def fit(
     folder: Path,
     progress: Progress | None = None,
     report: Report = lambda line: None,
-) -> EFAModel:
+) -> Model:
     """Trains in `folder`: history.csv as it goes, resume.pt after each epoch, best.safetensors by validation loss.
 
     An interrupted run goes on after its last whole epoch with the same order, noise and optimiser state.
     """
     training = config.training
+    if training.threads:
+        torch.set_num_threads(training.threads)
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(), mixed_precision="bf16" if training.precision == "bf16" else "no"
     )
@@ -185,13 +192,15 @@ def fit(
         done, best, history = state["epoch"], state["best"], state["history"]
         report(f"resumed after epoch {done}")
     model, optimiser, loader = accelerator.prepare(model, optimiser, loader)
-    bare: EFAModel = accelerator.unwrap_model(model)
+    bare: Model = accelerator.unwrap_model(model)
     spread = _spread(material.video, clips.rows) if training.feature_noise and config.encoder.frozen else None
     started = time.time()
     for epoch in range(done, training.epochs):
         clips.epoch = sampler.epoch = epoch
         torch.manual_seed(zlib.crc32(f"epoch {training.seed} {epoch}".encode()))  # dropout and noise of this epoch
         model.train()
+        if isinstance(bare, System):
+            bare.progress = epoch / training.epochs
         sums: dict[str, float] = {}
         for i, batch in enumerate(loader):
             _, parts = _step(bare if accelerator.num_processes == 1 else model, batch, config, material, spread)
@@ -227,9 +236,9 @@ def fit(
 
 def _step(
     model: nn.Module, batch: dict[str, Tensor], config: Config, material: Material, spread: Tensor | None = None
-) -> tuple[Output, dict[str, Tensor]]:
+) -> tuple[Output | SystemOutput, dict[str, Tensor]]:
     """Forward pass and losses of one batch; steps come from the true class, as in training they may."""
-    bare: EFAModel = getattr(model, "module", model)  # type: ignore[arg-type]
+    bare: Model = getattr(model, "module", model)  # type: ignore[arg-type]
     video = batch["video"]
     features = bare.encode_video(video) if video.dtype == torch.uint8 else video
     if model.training and spread is not None:
@@ -246,7 +255,7 @@ def _step(
 
 
 @torch.no_grad()
-def validate(model: EFAModel, clips: ClipDataset, config: Config, material: Material) -> dict[str, float]:
+def validate(model: Model, clips: ClipDataset, config: Config, material: Material) -> dict[str, float]:
     """Losses and accuracies on the validation split, steps by the true class."""
     model.eval()
     sums: dict[str, float] = {}
@@ -274,12 +283,12 @@ def _balance(clips: ClipDataset) -> np.ndarray:
 
 def _spread(video: np.ndarray, rows: np.ndarray) -> Tensor:
     """Standard deviation of each feature channel, [C], over a sample of the training clips."""
-    sample = video[0, rows[:: max(1, len(rows) // 200)]].astype(np.float32)
+    sample = video[rows[:: max(1, len(rows) // 200)]].astype(np.float32)
     return torch.from_numpy(sample.reshape(-1, sample.shape[-1]).std(0))
 
 
 @torch.no_grad()
-def _monitor(model: EFAModel) -> dict[str, float]:
+def _monitor(model: nn.Module) -> dict[str, float]:
     """Mean absolute sigma of each residual, where there are any."""
     found = {n: p for n, p in model.named_parameters() if n.endswith("sigma")}
     return {n.removesuffix(".sigma"): p.abs().mean().item() for n, p in found.items()}
@@ -299,16 +308,6 @@ def _contiguous(model: nn.Module) -> dict[str, Tensor]:
         kept.add(value.data_ptr())
         state[name] = value.clone() if shared else value.contiguous()
     return state
-
-
-def write_safely(path: Path, write: Callable[[Path], object]) -> None:
-    """A file appears whole or not at all: written beside its place, then moved."""
-    partly = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(partly)
-        os.replace(partly, path)
-    finally:
-        partly.unlink(missing_ok=True)
 
 
 def _write_history(path: Path, history: list[dict[str, float]]) -> None:

@@ -48,6 +48,13 @@ def test_notebooks_run_in_this_environments_kernel(page):
     assert json.loads(page.read_text())["metadata"]["kernelspec"]["name"] == "python3"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_have_targets(page):
+    for target in re.findall(r"\{doc\}`([^`<]+)`", page_text(page)):
+        place = (page.parent / target).resolve()
+        assert any(place.with_suffix(suffix).is_file() for suffix in (".md", ".ipynb")), f"{page.name}: {target}"
+
+
 def test_equations_carry_the_papers_numbers():
     assert re.findall(r"\\tag\{(\d+)\}", METHOD) == [str(number) for number in range(1, 12)]
     assert re.findall(r"^\(eq-(\d+)\)=$", METHOD, flags=re.MULTILINE) == [str(number) for number in range(1, 12)]

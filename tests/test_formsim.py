@@ -29,8 +29,8 @@ for clip in chosen:
     digest.update(formsim.render_clip(clip, 48, 6).tobytes())
 print(digest.hexdigest())
 """
-# SHA-256 of three clips; changes with movements, bodies and rooms, not with words
-PINNED = "bb058c0c5b445074ca502c94aee910dc9bf22cc528e792b402b061635233f895"
+# SHA-256 of three clips; changes with movements, bodies and rooms and with the list of actions, not with words
+PINNED = "a1b9b23ab2a275688b9af758b6747d816d001ef21d5e3b886695e5eed06e7e7c"
 
 
 def people(count: int) -> list[Subject]:
@@ -214,32 +214,99 @@ def test_every_fault_changes_the_picture(name):
 # --- the benchmarks ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("benchmark", ["main", "standards"])
+def shares(benchmark: str) -> dict[str, list[dataset.Clip]]:
+    """The clips of each split, at the size of CoT-AFA."""
+    chosen = formsim.clips(benchmark, 3392, 0)
+    return {split: [clip for clip in chosen if clip.split == split] for split in dataset.SPLITS}
+
+
+@pytest.mark.parametrize("benchmark", ["main", "standards", "unseen"])
 def test_splits_are_70_15_15_and_share_nobody(benchmark):
     chosen = formsim.clips(benchmark, 3392, 0)
-    assert len({clip.clip_id for clip in chosen}) == len(chosen) == 3392
-    share = Counter(clip.split for clip in chosen)
-    assert share == {"train": 3392 - 2 * 509, "val": 509, "test": 509}
-    who = {split: {clip.subject for clip in chosen if clip.split == split} for split in share}
+    assert len({clip.clip_id for clip in chosen}) == len({clip.seed for clip in chosen}) == len(chosen) == 3392
+    splits = shares(benchmark)
+    assert {split: len(part) for split, part in splits.items()} == {"train": 3392 - 2 * 509, "val": 509, "test": 509}
+    who = {split: {clip.subject for clip in part} for split, part in splits.items()}
+    assert {split: len(people) for split, people in who.items()} == dataset.SUBJECTS
     assert not who["train"] & who["val"] | who["train"] & who["test"] | who["val"] & who["test"]
-    for split in share:
-        actions = Counter(clip.action for clip in chosen if clip.split == split)
-        assert set(actions) == set(load_actions())
+    for part in splits.values():
+        actions = Counter(clip.action for clip in part)
         assert max(actions.values()) - min(actions.values()) <= 1
-    assert {clip.view for clip in chosen} == {"front", "side", "back"}
+        assert {clip.view for clip in part} == {"front", "side", "back"}
+        standard = np.mean([clip.quality == 0 for clip in part])
+        share = dataset.STANDARD_SHARE[benchmark]
+        assert abs(standard - share) < 4 * math.sqrt(share * (1 - share) / len(part))
+
+
+@pytest.mark.parametrize("benchmark", ["main", "standards"])
+def test_every_split_shows_every_action_right_and_wrong(benchmark):
+    for split, part in shares(benchmark).items():
+        assert {clip.action for clip in part} == set(load_actions())
+        if split == "train":
+            assert {(clip.action, clip.quality) for clip in part} == {(a, q) for a in load_actions() for q in (0, 1)}
+
+
+def test_the_share_of_standard_clips_is_that_of_the_paper_s_data():
+    standard = Counter(clip.quality for clip in formsim.clips("main", 3392, 0))
+    assert standard[0] / standard[1] == pytest.approx(2242 / 1150, rel=0.06)  # CoT-AFA: 2,242 of its 3,392 clips
+
+
+# --- actions that training never shows -----------------------------------------------------------------------------
+
+UNSEEN = {
+    "Barbell Back Squat", "Standing Barbell Curl", "Plank", "Barbell Glute Bridge", "Horse Stance Punch",
+    "Seated Cable Row", "Staff Chop", "Leg Swings",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_the_test_split_of_unseen_shows_eight_actions_that_no_other_split_shows(seed):
+    shown: dict[str, set[str]] = {split: set() for split in dataset.SPLITS}
+    for clip in formsim.clips("unseen", 3392, seed):
+        shown[clip.split].add(clip.action)
+    assert shown["test"] == UNSEEN
+    assert shown["train"] == shown["val"] == set(load_actions()) - UNSEEN
+
+
+def test_unseen_actions_are_of_varied_types_whatever_order_they_are_given_in():
+    actions = list(load_actions().values())
+    new = dataset.unseen_actions(actions)
+    assert {action.name for action in new} == UNSEEN
+    assert len({action.type for action in new}) >= 6
+    assert {action.mode for action in new} == {"manual", "apparatus"}
+    assert dataset.unseen_actions(actions[::-1]) == new
+    said = {phrase for a in actions if a not in new for fault in a.faults.values() for phrase in fault.seen}
+    faults = [fault for action in new for fault in action.faults.values()]
+    assert (len(faults), sum(not said.isdisjoint(fault.seen) for fault in faults)) == (32, 23)  # as the book says
+
+
+@given(st.integers(4, 50), st.integers(1, 60), st.integers(0, 3))
+@settings(deadline=None, max_examples=30)
+def test_no_choice_of_actions_leaks_into_the_other_splits(among, count, seed):
+    chosen = formsim.clips("unseen", 3 + count, seed, tuple(load_actions())[:among])
+    shown = {split: {clip.action for clip in chosen if clip.split == split} for split in dataset.SPLITS}
+    assert all(shown.values())
+    assert not shown["test"] & (shown["train"] | shown["val"])
+
+
+def test_too_few_actions_to_hold_one_out_are_refused():
+    with pytest.raises(ValueError, match="four"):
+        formsim.clips("unseen", 12, 0, ("Squat", "Plank", "Push-Up"))
+
+
+def test_the_benchmarks_share_no_performance():
+    seeds = [{clip.seed for clip in formsim.clips(b, 600, 0)} for b in ("main", "standards", "unseen")]
+    assert len(set.union(*seeds)) == 1800
+
+
+# --- what a clip is ------------------------------------------------------------------------------------------------
 
 
 def test_few_clips_still_fill_every_split():
     assert Counter(clip.split for clip in formsim.clips("main", 3, 0)) == {"train": 1, "val": 1, "test": 1}
 
 
-@pytest.mark.parametrize(("benchmark", "share"), [("main", 2 / 3), ("standards", 1 / 2)])
-def test_share_of_standard_clips(benchmark, share):
-    standard = np.mean([clip.quality == 0 for clip in formsim.clips(benchmark, 3392, 0)])
-    assert abs(standard - share) < 4 * math.sqrt(share * (1 - share) / 3392)
-
-
-@pytest.mark.parametrize("benchmark", ["main", "standards"])
+@pytest.mark.parametrize("benchmark", ["main", "standards", "unseen"])
 def test_standard_form_is_a_matter_of_degree(benchmark):
     chosen = formsim.clips(benchmark, 3392, 0)
     good, bad = ([clip for clip in chosen if clip.quality == q] for q in (0, 1))
@@ -283,7 +350,7 @@ def test_a_wrong_range_is_no_second_fault_in_the_picture():
 
 def test_the_stream_shares_no_clip_with_the_benchmarks_and_nobody_with_val_and_test():
     stream = [formsim.stream_clip(i, 1_000_003) for i in range(300)]
-    others = [clip for b in ("main", "standards") for clip in formsim.clips(b, 600, 0)]
+    others = [clip for b in ("main", "standards", "unseen") for clip in formsim.clips(b, 600, 0)]
     assert not {c.seed for c in stream} & {c.seed for c in others}
     assert not {c.subject for c in stream} & {c.subject for c in others}
     assert len({c.subject for c in stream}) == 300

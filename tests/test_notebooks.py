@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,18 @@ import nbformat
 import pytest
 import tiny
 
+from efa.experiments import CAPTIONERS, RECOGNISERS
+from efa.report.shown import SHOWN
+
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted(file for file in (ROOT / "notebooks").glob("*.ipynb") if not file.stem.startswith("out"))
+OF_RUNS = {"preset", "seeds", "train", "overrides"}
+PARAMETERS = {
+    "ablation": OF_RUNS,
+    "comparison": OF_RUNS | {"dataset", "protocol"},
+    "loss_weight": OF_RUNS | {"dataset", "protocol"},
+    "model": {"checkpoint", "preset"},
+}
 
 
 def cells(path: Path) -> list[dict]:
@@ -42,8 +53,7 @@ def test_opens_with_a_title_and_has_one_cell_of_parameters(path):
 def test_papermill_reads_every_parameter(path, caplog):
     from papermill import inspect_notebook
 
-    found = set(inspect_notebook(str(path)))
-    assert found == ({"preset", "seeds", "train", "overrides"} if path.stem == "ablation" else {"checkpoint", "preset"})
+    assert set(inspect_notebook(str(path))) == PARAMETERS[path.stem]
     assert "Unable to parse" not in caplog.text
 
 
@@ -53,6 +63,30 @@ def test_holds_no_logic(path):
         source = "".join(cell["source"])
         if cell["cell_type"] == "code":
             assert not any(line.startswith(("def ", "class ", "while ", "try:")) for line in source.splitlines())
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_table_and_figure_of_results_says_where_it_comes_from(path):
+    for cell in cells(path):
+        source = "".join(cell["source"])
+        if "figures.scores" in source or "figures.sweep" in source or "figures.training_curves" in source:
+            assert "+ provenance.stamp(" in source  # tables carry their own
+            assert "alt = " in source
+
+
+@pytest.mark.parametrize("name", ["comparison", "loss_weight", "ablation"])
+def test_every_group_of_claims_of_a_page_has_its_figure(name):
+    text = "\n".join("".join(cell["source"]) for cell in cells(ROOT / "notebooks" / f"{name}.ipynb"))
+    tables = re.findall(r"(\w+) = collect\.obtain\(\"(\w+)\"", text)
+    assert tables
+    for results, table in tables:
+        for group in SHOWN[table].figures:
+            assert re.search(rf'figures\.\w+\({results}, "{group}"\)', text)
+
+
+def test_the_comparison_names_every_system():
+    text = "".join("".join(cell["source"]) for cell in cells(ROOT / "notebooks" / "comparison.ipynb"))
+    assert all(f"| {name} " in text for name in (*CAPTIONERS, *RECOGNISERS, "EFA"))
 
 
 def test_making_the_book_trains_nothing():
@@ -92,15 +126,17 @@ def output_of(notebook: nbformat.NotebookNode, cell_id: str) -> str:
     return "".join(str(o.get("data", {}).get("text/html", o.get("text", ""))) for o in cell.outputs)
 
 
+SETTINGS = {"preset": "smoke", "overrides": tiny.SETTINGS | {"training.epochs": 1, "prediction.max_tokens": 8}}
+
+
 @pytest.mark.slow
 def test_the_ablation_trains_what_is_missing_and_finds_it_again(tmp_path):
-    settings = {"preset": "smoke", "overrides": tiny.SETTINGS | {"training.epochs": 1, "prediction.max_tokens": 8}}
-    first = papermill("ablation.ipynb", tmp_path / "1.ipynb", tmp_path, ROOT, **settings)
+    first = papermill("ablation.ipynb", tmp_path / "1.ipynb", tmp_path, ROOT, **SETTINGS)
     assert "9 runs, 0 finished before" in output_of(first, "obtain")
-    assert output_of(first, "table-6").count(">done</span>") == 9
-    again = papermill("ablation.ipynb", tmp_path / "2.ipynb", tmp_path, ROOT / "notebooks", **settings)
+    assert output_of(first, "table-6").count(">1 seed, done</span>") == 9
+    again = papermill("ablation.ipynb", tmp_path / "2.ipynb", tmp_path, ROOT / "notebooks", **SETTINGS)
     assert "9 runs, 9 finished before" in output_of(again, "obtain")
-    more = papermill("ablation.ipynb", tmp_path / "3.ipynb", tmp_path, ROOT, seeds=2, **settings)
+    more = papermill("ablation.ipynb", tmp_path / "3.ipynb", tmp_path, ROOT, seeds=2, **SETTINGS)
     assert "18 runs, 9 finished before" in output_of(more, "obtain")
     assert "2 seeds" in output_of(more, "table-6")
     shown = papermill("model.ipynb", tmp_path / "4.ipynb", tmp_path, ROOT)
@@ -108,10 +144,32 @@ def test_the_ablation_trains_what_is_missing_and_finds_it_again(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_comparison_trains_every_system_once(tmp_path):
+    shown = papermill("comparison.ipynb", tmp_path / "1.ipynb", tmp_path, ROOT, **SETTINGS)
+    assert "6 runs, 0 finished before" in output_of(shown, "obtain")
+    assert "7 runs, 2 finished before" in output_of(shown, "obtain")  # EFA and RICA2 stand in both tables
+    assert output_of(shown, "table-4").count(">1 seed, done</span>") == 6
+    assert output_of(shown, "table-5").count(">1 seed, done</span>") == 7
+    told = papermill("comparison.ipynb", tmp_path / "2.ipynb", tmp_path, ROOT, protocol="oracle", **SETTINGS)
+    assert "protocol oracle" in output_of(told, "table-5")
+    assert "told: the true action is told" in output_of(told, "table-5")
+
+
+@pytest.mark.slow
+def test_the_loss_weight_shares_its_middle_row_with_the_other_tables(tmp_path):
+    shown = papermill("loss_weight.ipynb", tmp_path / "1.ipynb", tmp_path, ROOT, **SETTINGS)
+    assert "5 runs, 0 finished before" in output_of(shown, "obtain")
+    assert output_of(shown, "table-7").count(">1 seed, done</span>") == 5
+    assert "<img" in output_of(shown, "figure-7-form")
+
+
+@pytest.mark.slow
 def test_without_anything_there_and_without_training_the_notebooks_say_so(tmp_path):
-    shown = papermill("ablation.ipynb", tmp_path / "1.ipynb", tmp_path, ROOT, preset="smoke", train=False)
-    assert "No results yet" in output_of(shown, "table-6")
-    assert "efa run 6 --preset smoke" in output_of(shown, "table-6")
+    for name, tables in (("comparison", "45"), ("ablation", "6"), ("loss_weight", "7")):
+        shown = papermill(f"{name}.ipynb", tmp_path / "1.ipynb", tmp_path, ROOT, preset="smoke", train=False)
+        for table in tables:
+            assert "No results yet" in output_of(shown, f"table-{table}")
+            assert f"efa run {table} --preset smoke" in output_of(shown, f"table-{table}")
     assert not (tmp_path / "runs").exists()
     shown = papermill("model.ipynb", tmp_path / "2.ipynb", tmp_path, ROOT / "notebooks", preset="smoke")
     assert "RANDOM WEIGHTS" in output_of(shown, "open")

@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 import tiny
 
-from efa import metrics, runs
+from efa import metrics, runs, systems
 from efa.errors import InputError
 from efa.runs import Run, config_hash, execute, executed_source, scores_of, scoring_source, state_of
 from efa.training import Material, fit
 
 PACKAGE = Path(runs.__file__).parent
+RUN = ("training.py", "inference.py")  # where the code of a run of EFA begins
 
 
 @pytest.fixture(scope="module")
@@ -85,16 +86,15 @@ def package(tmp_path, monkeypatch):
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", "weights", "*.yaml"))
     monkeypatch.setattr(runs, "PACKAGE", copy)
 
-    def source(entry: str = "runs.py") -> str:
-        return executed_source.__wrapped__(entry)
+    def source(*entries: str) -> str:
+        return executed_source.__wrapped__(*(copy / entry for entry in entries or RUN))
 
     return copy, source
 
 
 def test_comments_and_docstrings_do_not_make_a_run_stale(package):
     folder, source = package
-    before = executed_source()
-    assert source() == before
+    before = source()
     file = folder / "training.py"
     text = file.read_text()
     file.write_text("# a comment\n" + text.replace('"""AdamW; pre-trained parts', '"""Another docstring'))
@@ -118,11 +118,23 @@ def test_comments_and_docstrings_do_not_make_a_run_stale(package):
 )
 def test_only_the_code_that_a_run_executes_makes_it_stale(package, name, matters):
     folder, source = package
-    before, scoring = executed_source(), scoring_source()
+    before, scoring = source(), scoring_source()
     file = folder / name
     file.write_text(file.read_text() + "\nADDED = 1\n")
     assert (source() != before) == matters
     assert (source("metrics/__init__.py") != scoring) == name.startswith("metrics")
+
+
+def test_a_compared_systems_code_makes_its_own_runs_stale_and_no_others(package, monkeypatch):
+    folder, _ = package
+    monkeypatch.setattr(runs, "executed_source", executed_source.__wrapped__)
+    monkeypatch.setattr(systems, "__file__", str(folder / "systems.py"))
+    rows = {name: asked(system__name=name) for name in ("EFA", "TSM", "C3D", "C3DAVG")}
+    before = {name: run.key for name, run in rows.items()}
+    assert len(set(before.values())) == 4
+    file = folder / "baselines" / "c3d.py"  # C3DAVG's trunk is C3D's
+    file.write_text(file.read_text() + "\nADDED = 1\n")
+    assert {name for name, run in rows.items() if run.key != before[name]} == {"C3D", "C3DAVG"}
 
 
 # --- the life of a run ---------------------------------------------------------------------------------------------

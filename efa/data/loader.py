@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import zlib
@@ -21,6 +22,7 @@ from efa import paths
 from efa.config import DataConfig
 from efa.data import formsim
 from efa.data.manifest import DataSet, StepText, load_dataset, make_dataset
+from efa.files import locked
 
 Array = np.ndarray
 Progress = Callable[[int, int], None]  # done, total
@@ -65,9 +67,14 @@ def cached_array(
     make: Callable[[], Iterator[Array]],
     progress: Progress | None = None,
 ) -> Array:
-    """A .npy file of `shape`, filled row by row by `make` unless it is there; it appears whole or not at all."""
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
+    """A .npy file of `shape`, filled row by row by `make` unless it is there; it appears whole or not at all.
+
+    Of several processes that ask for it at once one makes it, and the others wait.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.nullcontext() if path.is_file() else locked(path.with_suffix(".lock")):
+        if path.is_file():
+            return np.load(path, mmap_mode="r")
         partly = path.with_suffix(f".{os.getpid()}.partly")
         out = np.lib.format.open_memmap(partly, "w+", dtype, shape)
         try:
@@ -114,10 +121,10 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
 
     Args:
         rows: positions in `dataset.table`.
-        video: frames uint8 [N, T, S, S, 3], or frozen features [V, N, tokens, C]: V augmented views of each clip.
+        video: frames uint8 [N, T, S, S, 3], or frozen features [N, tokens, C].
         texts: token numbers [len(table), L].
         keys: row of the step-text table for each clip, int64 [len(table)]; -1: no text.
-        train: augment (frames: one flip and one crop a clip; features: a random view).
+        train: augment frames by one flip and one crop a clip.
     """
 
     def __init__(
@@ -145,16 +152,15 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
     def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
         """One batch: video, action [B], quality [B], key [B], tokens [B, L], row [B]."""
         rows = self.rows[indices]
-        draws = [np.random.RandomState(zlib.crc32(f"{self.seed} {self.epoch} {r}".encode())) for r in rows]
         if self.video.dtype == np.uint8:
+            draws = [np.random.RandomState(zlib.crc32(f"{self.seed} {self.epoch} {r}".encode())) for r in rows]
             clips = [
                 augment(self.video[r], self.config, d) if self.train else self.video[r]
                 for r, d in zip(rows, draws, strict=True)
             ]
             video = torch.from_numpy(np.stack(clips)).permute(0, 1, 4, 2, 3)  # [B, T, 3, H, W] uint8
         else:
-            views = [d.randint(len(self.video)) if self.train else 0 for d in draws]
-            video = torch.from_numpy(np.stack([self.video[v, r] for v, r in zip(views, rows, strict=True)])).float()
+            video = torch.from_numpy(self.video[rows]).float()
         at = torch.as_tensor(rows)
         tokens = self.texts[at]
         longest = int((tokens != 0).sum(1).max()) if len(tokens) else 1

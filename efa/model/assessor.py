@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +36,14 @@ class Output:
     quality_logit: Tensor
     text_logits: Tensor | None
     fusion: FusionOutput
+
+
+class Judged(Protocol):
+    """What the losses read of an output, EFA's or a compared system's."""
+
+    class_logits: Tensor
+    quality_logit: Tensor
+    text_logits: Tensor | None
 
 
 class EFAModel(nn.Module):
@@ -126,6 +135,20 @@ class EFAModel(nn.Module):
             fusion=fusion,
         )
 
+    def generate(
+        self,
+        features: Tensor,
+        steps: Tensor | None,
+        instruction: Tensor | None,
+        text_mask: Tensor | None,
+        begin: int,
+        end: int,
+        max_tokens: int,
+    ) -> list[list[int]]:
+        """Explanations, greedily: B lists of token ids without begin and end; arguments as `forward`."""
+        fused = self(features, steps, instruction, text_mask).fusion.fused
+        return self.decoder.generate(fused, begin, end, max_tokens)
+
 
 def mlp(*sizes: int) -> nn.Sequential:
     """Linear layers of these sizes with ReLU between."""
@@ -135,11 +158,12 @@ def mlp(*sizes: int) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-def losses(output: Output, batch: dict[str, Tensor], config: TrainingConfig, pad_id: int = 0) -> dict[str, Tensor]:
+def losses(output: Judged, batch: dict[str, Tensor], config: TrainingConfig, pad_id: int = 0) -> dict[str, Tensor]:
     """Eq. 11: lambda * CE(class) + BCE(quality) + CE(text, label smoothing).
 
     Args:
-        output: of the forward pass that was given `batch["tokens"]`.
+        output: of the forward pass that was given `batch["tokens"]`; a compared system's may bring further terms:
+            'masked_lm' takes the place of the text's loss, others are added as they are.
         batch: `action` ids [B], `quality` 0 or 1 [B], and, where text logits are there, `tokens` [B, L] from bos to
             eos, padded on the right. A clip without an explanation is a row of padding and adds nothing.
         config: the weights and the label smoothing.
@@ -165,8 +189,10 @@ def losses(output: Output, batch: dict[str, Tensor], config: TrainingConfig, pad
             reduction="sum",
         )
         parts["text"] = total / (targets != pad_id).sum().clamp(min=1)  # a batch without any text: 0, not NaN
+    extra = dict(getattr(output, "extra", {}))
+    parts["text"] = extra.pop("masked_lm", parts["text"])
     weighted = config.weight_class * parts["class"] + config.weight_quality * parts["quality"]
-    parts["total"] = weighted + config.weight_text * parts["text"]  # eq. 11
+    parts["total"] = weighted + config.weight_text * parts["text"] + sum(extra.values())  # eq. 11
     return parts
 
 

@@ -10,6 +10,7 @@ import functools
 import math
 import pickle
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -223,11 +224,16 @@ class VideoSwin(nn.Module):
         return math.ceil(frames / self.config.temporal_stride), math.ceil(rows / scale), math.ceil(columns / scale)
 
 
-def load_encoder(model: VideoSwin, path: str | Path) -> None:
+def load_encoder(
+    model: nn.Module,
+    path: str | Path,
+    rename: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None,
+) -> None:
     """Loads weights in place.
 
     Args:
         model: what to load them into; every parameter must be in the file with its size.
+        rename: the file's names -> the model's; default `torchvision_names`.
         path: .safetensors with torchvision's names (a saved EFA model too: its ``encoder.`` part is taken), or a
             PyTorch file with torchvision's or the official names. Nothing in the file is ever executed.
 
@@ -247,7 +253,7 @@ def load_encoder(model: VideoSwin, path: str | Path) -> None:
         state = state[wrapper] if isinstance(state, dict) and isinstance(state.get(wrapper), dict) else state
     if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
         raise InputError("this file holds no dictionary of encoder weights", file=path)
-    state = torchvision_names(state)
+    state = (rename or torchvision_names)(state)
     own = model.state_dict()
     missing = [key for key in own if key not in state]
     other = [key for key in state if key not in own]

@@ -9,7 +9,7 @@ import contextlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,14 @@ from efa import paths
 from efa.config import build
 from efa.errors import InputError
 from efa.experiments import TABLES, Overrides, select
+from efa.files import write_safely
+from efa.inference import PROTOCOLS
 from efa.runs import Run, config_hash, execute, scores_of, scoring_source, state_of
-from efa.training import Report, write_safely
+from efa.training import Report
 
 COLUMNS = ("table", "row", "seed", "protocol", "metric", "value")
 Cell = tuple[str, int]  # row, seed
-Asked = tuple[str, str, tuple[int, ...], Overrides]  # table, preset, seeds, overrides
+Asked = tuple[str, str, tuple[int, ...], Overrides, str]  # table, preset, seeds, overrides, protocol
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Results:
         predictions: (row, seed) -> file, for what has scores.
         facts: (row, seed) -> provenance: commit, device, seconds, versions, key.
         histories: (row, seed) -> losses and accuracies by epoch.
+        under: the protocol that was asked for; '' for each row's own.
     """
 
     table: str
@@ -52,6 +55,7 @@ class Results:
     predictions: dict[Cell, Path] = field(default_factory=dict)
     facts: dict[Cell, dict[str, Any]] = field(default_factory=dict)
     histories: dict[Cell, pd.DataFrame] = field(default_factory=dict)
+    under: str = ""
     memo: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)  # estimates made before
 
     @property
@@ -60,7 +64,7 @@ class Results:
 
     def protocol(self, row: str) -> str:
         """The protocol that a row's entry in the table uses."""
-        return TABLES[self.table].protocols.get(row, TABLES[self.table].default)[0]
+        return self.under or TABLES[self.table].protocols.get(row, TABLES[self.table].default)[0]
 
     def values(self, row: str, metric: str, protocol: str = "") -> dict[int, float]:
         """seed -> value, for the seeds that have one."""
@@ -73,9 +77,10 @@ class Results:
         path = self.predictions.get((row, seed))
         if path is None or not path.is_file():
             return None
-        table = pd.read_parquet(path)
-        table = table[table["protocol"] == (protocol or self.protocol(row))]
-        return table.sort_values("clip_id", ignore_index=True)
+        if path not in self.memo:
+            self.memo[path] = pd.read_parquet(path).sort_values("clip_id", ignore_index=True)
+        table = self.memo[path]
+        return table[table["protocol"] == (protocol or self.protocol(row))].reset_index(drop=True)
 
     def state(self, row: str) -> str:
         """'done', or how many seeds of a row are in which state."""
@@ -107,9 +112,9 @@ def folder_of(preset: str, overrides: Overrides | None = None) -> Path:
     return paths.results() / f"{Path(source).name}-{preset}"
 
 
-def published_seeds(table: str, preset: str) -> tuple[int, ...]:
+def published_seeds(table: str, preset: str, overrides: Overrides | None = None) -> tuple[int, ...]:
     """The seeds of a table that are published for a preset; none where nothing is."""
-    entries = _read_provenance(folder_of(preset)).values()
+    entries = _read_provenance(folder_of(preset, overrides)).values()
     return tuple(sorted({int(entry["seed"]) for entry in entries if entry["table"] == table}))
 
 
@@ -120,34 +125,52 @@ def obtain(
     train: bool = True,
     overrides: Overrides | None = None,
     report: Report = print,
+    dataset: str = "",
+    protocol: str = "",
 ) -> Results:
     """`collect`, after training what is missing where `train` says so; what a notebook calls.
 
     Args:
         seeds: as `seeds_of` reads them. None: seed 0, or without training every seed that is published.
+        dataset: a folder with a manifest, in place of the preset's data.
+        protocol: one of `efa.inference.PROTOCOLS` for every row; '' for each row's own. Where `train` says so, finished
+            runs are asked again under it, without training.
     """
-    chosen = seeds_of(seeds) if seeds is not None else ((0,) if train else published_seeds(table, preset) or (0,))
+    overrides = (overrides or {}) | ({"data.source": dataset} if dataset else {})
+    published = () if train else published_seeds(table, preset, overrides)
+    chosen = seeds_of(seeds) if seeds is not None else published or (0,)
     if train:
-        wanted = select(table, preset, chosen, overrides)
+        wanted = _wanted(table, preset, chosen, overrides, protocol)
         todo = [run for run in wanted if state_of(run) != "done"]
         report(f"{len(wanted)} runs, {len(wanted) - len(todo)} finished before")
         for i, run in enumerate(wanted, 1):
             if run in todo:
                 report(f"[{i}/{len(wanted)}] {run.label}")
             execute(run)  # a finished run is only given the predictions and scores that it lacks
-    return collect(table, preset, chosen, overrides)
+    return collect(table, preset, chosen, overrides, protocol)
 
 
-def collect(table: str, preset: str, seeds: Sequence[int], overrides: Overrides | None = None) -> Results:
+def collect(
+    table: str, preset: str, seeds: Sequence[int], overrides: Overrides | None = None, protocol: str = ""
+) -> Results:
     """A table's results, from runs/ or from results/: whichever holds more of what is asked for as the code is now.
 
     Runs win a tie. Results are never mixed, so that a difference between two rows is between runs made alike.
     """
-    wanted = select(table, preset, tuple(seeds), overrides)
-    asked = (table, preset, tuple(seeds), dict(overrides or {}))
+    wanted = _wanted(table, preset, tuple(seeds), overrides, protocol)
+    asked = (table, preset, tuple(seeds), dict(overrides or {}), protocol)
     keys = {id(run): _key(run) for run in wanted}
     choices = [_from_runs(asked, wanted, keys), _from_published(asked, wanted, keys, folder_of(preset, overrides))]
     return max(choices, key=lambda r: [list(r.states.values()).count(state) for state in ("done", "stale")])
+
+
+def _wanted(table: str, preset: str, seeds: tuple[int, ...], overrides: Overrides | None, protocol: str) -> list[Run]:
+    """The table's runs; with a protocol asked for, each is to be scored under it as well."""
+    if protocol and protocol not in PROTOCOLS:
+        raise InputError(f"unknown protocol '{protocol}'", mend=f"one of {', '.join(PROTOCOLS)}, or '' for the table's")
+    runs = select(table, preset, seeds, overrides)
+    more = (protocol,) if protocol else ()
+    return [replace(run, protocols=tuple(dict.fromkeys((*run.protocols, *more)))) for run in runs]
 
 
 def publish(
@@ -235,20 +258,20 @@ def _tidy(run: Run, folder: Path | None = None) -> pd.DataFrame:
 
 def _from_runs(asked: Asked, wanted: list[Run], keys: dict[int, str]) -> Results:
     """Finished runs by key; where there is none, a run of the same settings made with other code or data is stale."""
-    known: dict[tuple[str, str], Path] = {}
+    known: dict[str, Path] = {}  # the settings say which row it is: several tables may share it
     for path in sorted(paths.runs().glob("*/provenance.json"), key=lambda p: p.stat().st_mtime):
         with contextlib.suppress(OSError, ValueError):
             facts = json.loads(path.read_text())
-            if (path.parent / "scores.json").is_file():
-                known |= {(label, facts.get("config_hash", "")): path.parent for label in facts.get("labels", [])}
+            if (path.parent / "scores.json").is_file() and "config_hash" in facts:
+                known[facts["config_hash"]] = path.parent
     found = _Builder(asked, "runs")
     for run in wanted:
         folder = paths.runs() / keys[id(run)] if keys[id(run)] else None
         state = "missing"
         if folder is not None and (folder / "scores.json").is_file():
             state = "done" if _scored_by(folder) == scoring_source() else "stale"
-        elif (run.label, config_hash(run.config)) in known:
-            state, folder = "stale", known[run.label, config_hash(run.config)]
+        elif config_hash(run.config) in known:
+            state, folder = "stale", known[config_hash(run.config)]
         elif folder is not None and folder.is_dir() and any(folder.iterdir()):
             state = "interrupted"
         found.states[run.row, run.seed] = state
@@ -294,8 +317,8 @@ class _Builder:
     def results(self) -> Results:
         scores = pd.concat(self.scores, ignore_index=True) if self.scores else pd.DataFrame(columns=list(COLUMNS))
         origin = self.origin if self.scores else ""
-        table, preset, seeds, overrides = self.asked
-        found = (self.states, self.predictions, self.facts, self.histories)
+        table, preset, seeds, overrides, protocol = self.asked
+        found = (self.states, self.predictions, self.facts, self.histories, protocol)
         return Results(table, preset, seeds, overrides, origin, scores, *found)
 
 

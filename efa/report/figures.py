@@ -21,13 +21,11 @@ from matplotlib.figure import Figure
 
 from efa.report import estimates
 from efa.report.collect import Results
-from efa.report.estimates import AUC, BALANCED, CIDER, FAULT, TOP1, Metric
-from efa.report.tables import standards_entries
+from efa.report.shown import SHOWN, Metric
 
 PANEL, INK, FAINT = "#f7f7f5", "#22262b", "#8a8f98"
 BLUE, ORANGE = sns.color_palette("colorblind", 2).as_hex()
 SPAN = 4.0  # points that a panel shows at least, so that no difference looks larger than it is
-CHANCE = {"quality_balanced_acc": 50.0, "quality_auc": 50.0}
 Drawn = TypeVar("Drawn", Figure, Figure | None)
 STYLE: Any = {
     "figure.facecolor": PANEL,
@@ -61,47 +59,83 @@ def _styled(draw: Callable[..., Drawn]) -> Callable[..., Drawn]:
 
 
 @_styled
-def ablation(results: Results, metrics: Sequence[Metric] = (CIDER, FAULT, BALANCED, TOP1)) -> Figure | None:
-    """Dot and interval for each row of Table VI; a line at EFA's value, a dotted one at chance."""
-    return _dots([(row, row, "") for row in results.rows], results, metrics, reference="EFA")
+def scores(results: Results, group: str) -> Figure | None:
+    """Dot and interval for each line of a table, one panel a metric of the group (`shown.SHOWN`); None without results.
 
-
-@_styled
-def standards(results: Results, metrics: Sequence[Metric] = (AUC, BALANCED)) -> Figure | None:
-    """The standards benchmark: form judged with the right text, another or none."""
-    return _dots([(name, row, protocol) for row, protocol, name in standards_entries(results)], results, metrics)
-
-
-def _dots(
-    entries: Sequence[tuple[str, str, str]], results: Results, metrics: Sequence[Metric], reference: str = ""
-) -> Figure | None:
-    """One line an entry (label, row, protocol), one panel a metric; None without results."""
+    A line at the value of the table's subject; a dotted one at what is reached without looking, where that is near. A
+    number that cannot be is named.
+    """
+    shown = SHOWN[results.table]
+    entries = shown.entries or tuple((row, "", row) for row in results.rows)
     if not results.origin:
         return None
     figure = Figure(figsize=(8.6, 0.7 + 0.32 * len(entries)))
-    axes = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
-    places = range(len(entries))[::-1]
-    for ax, metric in zip(axes, metrics, strict=True):
-        for at, (_, row, protocol) in zip(places, entries, strict=True):
-            found = estimates.estimate(results, row, metric.key, protocol)
+    axes = figure.subplots(1, len(shown.figures[group]), sharey=True, squeeze=False)[0]
+    reference = "" if shown.entries else shown.subject
+    for ax, metric in zip(axes, shown.figures[group], strict=True):
+        for at, (row, protocol, _) in zip(range(len(entries))[::-1], entries, strict=True):
             colour = BLUE if row == reference or not reference else ORANGE
-            if found.bounded:
-                ax.plot([found.low, found.high], [at, at], color=colour, lw=2, solid_capstyle="butt")
-            if found.known:
-                ax.plot([found.mean], [at], "o", color=colour, ms=5)
-            if found.known and row == reference:
-                ax.axvline(found.mean, color=BLUE, lw=0.8, alpha=0.6, zorder=0)
-        if metric.key in CHANCE:
-            ax.axvline(CHANCE[metric.key], color=FAINT, lw=0.9, ls=":", zorder=0)
+            _dot(ax, at, results, metric, row, protocol, colour)
+        subject = estimates.estimate(results, reference, metric.key) if reference else estimates.NOTHING
+        if subject.known:
+            ax.axvline(subject.mean, color=BLUE, lw=0.8, alpha=0.6, zorder=0)
         ax.set_title(metric.title)
         ax.set_ylim(-0.6, len(entries) - 0.4)
-        ax.set_yticks(list(places), [label for label, _, _ in entries])
+        ax.set_yticks(range(len(entries))[::-1], [label for _, _, label in entries])
         ax.tick_params(axis="y", length=0)
         ax.xaxis.grid(True, color=FAINT, alpha=0.25, lw=0.6)
-        ax.margins(x=0.15)
-        low, high = ax.get_xlim()
+        _scale(ax, estimates.floor(results).get(metric.key))
+    return figure
+
+
+def _dot(ax: Axes, at: int, results: Results, metric: Metric, row: str, protocol: str, colour: str) -> None:
+    found = estimates.estimate(results, row, metric.key, protocol)
+    if found.bounded:
+        ax.plot([found.low, found.high], [at, at], color=colour, lw=2, solid_capstyle="butt")
+    if found.known:
+        ax.plot([found.mean], [at], "o", color=colour, ms=5)
+    elif label := estimates.absence(results, row, metric.key, protocol):
+        ax.text(0.5, at, label, color=FAINT, ha="center", va="center", transform=ax.get_yaxis_transform())
+
+
+def _scale(ax: Axes, chance: float | None) -> None:
+    """Room around the dots, never less than `SPAN`; chance is drawn where it lies no further off than they spread."""
+    if not ax.lines:
+        ax.set_xticks([])
+        return
+    ax.margins(x=0.15)
+    low, high = ax.get_xlim()
+    if high - low < SPAN:
+        low, high = (low + high - SPAN) / 2, (low + high + SPAN) / 2
+    if chance is not None and low - (high - low) <= chance <= high + (high - low):
+        ax.axvline(chance, color=FAINT, lw=0.9, ls=":", zorder=0)
+        low, high = min(low, chance - 0.05 * (high - low)), max(high, chance + 0.05 * (high - low))
+    ax.set_xlim(low, high)
+
+
+@_styled
+def sweep(results: Results, group: str) -> Figure | None:
+    """The rows of a table as steps of one setting, left to right: value and interval, the subject in its own colour."""
+    if not results.origin:
+        return None
+    shown = SHOWN[results.table]
+    figure = Figure(figsize=(8.6, 2.6))
+    axes = figure.subplots(1, len(shown.figures[group]), squeeze=False)[0]
+    for ax, metric in zip(axes, shown.figures[group], strict=True):
+        for at, row in enumerate(results.rows):
+            found, colour = estimates.estimate(results, row, metric.key), BLUE if row == shown.subject else ORANGE
+            if found.bounded:
+                ax.plot([at, at], [found.low, found.high], color=colour, lw=2, solid_capstyle="butt")
+            if found.known:
+                ax.plot([at], [found.mean], "o", color=colour, ms=5)
+        ax.set_title(metric.title)
+        ax.set_xticks(range(len(results.rows)), [row.partition(" = ")[2] or row for row in results.rows])
+        ax.set_xlim(-0.5, len(results.rows) - 0.5)
+        ax.set_xlabel(results.rows[0].partition(" = ")[0])
+        ax.yaxis.grid(True, color=FAINT, alpha=0.25, lw=0.6)
+        low, high = ax.get_ylim()
         if high - low < SPAN:
-            ax.set_xlim((low + high - SPAN) / 2, (low + high + SPAN) / 2)
+            ax.set_ylim((low + high - SPAN) / 2, (low + high + SPAN) / 2)
     return figure
 
 
@@ -195,7 +229,7 @@ def contact_sheet(to: Path, size: int = 112, colours: int = 256) -> Path:
     from PIL import Image
 
     from efa.data.formsim.preview import sheet
-    from efa.training import write_safely
+    from efa.files import write_safely
 
     small = sheet([], size=size).quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     data = io.BytesIO()

@@ -1,193 +1,162 @@
-"""Table VI, the protocols and the standards benchmark: what the paper says beside what came out here."""
+"""The paper's tables and the benchmarks beside them: what the paper says and what came out here, as HTML."""
 
 from __future__ import annotations
 
-import math
-from pathlib import Path
+from collections.abc import Sequence
 
 import pandas as pd
 
-from efa import paths
-from efa.config import build
-from efa.errors import InputError
 from efa.experiments import TABLES
-from efa.metrics import METRICS
-from efa.report import estimates, html
-from efa.report.collect import COLUMNS, Results
-from efa.report.estimates import ABLATION_METRICS, AUC, BALANCED, CIDER, CLAIMS, FAULT, TOP1, Estimate, Metric
+from efa.report import claims, estimates, html, paper
+from efa.report.claims import OTHERS, Judged
+from efa.report.collect import Results
+from efa.report.estimates import REASONS, Estimate
 from efa.report.html import Cell, Html
+from efa.report.provenance import stamp
+from efa.report.shown import AUC, BALANCED, CIDER, FAULT, SHOWN, TOP1, Metric
 
-PAPER_REPORTS = ("cider_d", "meteor", "rouge_l", "bleu4", "top1", "quality_acc")  # the others are ours alone
 TEXTS = {
     "predicted": "its own guess of the action picks the text",
     "oracle": "the text of the true action",
     "none": "no text",
     "wrong": "the text of another standard or action",
 }
-MISSING_NOTE = (
-    "n/a: this number of the paper was not available to us. With the PDF at hand, add one line for it to "
-    "results/paper.csv, for example 6,Q-text,,unstated,meteor,VALUE,Table VI: the next build shows it here."
-)
 
 
-def paper(path: Path | None = None) -> pd.DataFrame:
-    """results/paper.csv: the paper's own numbers as far as they are known, each with its source.
+def scores(results: Results, published: pd.DataFrame | None = None) -> Html:
+    """One of the paper's tables: paper | ours with interval, seeds, state and verdicts; rows under the paper's names.
 
-    Raises:
-        InputError: missing column, unknown metric, no number, a number or source missing, one cell given twice.
+    Args:
+        published: the paper's numbers as `paper.numbers` gives them; by default those of results/paper.csv.
     """
-    path = path or paths.results() / "paper.csv"
-    columns = (*COLUMNS, "source")
-    if not path.is_file():
-        return pd.DataFrame(columns=list(columns))
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    if lacking := [name for name in columns if name not in table.columns]:
-        raise InputError(f"missing column {', '.join(lacking)}", file=path, mend=f"columns: {', '.join(columns)}")
-    value = pd.to_numeric(table["value"], errors="coerce")
-    problems = {
-        "value is no number": value.isna() | value.abs().eq(math.inf),
-        "unknown metric": ~table["metric"].isin(METRICS),
-        "source is empty": table["source"].str.strip() == "",
-        "this number stands above already": table.duplicated(list(COLUMNS[:5])),
-    }
-    for message, bad in problems.items():
-        if bad.any():
-            raise InputError(message, file=path, row=int(bad.to_numpy().argmax()) + 2)
-    return table.assign(value=value)
-
-
-def ablation(results: Results, published: pd.DataFrame | None = None) -> Html:
-    """Table VI: paper | ours with interval, state and verdicts; one row a variant under the paper's name."""
-    known = paper() if published is None else published
+    known = paper.numbers() if published is None else published
+    shown = SHOWN[results.table]
+    judged = claims.judge(results)
     rows: list[list[str | Cell]] = []
     for row in results.rows:
-        cells: list[str | Cell] = [Cell(row, results.state(row))]
-        for metric in ABLATION_METRICS:
-            ours = estimates.estimate(results, row, metric.key)
-            cells.append(Cell(f"{_of_paper(known, row, metric)} | {_mean(ours)}", _interval(ours), number=True))
-        rows.append([*cells, _verdict_cell(results, row)])
-    titles: list[str | Cell] = [Cell(metric.title, "paper | ours") for metric in ABLATION_METRICS]
-    notes = [MISSING_NOTE + " A dash: the paper does not report it.", *_notes(results), _verdict_note()]
-    head: list[str | Cell] = [Cell("variant", "state"), *titles, "claim"]
+        cells: list[str | Cell] = [Cell(row, _seeds_and_state(results, row))]
+        for metric in shown.metrics:
+            printed = paper.cell(known, results.table, row, metric)
+            cells.append(_number_cell(results, row, metric, before=f"{printed} | "))
+        rows.append([*cells, _verdict_cell(judged, row, shown.subject)])
+    notes = [*_notes(results), *_asked(results, [(row, results.protocol(row)) for row in results.rows], shown.metrics)]
+    if shown.floor:
+        rows.append(_floor_row(results, shown.metrics))
+        notes.append(
+            "Without looking: every action equally likely; every verdict the more frequent one, by its share of the "
+            "test split; for balanced accuracy and the area under the curve (AUC) a coin."
+        )
+    head: list[str | Cell] = [Cell(shown.first, "seeds, state"), *_titles(shown.metrics), "claim"]
+    notes += [*_verdict_notes(judged), *paper.notes(known, results.table, results.rows, shown.metrics)]
     return html.table(_caption(results), head, rows, notes) + stamp(results)
 
 
-def differences(results: Results) -> Html:
-    """EFA minus each variant, with interval and verdict, for every metric that a claim rests on."""
+def verdicts(results: Results) -> Html:
+    """Every claim on a table: what is compared, the difference with its interval, the limit, and the outcome."""
+    judged = claims.judge(results)
+    if not judged:
+        return html.note("results/claims.csv says nothing about this table.") + stamp(results)
     rows: list[list[str | Cell]] = []
-    for claim in CLAIMS:
-        for metric in claim.metrics:
-            gap = estimates.difference(results, claim.row, metric.key)
-            number = Cell(_mean(gap, sign=True), _interval(gap, sign=True), number=True)
-            rows.append([claim.row, claim.says, metric.title, number, estimates.verdict(gap, metric.tolerance)])
-    head = ["variant", "claim", "metric", "EFA minus variant", "verdict"]
-    notes = [*_notes(results), _verdict_note(), _chance_note(len(rows))]
-    return html.table("What each ablation is meant to show, and whether it does", head, rows, notes) + stamp(results)
+    for one in judged:
+        number = Cell(_mean(one.gap, sign=True), _interval(one.gap, sign=True), number=True)
+        limit = Cell(f"{one.claim.tolerance:g}", number=True)
+        outcome = Cell(one.outcome, one.reason)
+        rows.append([one.claim.claim, one.claim.shown.title, one.claim.compared, number, limit, outcome])
+    head = ["claim", "metric", "compared", "difference", "limit", "outcome"]
+    sources = paper.listed([one.claim.source for one in judged])
+    notes = [*_notes(results), *_verdict_notes(judged), _chance_note(len(rows)), f"The claims, from: {sources}"]
+    return html.table(f"What is claimed: {TABLES[results.table].title}", head, rows, notes) + stamp(results)
 
 
 def protocols(results: Results, row: str = "EFA") -> Html:
     """One model asked with different texts: what knowing the true action is worth."""
     metrics = (TOP1, BALANCED, AUC, CIDER, FAULT)
     rows: list[list[str | Cell]] = []
-    for protocol in TABLES[results.table].protocols.get(row, TABLES[results.table].default):
-        cells: list[str | Cell] = [protocol, TEXTS[protocol]]
-        for metric in metrics:
-            found = estimates.estimate(results, row, metric.key, protocol)
-            cells.append(Cell(_mean(found), _interval(found), number=True))
-        rows.append(cells)
+    texts = TABLES[results.table].protocols.get(row, TABLES[results.table].default)
+    for protocol in texts:
+        cells = [_number_cell(results, row, metric, protocol) for metric in metrics]
+        rows.append([protocol, TEXTS[protocol], *cells])
     head = ["protocol", "what the model reads", *(metric.title for metric in metrics)]
-    caption = f"{row} under every protocol, preset {results.preset}"
-    notes = ["Top-1 is left out where the true action is told.", *_notes(results)]
-    return html.table(caption, head, rows, notes) + stamp(results)
+    notes = [*_asked(results, [(row, protocol) for protocol in texts], metrics), *_notes(results)]
+    return html.table(f"{row} under every protocol, preset {results.preset}", head, rows, notes) + stamp(results)
 
 
-def standards(results: Results) -> Html:
-    """The standards benchmark: form judged with the right text, another, or none."""
+def benchmark(results: Results) -> Html:
+    """A benchmark beside the paper's tables, one line a way to be asked: the right text, another, or none."""
     if not results.origin:
-        return html.note("No results of the standards benchmark for this preset yet.") + stamp(results)
+        return html.note(f"No results yet: {TABLES[results.table].title}.") + stamp(results)
+    shown = SHOWN[results.table]
     rows: list[list[str | Cell]] = []
-    for row, protocol, name in standards_entries(results):
-        cells: list[str | Cell] = [name]
-        for metric in (AUC, BALANCED, FAULT, CIDER):
-            found = estimates.estimate(results, row, metric.key, protocol)
-            cells.append(Cell(_mean(found), _interval(found), number=True))
-        rows.append([*cells, results.state(row)])
-    head = ["what the model reads", *(metric.title for metric in (AUC, BALANCED, FAULT, CIDER)), "state"]
-    return html.table(_caption(results), head, rows, _notes(results)) + stamp(results)
-
-
-def standards_entries(results: Results) -> list[tuple[str, str, str]]:
-    """(row, protocol, name) of every way to be asked on the standards benchmark."""
-    entries = [
-        ("EFA", "oracle", "the right text"),
-        ("EFA", "predicted", "the right standard, action by own guess"),
-        ("EFA", "none", "no text, trained with text"),
-        ("EFA", "wrong", "the text of another standard"),
-        ("w/o text", "predicted", "no text, trained without text"),
-        ("Shuffled text", "predicted", "shuffled text, trained with it"),
-    ]
-    return [entry for entry in entries if entry[0] in results.rows]
-
-
-def stamp(results: Results) -> Html:
-    """Data, preset, seeds, hardware, runtime, commit, and the command that makes the numbers again."""
-    data = build(results.preset, results.overrides).data
-    stand_in = data.source == "formsim"
-    facts = list(results.facts.values())
-    devices = sorted({fact.get("device", "") for fact in facts})
-    seconds = sum(sum(fact.get("seconds", {}).values()) for fact in facts)
-    commits = sorted({fact.get("commit", "") or "no commit" for fact in facts})
-    states = pd.Series(list(results.states.values())).value_counts().to_dict()
-    origin = {"runs": "from runs/", "published": "as published in results/"}.get(results.origin, "no results yet")
-    benchmark = TABLES[results.table].common.get("data.benchmark", data.benchmark)
-    parts = [
-        f"{data.clips} clips of {data.size} pixels, benchmark {benchmark}" if stand_in else data.source,
-        f"preset {results.preset}",
-        f"seeds {', '.join(map(str, results.seeds))}",
-        f"{len(results.states)} runs: " + ", ".join(f"{count} {state}" for state, count in states.items()),
-        origin,
-    ]
-    if facts:
-        parts += [" / ".join(devices), f"{seconds / 60:.1f} minutes in all", f"commit {', '.join(commits)}"]
-    badge = "Stand-in: FormSim, procedural, not CoT-AFA" if stand_in else "own data"
-    settings = "".join(f" --set {key}={value}" for key, value in results.overrides.items())
-    seeds = ",".join(map(str, results.seeds))
-    return html.stamp(badge, parts, f"efa run {results.table} --preset {results.preset} --seeds {seeds}{settings}")
+    for row, protocol, name in shown.entries:
+        cells = [_number_cell(results, row, metric, protocol) for metric in shown.metrics]
+        rows.append([Cell(name, _seeds_and_state(results, row)), *cells])
+    head: list[str | Cell] = [Cell(shown.first, "seeds, state"), *(metric.title for metric in shown.metrics)]
+    asked = [(row, protocol) for row, protocol, _ in shown.entries]
+    notes = [*_notes(results), *_asked(results, asked, shown.metrics)]
+    return html.table(_caption(results), head, rows, notes) + stamp(results)
 
 
 def _caption(results: Results) -> str:
-    return f"{TABLES[results.table].title}, preset {results.preset}"
+    under = f", protocol {results.under}" if results.under else ""
+    return f"{TABLES[results.table].title}, preset {results.preset}{under}"
 
 
-def _of_paper(known: pd.DataFrame, row: str, metric: Metric) -> str:
-    if metric.key not in PAPER_REPORTS:
-        return "–"
-    found = known[(known["table"] == "6") & (known["row"] == row) & (known["metric"] == metric.key)]["value"]
-    return f"{found.iloc[0]:.1f}" if len(found) else "n/a"
+def _titles(metrics: tuple[Metric, ...]) -> list[str | Cell]:
+    return [Cell(metric.title, "paper | ours") for metric in metrics]
 
 
-def _verdict_cell(results: Results, row: str) -> str | Cell:
-    claim = next((claim for claim in CLAIMS if claim.row == row), None)
-    if claim is None:
-        return "the reference"
-    gaps = {m: estimates.difference(results, row, m.key) for m in claim.metrics}
-    gaps = {metric: estimates.difference(results, row, metric.key) for metric in claim.metrics}
-    first, *others = (f"{m.title}: {estimates.verdict(gap, m.tolerance)}" for m, gap in gaps.items())
-    return Cell(_unbroken(first), _unbroken("; ".join(others)))
+def _seeds_and_state(results: Results, row: str) -> str:
+    count = results.scores.loc[results.scores["row"] == row, "seed"].nunique()
+    seeds = f"{count} seed{'s' if count > 1 else ''}, " if count else ""
+    return f"{seeds}{results.state(row)}"
 
 
-def _unbroken(text: str) -> str:
-    return text.replace(" ", "\u00a0")
+def _number_cell(results: Results, row: str, metric: Metric, protocol: str = "", before: str = "") -> Cell:
+    """Mean over interval, or the words that say why there is none, or a dash where nothing has been scored yet."""
+    found = estimates.estimate(results, row, metric.key, protocol)
+    ours = _mean(found) if found.known else estimates.absence(results, row, metric.key, protocol) or "–"
+    return Cell(f"{before}{ours}", _interval(found), number=True)
 
 
-def _verdict_note() -> str:
-    metrics = {metric for claim in CLAIMS for metric in claim.metrics}
-    limits = ", ".join(f"{m.tolerance:g} in {m.title}" for m in sorted(metrics, key=lambda m: m.title))
-    return (
-        "A claim holds where EFA minus the variant, paired by seed, has an interval above 0 and is at least as "
-        f"large as a limit set beforehand ({limits}). It does not hold where the interval lies below 0, or above 0 "
-        "with a smaller difference. It cannot be told where the interval includes 0 or there is one seed."
-    )
+def _floor_row(results: Results, metrics: tuple[Metric, ...]) -> list[str | Cell]:
+    floor = estimates.floor(results)
+    reached = [f"{floor[metric.key]:.1f}" if metric.key in floor else "–" for metric in metrics]
+    return [Cell("without looking", "computed"), *(Cell(f"– | {text}", number=True) for text in reached), "no system"]
+
+
+def _verdict_cell(judged: Sequence[Judged], row: str, subject: str) -> str | Cell:
+    """The outcomes of the claims that belong to a row's line, the first one large."""
+    found = []
+    for one in (one for one in judged if one.claim.line == row):
+        other = one.claim.reference if one.claim.row == row else one.claim.row
+        against = "" if other in (subject, OTHERS) else f" against {other}"
+        found.append(f"{one.claim.shown.title}{against}: {one.outcome}".replace(" ", "\u00a0"))  # never broken
+    if not found:
+        best = any(one.claim.line == subject for one in judged)
+        return "the reference" if row == subject else f"see {subject}" if best else "no claim"
+    return Cell(found[0], "; ".join(found[1:]))
+
+
+def _verdict_notes(judged: Sequence[Judged]) -> list[str]:
+    """The rules, as far as claims of the table use them; the limits stand in the file."""
+    if not judged:
+        return []
+    said = ", ".join(sorted({f"{one.claim.tolerance:g} in {one.claim.shown.title}" for one in judged}))
+    notes = []
+    if any(one.claim.reference != OTHERS for one in judged):
+        notes.append(
+            "A claim holds where the difference in its favour, paired by seed, has an interval above 0 and is at least "
+            f"as large as a limit set beforehand ({said}). It does not hold where the interval lies below 0, or above "
+            "0 with a smaller difference. It cannot be told where the interval includes 0 or there is one seed."
+        )
+    if any(one.claim.reference == OTHERS for one in judged):
+        notes.append(
+            "That one row is the best holds where its difference to the mean of all others, paired by seed, has an "
+            f"interval above 0 and is at least as large as a limit set beforehand ({said}), and no other row's mean is "
+            "higher. It does not hold where that interval lies below 0, or above 0 with a smaller difference, or where "
+            "another row is higher with an interval that excludes 0. Otherwise it cannot be told."
+        )
+    return notes
 
 
 def _chance_note(count: int) -> str:
@@ -195,16 +164,41 @@ def _chance_note(count: int) -> str:
 
 
 def _notes(results: Results) -> list[str]:
-    seeds = results.scores["seed"].nunique()
-    notes = {
-        0: "No results yet: the command below makes them.",
-        1: "One seed: in brackets the 95 % interval over test clips (bootstrap), which says nothing about another "
-        "seed; the n-gram scores have none.",
-    }
-    out = [notes.get(seeds, f"In brackets: 95 % interval over {seeds} seeds (Student's t).")]
+    """What the brackets are, and whether results are stale."""
+    seeds = sorted(set(results.scores.groupby("row")["seed"].nunique()))
+    out = [] if seeds else ["No results yet: the command below makes them."]
+    if more := [str(n) for n in seeds if n > 1]:
+        out.append(f"In brackets: 95 % interval over {' or '.join(more)} seeds (Student's t).")
+    if 1 in seeds:
+        out.append(
+            f"{'Rows with one' if more else 'One'} seed: in brackets the 95 % interval over test clips (bootstrap), "
+            "which says nothing about another seed; the n-gram scores have none."
+        )
     if "stale" in results.states.values():
         out.append("Stale: made with other code or data than the present; run the command below to make it again.")
     return out
+
+
+def _asked(results: Results, asked: Sequence[tuple[str, str]], metrics: Sequence[Metric]) -> list[str]:
+    """Notes on (row, protocol) that cannot have some number, or that finished runs were not asked for yet."""
+    s = results.scores
+    have = set(zip(s["row"], s["protocol"], strict=True))
+    lacking = [(row, p) for row, p in asked if (row, p) not in have and "done" in results.state(row)]
+    out = _absences(results, asked, metrics)
+    if lacking:
+        said = ", ".join(f"{row} under {protocol}" for row, protocol in lacking)
+        out.append(f"Trained, but not asked yet: {said}. The command below asks.")
+    return out
+
+
+def _absences(results: Results, asked: Sequence[tuple[str, str]], metrics: Sequence[Metric]) -> list[str]:
+    """One note for each kind of number that some (row, protocol) cannot have."""
+    found: dict[str, list[str]] = {}
+    for row, protocol in asked:
+        for metric in metrics:
+            if label := estimates.absence(results, row, metric.key, protocol):
+                found.setdefault(label, []).append(row)
+    return [f"{label}: {REASONS[label]} ({', '.join(dict.fromkeys(rows))})." for label, rows in found.items()]
 
 
 def _mean(found: Estimate, sign: bool = False) -> str:

@@ -1,7 +1,8 @@
 """The FormSim data set: which clips there are, and each clip from its specification to frames.
 
-Two benchmarks. In ``main`` every action has one standard, as in CoT-AFA. In ``standards`` the same motion is judged by
-one of three standards stated in the steps, so that nothing but the text tells whether it is right.
+Three benchmarks. In ``main`` every action has one standard, as in CoT-AFA. In ``standards`` the same motion is judged
+by one of three standards stated in the steps, so that nothing but the text tells whether it is right. ``unseen`` is
+like ``main``, but its test split shows actions that training and validation never do.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from efa.data.formsim.schema import Action, Fault, load_actions
 from efa.data.formsim.text import explain, step_texts
 
 Array = np.ndarray
-Benchmark = Literal["main", "standards", "stream"]
+Benchmark = Literal["main", "standards", "unseen", "stream"]
 
 # How far a movement must go: factor on the excursion of an action's range angles, the words for it in an explanation,
 # and the step that asks for it in the standards benchmark.
@@ -33,7 +34,7 @@ STANDARDS: dict[str, tuple[float, str, str]] = {
 }
 SPLITS = {"train": 0.70, "val": 0.15, "test": 0.15}  # as the paper divides CoT-AFA
 SUBJECTS = {"train": 140, "val": 30, "test": 30}  # nobody appears in two splits
-STANDARD_SHARE = {"main": 2 / 3, "standards": 1 / 2, "stream": 1 / 3}
+STANDARD_SHARE = {"main": 2 / 3, "standards": 1 / 2, "unseen": 2 / 3, "stream": 1 / 3}
 GENERIC_SHARE = 0.3  # standards benchmark: non-standard clips whose fault is one of the action's own, not its range
 SEVERITY = (0.9, 1.5)  # magnitude of a fault, 1 = as its file says
 TOLERATED = 0.2  # magnitude that a standard clip may show, so that form is a matter of degree
@@ -93,19 +94,37 @@ def all_faults(action: Action) -> dict[str, Fault]:
 def clips(
     benchmark: Benchmark = "main", count: int = 3392, seed: int = 0, names: tuple[str, ...] = ()
 ) -> tuple[Clip, ...]:
-    """The clips of a benchmark: 70/15/15 by subject, actions and views in equal shares.
+    """The clips of a benchmark: 70/15/15 by subject, a split's actions and views in equal shares.
 
     Args:
         count: clips in all splits together; `stream` has a train split only.
         seed: of the data set.
         names: the actions to use; all of them by default.
+
+    Raises:
+        ValueError: `unseen` with fewer than four actions, none of which would be held out.
     """
     actions = [load_actions()[name] for name in names] or list(load_actions().values())
     if benchmark == "stream":
         return tuple(_clip(actions, "stream", "train", i, seed) for i in range(count))
+    shown = new = actions
+    if benchmark == "unseen":
+        if len(actions) < 4:
+            raise ValueError("with fewer than four actions none can be held out")
+        new = unseen_actions(actions)
+        shown = [action for action in actions if action not in new]
     held_out = {split: max(1, round(count * SPLITS[split])) for split in ("val", "test")}
     sizes = {"train": count - sum(held_out.values())} | held_out
-    return tuple(_clip(actions, benchmark, split, i, seed) for split, size in sizes.items() for i in range(size))
+    return tuple(
+        _clip(new if split == "test" else shown, benchmark, split, i, seed)
+        for split, size in sizes.items()
+        for i in range(size)
+    )
+
+
+def unseen_actions(actions: Sequence[Action]) -> list[Action]:
+    """Those that `unseen` holds out: in order of workout type and name, the fourth of every six, so of varied types."""
+    return sorted(actions, key=lambda action: (action.type, action.name))[3::6]
 
 
 def _clip(actions: list[Action], benchmark: Benchmark, split: str, i: int, seed: int) -> Clip:

@@ -11,11 +11,13 @@ import numpy as np
 from efa.data.formsim.schema import Action, Fault
 
 GOOD_VERDICTS = (
+    "The {name} action in this video is good.",
     "The {name} action in this video is standard.",
     "The {name} in this video is performed with good form.",
     "This {name} is executed correctly and meets the standard.",
 )
 BAD_VERDICTS = (
+    "The {name} action in this video is bad.",
     "The {name} action in this video is not standard.",
     "The {name} in this video is performed with poor form.",
     "This {name} is executed incorrectly and does not meet the standard.",
@@ -30,13 +32,23 @@ _WRONG = (
     "The mistake lies in step {step}, where {seen}.",
     "In step {step} the form breaks down, because {seen}.",
 )
-_EFFECT = ("This leads to {leads_to}.", "As a result, there is {leads_to}.", "The consequence is {leads_to}.")
-_MEND = ("To correct this, {correct}.", "The remedy is clear: {correct}.", "To improve, {correct}.")
+_EFFECT = (
+    "Over many repetitions this leads to {leads_to}.",
+    "As a result of this mistake, there is {leads_to}.",
+    "The consequence to be expected is {leads_to}.",
+)
+_MEND = (
+    "To correct this in the next repetition, {correct}.",
+    "The remedy is clear and simple: {correct}.",
+    "To improve the form from here on, {correct}.",
+)
+_REST = ("Apart from that, step {step} is done well: {good}.", "All the same, it is good in step {step} that {good}.")
 _CLOSING = (
-    "The movement is controlled from beginning to end.",
+    "The movement is controlled and steady from beginning to end.",
     "The pace stays even and the body remains under control.",
     "There is no sign of swinging, rushing or loss of balance.",
 )
+_LEAST = 60  # words; what would be shorter gets one more sentence: most texts of CoT-AFA have 60 words or more
 _ORDINALS = ("one", "two", "three", "four", "five")
 
 
@@ -53,27 +65,31 @@ def step_texts(action: Action, range_phrase: str, stated: str = "") -> tuple[tup
 
 
 def explain(action: Action, fault: Fault | None, range_phrase: str, rng: np.random.RandomState) -> str:
-    """A reference explanation, 40 to 110 words; `fault` None means standard form."""
+    """A reference explanation, 60 to 110 words in five or six sentences; `fault` None means standard form.
+
+    The sixth sentence comes last, so that what goes wrong is always said in the third.
+    """
 
     def pick(options: tuple[str, ...]) -> str:
         return options[rng.randint(len(options))]
 
-    def right(step: int) -> str:
-        return pick(_RIGHT).format(step=_ORDINALS[step], good=action.good[step].format(range=range_phrase))
+    def right(step: int, wordings: tuple[str, ...] = _RIGHT) -> str:
+        return pick(wordings).format(step=_ORDINALS[step], good=action.good[step].format(range=range_phrase))
 
+    order = [int(step) for step in rng.permutation(5) if fault is None or step != fault.step - 1]
     if fault is None:
-        shown = sorted(rng.permutation(5)[:3])
-        return " ".join(
-            [pick(GOOD_VERDICTS).format(name=action.name.lower()), *(right(s) for s in shown), pick(_CLOSING)]
-        )
-    wrong = fault.step - 1
-    shown = [s for s in rng.permutation(5) if s != wrong][:1]
-    return " ".join(
-        [
-            pick(BAD_VERDICTS).format(name=action.name.lower()),
-            *(right(s) for s in shown),
-            pick(_WRONG).format(step=_ORDINALS[wrong], seen=pick(fault.seen)),
+        closing = rng.permutation(len(_CLOSING))
+        said = [pick(GOOD_VERDICTS), *map(right, sorted(order[:3])), _CLOSING[closing[0]]]
+        more = _CLOSING[closing[1]]
+    else:
+        said = [
+            pick(BAD_VERDICTS),
+            right(order[0]),
+            pick(_WRONG).format(step=_ORDINALS[fault.step - 1], seen=pick(fault.seen)),
             pick(_EFFECT).format(leads_to=pick(fault.leads_to)),
             pick(_MEND).format(correct=pick(fault.correct)),
         ]
-    )
+        more = right(order[1], _REST)
+    said[0] = said[0].format(name=action.name.lower())
+    text = " ".join(said)
+    return f"{text} {more}" if len(text.split()) < _LEAST else text

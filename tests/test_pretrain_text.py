@@ -1,0 +1,248 @@
+"""Words before any video: every writer learns them, a file of them fits by word piece, and they can be held fast."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from efa import pretrain_text as words
+from efa.baselines import c3davg, lavender, mscadc, rica2, swinbert
+from efa.baselines.base import Captioner, language_side, load_text, text_file
+from efa.config import DecoderConfig, build
+from efa.data.tokeniser import SPECIAL
+from efa.errors import InputError
+
+CONFIG = tiny.config()
+KNOWN = [*SPECIAL, "hips", "knees", "back", "stay", "drop", "straight"]
+WANTED = [*SPECIAL, "straight", "elbows", "knees", "hips", "stay", "##s", "level"]  # three of them are not known
+SHARED = [(i, KNOWN.index(piece)) for i, piece in enumerate(WANTED) if piece in KNOWN]
+HERE, THERE = (torch.tensor(side) for side in zip(*SHARED, strict=True))
+UNKNOWN = [i for i, piece in enumerate(WANTED) if piece not in KNOWN]
+ROWS = {  # one row a word piece
+    "C3DAVG": {"word.weight", "out.weight", "out.bias"},
+    "MSCADC": {"word.weight", "out.weight", "out.bias"},
+    "SwinBERT": {"word.weight", "bias"},
+    "LAVENDER": {"word.weight", "output.weight", "bias"},
+    "RICA2": {"word.weight", "bias"},
+}
+A, E, MASK = 3, 16, SPECIAL.index("[MASK]")
+FEATURES = {"C3DAVG": (2, 576), "MSCADC": (72, 64), "SwinBERT": (24, 192), "LAVENDER": (24, 192), "RICA2": (5, 256)}
+part = pytest.mark.parametrize("part", words.PARTS)
+each = pytest.mark.parametrize("name", FEATURES)
+
+
+def captioner(name: str, vocabulary: int, seed: int = 0, actions: int = A) -> Captioner:
+    """A small system that writes; RICA2's decoder is narrower than what it attends to."""
+    torch.manual_seed(seed)
+    if name == "C3DAVG":
+        return c3davg.C3DAVG(c3davg.C3DAVGConfig(**c3davg.SMALL), actions, vocabulary)
+    if name == "MSCADC":
+        return mscadc.MSCADC(mscadc.MSCADCConfig(**mscadc.SMALL), actions, vocabulary)
+    if name == "SwinBERT":
+        return swinbert.SwinBERT(swinbert.SwinBERTConfig(**swinbert.SMALL), actions, vocabulary, MASK)
+    if name == "LAVENDER":
+        return lavender.LAVENDER(lavender.LAVENDERConfig(**lavender.SMALL), actions, vocabulary, MASK)
+    decoder = DecoderConfig(dim=32, depth=2, heads=2, dropout=0.0, max_tokens=16)
+    return rica2.RICA2(rica2.RICA2Config(**rica2.SMALL | {"decoder": decoder}), actions, vocabulary, E)
+
+
+def saved(writer: nn.Module, folder: Path, pieces: list[str] = KNOWN) -> Path:
+    """What pre-training leaves of a writer."""
+    file = folder / "words.safetensors"
+    save_file({name: value.half().contiguous() for name, value in language_side(writer).items()}, file)
+    file.with_suffix(".txt").write_text("\n".join(pieces) + "\n")
+    return file
+
+
+def values(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def sentences(count: int, seed: int) -> list[str]:
+    draw = np.random.RandomState(seed)
+    who, does = ["hips", "knees", "shoulders", "elbows"], ["drop", "stay level", "move back", "turn inwards"]
+    return [f"The {draw.choice(who)} {draw.choice(does)}, so the {draw.choice(who)} follow." for _ in range(count)]
+
+
+@part
+def test_pre_training_teaches_words_and_leaves_what_can_be_loaded(part, tmp_path, monkeypatch):
+    monkeypatch.setattr(words, "explanations", sentences)
+    out = tmp_path / "words.safetensors"
+    scores = words.pretrain_text(CONFIG, texts=64, passes=10, batch=16, out=out, part=part)
+    tokeniser = words.word_pieces(CONFIG.text).pruned(sentences(64, words.STREAM_SEED))
+    assert out.with_suffix(".txt").read_text().splitlines() == tokeniser.pieces
+    held_out = tokeniser.batch(sentences(512, words.STREAM_SEED + 1), 48)
+    torch.manual_seed(1)
+    writer = words.build_writer(part, CONFIG, tokeniser).eval()
+    with torch.no_grad():
+        untrained = words.next_piece_loss(writer, held_out).item()
+        load_text(writer, out, tokeniser.pieces)
+        loaded = words.next_piece_loss(writer, held_out).item()
+    assert scores["loss"] < 0.6 * untrained
+    assert loaded == pytest.approx(scores["loss"], abs=0.01)  # half precision
+    facts = json.loads(out.with_suffix(".json").read_text())
+    assert facts["held_out"] == scores
+    assert facts["parameters"] == sum(value.numel() for value in load_file(out).values())
+    assert ("--part" in facts["command"]) == (part != "decoder")
+    if part != "s2vt":
+        positions = load_file(out)["position.weight"]
+        length = tokeniser.batch(sentences(64, words.STREAM_SEED), 48).shape[1]
+        assert positions[:length].abs().sum(1).min() > 0
+        assert positions[length:].abs().max() == 0  # no text was that long
+
+
+def test_one_seed_leaves_the_same_words(tmp_path, monkeypatch):
+    monkeypatch.setattr(words, "explanations", sentences)
+    files = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        files.append(tmp_path / f"{name}.safetensors")
+        words.pretrain_text(CONFIG, texts=16, batch=8, out=files[-1], seed=seed, part="lavender")
+    first, again, other = (file.read_bytes() for file in files)
+    assert first == again
+    assert first != other
+
+
+def test_only_known_parts_are_pre_trained():
+    with pytest.raises(InputError, match="no such words to pre-train: 'bert'"):
+        words.pretrain_text(CONFIG, texts=16, part="bert")
+
+
+@each
+def test_words_are_taken_piece_by_piece(name, tmp_path):
+    source = captioner(name, len(KNOWN), seed=1, actions=A + 4)  # as many actions as it likes: they are no words
+    target = captioner(name, len(WANTED))
+    before, rest = values(target.writer), values(target)
+    target.load_words(saved(source.writer, tmp_path), WANTED)
+    theirs = {key: value.half().float() for key, value in source.writer.state_dict().items()}
+    for key, after in target.writer.state_dict().items():
+        if key in ROWS[name]:
+            assert torch.equal(after[HERE], theirs[key][THERE])
+            assert torch.equal(after[UNKNOWN], before[key][UNKNOWN])
+            assert torch.equal(after[len(WANTED) :], before[key][len(WANTED) :])  # LAVENDER's answers
+        elif key == "language.weight_ih_l0":  # S2VT's second network reads [video state, word]
+            assert torch.equal(after[:, 128:], theirs[key][:, 128:])
+            assert torch.equal(after[:, :128], before[key][:, :128])
+        elif ".cross." in key or key.startswith(("memory_in.", "video.")):
+            assert torch.equal(after, before[key])
+        else:
+            assert torch.equal(after, theirs[key])
+    others = {key: value for key, value in target.state_dict().items() if not key.startswith(target.WRITER)}
+    assert all(torch.equal(value, rest[key]) for key, value in others.items())
+    with torch.no_grad():
+        tokens = torch.tensor([WANTED.index(piece) for piece in ("[CLS]", "hips", "stay", "straight")])[None]
+        there = torch.tensor([KNOWN.index(piece) for piece in ("[CLS]", "hips", "stay", "straight")])[None]
+        said, meant = target.eval().writer(tokens, None), source.eval().writer(there, None)
+    torch.testing.assert_close(said[..., HERE], meant[..., THERE], rtol=0, atol=0.02)  # half precision
+
+
+@each
+def test_frozen_words_stay_and_the_others_learn(name, tmp_path):
+    model = captioner(name, len(WANTED)).train()
+    model.load_words(saved(captioner(name, len(KNOWN), seed=1).writer, tmp_path), WANTED)
+    model.encoder.requires_grad_(False)
+    model.freeze_words()
+    before = values(model.writer)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    tokens = torch.tensor([[2, 8, 7, 10, 3], [2, 5, 6, 3, 0], [2, 9, 5, 3, 0]])
+    features, steps = torch.randn(4, *FEATURES[name]), torch.randn(4, 5, E)
+    optimiser = torch.optim.AdamW(trained, 1e-2)
+    for _ in range(3):
+        output = model(features, steps, None, None, tokens)
+        loss = output.class_logits.logsumexp(1).mean() + sum(output.extra.values())
+        loss = loss if output.text_logits is None else loss + output.text_logits[..., 5].mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    frozen = {key for key, p in model.writer.named_parameters() if not p.requires_grad}
+    stayed = {key for key, value in model.writer.state_dict().items() if torch.equal(value, before[key])}
+    joint = {"word.weight", "position.weight", "embedding_norm.weight", "embedding_norm.bias"}
+    everything = {key for key in before if ".cross." not in key and not key.startswith("memory_in.")}
+    assert frozen == {"SwinBERT": joint, "LAVENDER": joint, "RICA2": everything}.get(name, {"word.weight"})
+    assert frozen <= stayed
+    assert all(key.endswith("key.bias") for key in stayed - frozen)  # a key's bias cancels in the softmax
+    assert len(frozen) < len(before)
+
+
+def test_a_system_without_a_writer_has_no_words(tmp_path):
+    silent = rica2.RICA2(rica2.RICA2Config(**rica2.SMALL | {"decoder": None}), A, 9, E)
+    silent.load_words(tmp_path / "none.safetensors", WANTED)
+    silent.freeze_words()
+    assert all(p.requires_grad for p in silent.parameters())
+
+
+@part
+def test_words_that_do_not_fit_are_one_line(part, tmp_path):
+    config = CONFIG.with_({"decoder.dim": 64})
+    mine = words.build_writer(part, config, words.Tokeniser(WANTED))
+    other = words.build_writer("s2vt" if part == "decoder" else "decoder", config, words.Tokeniser(KNOWN))
+    same = words.build_writer(part, config, words.Tokeniser(KNOWN))
+    cut, name = language_side(same), "bias" if part != "s2vt" else "out.bias"
+
+    def refused(pieces: list[str] = WANTED) -> str:
+        before = values(mine)
+        with pytest.raises(InputError) as caught:
+            load_text(mine, tmp_path / "words.safetensors", pieces)
+        assert all(torch.equal(value, before[key]) for key, value in mine.state_dict().items())
+        assert "\n" not in str(caught.value)
+        assert "words." in str(caught.value)  # names the file
+        return str(caught.value)
+
+    assert "no such file" in refused()
+    saved(other, tmp_path)
+    assert "do not fit" in refused()
+    saved(same, tmp_path)
+    assert "share no word piece" in refused([*SPECIAL, "espalda", "recta", "a", "b", "c", "d"])
+    save_file({key: value.clone() for key, value in cut.items() if key != name}, tmp_path / "words.safetensors")
+    assert f"do not fit: {name}" in refused()
+    saved(same, tmp_path, [*KNOWN, "more"])  # another vocabulary than that of the weights
+    assert "do not fit" in refused()
+    (tmp_path / "words.safetensors").write_bytes(b"no weights")
+    assert "cannot be read" in refused()
+    (tmp_path / "words.txt").unlink()
+    assert "no such file" in refused()
+
+
+def test_words_of_another_size_are_one_line(tmp_path):
+    small = words.build_writer("decoder", CONFIG, words.Tokeniser(KNOWN))
+    for change in ({"decoder.dim": 64}, {"decoder.depth": 2}, {"decoder.max_tokens": 32}):
+        large = words.build_writer("decoder", CONFIG.with_(change), words.Tokeniser(KNOWN))
+        for one, other in ((small, large), (large, small)):
+            with pytest.raises(InputError, match="do not fit"):
+                load_text(one, saved(other, tmp_path), KNOWN)
+
+
+@each
+def test_words_in_the_package_fit_the_small_systems(name):
+    small = {"C3DAVG": c3davg, "MSCADC": mscadc, "SwinBERT": swinbert, "LAVENDER": lavender, "RICA2": rica2}[name]
+    file = text_file(captioner(name, 9).WORDS)
+    if not file.is_file():
+        pytest.skip(f"{file.name} is not in the package")
+    pieces = file.with_suffix(".txt").read_text().splitlines()
+    model = captioner(name, len(pieces))
+    if name == "RICA2":
+        model = rica2.RICA2(rica2.RICA2Config(**small.SMALL), A, len(pieces), E)
+    model.load_words(file, pieces)
+    state = load_file(file)
+    assert all(torch.equal(value, state[key].float()) for key, value in language_side(model.writer).items())
+
+
+def test_every_captioner_has_words_in_the_package():
+    assert {captioner(name, 9).WORDS for name in FEATURES} == set(words.PARTS)
+    assert [text_file(part).name for part in words.PARTS] == [
+        "formsim_decoder.safetensors",
+        "s2vt.safetensors",
+        "swinbert.safetensors",
+        "lavender.safetensors",
+    ]
+
+
+def test_small_systems_write_at_the_size_of_efa_on_a_laptop():
+    laptop = build("laptop").decoder
+    for bert in (swinbert.SMALL["bert"], lavender.SMALL["bert"], rica2.SMALL["decoder"]):
+        for size in ("dim", "depth", "heads", "dropout", "max_tokens"):
+            assert getattr(bert, size) == getattr(laptop, size)

@@ -1,0 +1,160 @@
+"""Collecting results from runs and from what is published, and publishing them."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from reported import RANDOM, finish, predictions
+
+from efa import paths
+from efa.errors import InputError
+from efa.experiments import select
+from efa.report import collect, tables
+from efa.report.collect import COLUMNS
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("EFA_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_missing_runs_are_missing_and_say_how_to_make_them(home):
+    results = collect.collect("6", "smoke", (0,), RANDOM)
+    assert results.origin == ""
+    assert set(results.states.values()) == {"missing"}
+    assert "efa run 6 --preset smoke --seeds 0 --set encoder.weights=" in tables.scores(results).text
+
+
+def test_published_results_are_what_the_runs_were(home):
+    for run in select("6", "smoke", (0, 1), RANDOM)[:4]:
+        finish(run, {"cider_d": 30.0 + run.seed, "top1": 50.0, "bleu4": None}, run.seed)
+    before = collect.collect("6", "smoke", (0, 1), RANDOM)
+    clips = before.clips("EFA", 1, "none")
+    folder, missing = collect.publish("smoke", (0, 1), overrides=RANDOM, what="6")
+    assert folder == paths.results() / "formsim-smoke"
+    assert len(missing) == 14
+    for path in paths.runs().rglob("*"):
+        if path.is_file():
+            path.unlink()
+    after = collect.collect("6", "smoke", (0, 1), RANDOM)
+    assert (before.origin, after.origin) == ("runs", "published")
+    assert after.states == before.states
+    assert after.values("EFA", "cider_d") == before.values("EFA", "cider_d") == {0: 30.0, 1: 31.0}
+    pd.testing.assert_frame_equal(after.clips("EFA", 1, "none"), clips)
+    assert set(after.histories) == set(before.histories)
+    assert collect.published_seeds("6", "smoke") == (0, 1)
+    assert json.loads((folder / "provenance.json").read_text())["6-w-o-global-branch-1"]["commit"] == "abc123"
+
+
+def test_publishing_again_changes_only_what_is_published(home):
+    efa, other = (select(what, "smoke", (0,), RANDOM)[0] for what in ("6/EFA", "6/Add"))
+    finish(efa, {"cider_d": 30.0})
+    folder, _ = collect.publish("smoke", (0,), overrides=RANDOM, what="6/EFA")
+    first = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    collect.publish("smoke", (0,), overrides=RANDOM, what="6/EFA")
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == first
+    finish(other, {"cider_d": 20.0})
+    collect.publish("smoke", (0,), overrides=RANDOM, what="6/Add")
+    scores = pd.read_csv(folder / "scores.csv")
+    assert list(scores.columns) == list(COLUMNS)
+    scores = scores[scores["protocol"] == "predicted"].set_index("row")["value"]
+    assert scores.to_dict() == {"EFA": 30.0, "Add": 20.0}
+
+
+def test_publishing_nothing_is_an_error(home):
+    with pytest.raises(InputError, match="none of these runs"):
+        collect.publish("smoke", (0,), overrides=RANDOM, what="6")
+
+
+@pytest.mark.parametrize("changed", ["key", "scoring"])
+def test_published_results_of_other_code_are_stale(home, changed):
+    finish(select("6/EFA", "smoke", (0,), RANDOM)[0], {"cider_d": 30.0})
+    folder, _ = collect.publish("smoke", (0,), overrides=RANDOM, what="6/EFA")
+    (run_file,) = paths.runs().glob("*/scores.json")
+    run_file.unlink()
+    path = folder / "provenance.json"
+    facts = json.loads(path.read_text())
+    facts["6-EFA-0"][changed] = "0" * 16
+    path.write_text(json.dumps(facts))
+    results = collect.collect("6", "smoke", (0,), RANDOM)
+    assert results.states["EFA", 0] == "stale"
+    text = tables.scores(results).text
+    assert "n/a | 30.0" in text
+    assert "Stale: " in text
+
+
+def test_a_run_of_the_same_settings_and_older_code_is_stale(home):
+    run = select("6/EFA", "smoke", (0,), RANDOM)[0]
+    folder = finish(run, {"cider_d": 30.0})
+    folder.rename(folder.with_name("0" * 16))
+    assert collect.collect("6", "smoke", (0,), RANDOM).states["EFA", 0] == "stale"
+    assert collect.collect("6", "smoke", (0,), RANDOM | {"training.epochs": 2}).states["EFA", 0] == "missing"
+
+
+def test_one_run_is_found_by_every_table_that_has_it_fresh_or_stale(home):
+    folder = finish(select("6/EFA", "smoke", (0,), RANDOM)[0], {"cider_d": 30.0})
+    same = [("4", "EFA"), ("6", "EFA"), ("7", "lambda = 3")]
+    assert {collect.collect(table, "smoke", (0,), RANDOM).states[row, 0] for table, row in same} == {"done"}
+    folder.rename(folder.with_name("0" * 16))
+    assert {collect.collect(table, "smoke", (0,), RANDOM).states[row, 0] for table, row in same} == {"stale"}
+    assert collect.collect("7", "smoke", (0,), RANDOM).states["lambda = 2", 0] == "missing"
+
+
+def test_a_row_with_some_seeds_says_so(home):
+    finish(select("6/EFA", "smoke", (0,), RANDOM)[0], {"cider_d": 30.0})
+    results = collect.collect("6", "smoke", (0, 1), RANDOM)
+    assert results.state("EFA") == "1 done, 1 missing"
+    assert "EFA 1 seed, 1 done, 1 missing" in tables.scores(results).text
+
+
+def test_nothing_is_trained_when_asked_not_to(home):
+    results = collect.obtain("6", "smoke", None, train=False, overrides=RANDOM)
+    assert results.seeds == (0,)
+    assert not paths.runs().exists()
+
+
+def test_a_protocol_that_is_asked_for_is_the_one_shown(home):
+    run = select("4/EFA", "smoke", (0,), RANDOM)[0]
+    folder = finish(run, {"cider_d": 30.0})
+    shown = collect.collect("4", "smoke", (0,), RANDOM, "oracle")
+    assert shown.states["EFA", 0] == "done"
+    assert shown.values("EFA", "cider_d") == {}
+    assert "Trained, but not asked yet: EFA under oracle." in tables.scores(shown).text
+    known = json.loads((folder / "scores.json").read_text())
+    (folder / "scores.json").write_text(json.dumps(known | {"oracle": {"cider_d": 40.0, "top1": None}}))
+    both = pd.concat([predictions(), predictions(protocol="oracle")])
+    both.to_parquet(folder / "predictions.parquet", index=False)
+    shown = collect.collect("4", "smoke", (0,), RANDOM, "oracle")
+    assert shown.values("EFA", "cider_d") == {0: 40.0}
+    assert set(shown.clips("EFA", 0)["protocol"]) == {"oracle"}
+    text = tables.scores(shown).text
+    assert "protocol oracle" in text
+    assert "papermill notebooks/comparison.ipynb" in text
+    assert '"protocol": "oracle"' in text
+    assert collect.collect("4", "smoke", (0,), RANDOM).values("EFA", "cider_d") == {0: 30.0}
+
+
+def test_an_unknown_protocol_is_refused(home):
+    with pytest.raises(InputError, match="unknown protocol 'orakel'"):
+        collect.obtain("4", "smoke", None, train=False, overrides=RANDOM, protocol="orakel")
+
+
+def test_a_data_set_takes_the_place_of_the_presets(home):
+    results = collect.obtain("4", "smoke", None, train=False, overrides=RANDOM, dataset="my clips/gym")
+    assert results.overrides["data.source"] == "my clips/gym"
+    text = tables.scores(results).text
+    assert "[own data] my clips/gym" in text
+    assert "--set 'data.source=my clips/gym'" in text
+
+
+@pytest.mark.parametrize(("value", "seeds"), [(2, (0, 1)), ("2", (2,)), ("0,1,2", (0, 1, 2)), ([3, 1, 3], (3, 1))])
+def test_seeds(value, seeds):
+    assert collect.seeds_of(value) == seeds
+
+
+@pytest.mark.parametrize("value", [0, -1, "", "a", [], "0,-1", True, 1.5])
+def test_seeds_that_are_none(value):
+    with pytest.raises(InputError, match="seeds cannot be"):
+        collect.seeds_of(value)

@@ -1,0 +1,165 @@
+"""Figures, single clips, the texts written without looking, and what the model page counts."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from reported import full, made, predictions
+
+from efa.config import build
+from efa.errors import InputError
+from efa.experiments import TABLES
+from efa.report import blind, examples, figures, html
+from efa.report.shown import SHOWN
+
+GROUPS = [(table, group) for table, shown in SHOWN.items() for group in shown.figures]
+
+
+def test_figures_are_the_same_bytes_twice_and_have_an_alt_text():
+    results = made({row: {0: 30.0 + i, 1: 33.0 - i} for i, row in enumerate(TABLES["6"].rows)})
+    weights = made({row: {0: 30.0 + i, 1: 33.0 - i} for i, row in enumerate(TABLES["7"].rows)}, table="7")
+    frames = np.zeros((6, 16, 16, 3), np.uint8)
+    history = pd.DataFrame({"epoch": [1, 2], "val_class": [2.0, 1.0]})
+
+    def draw() -> list[str]:
+        drawn = [
+            figures.scores(results, "all"),
+            figures.sweep(weights, "explanation"),
+            figures.training_curves({"EFA": history}),
+            figures.gate_histogram(np.linspace(0, 1, 50)),
+            figures.film(frames),
+            figures.attention_map(frames, np.full((5, 6), 1 / 6), [f"step {i} " * 20 for i in range(5)]),
+        ]
+        return [html.show(figure, "what it shows", kind="png").source for figure in drawn]
+
+    first = draw()
+    assert first == draw()
+    assert all('alt="what it shows"' in source for source in first)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize(("table", "group"), GROUPS)
+def test_every_group_of_claims_has_a_figure(table, group, seeds):
+    of = {row: {seed: 40.0 + i + seed for seed in range(seeds)} for i, row in enumerate(TABLES[table].rows)}
+    results = full({metric.key: of for metric in SHOWN[table].figures[group]}, table)
+    figure = figures.scores(results, group)
+    assert [ax.get_title() for ax in figure.axes] == [metric.title for metric in SHOWN[table].figures[group]]
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == [name for _, _, name in SHOWN[table].entries] or labels == list(TABLES[table].rows)
+
+
+def test_a_number_that_cannot_be_is_named_in_the_figure():
+    results = full({"cider_d": {"EFA": {0: 30.0}}, "top1": {"RICA2": {0: 50.0}}}, "4")
+    (ax, *_) = figures.scores(results, "explanation").axes
+    assert [text.get_text() for text in ax.texts] == ["no text"]
+
+
+def test_the_sweep_keeps_the_order_of_the_setting():
+    results = made({row: {0: 30.0} for row in TABLES["7"].rows}, table="7")
+    (ax, _) = figures.sweep(results, "explanation").axes
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "2", "3", "4", "5"]
+    assert ax.get_xlabel() == "lambda"
+
+
+@pytest.mark.parametrize(("table", "group"), GROUPS)
+def test_no_results_no_figure(table, group):
+    assert figures.scores(made({}, table=table, origin=""), group) is None
+    assert figures.sweep(made({}, table=table, origin=""), group) is None
+    assert "no results" in html.show(None, "alt").text
+
+
+def test_examples_follow_the_rule():
+    clips = predictions()
+    chosen = examples.pick(clips.sample(frac=1, random_state=0))
+    standard, faulty, wrong = (clip for _, clip in chosen)
+    assert standard["clip_id"] == clips[clips["quality"] == 0]["clip_id"].min()
+    assert faulty["clip_id"] == clips[clips["quality"] == 1]["clip_id"].min()
+    assert (wrong["quality_prob"] >= 0.5) != (wrong["quality"] == 1)
+    assert len({clip["clip_id"] for _, clip in chosen}) == 3
+
+
+def test_sizes_are_the_papers():
+    text = examples.sizes_at_paper_size().text
+    assert "video encoder | 87.6 M" in text
+    assert "fusion: attentions | 7.1 M" in text
+
+
+def test_equation_4_cannot_learn_where_its_score_comes_from():
+    import torch
+
+    from efa.model.assessor import EFAModel
+
+    small = {"encoder.depths": (1, 1), "encoder.dim": 24, "fusion.dim": 24, "decoder.dim": 16, "encoder.weights": ""}
+    config = build("smoke", small)
+    torch.manual_seed(0)
+    model = EFAModel(config, 3, 20, 8)
+    features = torch.randn(2, model.grid[0] * model.grid[1] * model.grid[2], model.encoder.out_dim)
+    lines = examples.eq4_gradients(model, features, torch.randn(2, 5, 8), torch.randn(2, 1, 8)).text.splitlines()
+    found = {line.split(" | ")[0]: float(line.split(" | ")[1]) for line in lines[2:]}
+    assert found["eq. 4, one key: query weights"] == found["eq. 4, one key: key weights"] == 0
+    assert min(v for name, v in found.items() if "eq. 8" in name or "value" in name) > 0
+
+
+# --- texts written without looking ---
+
+
+def test_the_most_central_text_is_the_one_that_the_others_resemble():
+    texts = ["the knees cave in", "the back is round", "the back is flat", "the back is round and low"]
+    assert blind.most_central(texts) == "the back is round"
+
+
+def clips(**more: list[str]) -> pd.DataFrame:
+    given = {"split": ["train", "train", "train", "test", "test", "test"]}
+    given |= {"action": ["Squat", "Squat", "Plank", "Squat", "Plank", "New"]}
+    given |= {"explanation": ["the back is round", "the back is round", "hips sag", "a", "b", ""]}
+    return pd.DataFrame(given | more)
+
+
+def test_blind_texts_know_the_action_and_nothing_of_the_clip():
+    for draws in blind.written(clips()).values():
+        assert all(texts[:2] == ["the back is round", "hips sag"] for texts in draws)
+        assert all(texts[2] in ("the back is round", "hips sag") for texts in draws)  # nobody trained that action
+    other = clips(explanation=[*clips()["explanation"][:3], "not", "read", "at all"])
+    assert blind.written(other) == blind.written(clips())
+    assert blind.written(clips(explanation=[""] * 6)) == {}
+
+
+def test_blind_texts_are_scored_once_and_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("EFA_HOME", str(tmp_path))
+    monkeypatch.setattr(blind, "_cider", lambda references, texts: 100.0 * (references != texts))
+    data = build("smoke", {"data.clips": 300}).data
+    blind.floors.cache_clear()
+    floor = blind.floors(data)
+    assert all(0 <= found["fault_f1"] < 50 and found["cider_d"] == 100 for found in floor.values())
+    monkeypatch.setattr(blind, "_score", lambda *_: pytest.fail("scored again"))
+    blind.floors.cache_clear()
+    assert blind.floors(data) == floor
+    blind.floors.cache_clear()
+
+
+def test_cider_of_blind_texts_is_that_of_the_scores():
+    from efa.metrics import caption_scores
+
+    references = ["the back is round today", "the hips sag to the floor", "all is well in this clip"]
+    texts = ["the back is round", "the knees cave in", "all is well in this clip"]
+    assert blind._cider(references, texts) == pytest.approx(caption_scores(references, texts)["cider_d"])
+
+
+def test_fault_f1_is_told_in_multiples_of_the_better_blind_text(monkeypatch):
+    floor = {"random": {"cider_d": 20.0, "fault_f1": 8.0}, "central": {"cider_d": 30.0, "fault_f1": 4.0}}
+    monkeypatch.setattr(blind, "floors", lambda _: floor)
+    values = {"fault_f1": {"EFA": {0: 15.0, 1: 17.0}}, "cider_d": {"EFA": {0: 25.0, 1: 25.0}}}
+    lines = blind.table(full(values, "4")).text.splitlines()
+    assert any(line.startswith("EFA") and "25.0" in line and line.endswith("| 2.0") for line in lines)
+    assert any(line.startswith("central | 30.0 | 4.0") for line in lines)
+    assert "No results" in blind.table(made({}, "fault_f1", origin="")).text
+
+
+def test_blind_texts_of_data_whose_faults_nobody_knows(monkeypatch):
+    monkeypatch.setattr(blind, "floors", lambda _: {"random": {"cider_d": 20.0}})
+    assert "times" not in blind.table(made({"EFA": {0: 25.0}}, table="4")).text.splitlines()[1]
+
+    def gone(_: object) -> None:
+        raise InputError("no such folder", file="/nowhere")
+
+    monkeypatch.setattr(blind, "floors", gone)
+    assert "/nowhere: no such folder" in blind.table(made({"EFA": {0: 25.0}}, table="4")).text

@@ -1,0 +1,113 @@
+"""Every compared system is made, trained and asked by the same code as EFA."""
+
+from typing import get_args
+
+import pandas as pd
+import pytest
+import tiny
+import torch
+
+from efa import config, systems
+from efa.baselines.base import Captioner, System
+from efa.config import build
+from efa.errors import InputError
+from efa.experiments import TABLES, select
+from efa.inference import EFA, predict
+from efa.model.assessor import EFAModel
+from efa.training import build_model, fit, prepare
+
+NAMES = get_args(config.System)
+WRITERS = {"EFA", "C3DAVG", "MSCADC", "SwinBERT", "LAVENDER", "RICA2"}
+each = pytest.mark.parametrize("name", NAMES)
+
+
+def small(name: str, **changes):
+    return tiny.config(system__name=name, data__size=64, training__epochs=1, **changes)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    with tiny.home(tmp_path_factory.mktemp("home")) as folder:
+        yield folder
+
+
+def test_every_system_is_known_and_stands_in_a_table():
+    assert set(NAMES) == {"EFA", *systems.SPECS}
+    rows = {run.config.system.name for run in select("paper", "laptop", (0,))}
+    assert rows == set(NAMES)
+
+
+def test_the_paper_has_27_rows_of_which_the_same_runs_are_trained_once():
+    runs = select("paper", "smoke", (0,))
+    assert [len(TABLES[table].rows) for table in ("4", "5", "6", "7")] == [6, 7, 9, 5]
+    assert len(runs) == 27
+    assert len({run.key for run in runs}) == 23
+    by_label = {f"{run.table}/{run.row}": run.key for run in runs}
+    assert by_label["4/EFA"] == by_label["5/EFA"] == by_label["6/EFA"] == by_label["7/lambda = 3"]
+    assert by_label["4/RICA2"] == by_label["5/RICA2"]
+
+
+@each
+def test_a_system_takes_clips_of_the_configured_size(name):
+    model = systems.build_system(small(name), 4, 40, 16, 4).eval()
+    clips = torch.randint(0, 256, (2, 6, 3, 64, 64), dtype=torch.uint8)
+    with torch.no_grad():
+        features = model.encode_video(clips)
+        output = model(features, torch.randn(2, 5, 16), torch.randn(2, 1, 16), None)
+    assert output.class_logits.shape == (2, 4)
+    assert output.quality_logit.shape == (2,)
+    assert (systems.writer(model) is not None) == (name in WRITERS)
+
+
+@each
+def test_a_frozen_trunk_learns_nothing_and_the_rest_does(name):
+    model = systems.build_system(small(name, encoder__frozen=True), 4, 40, 16, 4)
+    assert not any(p.requires_grad for p in model.encoder.parameters())
+    assert any(p.requires_grad for p in model.parameters())
+    assert not model.train().encoder.training
+
+
+def test_systems_with_the_same_trunk_share_its_weights():
+    same = {name: systems.trunk_name(small(name)) for name in NAMES}
+    assert {name for name, trunk in same.items() if trunk == "formsim"} == {
+        "EFA", "Video Swin", "SwinBERT", "LAVENDER",
+    }  # fmt: skip
+    for a, b in (("C3D", "C3DAVG"), ("I3D", "RICA2")):
+        assert same[a] == same[b]
+        state, other = (systems.trunk(systems.build_system(small(n), 4, 40, 16, 4)).state_dict() for n in (a, b))
+        assert {k: v.shape for k, v in state.items()} == {k: v.shape for k, v in other.items()}
+
+
+def test_an_unknown_system_is_refused_with_the_names_there_are():
+    with pytest.raises(InputError, match="TimeSformer"):
+        build("laptop", {"system.name": "Timesformer"})
+
+
+@pytest.mark.slow
+@each
+def test_one_loop_trains_and_asks_every_system(name, home, tmp_path):
+    settings = small(name)
+    material = prepare(settings)
+    model = fit(settings, material, tmp_path)
+    assert isinstance(model, EFAModel if name == "EFA" else System)
+    table = predict(model, material, settings)
+    assert len(table) == len(material.rows("test"))
+    assert table["quality_prob"].between(0, 1).all()
+    assert table["explanation"].str.len().gt(0).any() == (name in WRITERS)
+    EFA.from_material(model, settings, material).save_pretrained(tmp_path / "saved")
+    again = EFA.from_pretrained(tmp_path / "saved")
+    pd.testing.assert_frame_equal(predict(again.model, material, settings), table)
+    if name in WRITERS and name != "EFA":
+        assert isinstance(model, Captioner)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["EFA", "TSM", "RICA2"])
+def test_a_prediction_does_not_depend_on_the_batch(name, home, tmp_path):
+    settings = small(name)
+    material = prepare(settings)
+    model = build_model(settings, material).eval()
+    together = predict(model, material, settings)
+    alone = predict(model, material, small(name, prediction__batch=1))
+    assert together["explanation"].tolist() == alone["explanation"].tolist()
+    assert (together["quality_prob"] - alone["quality_prob"]).abs().max() < 1e-5
