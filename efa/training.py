@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from efa.baselines.base import Captioner, System, SystemOutput, load_text
+from efa.baselines.base import VIDEO_PARTS, Captioner, System, SystemOutput, load_text
 from efa.baselines.s2vt import S2VT
 from efa.config import Config, TextConfig, TrainingConfig
 from efa.data.loader import ClipDataset, EpochSampler, Progress, as_is, load_frames, open_dataset
@@ -33,6 +33,7 @@ from efa.model.text import TextEncoder, locate
 from efa.systems import Model, build_system, decoder_file, load_trunk, writer
 
 Report = Callable[[str], None]
+LEARNT = ("encoder.", "decoder.", "captioner.", "bert.")  # where a system keeps its trunk and its words
 
 
 @dataclass
@@ -137,7 +138,7 @@ def optimiser_of(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            learnt = name.startswith(("encoder.", "decoder.")) and ".cross." not in name
+            learnt = name.startswith(LEARNT) and VIDEO_PARTS.isdisjoint(name.split("."))
             lr = config.lr if learnt else config.head_lr
             decay = config.weight_decay if parameter.ndim >= 2 else 0.0
             groups.setdefault((lr, decay), []).append(parameter)

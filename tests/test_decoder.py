@@ -2,12 +2,10 @@
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from transformers import BertConfig, BertLMHeadModel, BertModel
 
 from efa.config import DecoderConfig
-from efa.errors import InputError
-from efa.model.decoder import Decoder, load_bert, load_decoder
+from efa.model.decoder import Decoder, load_bert
 
 V, DIM = 50, 24
 
@@ -117,34 +115,3 @@ def test_every_parameter_learns(memory_dim):
     logits.square().sum().backward()
     assert all(p.grad is not None for p in decoder.parameters())
     assert isinstance(decoder.memory_in, torch.nn.Identity) == (memory_dim == DIM)
-
-
-def test_a_pre_trained_language_model_is_taken_piece_by_piece(tmp_path):
-    known, wanted = ["[PAD]", "up", "down", "squat"], ["[PAD]", "squat", "new", "up"]
-    source, target = Decoder(tiny(), len(known), 16), Decoder(tiny(), len(wanted), 16)
-    own = {name: value.clone() for name, value in source.state_dict().items() if ".cross." not in name}
-    own = {name: value for name, value in own.items() if not name.startswith("memory_in")}
-    save_file(own, tmp_path / "words.safetensors")
-    (tmp_path / "words.txt").write_text("\n".join(known) + "\n")
-    before = {name: value.clone() for name, value in target.state_dict().items()}
-    load_decoder(target, tmp_path / "words.safetensors", wanted)
-    assert torch.equal(target.word.weight[[0, 1, 3]], source.word.weight[[0, 3, 1]])
-    assert torch.equal(target.word.weight[2], before["word.weight"][2])
-    for name, value in target.state_dict().items():
-        if ".cross." in name:
-            assert torch.equal(value, before[name])
-        elif name not in ("word.weight", "bias") and not name.startswith("memory_in"):
-            assert torch.equal(value, source.state_dict()[name])
-    tokens = torch.tensor([[0, 3, 1]])  # 'up', 'squat' to the target
-    there = torch.tensor([[0, 1, 3]])
-    assert torch.allclose(target(tokens, None)[..., [0, 1, 3]], source(there, None)[..., [0, 3, 1]], atol=1e-6)
-
-
-def test_decoder_weights_of_another_size_are_one_line(tmp_path):
-    other = Decoder(tiny(dim=2 * DIM), 4, 16)
-    save_file({"transform.weight": other.transform.weight.detach()}, tmp_path / "words.safetensors")
-    (tmp_path / "words.txt").write_text("[PAD]\na\nb\nc\n")
-    with pytest.raises(InputError, match=r"do not fit: transform\.weight"):
-        load_decoder(Decoder(tiny(), 4, 16), tmp_path / "words.safetensors", ["[PAD]", "a", "b", "c"])
-    with pytest.raises(InputError, match="no such file"):
-        load_decoder(Decoder(tiny(), 4, 16), tmp_path / "none.safetensors", ["[PAD]"])

@@ -10,6 +10,7 @@ from efa.config import Config, build
 
 SETTINGS = {
     "data.clips": 32,
+    "data.actions": 0,
     "data.size": 32,
     "encoder.weights": "",
     "encoder.dim": 16,

@@ -33,9 +33,14 @@ def open_dataset(config: DataConfig) -> DataSet:
     """FormSim in memory, or the folder that `config.source` names; InputError when it cannot be used."""
     if config.source != "formsim":
         return load_dataset(config.source)
-    chosen = formsim.clips(config.benchmark, config.clips, config.seed)
+    chosen = formsim_clips(config)
     steps = {key: StepText(*text) for key, text in formsim.step_table(chosen).items()}
     return make_dataset([formsim.record(clip) for clip in chosen], steps)
+
+
+def formsim_clips(config: DataConfig) -> tuple[formsim.Clip, ...]:
+    """FormSim's clips as the configuration asks for them."""
+    return formsim.clips(config.benchmark, config.clips, config.seed, formsim.some_actions(config.actions))
 
 
 def data_fingerprint(dataset: DataSet, config: DataConfig) -> str:
@@ -93,7 +98,7 @@ def cached_array(
 
 def _frames(dataset: DataSet, config: DataConfig) -> Iterator[Array]:
     if config.source == "formsim":
-        chosen: Sequence[Any] = formsim.clips(config.benchmark, config.clips, config.seed)
+        chosen: Sequence[Any] = formsim_clips(config)
         draw: Callable[[Any], Array] = partial(
             formsim.render_clip, size=config.size, frames=config.frames, clutter=config.clutter
         )

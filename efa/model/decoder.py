@@ -6,17 +6,13 @@ that a pretrained BERT can be copied in (`load_bert`). Generation is greedy, wit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import cast
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from efa.config import DecoderConfig
-from efa.errors import InputError
 
 EPS = 1e-12  # BERT's LayerNorm
 
@@ -201,32 +197,6 @@ BERT_LAYER_NAMES = {
     "output.dense": "down",
     "output.LayerNorm": "mlp_norm",
 }
-
-
-def load_decoder(decoder: Decoder, path: Path, pieces: Sequence[str]) -> None:
-    """Copies a pre-trained language model in place; cross-attention, and word pieces it does not know, stay as drawn.
-
-    Args:
-        path: .safetensors of `efa pretrain decoder`, with its vocabulary, one piece a line, in the .txt beside it.
-        pieces: the decoder's own vocabulary.
-
-    Raises:
-        InputError: the file is missing or belongs to another architecture.
-    """
-    if not path.is_file():
-        raise InputError("no such file of decoder weights", file=path, mend="run 'efa pretrain decoder'")
-    state, ours = load_file(path), decoder.state_dict()
-    known = {piece: i for i, piece in enumerate(path.with_suffix(".txt").read_text("utf-8").splitlines())}
-    pairs = [(i, known[piece]) for i, piece in enumerate(pieces) if piece in known]
-    here, there = (torch.tensor(side) for side in zip(*pairs, strict=True))
-    for name, value in state.items():
-        if name in ours and name in ("word.weight", "bias"):
-            ours[name][here] = value[there].to(ours[name].dtype)  # shares memory with the parameter
-        elif name in ours and ours[name].shape == value.shape:
-            ours[name].copy_(value)
-        else:
-            mend = "set decoder.dim, depth and max_tokens to those it was trained with"
-            raise InputError(f"these decoder weights do not fit: {name}", file=path, mend=mend)
 
 
 def _our_name(name: str) -> str | None:

@@ -11,7 +11,7 @@ import torch
 
 from efa.config import build
 from efa.data import formsim
-from efa.data.loader import open_dataset
+from efa.data.loader import formsim_clips, open_dataset
 from efa.data.manifest import StepText
 from efa.errors import InputError
 from efa.experiments import Overrides
@@ -47,7 +47,7 @@ def frames_of(clip_id: str, preset: str, overrides: Overrides | None = None, siz
     data = build(preset, overrides).data
     if data.source != "formsim":
         return None
-    found = next((c for c in formsim.clips(data.benchmark, data.clips, data.seed) if c.clip_id == clip_id), None)
+    found = next((c for c in formsim_clips(data) if c.clip_id == clip_id), None)
     return None if found is None else formsim.render_clip(found, size, data.frames)
 
 
@@ -139,7 +139,7 @@ def open_up(checkpoint: str = "", preset: str = "laptop", overrides: Overrides |
         efa, trained = _random(preset, overrides or {}), False
         about = "RANDOM WEIGHTS: there is no trained model here, so shapes are right and answers mean nothing."
     data = efa.config.data if efa.config.data.source == "formsim" else build(preset).data
-    chosen = formsim.clips(data.benchmark, data.clips, data.seed)
+    chosen = formsim_clips(data)
     clip = next(c for c in chosen if c.split == "test" and c.fault)
     return Opened(efa, about, trained, clip, formsim.render_clip(clip, data.size, data.frames))
 

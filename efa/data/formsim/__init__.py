@@ -7,8 +7,19 @@ from efa.data.formsim.dataset import (
     pose_target,
     record,
     render_clip,
+    some_actions,
     step_table,
     stream_clip,
 )
 
-__all__ = ["Clip", "clips", "fault_phrases", "pose_target", "record", "render_clip", "step_table", "stream_clip"]
+__all__ = [
+    "Clip",
+    "clips",
+    "fault_phrases",
+    "pose_target",
+    "record",
+    "render_clip",
+    "some_actions",
+    "step_table",
+    "stream_clip",
+]

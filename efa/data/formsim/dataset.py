@@ -122,6 +122,14 @@ def clips(
     )
 
 
+def some_actions(count: int) -> tuple[str, ...]:
+    """Names of so many actions of varied types: evenly spaced in the order of type and name; 0: all, in file order."""
+    known = list(load_actions().values())
+    ordered = sorted(known, key=lambda action: (action.type, action.name)) if count else known
+    share = len(known) / (count or len(known))
+    return tuple(ordered[int(i * share)].name for i in range(count or len(known)))
+
+
 def unseen_actions(actions: Sequence[Action]) -> list[Action]:
     """Those that `unseen` holds out: in order of workout type and name, the fourth of every six, so of varied types."""
     return sorted(actions, key=lambda action: (action.type, action.name))[3::6]
