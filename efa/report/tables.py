@@ -170,7 +170,6 @@ def _verdict_cell(results: Results, row: str) -> str | Cell:
     claim = next((claim for claim in CLAIMS if claim.row == row), None)
     if claim is None:
         return "the reference"
-    gaps = {m: estimates.difference(results, row, m.key) for m in claim.metrics}
     gaps = {metric: estimates.difference(results, row, metric.key) for metric in claim.metrics}
     first, *others = (f"{m.title}: {estimates.verdict(gap, m.tolerance)}" for m, gap in gaps.items())
     return Cell(_unbroken(first), _unbroken("; ".join(others)))
@@ -195,13 +194,15 @@ def _chance_note(count: int) -> str:
 
 
 def _notes(results: Results) -> list[str]:
-    seeds = results.scores["seed"].nunique()
-    notes = {
-        0: "No results yet: the command below makes them.",
-        1: "One seed: in brackets the 95 % interval over test clips (bootstrap), which says nothing about another "
-        "seed; the n-gram scores have none.",
-    }
-    out = [notes.get(seeds, f"In brackets: 95 % interval over {seeds} seeds (Student's t).")]
+    seeds = sorted(set(results.scores.groupby("row")["seed"].nunique()))
+    out = [] if seeds else ["No results yet: the command below makes them."]
+    if more := [str(n) for n in seeds if n > 1]:
+        out.append(f"In brackets: 95 % interval over {' or '.join(more)} seeds (Student's t).")
+    if 1 in seeds:
+        out.append(
+            f"{'Rows with one' if more else 'One'} seed: in brackets the 95 % interval over test clips (bootstrap), "
+            "which says nothing about another seed; the n-gram scores have none."
+        )
     if "stale" in results.states.values():
         out.append("Stale: made with other code or data than the present; run the command below to make it again.")
     return out
