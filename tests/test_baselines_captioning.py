@@ -7,15 +7,12 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from transformers import BertConfig, BertForMaskedLM
 
 from efa.baselines import c3davg, lavender, mscadc, rica2, swinbert
 from efa.baselines.base import System
-from efa.baselines.masked_lm import MaskedLM, mask_words
 from efa.baselines.rica2 import attention_losses
 from efa.baselines.s2vt import S2VT, greedy
 from efa.config import DecoderConfig
-from efa.model.decoder import load_bert
 
 A, B, V, E = 4, 8, 40, 16  # actions, clips, words, length of a step's vector
 BEGIN, END, MASK = 2, 3, 4
@@ -45,9 +42,8 @@ PAPER: dict[str, tuple[float, tuple[int, int], dict[str, int]]] = {  # millions,
     "LAVENDER": (221, (6 * 7 * 7, 1024), {"words": 30522}),
     "RICA2": (27.9, (20, 1024), {"text_dim": 4096}),  # the original's text vectors; 25.7 with BERT's 768
 }
-WRITERS = ["C3DAVG", "MSCADC", "SwinBERT", "LAVENDER"]
+FEATURES = {"C3DAVG": (2, 576), "MSCADC": (72, 64), "SwinBERT": (24, 192), "LAVENDER": (24, 192), "RICA2": (5, 256)}
 each = pytest.mark.parametrize("name", MAKE)
-writer = pytest.mark.parametrize("name", WRITERS)
 
 
 def clips(size: int, count: int = B) -> torch.Tensor:
@@ -82,7 +78,9 @@ def test_parameters_and_shapes_at_paper_size(name):
     assert features.shape == (2, *shape)
     assert output.class_logits.shape == model.classify(features).shape == (2, 141)
     assert output.quality_logit.shape == (2,)
-    if name in WRITERS:
+    if name == "RICA2":
+        assert output.text_logits is None  # the original writes nothing
+    else:
         assert output.text_logits.shape == (1, 9, arguments["words"])
 
 
@@ -96,26 +94,58 @@ def test_small_scale_and_a_prediction_depends_on_its_clip_alone(name):
         alone = model(model.encode_video(frames[2:3]), text[2:3], None, None, tokens[2:3])
         others = model.encode_video(torch.cat([255 - frames[:2], frames[2:]]))
         changed = model(others, text, None, None, torch.cat([tokens[2:], tokens[2:]]))
-        written = model.generate(features, text, None, None, BEGIN, END, 12)
-    assert features.ndim == 3
+        written = model.generate(features, text, None, None, BEGIN, -1, 12)  # no word is -1: all are twelve words long
+    assert features.shape[1:] == FEATURES[name]
     assert output.extra == {}
     assert torch.equal(model.classify(features), output.class_logits)
     for other, row in ((alone, 0), (changed, 2)):
         torch.testing.assert_close(other.class_logits[row], output.class_logits[2], rtol=0, atol=1e-5)
         torch.testing.assert_close(other.quality_logit[row], output.quality_logit[2], rtol=0, atol=1e-5)
-        if name in WRITERS:
-            torch.testing.assert_close(other.text_logits[row], output.text_logits[2], rtol=0, atol=1e-5)
+        torch.testing.assert_close(other.text_logits[row], output.text_logits[2], rtol=0, atol=1e-5)
     assert not torch.allclose(changed.class_logits[0], output.class_logits[0], atol=1e-5)
-    assert written == model.generate(features, text, None, None, BEGIN, END, 12)
-    assert written[2:] == model.generate(others, text, None, None, BEGIN, END, 12)[2:]
-    assert written[3:] == model.generate(features[3:], text[3:], None, None, BEGIN, END, 12)
-    assert any(written) == (name in WRITERS)
+    assert written == model.generate(features, text, None, None, BEGIN, -1, 12)
+    assert written[2:] == model.generate(others, text, None, None, BEGIN, -1, 12)[2:]
+    assert written[3:] == model.generate(features[3:], text[3:], None, None, BEGIN, -1, 12)
 
 
+@each
+def test_only_the_first_clips_of_a_batch_have_texts(name):
+    model, features, text = MAKE[name](), torch.rand(4, *FEATURES[name]), steps(4)
+    tokens = texts(4)
+    with torch.no_grad():
+        whole = model.eval()(features, text, None, None, tokens)
+        some = model(features, text, None, None, tokens[:3])
+        none = model(features, text)
+    assert some.text_logits.shape == (3, 7, V)
+    torch.testing.assert_close(some.text_logits, whole.text_logits[:3], rtol=0, atol=1e-5)
+    assert none.text_logits is None
+    for output in (some, none):
+        torch.testing.assert_close(output.class_logits, whole.class_logits, rtol=0, atol=1e-5)
+        torch.testing.assert_close(output.quality_logit, whole.quality_logit, rtol=0, atol=1e-5)
+    model.train()
+    masked = name in ("SwinBERT", "LAVENDER")
+    some, none = model(features, text, None, None, tokens[:3]), model(features, text)
+    assert (some.text_logits is None) == masked
+    assert ("masked_lm" in some.extra) == masked
+    assert none.text_logits is None
+    assert "masked_lm" not in none.extra
+    assert none.class_logits.shape == some.class_logits.shape == (4, A)
+
+
+@each
+@pytest.mark.parametrize("limit", [0, 1, 5])
+def test_texts_end_at_the_limit(name, limit):
+    model = MAKE[name]().eval()
+    features = torch.rand(3, *FEATURES[name])
+    endless = model.generate(features, steps(3), None, None, BEGIN, -1, limit)  # no word is -1: nothing ends early
+    assert [len(line) for line in endless] == [limit] * 3
+
+
+TINY_TEXT = DecoderConfig(dim=64, depth=2, heads=2, dropout=0.0, max_tokens=16)
 SHRUNK: dict[str, dict[str, Any]] = {  # for training in a test: 32 px, and the frozen encoder smaller still
     "C3DAVG": {"text_dropout": 0.0},
     "MSCADC": {"width": 4, "bottleneck": 3, "text_dim": 32, "dropout": 0.0, "text_dropout": 0.0},
-    "RICA2": {"windows": 3, "width": 0.125, "dropout": 0.0, "drop_path": 0.0},
+    "RICA2": {"windows": 3, "width": 0.125, "dropout": 0.0, "drop_path": 0.0, "decoder": TINY_TEXT},
 }
 
 
@@ -124,8 +154,7 @@ def test_learns_one_batch(name):
     changes = SHRUNK.get(name, {})
     if name in ("SwinBERT", "LAVENDER"):
         encoder = dataclasses.replace(swinbert.SMALL["encoder"], depths=(1, 1))
-        bert = DecoderConfig(dim=64, depth=2, heads=2, dropout=0.0, max_tokens=16)
-        changes = {"encoder": encoder, "bert": bert}
+        changes = {"encoder": encoder, "bert": TINY_TEXT}
     model = MAKE[name](size=32, **changes).train()
     frames, tokens, text = clips(32), texts(), steps()
     action, quality = torch.arange(B) % A, torch.arange(B) // A
@@ -167,7 +196,7 @@ def test_learns_one_batch(name):
     assert torch.equal(output.quality_logit > 0, quality == 1)
 
 
-@writer
+@each
 def test_text_logits_do_not_see_the_future_and_are_what_is_written(name):
     model = MAKE[name]().eval()
     with torch.no_grad():
@@ -220,11 +249,22 @@ def test_c3davg_repeats_the_last_frame_of_a_clip_cut_short():
 @pytest.mark.parametrize(("frames", "size"), [(16, 180), (6, 64), (24, 100)])
 def test_mscadc_grids(frames, size):
     with torch.device("meta"):
-        body = mscadc.DilatedC3D(2, 0.0)
+        body = mscadc.DilatedC3D(2)
         states = body(torch.zeros(1, frames, 3, size, size))
         assert tuple(states.shape[2:]) == body.grid(frames, size)
-        out = mscadc.Context(16, 2, 5)(states)
-    assert tuple(out.shape[2:]) == tuple((n + 2) // 2 for n in states.shape[2:])
+        for dilations in ((2, 4), (1, 1)):
+            out = mscadc.Context(16, 2, 5, dilations)(states)
+            assert tuple(out.shape[2:]) == tuple((n + 2) // 2 for n in states.shape[2:])
+
+
+def test_mscadc_drops_features_of_a_frozen_body():
+    model = MAKE["MSCADC"]()
+    model.encoder.requires_grad_(False)
+    features = torch.rand(2, *FEATURES["MSCADC"])
+    with torch.no_grad():
+        seen = model.train().watch(features)
+        assert (seen == 0).float().mean() == pytest.approx(0.5, abs=0.05)
+        assert torch.equal(model.eval().watch(features).flatten(2).transpose(1, 2), features)
 
 
 def test_mscadc_captions_from_1200_values_at_paper_size():
@@ -233,43 +273,6 @@ def test_mscadc_captions_from_1200_values_at_paper_size():
     assert model.captioner.video.input_size == 1200
     heads = [model.class_head, model.quality_head, model.caption_head]
     assert all(sum(p.numel() for p in head.parameters()) / 1e6 == pytest.approx(0.44, abs=0.01) for head in heads)
-
-
-def test_mask_words():
-    torch.manual_seed(0)
-    tokens = texts(400, 12)
-    tokens[1] = 0  # no explanation
-    shown, hidden = mask_words(tokens, 0.5, 0.8, MASK, V)
-    assert not hidden[:, 0].any()
-    assert not hidden[tokens == 0].any()
-    assert hidden.sum(1)[2:].tolist() == [6] * 398
-    assert (tokens[hidden] == END).any()  # or nothing would learn to end a text
-    assert torch.equal(shown[~hidden], tokens[~hidden])
-    kinds = (shown[hidden] == MASK, shown[hidden] == tokens[hidden])
-    assert kinds[0].float().mean() == pytest.approx(0.8, abs=0.03)
-    assert kinds[1].float().mean() == pytest.approx(0.1, abs=0.03)
-    shown, hidden = mask_words(tokens, 0.01, 1.0, MASK, V)
-    assert hidden.sum(1)[2:].tolist() == [1] * 398
-    assert (shown[hidden] == MASK).all()
-
-
-def test_masked_lm_without_any_text_costs_nothing():
-    bert = MaskedLM(DecoderConfig(dim=16, depth=1, heads=2, max_tokens=8), V, MASK, 0.5, 0.8)
-    _, memory = bert.run(torch.randn(3, 4, 16))
-    assert bert.loss(torch.zeros(2, 5, dtype=torch.long), memory).item() == 0
-
-
-def test_masked_lm_is_bert():
-    torch.manual_seed(0)
-    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
-    theirs = BertForMaskedLM(BertConfig(vocab_size=V, max_position_embeddings=12, **size)).eval()
-    ours = MaskedLM(DecoderConfig(dim=32, depth=2, heads=2, max_tokens=12), V, MASK, 0.5, 0.8).eval()
-    copied = load_bert(ours, theirs.state_dict())
-    assert set(copied) == set(ours.state_dict())
-    tokens = torch.randint(5, V, (2, 9))
-    with torch.no_grad():
-        states, _ = ours.run(ours.embed(tokens, torch.arange(9)))
-        torch.testing.assert_close(ours.head(states), theirs(tokens).logits, rtol=0, atol=1e-5)
 
 
 def test_swinberts_mask_as_released_leaves_video_tokens_alone():
@@ -313,6 +316,20 @@ def test_rica2_judges_by_the_steps_and_names_without_them():
     assert torch.equal(told.quality_logit, model(features, text).quality_logit)  # the same noise in every call
     torch.testing.assert_close(mixed.quality_logit[[0, 2]], told.quality_logit[[0, 2]])
     torch.testing.assert_close(mixed.quality_logit[1], none.quality_logit[1])
+
+
+def test_rica2_writes_of_windows_and_steps():
+    model = MAKE["RICA2"]().eval()
+    features, tokens = torch.rand(2, *FEATURES["RICA2"]), texts(2)
+    with torch.no_grad():
+        assert model.memory(model.watch(features, steps(2))).shape == (2, 5 + 5, 128)
+        told, other = model(features, steps(2), None, None, tokens), model(features, -steps(2), None, None, tokens)
+        elsewhere = model(features.flip(0), steps(2), None, None, tokens)
+        assert not torch.allclose(told.text_logits, other.text_logits, atol=1e-4)
+        assert not torch.allclose(told.text_logits, elsewhere.text_logits, atol=1e-4)
+        silent = MAKE["RICA2"](decoder=None).eval()
+        assert torch.equal(silent(features, steps(2), None, None, tokens).quality_logit, told.quality_logit)
+        assert silent.generate(features, steps(2), None, None, BEGIN, END, 12) == [[], []]
 
 
 def test_rica2_attention_losses():

@@ -6,20 +6,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from known_faults import FAULTS, PARSER
 
 from efa import metrics
 from efa.errors import InputError
-
-FAULTS = {
-    "squat": {
-        "shallow": ("the hips stop far above the knees", "the thighs do not reach parallel"),
-        "knees_in": ("the knees collapse inward",),
-        "round": ("the lower back rounds",),
-    },
-    "lunge": {"knees_in": ("the knees collapse inward",), "short": ("the front step is much too short",)},
-}
-PARSER = metrics.FaultParser(FAULTS)
-
 
 VERDICTS = [
     ("The squat action in this video is good. But the knees are bad.", 0),

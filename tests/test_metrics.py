@@ -11,20 +11,11 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from known_faults import PARSER
 
 from efa import metrics
 from efa.errors import InputError
 from efa.metrics.intervals import t_quantile
-
-FAULTS = {
-    "squat": {
-        "shallow": ("the hips stop far above the knees", "the thighs do not reach parallel"),
-        "knees_in": ("the knees collapse inward",),
-        "round": ("the lower back rounds",),
-    },
-    "lunge": {"knees_in": ("the knees collapse inward",), "short": ("the front step is much too short",)},
-}
-PARSER = metrics.FaultParser(FAULTS)
 
 
 def table(**columns: object) -> pd.DataFrame:

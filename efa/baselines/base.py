@@ -1,13 +1,21 @@
-"""What all compared systems share: their output, their interface, and the heads of those that write no text."""
+"""What all compared systems share: their output, their interface, the heads of those that write no text, and what
+those that write have in common: words before they see a video, and words held fast."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from pathlib import Path
+from typing import Any, ClassVar, Self, cast
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from efa import paths
+from efa.data.tokeniser import SPECIAL
+from efa.errors import InputError
 from efa.model.assessor import MEAN, STD, mlp
 
 Colour = tuple[float, float, float]
@@ -20,8 +28,8 @@ class SystemOutput:
     Attributes:
         class_logits: [B, A].
         quality_logit: [B]; positive means non-standard form.
-        text_logits: [B, L, V], position i predicting token i + 1; None where no tokens were given or none are written.
-        extra: further terms of the loss by name, scalars, already weighted.
+        text_logits: [B', L, V], position i predicting token i + 1; None where no tokens were given or none are written.
+        extra: further terms of the loss by name, scalars, already weighted; `masked_lm` is a loss of the text.
     """
 
     class_logits: Tensor
@@ -33,7 +41,8 @@ class SystemOutput:
 class System(nn.Module):
     """The interface that one training loop and one predictor serve; `EFAModel` has it as well.
 
-    A system overrides `encode_video` where its encoder does not return [B, N, C], and everything below that.
+    A system overrides `encode_video` where its encoder does not return [B, N, C], says in `watch` what it makes of the
+    features once, and in `judge` what follows from that.
 
     Args:
         encoder: the trunk, from normalised frames [B, T, 3, H, W]. After ``encoder.requires_grad_(False)`` it also
@@ -64,9 +73,20 @@ class System(nn.Module):
         """Frames [B, T, 3, H, W], uint8 RGB or normalised float -> features [B, N, C]."""
         return self.encoder(self.normalise(frames))
 
+    def watch(self, features: Tensor, steps: Tensor | None = None, text_mask: Tensor | None = None) -> Any:
+        """Whatever judging and writing both start from; arguments as `forward`. By default the features."""
+        return features
+
+    def judge(self, seen: Any) -> SystemOutput:
+        """Class, verdict and further losses from what `watch` returned."""
+        raise NotImplementedError
+
+    def tell(self, output: SystemOutput, seen: Any, tokens: Tensor) -> None:
+        """Adds to `output` how well `tokens` [B', L] explain the first B' clips; nothing, if no text is written."""
+
     def classify(self, features: Tensor) -> Tensor:
         """Features [B, N, C] -> class logits [B, A]."""
-        raise NotImplementedError
+        return self.judge(self.watch(features)).class_logits
 
     def forward(
         self,
@@ -76,8 +96,15 @@ class System(nn.Module):
         text_mask: Tensor | None = None,
         tokens: Tensor | None = None,
     ) -> SystemOutput:
-        """Judges and, given tokens, scores an explanation; arguments as `EFAModel.forward`."""
-        raise NotImplementedError
+        """Judges and, given tokens, scores an explanation; arguments as `EFAModel.forward`.
+
+        The instruction is read by none of the compared systems, the steps by RICA2 alone.
+        """
+        seen = self.watch(features, steps, text_mask)
+        output = self.judge(seen)
+        if tokens is not None:
+            self.tell(output, seen, tokens)
+        return output
 
     def generate(
         self,
@@ -89,8 +116,12 @@ class System(nn.Module):
         end: int,
         max_tokens: int,
     ) -> list[list[int]]:
-        """B lists of token ids without begin and end; empty ones from a system that writes no text."""
-        return [[] for _ in features]
+        """B lists of at most `max_tokens` token ids, without begin and end; arguments as `forward`. In eval mode."""
+        return self.write(self.watch(features, steps, text_mask), begin, end, max_tokens)
+
+    def write(self, seen: Any, begin: int, end: int, max_tokens: int) -> list[list[int]]:
+        """`generate` from what `watch` returned; empty texts from a system that writes none."""
+        return [[] for _ in seen]
 
 
 def quality_head(dim: int) -> nn.Sequential:
@@ -123,17 +154,130 @@ class Recogniser(System):
         """Features [B, N, C] -> the M vectors that the heads see [B, M, D]."""
         return features
 
-    def classify(self, features: Tensor) -> Tensor:
-        return self.class_head(self.dropout(self.pool(features))).mean(1)
+    def watch(self, features: Tensor, steps: Tensor | None = None, text_mask: Tensor | None = None) -> Tensor:
+        """Features [B, N, C] -> `pool` after dropout [B, M, D]."""
+        return self.dropout(self.pool(features))
 
-    def forward(
-        self,
-        features: Tensor,
-        steps: Tensor | None = None,
-        instruction: Tensor | None = None,
-        text_mask: Tensor | None = None,
-        tokens: Tensor | None = None,
-    ) -> SystemOutput:
-        """Class and quality of features [B, N, C]; the text arguments are there for the interface and are not read."""
-        seen = self.dropout(self.pool(features))  # [B, M, D]
+    def judge(self, seen: Tensor) -> SystemOutput:
         return SystemOutput(self.class_head(seen).mean(1), self.quality_head(seen).mean(1)[:, 0])
+
+
+class Captioner(System):
+    """A system of Table IV: class, verdict and an explanation.
+
+    Its writer, the part with the words, is called as ``writer(tokens [B', L], memory) -> logits [B', L, V]`` and has
+    ``writer.generate(memory, begin, end, max_tokens)``; with memory None it is a language model. `memory` says what the
+    writer reads of the video. Where the writer is None, no text is written.
+
+    Args:
+        encoder: as for `System`.
+        config: the system's own.
+
+    Attributes:
+        WRITER: name of the attribute that holds the writer.
+        WORDS: which pre-trained words it takes, a name for `text_file`.
+        FIXED: how the names of those parameters begin that `freeze_words` freezes.
+    """
+
+    WRITER: ClassVar[str]
+    WORDS: ClassVar[str]
+    FIXED: ClassVar[tuple[str, ...]] = ("word.",)
+
+    def __init__(self, encoder: nn.Module, config: Any):
+        super().__init__(encoder)
+        self.config = config
+
+    @property
+    def writer(self) -> Any:
+        return getattr(self, self.WRITER)
+
+    def memory(self, seen: Any, rows: int | None = None) -> Any:
+        """What `watch` returned -> what the writer reads of the first `rows` clips; None: of all."""
+        return seen[:rows]
+
+    def tell(self, output: SystemOutput, seen: Any, tokens: Tensor) -> None:
+        if self.writer is not None:
+            output.text_logits = self.writer(tokens, self.memory(seen, len(tokens)))
+
+    def write(self, seen: Any, begin: int, end: int, max_tokens: int) -> list[list[int]]:
+        memory = self.memory(seen)
+        return [[] for _ in memory] if self.writer is None else self.writer.generate(memory, begin, end, max_tokens)
+
+    def load_words(self, file: str | Path, pieces: Sequence[str]) -> None:
+        """Fills the writer from words pre-trained by `efa.pretrain_text`; arguments and errors as `load_text`."""
+        if self.writer is not None:
+            load_text(self.writer, file, pieces)
+
+    def freeze_words(self) -> None:
+        """Takes the gradient from what saw words alone (`FIXED`), and from nothing that the video passes through."""
+        side = {} if self.writer is None else language_side(self.writer)
+        for name in side:
+            if name.startswith(self.FIXED):
+                self.writer.get_parameter(name).requires_grad_(False)
+
+
+VIDEO_PARTS = {"cross", "memory_in", "video"}  # of a writer: learnt with a video only
+ROWS = {"word.weight", "bias", "output.weight", "out.weight", "out.bias"}  # one row or number for each word piece
+
+
+def language_side(writer: nn.Module) -> dict[str, Tensor]:
+    """What words alone can teach a writer: name of a parameter -> its part, in the parameter's own memory.
+
+    Left out: cross-attention, the network that reads the video, columns for the video's state (S2VT), and outputs that
+    are no words (the answers of LAVENDER).
+    """
+    words = cast(nn.Embedding, writer.word)
+    side: dict[str, Tensor] = {}
+    for name, parameter in writer.named_parameters():
+        if VIDEO_PARTS.isdisjoint(name.split(".")):
+            value = parameter.detach()
+            if name in ROWS:
+                value = value[: words.num_embeddings]
+            if name == "language.weight_ih_l0":  # S2VT's second network reads [video state, word]
+                value = value[:, -words.embedding_dim :]
+            side[name] = value
+    return side
+
+
+def text_file(words: str) -> Path:
+    """Where the package keeps pre-trained words: 'decoder' (EFA's, RICA2's), 's2vt', 'swinbert' or 'lavender'."""
+    return paths.WEIGHTS / f"{'formsim_decoder' if words == 'decoder' else words}.safetensors"
+
+
+def load_text(writer: nn.Module, file: str | Path, pieces: Sequence[str]) -> None:
+    """Copies pre-trained words in place; what sees video, and word pieces that the file lacks, stay as drawn.
+
+    Args:
+        writer: `efa.model.decoder.Decoder`, `S2VT` or `MaskedLM`.
+        file: .safetensors of `efa.pretrain_text`, with its vocabulary, one piece a line, in the .txt beside it.
+        pieces: the writer's own vocabulary; rows are matched by piece.
+
+    Raises:
+        InputError: a file is missing or cannot be read, belongs to a writer of another kind or size, or knows none of
+            these word pieces.
+    """
+    path = Path(file)
+    for part in (path, path.with_suffix(".txt")):
+        if not part.is_file():
+            raise InputError("no such file of pre-trained words", file=part, mend="run 'efa pretrain decoder'")
+    try:
+        state = load_file(path)
+    except SafetensorError as error:
+        raise InputError(f"these pre-trained words cannot be read: {' '.join(str(error).split())}", file=path) from None
+    known = {piece: i for i, piece in enumerate(path.with_suffix(".txt").read_text("utf-8").splitlines())}
+    pairs = [(i, known[piece]) for i, piece in enumerate(pieces) if piece in known]
+    if not {pieces[i] for i, _ in pairs}.difference(SPECIAL):
+        mend = "pre-train on texts in the same language, with the same text.model"
+        raise InputError("these pre-trained words share no word piece with the data set", file=path, mend=mend)
+    here, there = torch.tensor(pairs).T
+    side = language_side(writer)
+    wanted = {name: (len(known), *value.shape[1:]) if name in ROWS else value.shape for name, value in side.items()}
+    for name in sorted(side.keys() | state.keys()):
+        if name not in side or name not in state or state[name].shape != wanted[name]:
+            mend = "pre-train words for this system at this size, with the same decoder.max_tokens"
+            raise InputError(f"these pre-trained words do not fit: {name}", file=path, mend=mend)
+    for name, value in side.items():
+        if name in ROWS:
+            value[here] = state[name][there].to(value.dtype)
+        else:
+            value.copy_(state[name])

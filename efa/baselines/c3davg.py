@@ -20,9 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from efa.baselines.base import System, SystemOutput, quality_head
+from efa.baselines.base import SystemOutput, quality_head
 from efa.baselines.c3d import C3DTrunk, rectified
-from efa.baselines.s2vt import S2VT
+from efa.baselines.s2vt import S2VT, S2VTCaptioner
 
 SMALL: dict[str, Any] = {"frames": 6, "clip": 3, "size": 64, "width": 8, "hidden": 256, "text_dim": 128}
 
@@ -57,8 +57,8 @@ class Clips(nn.Module):
         return self.trunk(clips.flatten(0, 1)).flatten(1).unflatten(0, clips.shape[:2])
 
 
-class C3DAVG(System):
-    """Class, verdict and caption.
+class C3DAVG(S2VTCaptioner):
+    """Class, verdict and caption. See `S2VTCaptioner`.
 
     Args:
         config: the architecture.
@@ -68,8 +68,7 @@ class C3DAVG(System):
 
     def __init__(self, config: C3DAVGConfig, actions: int, vocabulary_size: int):
         encoder = Clips(config.width, config.clip)
-        super().__init__(encoder)
-        self.config = config
+        super().__init__(encoder, config)
         dim = encoder.trunk.out_dim * math.prod(encoder.trunk.grid(config.clip, config.size))
         self.fc6 = nn.Linear(dim, config.hidden)
         rectified(self.fc6)
@@ -81,30 +80,6 @@ class C3DAVG(System):
         """Clips [B, M, C] -> fc6 of their mean [B, D]."""
         return F.relu(self.fc6(features.mean(1)))
 
-    def classify(self, features: Tensor) -> Tensor:
-        return self.class_head(self.pool(features))
-
-    def forward(
-        self,
-        features: Tensor,
-        steps: Tensor | None = None,
-        instruction: Tensor | None = None,
-        text_mask: Tensor | None = None,
-        tokens: Tensor | None = None,
-    ) -> SystemOutput:
-        """Steps and instruction are not read."""
-        seen = self.pool(features)
-        text = None if tokens is None else self.captioner(tokens, features[: len(tokens)])
-        return SystemOutput(self.class_head(seen), self.quality_head(seen)[:, 0], text)
-
-    def generate(
-        self,
-        features: Tensor,
-        steps: Tensor | None,
-        instruction: Tensor | None,
-        text_mask: Tensor | None,
-        begin: int,
-        end: int,
-        max_tokens: int,
-    ) -> list[list[int]]:
-        return self.captioner.generate(features, begin, end, max_tokens)
+    def judge(self, seen: Tensor) -> SystemOutput:
+        vector = self.pool(seen)
+        return SystemOutput(self.class_head(vector), self.quality_head(vector)[:, 0])

@@ -24,10 +24,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from efa.baselines.base import System, SystemOutput
-from efa.baselines.masked_lm import MaskedLM, Memory, join
+from efa.baselines.base import SystemOutput
+from efa.baselines.masked_lm import MaskedCaptioner, MaskedLM, Memory, first, join
 from efa.config import DecoderConfig, EncoderConfig, build
-from efa.model.swin import VideoSwin
 
 TASKS = ("question", "match", "caption")
 
@@ -52,26 +51,23 @@ class LAVENDERConfig:
     mask_share: float = 0.15  # of the words, hidden in training
 
 
-class LAVENDER(System):
-    """Class, verdict and caption, all as words.
-
-    `config.encoder.weights` is not read: whoever trains loads them (`load_encoder`), as for `EFAModel`. Text logits
-    come in eval mode only; while training, the masked-LM loss takes their place in `extra`.
+class LAVENDER(MaskedCaptioner):
+    """Class, verdict and caption, all as words. See `MaskedCaptioner`.
 
     Args:
-        config: the architecture; a frozen encoder gets no gradient and stays in eval mode.
+        config: the architecture.
         actions: A.
         vocabulary_size: V; id 0 is padding.
         mask_id: id of [MASK].
     """
 
+    WORDS = "lavender"
+
     def __init__(self, config: LAVENDERConfig, actions: int, vocabulary_size: int, mask_id: int):
-        encoder = VideoSwin(config.encoder).requires_grad_(not config.encoder.frozen)
-        super().__init__(encoder)
-        self.config, self.actions = config, actions
-        dim = config.bert.dim
-        self.grid = encoder.grid(config.frames, config.size, config.size)  # (T', H', W')
-        self.video_in = nn.Linear(encoder.out_dim, dim)
+        super().__init__(config)
+        self.actions, dim = actions, config.bert.dim
+        self.grid = self.encoder.grid(config.frames, config.size, config.size)  # (T', H', W')
+        self.video_in = nn.Linear(self.encoder.out_dim, dim)
         self.frame_token = nn.Parameter(torch.randn(dim) * 0.02)
         self.place_position = nn.Parameter(torch.randn(1 + self.grid[1] * self.grid[2], dim) * 0.02)
         self.frame_position = nn.Parameter(torch.randn(self.grid[0], 1, dim) * 0.02)
@@ -81,11 +77,7 @@ class LAVENDER(System):
             config.bert, vocabulary_size, mask_id, config.mask_share, 1.0, tied=False, answers=actions + 2
         )
 
-    def encode_video(self, frames: Tensor) -> Tensor:
-        """Frames [B, T, 3, H, W] -> Swin's tokens [B, N, C], N = T' H' W'."""
-        return self.encoder(self.normalise(frames)).flatten(1, 3)
-
-    def watch(self, features: Tensor) -> Memory:
+    def watch(self, features: Tensor, steps: Tensor | None = None, text_mask: Tensor | None = None) -> Memory:
         """Swin's tokens [B, N, C] -> what the text sees of the video, N + T' tokens."""
         x = self.video_in(features).unflatten(1, (self.grid[0], -1))  # [B, T', H' W', D]
         x = torch.cat([self.frame_token.expand(*x.shape[:2], 1, -1), x], 2) + self.place_position + self.frame_position
@@ -102,39 +94,11 @@ class LAVENDER(System):
         answers = self.bert.head(states[:, 1::2])[..., -(self.actions + 2) :]  # [B, 2, A + 2]
         return answers[:, 0, :-2], answers[:, 1, -1] - answers[:, 1, -2]  # the last two are "true" and "false"
 
-    def ask(self, memory: Memory) -> Memory:
+    def judge(self, seen: Memory) -> SystemOutput:
+        return SystemOutput(*self.answer(seen))
+
+    def memory(self, seen: Memory, rows: int | None = None) -> Memory:
         """The video, and after it the task token that asks for a caption."""
-        token = self.task[2].expand(len(memory[0][0]), 1, -1)
-        return join(memory, self.bert.run(token, memory)[1])
-
-    def classify(self, features: Tensor) -> Tensor:
-        return self.answer(self.watch(features))[0]
-
-    def forward(
-        self,
-        features: Tensor,
-        steps: Tensor | None = None,
-        instruction: Tensor | None = None,
-        text_mask: Tensor | None = None,
-        tokens: Tensor | None = None,
-    ) -> SystemOutput:
-        """Steps and instruction are not read. `extra` in training, given tokens: `masked_lm`."""
-        memory = self.watch(features)
-        output = SystemOutput(*self.answer(memory))
-        if tokens is not None and self.training:
-            output.extra["masked_lm"] = self.bert.loss(tokens, self.ask(memory))
-        elif tokens is not None:
-            output.text_logits = self.bert(tokens, self.ask(memory))
-        return output
-
-    def generate(
-        self,
-        features: Tensor,
-        steps: Tensor | None,
-        instruction: Tensor | None,
-        text_mask: Tensor | None,
-        begin: int,
-        end: int,
-        max_tokens: int,
-    ) -> list[list[int]]:
-        return self.bert.generate(self.ask(self.watch(features)), begin, end, max_tokens)
+        video = first(seen, rows)
+        token = self.task[2].expand(len(video[0][0]), 1, -1)
+        return join(video, self.bert.run(token, video)[1])

@@ -1,4 +1,4 @@
-"""A BERT over [video; text] that captions by masked language modelling: the core of SwinBERT and of LAVENDER.
+"""Video Swin, and a BERT over [video; text] that captions by masked language modelling: SwinBERT's and LAVENDER's core.
 
 Attention is sequence to sequence: the text is causal and sees all video, the video does not see the text. Training
 hides words and predicts them; a caption is written by appending [MASK] and replacing it with the likeliest word.
@@ -7,15 +7,17 @@ Names and sizes are those of `efa.model.decoder.Decoder`, so its `load_bert` fil
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from efa.baselines.base import Captioner, SystemOutput
 from efa.baselines.s2vt import greedy
 from efa.config import DecoderConfig
 from efa.model.decoder import EPS, Attention
+from efa.model.swin import VideoSwin
 
 Memory = list[tuple[Tensor, Tensor]]  # keys and values [B, heads, M, d] of what came before, layer by layer
 
@@ -141,22 +143,22 @@ class MaskedLM(nn.Module):
         x = self.transform_norm(F.gelu(self.transform(states)))
         return F.linear(x, self.word.weight if self.output is None else self.output.weight, self.bias)
 
-    def loss(self, tokens: Tensor, memory: Memory) -> Tensor:
+    def loss(self, tokens: Tensor, memory: Memory | None) -> Tensor:
         """Mean cross-entropy of hidden words, 0 where there are no texts; ids [B', L] of the first B' <= B rows."""
-        memory = [(k[: len(tokens)], v[: len(tokens)]) for k, v in memory]
+        memory = first(memory, len(tokens)) if memory else None
         shown, hidden = mask_words(tokens, self.share, self.mask_word, self.mask_id, self.word.num_embeddings)
         place = torch.arange(tokens.shape[1], device=tokens.device)
         states, _ = self.run(self.embed(shown, place), memory, place[:, None] >= place)
         logits = self.head(states[hidden])[:, : self.word.num_embeddings]  # [hidden, V]
         return F.cross_entropy(logits, tokens[hidden], reduction="sum") / hidden.sum().clamp(min=1)
 
-    def forward(self, tokens: Tensor, memory: Memory) -> Tensor:
+    def forward(self, tokens: Tensor, memory: Memory | None) -> Tensor:
         """Teacher forcing, exactly as `generate` would see it: logits [B', L, V], position i predicting token i + 1.
 
         One pass scores all positions: besides the L tokens it holds L times [MASK]; the one for position i + 1 sees
         tokens 0..i and itself.
         """
-        memory = [(k[: len(tokens)], v[: len(tokens)]) for k, v in memory]
+        memory = first(memory, len(tokens)) if memory else None
         length = tokens.shape[1]
         place = torch.arange(length, device=tokens.device)
         causal = place[:, None] >= place  # [L, L]
@@ -184,6 +186,42 @@ class MaskedLM(nn.Module):
         return greedy(step, rows, begin, end, min(max_tokens, self.config.max_tokens), device)
 
 
-def join(first: Memory, then: Memory) -> Memory:
+def join(before: Memory, then: Memory) -> Memory:
     """Two stretches of keys and values, one after the other."""
-    return [(torch.cat([a, c], 2), torch.cat([b, d], 2)) for (a, b), (c, d) in zip(first, then, strict=True)]
+    return [(torch.cat([a, c], 2), torch.cat([b, d], 2)) for (a, b), (c, d) in zip(before, then, strict=True)]
+
+
+def first(memory: Memory, rows: int | None) -> Memory:
+    """Keys and values of the first rows; None: of all."""
+    return [(keys[:rows], values[:rows]) for keys, values in memory]
+
+
+class MaskedCaptioner(Captioner):
+    """What SwinBERT and LAVENDER share: Video Swin before the joint transformer, and how a text is learnt.
+
+    `config.encoder.weights` is not read: whoever trains loads them (`load_encoder`), as for `EFAModel`. Text logits
+    come in eval mode only; while training, the masked-LM loss takes their place in `extra`.
+
+    `freeze_words` freezes the embeddings of words and places alone: what follows reads video and text together.
+
+    Args:
+        config: the system's own, with `encoder`; a frozen encoder gets no gradient and stays in eval mode.
+    """
+
+    WRITER = "bert"
+    FIXED = ("word.", "position.", "embedding_norm.")
+    encoder: VideoSwin
+    bert: MaskedLM
+
+    def __init__(self, config: Any):
+        super().__init__(VideoSwin(config.encoder).requires_grad_(not config.encoder.frozen), config)
+
+    def encode_video(self, frames: Tensor) -> Tensor:
+        """Frames [B, T, 3, H, W] -> Swin's tokens [B, N, C], N = T' H' W'."""
+        return self.encoder(self.normalise(frames)).flatten(1, 3)
+
+    def tell(self, output: SystemOutput, seen: Any, tokens: Tensor) -> None:
+        if self.training:
+            output.extra["masked_lm"] = self.bert.loss(tokens, self.memory(seen, len(tokens)))
+        else:
+            super().tell(output, seen, tokens)

@@ -21,12 +21,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from efa.baselines.base import System, SystemOutput
+from efa.baselines.base import SystemOutput
 from efa.baselines.c3d import rectified
-from efa.baselines.s2vt import S2VT
+from efa.baselines.s2vt import S2VT, S2VTCaptioner
 
 LEAST = 16  # frames that the body sees at least
-SMALL: dict[str, Any] = {"frames": 6, "size": 64, "width": 8, "bottleneck": 4, "text_dim": 128}
+SMALL: dict[str, Any] = {
+    "frames": 6,
+    "size": 64,
+    "width": 8,
+    "bottleneck": 4,
+    "dilations": (1, 1),  # a map of 4 x 8 x 8 is smaller than the original's reach, nine positions to each side
+    "text_dim": 128,
+}
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,7 @@ class MSCADCConfig:
     size: int = 180  # pixels
     width: int = 32  # channels of the first convolution
     bottleneck: int = 12  # channels that a head squeezes the body's to
+    dilations: tuple[int, int] = (2, 4)  # of a head's third and fourth convolution
     dropout: float = 0.5  # after the body
     text_dim: int = 512
     text_layers: int = 2
@@ -52,14 +60,14 @@ def convolution(inputs: int, outputs: int, padding: int = 0, dilation: int = 1) 
 class DilatedC3D(nn.Module):
     """The body. Its last convolution loses a position at each border, as the original's does."""
 
-    def __init__(self, width: int, dropout: float):
+    def __init__(self, width: int):
         super().__init__()
         w = width
         layers = [*convolution(3, w, 1), nn.MaxPool3d((1, 2, 2)), *convolution(w, 2 * w, 1), nn.MaxPool3d(2)]
         layers += [*convolution(2 * w, 4 * w, 1), *convolution(4 * w, 4 * w, 1), nn.MaxPool3d(2)]
         layers += [*convolution(4 * w, 8 * w, 1), *convolution(8 * w, 8 * w, 1)]
         layers += [*convolution(8 * w, 8 * w, 2, dilation=2), *convolution(8 * w, 8 * w, 1, dilation=2)]
-        self.layers = nn.Sequential(*layers, nn.Dropout(dropout))
+        self.layers = nn.Sequential(*layers)
         rectified(self)
 
     def forward(self, frames: Tensor) -> Tensor:
@@ -76,18 +84,22 @@ class DilatedC3D(nn.Module):
 
 
 class Context(nn.Module):
-    """A task's own net: squeeze, look around, pool. The ninefold border makes up for what the convolutions lose."""
+    """A task's own net: squeeze, look around, pool.
 
-    def __init__(self, inputs: int, bottleneck: int, outputs: int):
+    A border that repeats the map's edge, nine positions wide in the original, makes up for what the convolutions lose.
+    On a small map nearly all of the work is done on that border: 98 % at 64 px.
+    """
+
+    def __init__(self, inputs: int, bottleneck: int, outputs: int, dilations: tuple[int, int] = (2, 4)):
         super().__init__()
-        b = bottleneck
+        b, (third, fourth) = bottleneck, dilations
         self.layers = nn.Sequential(
             nn.Conv3d(inputs, b, 1, padding=1),
-            nn.ReplicationPad3d(9),
+            nn.ReplicationPad3d(3 + third + fourth),
             *convolution(b, 2 * b),
             *convolution(2 * b, 2 * b),
-            *convolution(2 * b, 4 * b, dilation=2),
-            *convolution(4 * b, 8 * b, dilation=4),
+            *convolution(2 * b, 4 * b, dilation=third),
+            *convolution(4 * b, 8 * b, dilation=fourth),
             *convolution(8 * b, 8 * b),
             nn.Conv3d(8 * b, b, 1),
             nn.BatchNorm3d(b),
@@ -103,8 +115,8 @@ class Context(nn.Module):
         return self.layers(x)
 
 
-class MSCADC(System):
-    """Class, verdict and caption.
+class MSCADC(S2VTCaptioner):
+    """Class, verdict and caption. See `S2VTCaptioner`.
 
     Args:
         config: the architecture.
@@ -113,13 +125,13 @@ class MSCADC(System):
     """
 
     def __init__(self, config: MSCADCConfig, actions: int, vocabulary_size: int):
-        super().__init__(DilatedC3D(config.width, config.dropout))
-        self.config = config
+        super().__init__(DilatedC3D(config.width), config)
+        self.dropout = nn.Dropout(config.dropout)
         self.grid = DilatedC3D.grid(config.frames, config.size)
         b = config.bottleneck
-        self.class_head = Context(8 * config.width, b, actions)
-        self.quality_head = Context(8 * config.width, b, 1)
-        self.caption_head = Context(8 * config.width, b, b)
+        self.class_head = Context(8 * config.width, b, actions, config.dilations)
+        self.quality_head = Context(8 * config.width, b, 1, config.dilations)
+        self.caption_head = Context(8 * config.width, b, b, config.dilations)
         t, h, w = ((n + 2) // 2 - 1 for n in self.grid)  # a pool of 2 with stride 1 takes one more
         self.captioner = S2VT(b * t * h * w, vocabulary_size, config.text_dim, config.text_layers, config.text_dropout)
 
@@ -127,37 +139,17 @@ class MSCADC(System):
         """Frames [B, T, 3, H, W] -> the body's positions [B, N, C], N = T' H' W'."""
         return self.encoder(self.normalise(frames)).flatten(2).transpose(1, 2)
 
-    def _body(self, features: Tensor) -> Tensor:
-        return features.transpose(1, 2).unflatten(2, self.grid)  # [B, C, T', H', W']
+    def watch(self, features: Tensor, steps: Tensor | None = None, text_mask: Tensor | None = None) -> Tensor:
+        """The body's positions [B, N, C] -> its map after dropout [B, C, T', H', W']."""
+        return self.dropout(features.transpose(1, 2).unflatten(2, self.grid))
 
-    def _clip(self, features: Tensor) -> Tensor:
-        """[B, N, C] -> the one vector that S2VT reads [B, 1, D]."""
-        return F.max_pool3d(self.caption_head(self._body(features)), 2, 1).flatten(1)[:, None]
+    def judge(self, seen: Tensor) -> SystemOutput:
+        quality = self.quality_head(seen).mean((1, 2, 3, 4))
+        return SystemOutput(self.class_head(seen).mean((2, 3, 4)), quality)
+
+    def memory(self, seen: Tensor, rows: int | None = None) -> Tensor:
+        """The map -> the one vector that S2VT reads [B', 1, D]."""
+        return F.max_pool3d(self.caption_head(seen[:rows]), 2, 1).flatten(1)[:, None]
 
     def classify(self, features: Tensor) -> Tensor:
-        return self.class_head(self._body(features)).mean((2, 3, 4))
-
-    def forward(
-        self,
-        features: Tensor,
-        steps: Tensor | None = None,
-        instruction: Tensor | None = None,
-        text_mask: Tensor | None = None,
-        tokens: Tensor | None = None,
-    ) -> SystemOutput:
-        """Steps and instruction are not read."""
-        quality = self.quality_head(self._body(features)).mean((1, 2, 3, 4))
-        text = None if tokens is None else self.captioner(tokens, self._clip(features[: len(tokens)]))
-        return SystemOutput(self.classify(features), quality, text)
-
-    def generate(
-        self,
-        features: Tensor,
-        steps: Tensor | None,
-        instruction: Tensor | None,
-        text_mask: Tensor | None,
-        begin: int,
-        end: int,
-        max_tokens: int,
-    ) -> list[list[int]]:
-        return self.captioner.generate(self._clip(features), begin, end, max_tokens)
+        return self.class_head(self.watch(features)).mean((2, 3, 4))  # without the other task's net

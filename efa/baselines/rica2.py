@@ -13,7 +13,8 @@ For action form assessment
   ones.
 - the original is told which of its steps occur in a dive, and that is the class. So the class, with A outputs, is read
   from the encoder, before any text; at prediction it picks the steps, as for EFA.
-- there is no caption, as in the original.
+- the original writes no text. With `decoder` set, EFA's own decoder writes it: it attends to the encoder's states of
+  the windows and to the steps' vectors, those before the Gaussians.
 - the groups are start, movement and end: steps 1, 2-4 and 5, in place of take-off, flight and entry.
 - the score is the verdict's logit, learnt by BCE. The 20 samples use the same noise for every clip and every call, or
   a prediction would change from one call to the next.
@@ -26,15 +27,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from efa.baselines.base import System, SystemOutput
+from efa.baselines.base import Captioner, SystemOutput
 from efa.baselines.i3d import I3DTrunk
+from efa.config import DecoderConfig
 from efa.model.assessor import mlp
+from efa.model.decoder import Decoder
 from efa.model.swin import StochasticDepth
 
 STEPS = 5
@@ -49,6 +52,7 @@ SMALL: dict[str, Any] = {
     "heads": 4,
     "path_scale": 1.0,
     "frozen_norm": False,
+    "decoder": DecoderConfig(dim=128, depth=2, heads=4, dropout=0.0, max_tokens=128),
 }
 
 
@@ -73,6 +77,7 @@ class RICA2Config:
     kl: tuple[float, float] = (1e-5, 5e-3)  # beta at first and at last
     ranking: float = 0.05
     sparsity: float = 0.05
+    decoder: DecoderConfig | None = None  # not the original's; `weights` and `vocabulary` are not read
 
 
 class Windows(nn.Module):
@@ -188,25 +193,36 @@ class DecoderLayer(nn.Module):
         return x + self.mlp(x), weights
 
 
-class RICA2(System):
-    """Class and verdict; no text.
+class Seen(NamedTuple):
+    """What RICA2 makes of a clip and its steps."""
+
+    states: Tensor  # of the windows [B, W, D]
+    steps: Tensor  # [B, 5, D]
+    weights: Tensor  # of the steps' attention to the windows, all layers [B, depth * heads, 5, W]
+
+
+class RICA2(Captioner):
+    """Class and verdict; text if `config.decoder` is set.
+
+    `freeze_words` leaves of the decoder cross-attention and the projection before it, as EFA does.
 
     Args:
         config: the architecture.
         actions: A.
-        vocabulary_size: not read; this system writes no text.
+        vocabulary_size: V; not read without a decoder.
         text_dim: E, the length of a step's vector.
 
     Attributes:
         progress: share of the training that is over, for beta. The training loop sets it; left alone, beta stays low.
     """
 
+    WRITER, WORDS, FIXED = "decoder", "decoder", ("",)
     noise: Tensor
 
     def __init__(self, config: RICA2Config, actions: int, vocabulary_size: int = 0, text_dim: int = 768):
         encoder = Windows(config)
-        super().__init__(encoder)
-        self.config, self.progress = config, 0.0
+        super().__init__(encoder, config)
+        self.progress = 0.0
         dim, half = config.dim, config.dim // 2
         self.convolutions = nn.ModuleList(
             nn.Conv1d(encoder.trunk.out_dim if i == 0 else dim, dim, 3, padding=1) for i in range(config.depth)
@@ -225,8 +241,9 @@ class RICA2(System):
         generator = torch.Generator("cpu").manual_seed(0)
         noise = torch.randn(config.samples, 1, STEPS, half, generator=generator, device="cpu")
         self.register_buffer("noise", noise, persistent=False)
+        self.decoder = Decoder(config.decoder, vocabulary_size, dim) if config.decoder else None
 
-    def watch(self, features: Tensor) -> Tensor:
+    def encode(self, features: Tensor) -> Tensor:
         """Windows [B, W, C] -> encoder states [B, W, D]."""
         x = features.transpose(1, 2)
         for i, convolution in enumerate(self.convolutions):
@@ -237,21 +254,11 @@ class RICA2(System):
         return x
 
     def classify(self, features: Tensor) -> Tensor:
-        return self.class_head(self.watch(features).mean(1))
+        return self.class_head(self.encode(features).mean(1))
 
-    def forward(
-        self,
-        features: Tensor,
-        steps: Tensor | None = None,
-        instruction: Tensor | None = None,
-        text_mask: Tensor | None = None,
-        tokens: Tensor | None = None,
-    ) -> SystemOutput:
-        """Judges windows [B, W, C] by steps [B, 5, E]; instruction and tokens are not read.
-
-        `extra` in training: `kl`, `ranking` and `sparsity`.
-        """
-        states = self.watch(features)
+    def watch(self, features: Tensor, steps: Tensor | None = None, text_mask: Tensor | None = None) -> Seen:
+        """Looks for steps [B, 5, E] in windows [B, W, C]."""
+        states = self.encode(features)
         queries = self.null_steps.expand(len(features), -1, -1)
         if steps is not None:
             seen = steps.new_ones(len(steps), dtype=torch.bool) if text_mask is None else text_mask
@@ -260,14 +267,22 @@ class RICA2(System):
         for layer in self.step_layers:
             queries, attention = layer(queries, states)
             weights.append(attention)
-        mean, log_variance = self.gaussian(F.relu(self.step_base(self.step_norm(queries)))).chunk(2, 2)
+        return Seen(states, self.step_norm(queries), torch.cat(weights, 1))
+
+    def memory(self, seen: Seen, rows: int | None = None) -> Tensor:
+        """Windows and steps, what the decoder attends to [B', W + 5, D]."""
+        return torch.cat([seen.states, seen.steps], 1)[:rows]
+
+    def judge(self, seen: Seen) -> SystemOutput:
+        """`extra` in training: `kl`, `ranking` and `sparsity`."""
+        mean, log_variance = self.gaussian(F.relu(self.step_base(seen.steps))).chunk(2, 2)
         noise = torch.randn_like(mean)[None] if self.training else self.noise
         sampled = mean + (log_variance / 2).exp() * noise  # [samples, B, 5, D / 2]
-        output = SystemOutput(self.class_head(states.mean(1)), self.score(sampled).mean(0))
+        output = SystemOutput(self.class_head(seen.states.mean(1)), self.score(sampled).mean(0))
         if self.training:
             kl = (mean**2 + log_variance.exp() - log_variance - 1) / 2  # [B, 5, D / 2]
             output.extra["kl"] = self.beta * kl.mean((0, 2)).sum()
-            ranking, sparsity = attention_losses(torch.cat(weights, 1))
+            ranking, sparsity = attention_losses(seen.weights)
             output.extra["ranking"] = self.config.ranking * ranking
             output.extra["sparsity"] = self.config.sparsity * sparsity
         return output

@@ -11,6 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from efa.baselines.base import Captioner
+
 
 def greedy(
     step: Callable[[Tensor], Tensor], rows: int, begin: int, end: int, max_tokens: int, device: torch.device
@@ -58,20 +60,23 @@ class S2VT(nn.Module):
         self.word = nn.Embedding(vocabulary_size, dim)
         self.out = nn.Linear(dim, vocabulary_size)
 
-    def forward(self, tokens: Tensor, video: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, video: Tensor | None) -> Tensor:
         """Teacher forcing.
 
         Args:
             tokens: ids [B, L], padded on the right; no real token sees the padding.
-            video: clip vectors [B, M, C].
+            video: clip vectors [B, M, C]; None: a language model, which reads zeros for the first network's state.
 
         Returns:
             Logits [B, L, V]; position i predicts token i + 1.
         """
-        m, length = video.shape[1], tokens.shape[1]
-        blank = video.new_zeros(len(video), length, video.shape[2])
-        seen, _ = self.video(torch.cat([video, blank], 1))  # [B, M + L, D]
-        words = torch.cat([seen.new_zeros(len(video), m, seen.shape[2]), self.word(tokens)], 1)  # [B, M + L, D]
+        words = self.word(tokens)  # [B, L, D]
+        if video is None:
+            seen, m = torch.zeros_like(words), 0
+        else:
+            m, blank = video.shape[1], video.new_zeros(len(video), tokens.shape[1], video.shape[2])
+            seen, _ = self.video(torch.cat([video, blank], 1))  # [B, M + L, D]
+            words = torch.cat([words.new_zeros(len(video), m, words.shape[2]), words], 1)  # [B, M + L, D]
         x, _ = self.language(torch.cat([seen, words], 2))
         return self.out(x[:, m:])
 
@@ -89,3 +94,13 @@ class S2VT(nn.Module):
             return self.out(x[:, 0])
 
         return greedy(step, len(video), begin, end, max_tokens, video.device)
+
+
+class S2VTCaptioner(Captioner):
+    """What C3DAVG and MSCADC share: S2VT, reading the sequence of clip vectors that `memory` returns.
+
+    `freeze_words` freezes the word embeddings alone: what follows reads the state of the network that saw the video.
+    """
+
+    WRITER, WORDS = "captioner", "s2vt"
+    captioner: S2VT

@@ -23,10 +23,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from efa.baselines.base import System, SystemOutput, quality_head
-from efa.baselines.masked_lm import MaskedLM, Memory
+from efa.baselines.base import SystemOutput, quality_head
+from efa.baselines.masked_lm import MaskedCaptioner, MaskedLM, Memory, first
 from efa.config import DecoderConfig, EncoderConfig, build
-from efa.model.swin import VideoSwin
 
 SMALL: dict[str, Any] = {
     "frames": 6,
@@ -54,38 +53,31 @@ class SwinBERTConfig:
     sparsity: float = 0.5  # weight of the mask's own loss
 
 
-class SwinBERT(System):
-    """Class, verdict and caption.
-
-    `config.encoder.weights` is not read: whoever trains loads them (`load_encoder`), as for `EFAModel`. Text logits
-    come in eval mode only; while training, the masked-LM loss takes their place in `extra`.
+class SwinBERT(MaskedCaptioner):
+    """Class, verdict and caption. See `MaskedCaptioner`.
 
     Args:
-        config: the architecture; a frozen encoder gets no gradient and stays in eval mode.
+        config: the architecture.
         actions: A.
         vocabulary_size: V; id 0 is padding.
         mask_id: id of [MASK].
     """
 
+    WORDS = "swinbert"
+
     def __init__(self, config: SwinBERTConfig, actions: int, vocabulary_size: int, mask_id: int):
-        encoder = VideoSwin(config.encoder).requires_grad_(not config.encoder.frozen)
-        super().__init__(encoder)
-        self.config = config
+        super().__init__(config)
         dim = config.bert.dim
         self.video_in = nn.Sequential(
-            nn.Linear(encoder.out_dim, config.projection),
+            nn.Linear(self.encoder.out_dim, config.projection),
             nn.Linear(config.projection, dim),
             nn.Dropout(config.bert.dropout),
         )
-        tokens = math.prod(encoder.grid(config.frames, config.size, config.size))
+        tokens = math.prod(self.encoder.grid(config.frames, config.size, config.size))
         self.attention_weights = nn.Parameter(torch.randn(tokens, tokens)) if config.sparse_mask else None  # w
         self.bert = MaskedLM(config.bert, vocabulary_size, mask_id, config.mask_share, config.mask_word)
         self.class_head = nn.Linear(dim, actions)
         self.quality_head = quality_head(dim)
-
-    def encode_video(self, frames: Tensor) -> Tensor:
-        """Frames [B, T, 3, H, W] -> Swin's tokens [B, N, C], N = T' H' W'."""
-        return self.encoder(self.normalise(frames)).flatten(1, 3)
 
     def mask(self) -> Tensor | None:
         """The learnt mask [N, N], 1 on the diagonal; None where there is none."""
@@ -94,44 +86,21 @@ class SwinBERT(System):
         diagonal = torch.eye(len(self.attention_weights), dtype=torch.bool, device=self.attention_weights.device)
         return self.attention_weights.sigmoid().masked_fill(diagonal, 1.0)
 
-    def watch(self, features: Tensor) -> tuple[Tensor, Memory]:
+    def watch(
+        self, features: Tensor, steps: Tensor | None = None, text_mask: Tensor | None = None
+    ) -> tuple[Tensor, Memory]:
         """Swin's tokens [B, N, C] -> the mean video state [B, D], and what the text sees of the video."""
         mask = self.mask()
         states, memory = self.bert.run(self.video_in(features), mask=None if mask is None else (mask - 1) * 1e4)
         return states.mean(1), memory
 
-    def classify(self, features: Tensor) -> Tensor:
-        return self.class_head(self.watch(features)[0])
-
-    def forward(
-        self,
-        features: Tensor,
-        steps: Tensor | None = None,
-        instruction: Tensor | None = None,
-        text_mask: Tensor | None = None,
-        tokens: Tensor | None = None,
-    ) -> SystemOutput:
-        """Steps and instruction are not read. `extra` in training: `masked_lm` (given tokens) and `sparsity`."""
-        seen, memory = self.watch(features)
-        output = SystemOutput(self.class_head(seen), self.quality_head(seen)[:, 0])
-        if not self.training:
-            output.text_logits = None if tokens is None else self.bert(tokens, memory)
-            return output
-        if tokens is not None:
-            output.extra["masked_lm"] = self.bert.loss(tokens, memory)
-        mask = self.mask()
+    def judge(self, seen: tuple[Tensor, Memory]) -> SystemOutput:
+        """`extra` in training: `sparsity`."""
+        output = SystemOutput(self.class_head(seen[0]), self.quality_head(seen[0])[:, 0])
+        mask = self.mask() if self.training else None
         if mask is not None:
             output.extra["sparsity"] = self.config.sparsity * (mask.sum() - len(mask)) / mask.numel()
         return output
 
-    def generate(
-        self,
-        features: Tensor,
-        steps: Tensor | None,
-        instruction: Tensor | None,
-        text_mask: Tensor | None,
-        begin: int,
-        end: int,
-        max_tokens: int,
-    ) -> list[list[int]]:
-        return self.bert.generate(self.watch(features)[1], begin, end, max_tokens)
+    def memory(self, seen: tuple[Tensor, Memory], rows: int | None = None) -> Memory:
+        return first(seen[1], rows)
