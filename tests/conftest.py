@@ -12,3 +12,10 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("no ../shared beside this checkout")
     return folder
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Runs and caches of a test go to a folder of its own."""
+    monkeypatch.setenv("EFA_HOME", str(tmp_path))
+    return tmp_path

