@@ -126,6 +126,7 @@ class TrainingConfig:
     weight_quality: float = 1.0
     weight_text: float = 1.0
     text_share: float = 1.0  # share of each batch whose explanation is trained; the heads learn from all of it
+    text_faulty: float = 0.5  # of these, the share that belongs to faulty clips, if there are so many
     text_tokens: int = 0  # only the first so many word pieces of an explanation are trained; 0: all of them
     feature_noise: float = 0.0  # standard deviation of noise on frozen features, in units of their own
     balance: bool = False  # draw standard and non-standard clips equally often
@@ -220,9 +221,10 @@ LAPTOP: dict[str, Any] = {
     "decoder.frozen": True,
     "decoder.vocabulary": "train",
     "decoder.max_tokens": 128,
-    "training.epochs": 5,
-    "training.text_share": 0.6,
-    "training.text_tokens": 48,  # verdict, a step and the fault; what follows from it the language model knows
+    "training.epochs": 8,
+    "training.text_share": 0.45,
+    "training.text_faulty": 0.8,
+    "training.text_tokens": 56,  # verdict, a step and the fault; what follows from it the language model knows
     "training.label_smoothing": 0.0,  # as released
     "training.batch": 64,
     "training.lr": 2e-3,
@@ -354,6 +356,7 @@ def _check(config: Config) -> None:
         insist(value(key) >= 1, key, "it must be at least 1")
     for key in (f"{section}.{name}" for section, names in _SHARES.items() for name in names):
         insist(0 <= value(key) < 1, key, "it must lie in [0, 1)")
+    insist(0 <= config.training.text_faulty <= 1, "training.text_faulty", "it must lie in [0, 1]")
     insist(0 < config.training.text_share <= 1, "training.text_share", "it must lie in (0, 1]")
     insist(all(0 <= beta < 1 for beta in config.training.betas), "training.betas", "each must lie in [0, 1)")
     insist(min(config.encoder.patch) >= 1, "encoder.patch", "each must be at least 1")

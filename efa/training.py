@@ -204,6 +204,7 @@ def fit(
             bare.progress = epoch / training.epochs
         sums: dict[str, float] = {}
         for i, batch in enumerate(loader):
+            batch = _told(batch, training)
             _, parts = _step(bare if accelerator.num_processes == 1 else model, batch, config, material, spread)
             accelerator.backward(parts["total"])
             accelerator.clip_grad_norm_(model.parameters(), training.clip)
@@ -249,10 +250,28 @@ def _step(
     if model.training and config.fusion.text_dropout:
         seen = seen & (torch.rand(len(key), device=key.device) >= config.fusion.text_dropout)
     steps, instruction = material.steps.to(key.device), material.instruction.to(key.device)
-    told = max(1, round(config.training.text_share * len(key))) if model.training else len(key)
-    tokens = batch["tokens"][:told] if config.training.weight_text else None
+    tokens = batch["tokens"][: batch.get("told", len(key))] if config.training.weight_text else None
     output = model(features, steps[key.clamp(min=0)], instruction[key.clamp(min=0)], seen, tokens)
     return output, losses(output, batch if tokens is None else batch | {"tokens": tokens}, config.training)
+
+
+def _told(batch: dict[str, Tensor], config: TrainingConfig) -> dict[str, Tensor]:
+    """The batch in an order in which the explanations that are trained come first, and how much each counts.
+
+    Texts of faulty clips teach more, so more of them are taken; weights make up for it, so that the loss stays that of
+    the batch.
+    """
+    size, count = len(batch["quality"]), max(1, round(config.text_share * len(batch["quality"])))
+    if count == size:
+        return batch
+    faulty = batch["quality"] > 0.5
+    groups = [torch.nonzero(faulty)[:, 0], torch.nonzero(~faulty)[:, 0]]
+    most = min(len(groups[0]), max(count - len(groups[1]), round(config.text_faulty * count)))
+    taken = [groups[0][:most], groups[1][: count - most]]
+    order = torch.cat([*taken, groups[0][most:], groups[1][count - most :]])
+    each = [torch.full((len(part),), len(of) / max(1, len(part))) for part, of in zip(taken, groups, strict=True)]
+    weight = torch.cat(each).to(order.device)
+    return {name: value[order] for name, value in batch.items()} | {"text_weight": weight, "told": torch.tensor(count)}
 
 
 @torch.no_grad()

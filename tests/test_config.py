@@ -142,6 +142,6 @@ def test_runs_are_selected_by_table_row_and_seed():
     assert one.config.fusion.query == "text"
     assert (one.config.training.seed, one.config.training.epochs) == (3, 7)
     assert {run.config.data.benchmark for run in select("standards", "smoke", (0,))} == {"standards"}
-    for what, hint in (("7", "one of all"), ("6/Q-texts", "Q-text"), ("", "one of all")):
+    for what, hint in (("8", "one of all"), ("6/Q-texts", "Q-text"), ("", "one of all")):
         with pytest.raises(InputError, match=hint):
             select(what, "smoke", (0,))

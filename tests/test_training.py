@@ -9,14 +9,20 @@ import pandas as pd
 import pytest
 import tiny
 import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from efa.config import Config
+from efa.baselines.base import SystemOutput
+from efa.config import Config, TrainingConfig
 from efa.data.loader import open_dataset
 from efa.errors import InputError
 from efa.experiments import ABLATION
+from efa.files import write_safely
 from efa.inference import predict
-from efa.training import Material, build_model, fit, optimiser_of, prepare, text_keys, write_safely
+from efa.model.assessor import losses
+from efa.training import Material, _told, build_model, fit, optimiser_of, prepare, text_keys
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +101,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(material, undistu
 
 def test_nan_stops_the_run_and_names_the_clips(material, tmp_path):
     video = np.array(material.video)
-    video[:, material.rows("train")] = np.nan
+    video[material.rows("train")] = np.nan
     with pytest.raises(FloatingPointError, match=r"epoch 1; clips main-train-\d+"):
         train(tiny.config(), dataclasses.replace(material, video=video), tmp_path)
     assert not (tmp_path / "best.safetensors").exists()
@@ -130,7 +136,7 @@ def test_frames_train_an_encoder_that_is_not_frozen(material, tmp_path, tmp_path
 def test_training_and_selection_never_look_at_the_test_split(material, tmp_path):
     config = tiny.config(training__feature_noise=0.1)
     hidden = np.array(material.video)
-    hidden[:, material.rows("test")] = np.nan
+    hidden[material.rows("test")] = np.nan
     table = material.dataset.table.copy()
     test = table["split"] == "test"
     table.loc[test, "explanation"] = "zebra"
@@ -257,3 +263,38 @@ def test_text_beyond_the_first_pieces_teaches_nothing(material, tmp_path):
     assert same_weights(one, two)
     longer = config.with_({"training.text_tokens": 0})
     assert not same_weights(one, train(longer, material, tmp_path / "three"))
+
+
+@given(
+    st.lists(st.booleans(), min_size=1, max_size=40),
+    st.floats(0.05, 1.0),
+    st.floats(0.0, 1.0),
+)
+def test_the_texts_that_are_trained_stand_for_the_whole_batch(faulty, share, preferred):
+    batch = {"quality": torch.tensor(faulty).float(), "row": torch.arange(len(faulty))}
+    new = _told(batch, TrainingConfig(text_share=share, text_faulty=preferred))
+    assert sorted(new["row"].tolist()) == list(range(len(faulty)))
+    assert torch.equal(new["quality"], batch["quality"][new["row"]])  # every clip kept what is its own
+    count = max(1, round(share * len(faulty)))
+    if count == len(faulty):
+        assert "text_weight" not in new
+        return
+    weight, wrong = new["text_weight"], new["quality"][:count] > 0.5
+    assert len(weight) == int(new["told"]) == count
+    for group, size in ((wrong, sum(faulty)), (~wrong, len(faulty) - sum(faulty))):
+        if group.any():
+            assert weight[group].sum().item() == pytest.approx(size, rel=1e-4)
+    least = min(sum(faulty), round(preferred * count))
+    assert wrong.sum() >= least
+
+
+def test_weighted_texts_have_the_loss_of_their_weights():
+    torch.manual_seed(0)
+    logits, tokens = torch.randn(2, 4, 9), torch.tensor([[2, 5, 6, 3], [2, 7, 3, 0]])
+    output = SystemOutput(torch.randn(2, 3), torch.randn(2), logits)
+    batch = {"action": torch.tensor([0, 1]), "quality": torch.tensor([0.0, 1.0]), "tokens": tokens}
+    config = TrainingConfig(label_smoothing=0.0)
+    plain = losses(output, batch, config)["text"]
+    assert torch.allclose(losses(output, batch | {"text_weight": torch.full((2,), 3.0)}, config)["text"], plain)
+    first = losses(output, batch | {"text_weight": torch.tensor([1.0, 0.0])}, config)["text"]
+    assert torch.allclose(first, F.cross_entropy(logits[0, :3], tokens[0, 1:]))

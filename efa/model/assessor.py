@@ -181,14 +181,15 @@ def losses(output: Judged, batch: dict[str, Tensor], config: TrainingConfig, pad
     if output.text_logits is not None:
         tokens = batch["tokens"]
         targets = F.pad(tokens[:, 1:], (0, 1), value=pad_id)  # [B, L], moved so that the logits need no copy
-        total = F.cross_entropy(
+        each = F.cross_entropy(
             output.text_logits.flatten(0, 1),
             targets.flatten(),
             ignore_index=pad_id,
             label_smoothing=config.label_smoothing,
-            reduction="sum",
-        )
-        parts["text"] = total / (targets != pad_id).sum().clamp(min=1)  # a batch without any text: 0, not NaN
+            reduction="none",
+        ).view_as(targets)
+        weight = (targets != pad_id) * batch.get("text_weight", quality.new_ones(len(targets)))[:, None]  # [B, L]
+        parts["text"] = (each * weight).sum() / weight.sum().clamp(min=1e-6)  # a batch without any text: 0, not NaN
     extra = dict(getattr(output, "extra", {}))
     parts["text"] = extra.pop("masked_lm", parts["text"])
     weighted = config.weight_class * parts["class"] + config.weight_quality * parts["quality"]
