@@ -1,0 +1,65 @@
+"""Pre-trained words of the captioners: matched by word piece, refused where they do not fit, frozen on demand."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from efa.baselines.base import ROWS, Captioner, language_side
+from efa.baselines.c3davg import C3DAVG, SMALL, C3DAVGConfig
+from efa.baselines.swinbert import SMALL as SWINBERT_SMALL
+from efa.baselines.swinbert import SwinBERT, SwinBERTConfig
+from efa.errors import InputError
+
+KNOWN = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "hip", "knee", "bar"]
+OWN = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "bar", "rope", "hip"]
+
+
+def make(name: str, seed: int) -> Captioner:
+    torch.manual_seed(seed)
+    if name == "C3DAVG":
+        return C3DAVG(C3DAVGConfig(**SMALL), 3, len(KNOWN))
+    return SwinBERT(SwinBERTConfig(**SWINBERT_SMALL), 3, len(KNOWN), mask_id=4)
+
+
+def saved(system: Captioner, folder: Path, pieces: list[str]) -> Path:
+    state = {key: value.clone().contiguous() for key, value in language_side(system.writer).items()}
+    save_file(state, folder / "words.safetensors")
+    (folder / "words.txt").write_text("\n".join(pieces) + "\n")
+    return folder / "words.safetensors"
+
+
+@pytest.mark.parametrize("name", ["C3DAVG", "SwinBERT"])
+def test_words_are_taken_by_piece_and_what_sees_the_video_stays(name, tmp_path):
+    source, target = make(name, 0), make(name, 1)
+    before = {key: value.clone() for key, value in target.state_dict().items()}
+    target.load_words(saved(source, tmp_path, KNOWN), OWN)
+    theirs, side = language_side(source.writer), language_side(target.writer)
+    words = f"{target.WRITER}.word.weight"
+    assert torch.equal(side["word.weight"][[5, 7]], theirs["word.weight"][[7, 5]])  # 'bar', 'hip'
+    assert torch.equal(side["word.weight"][6], before[words][6])  # 'rope' is not known there
+    assert all(torch.equal(side[key], theirs[key]) for key in side if key not in ROWS)
+    video = [key for key in before if not key.startswith(f"{target.WRITER}.")]
+    assert video
+    assert all(torch.equal(target.state_dict()[key], before[key]) for key in video)
+
+
+def test_words_that_do_not_fit_are_refused_in_one_line_and_change_nothing(tmp_path):
+    file, target = saved(make("SwinBERT", 0), tmp_path, KNOWN), make("C3DAVG", 1)
+    before = {key: value.clone() for key, value in target.state_dict().items()}
+    for pieces, words in ((OWN, "do not fit"), (["[PAD]", "elbow"], "share no word piece")):
+        with pytest.raises(InputError, match=words):
+            target.load_words(file, pieces)
+    with pytest.raises(InputError, match="no such file"):
+        target.load_words(tmp_path / "none.safetensors", OWN)
+    assert all(torch.equal(value, before[key]) for key, value in target.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["C3DAVG", "SwinBERT"])
+def test_frozen_words_stay_and_what_the_video_passes_through_learns(name):
+    system = make(name, 0)
+    system.freeze_words()
+    assert not system.writer.word.weight.requires_grad
+    learning = {key for key, parameter in system.writer.named_parameters() if parameter.requires_grad}
+    assert any("language" in key or "layers" in key for key in learning)
