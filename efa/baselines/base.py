@@ -241,7 +241,7 @@ def language_side(writer: nn.Module) -> dict[str, Tensor]:
 
 
 def text_file(words: str) -> Path:
-    """Where the package keeps pre-trained words: 'decoder' (EFA's, RICA2's), 's2vt', 'swinbert' or 'lavender'."""
+    """Where pre-trained words belong: 'decoder' (EFA's, RICA2's; ships), 's2vt', 'swinbert', 'lavender' (not yet)."""
     return paths.WEIGHTS / f"{'formsim_decoder' if words == 'decoder' else words}.safetensors"
 
 
