@@ -64,6 +64,7 @@ class EncoderConfig:
     pool: int = 1  # k: the last stage's tokens are averaged in squares of k x k, which makes everything after cheaper
     weights: str = ""  # '' random, 'formsim' the system's shipped trunk, or a file (.safetensors, official .pth)
     frozen: bool = False  # features are then computed once and shared by every run; holds for every system's trunk
+    adapter: int = 0  # hidden units of a perceptron on frozen features, which stands in for fine-tuning; 0: none
 
 
 @dataclass(frozen=True)
@@ -207,6 +208,7 @@ LAPTOP: dict[str, Any] = {
     "encoder.weights": "formsim",
     "encoder.frozen": True,
     "encoder.pool": 2,
+    "encoder.adapter": 256,
     "text.model": "minilm",
     "fusion.dim": 128,
     "fusion.sigma": 1.0,  # as printed, 1e-3 all but removes the input: see the audit of eq. 1
@@ -214,7 +216,7 @@ LAPTOP: dict[str, Any] = {
     "fusion.pool_norm": True,
     "fusion.pool": "frames",  # one mean over six frames hides a fault that shows in two of them
     "decoder.dim": 128,
-    "decoder.depth": 2,
+    "decoder.depth": 1,
     "decoder.heads": 4,
     "decoder.dropout": 0.0,
     "decoder.weights": "formsim",
@@ -222,7 +224,7 @@ LAPTOP: dict[str, Any] = {
     "decoder.vocabulary": "train",
     "decoder.max_tokens": 128,
     "training.epochs": 8,
-    "training.text_share": 0.45,
+    "training.text_share": 0.4,
     "training.text_faulty": 0.8,
     "training.text_tokens": 56,  # verdict, a step and the fault; what follows from it the language model knows
     "training.label_smoothing": 0.0,  # as released
@@ -361,6 +363,7 @@ def _check(config: Config) -> None:
     insist(all(0 <= beta < 1 for beta in config.training.betas), "training.betas", "each must lie in [0, 1)")
     insist(min(config.encoder.patch) >= 1, "encoder.patch", "each must be at least 1")
     insist(min(config.encoder.window) >= 1, "encoder.window", "each must be at least 1")
+    insist(config.encoder.adapter >= 0, "encoder.adapter", "it must not be negative")
     insist(config.data.clips >= 3, "data.clips", "it must be at least 3, one a split")
     insist(bool(config.decoder.weights) or not config.decoder.frozen, "decoder.frozen", "it needs decoder.weights")
     insist(config.decoder.max_tokens >= 3, "decoder.max_tokens", "it must be at least 3")

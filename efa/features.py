@@ -65,7 +65,8 @@ def _features_name(dataset: DataSet, config: Config) -> str:
     file, source = encoder_file(config), source_of(config)
     weights = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else "random"
     code = source_hash(paths.WEIGHTS.parent / "model")
-    settings = [config.to_dict()["encoder"], config.to_dict()["data"], weights, code]
+    encoder = {name: value for name, value in config.to_dict()["encoder"].items() if name != "adapter"}
+    settings = [encoder, config.to_dict()["data"], weights, code]
     if source and trunk_name(config) != "formsim":
         settings += [config.system.name, config.system.small, source_hash(source.parent)]
     name = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]

@@ -14,11 +14,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import nn
 
 from efa import paths
 from efa.baselines.base import Captioner, System, text_file
 from efa.config import Config
+from efa.model.adapter import Adapter
 from efa.model.assessor import EFAModel
 from efa.model.swin import load_encoder, torchvision_names
 
@@ -61,14 +63,15 @@ def build_system(config: Config, actions: int, vocabulary_size: int, text_dim: i
 
     Args:
         config: `system.name` says which, `system.small` whether in a laptop's size; clips and a Swin trunk are sized
-            by `data` and `encoder`. With `encoder.frozen` the trunk gets no gradient and stays in eval mode.
+            by `data` and `encoder`. With `encoder.frozen` the trunk gets no gradient and stays in eval mode, and
+            `encoder.adapter` puts a perceptron behind it.
         actions: A.
         vocabulary_size: V.
         text_dim: E, the length of a sentence's vector.
         mask_id: id of [MASK].
     """
     if config.system.name == "EFA":
-        return EFAModel(config, actions, vocabulary_size, text_dim)
+        return _adapted(EFAModel(config, actions, vocabulary_size, text_dim), config)
     spec = SPECS[config.system.name]
     module, make = _module(config), system_class(config)
     sizes: type[Any] = getattr(module, f"{spec.name.removesuffix('Recogniser')}Config")
@@ -79,7 +82,16 @@ def build_system(config: Config, actions: int, vocabulary_size: int, text_dim: i
     more = {"text_dim": text_dim, "mask_id": mask_id}
     system = make(sizes(**given), actions, vocabulary_size, **{name: more[name] for name in spec.needs})
     system.encoder.requires_grad_(not config.encoder.frozen)
-    return system
+    return _adapted(system, config)
+
+
+def _adapted(model: Model, config: Config) -> Model:
+    if config.encoder.frozen and config.encoder.adapter:
+        blank = torch.zeros(1, config.data.frames, 3, config.data.size, config.data.size)
+        with torch.no_grad():
+            tokens, channels = model.eval().encode_video(blank).shape[1:]
+        model.train().adapter = Adapter((tokens, channels), config.data.frames, config.encoder.adapter)
+    return model
 
 
 def encoder_file(config: Config) -> str:

@@ -244,5 +244,8 @@ def test_every_captioner_has_words_in_the_package():
 def test_small_systems_write_at_the_size_of_efa_on_a_laptop():
     laptop = build("laptop").decoder
     for bert in (swinbert.SMALL["bert"], lavender.SMALL["bert"], rica2.SMALL["decoder"]):
-        for size in ("dim", "depth", "heads", "dropout", "max_tokens"):
+        for size in ("dim", "heads", "dropout", "max_tokens"):
             assert getattr(bert, size) == getattr(laptop, size)
+    assert rica2.SMALL["decoder"].depth == laptop.depth
+    for bert in (swinbert.SMALL["bert"], lavender.SMALL["bert"]):
+        assert bert.depth == 2  # these layers read the video as well

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from efa import paths
 from efa.data.tokeniser import SPECIAL
 from efa.errors import InputError
+from efa.model.adapter import Adapter
 from efa.model.assessor import MEAN, STD, mlp
 
 Colour = tuple[float, float, float]
@@ -57,6 +58,7 @@ class System(nn.Module):
     def __init__(self, encoder: nn.Module, mean: Colour = MEAN, std: Colour = STD):
         super().__init__()
         self.encoder = encoder
+        self.adapter: nn.Module = nn.Identity()  # `efa.systems` puts one here where the configuration wants it
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
@@ -87,6 +89,10 @@ class System(nn.Module):
 
     def classify(self, features: Tensor) -> Tensor:
         """Features [B, N, C] -> class logits [B, A]."""
+        return self.recognise(self.adapter.standardised(features) if isinstance(self.adapter, Adapter) else features)
+
+    def recognise(self, features: Tensor) -> Tensor:
+        """Features, standardised where there is an adapter, [B, N, C] -> class logits [B, A]."""
         return self.judge(self.watch(features)).class_logits
 
     def forward(
@@ -101,8 +107,10 @@ class System(nn.Module):
 
         The instruction is read by none of the compared systems, the steps by RICA2 alone.
         """
-        seen = self.watch(features, steps, text_mask)
+        seen = self.watch(self.adapter(features), steps, text_mask)
         output = self.judge(seen)
+        if isinstance(self.adapter, Adapter):  # as in EFA, the adapter serves form and text alone
+            output.class_logits = self.classify(features)
         if tokens is not None:
             self.tell(output, seen, tokens)
         return output
@@ -118,7 +126,7 @@ class System(nn.Module):
         max_tokens: int,
     ) -> list[list[int]]:
         """B lists of at most `max_tokens` token ids, without begin and end; arguments as `forward`. In eval mode."""
-        return self.write(self.watch(features, steps, text_mask), begin, end, max_tokens)
+        return self.write(self.watch(self.adapter(features), steps, text_mask), begin, end, max_tokens)
 
     def write(self, seen: Any, begin: int, end: int, max_tokens: int) -> list[list[int]]:
         """`generate` from what `watch` returned; empty texts from a system that writes none."""

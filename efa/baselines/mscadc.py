@@ -30,7 +30,7 @@ SMALL: dict[str, Any] = {
     "frames": 6,
     "size": 64,
     "width": 8,
-    "bottleneck": 4,
+    "bottleneck": 3,
     "dilations": (1, 1),  # a map of 4 x 8 x 8 is smaller than the original's reach, nine positions to each side
     "text_dim": 128,
 }
@@ -151,5 +151,5 @@ class MSCADC(S2VTCaptioner):
         """The map -> the one vector that S2VT reads [B', 1, D]."""
         return F.max_pool3d(self.caption_head(seen[:rows]), 2, 1).flatten(1)[:, None]
 
-    def classify(self, features: Tensor) -> Tensor:
+    def recognise(self, features: Tensor) -> Tensor:
         return self.class_head(self.watch(features)).mean((2, 3, 4))  # without the other task's net

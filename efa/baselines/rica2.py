@@ -52,7 +52,7 @@ SMALL: dict[str, Any] = {
     "heads": 4,
     "path_scale": 1.0,
     "frozen_norm": False,
-    "decoder": DecoderConfig(dim=128, depth=2, heads=4, dropout=0.0, max_tokens=128),
+    "decoder": DecoderConfig(dim=128, depth=1, heads=4, dropout=0.0, max_tokens=128),
 }
 
 
@@ -253,7 +253,7 @@ class RICA2(Captioner):
             x = layer(x)
         return x
 
-    def classify(self, features: Tensor) -> Tensor:
+    def recognise(self, features: Tensor) -> Tensor:
         return self.class_head(self.encode(features).mean(1))
 
     def watch(self, features: Tensor, steps: Tensor | None = None, text_mask: Tensor | None = None) -> Seen:

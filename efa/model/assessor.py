@@ -49,8 +49,9 @@ class Judged(Protocol):
 class EFAModel(nn.Module):
     """The whole model but the text encoder, whose vectors it takes as input.
 
-    Class logits come from F_v, before any text, so that prediction can pick the steps by them; as printed, the class
-    comes from F_f, which already needs the class's text. `fusion.pool` says how video tokens are pooled.
+    Class logits come from F_v, before any text and any adapter, so that prediction can pick the steps by them; as
+    printed, the class comes from F_f, which already needs the class's text. `fusion.pool` says how video tokens are
+    pooled.
 
     Swin knows only relative positions inside a window, so each token gets a learned vector for its frame and one for
     its place in the picture before the fusion; the paper is silent here.
@@ -69,6 +70,7 @@ class EFAModel(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = VideoSwin(config.encoder).requires_grad_(not config.encoder.frozen)
+        self.adapter: nn.Module = nn.Identity()  # `efa.systems` puts one here where the configuration wants it
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
         self.grid = self.encoder.grid(config.data.frames, config.data.size, config.data.size)  # (T', H', W')
@@ -126,7 +128,7 @@ class EFAModel(nn.Module):
             text_mask: bool [B], False for a clip that sees no text.
             tokens: ids [B', L] of the explanations of the first B' <= B clips, bos first; None: no text logits.
         """
-        video = features + (self.frame_position + self.place_position).flatten(0, 1)  # [B, N, C]
+        video = self.adapter(features) + (self.frame_position + self.place_position).flatten(0, 1)  # [B, N, C]
         fusion = self.fusion(video, steps, instruction, text_mask)
         return Output(
             class_logits=self.classify(features),
@@ -202,6 +204,7 @@ def parameter_table(model: EFAModel) -> list[tuple[str, int]]:
     fusion = model.fusion
     rows = {
         "video encoder": _count(model.encoder),
+        "adapter": _count(model.adapter),
         "fusion: attentions": sum(_count(part) for part in fusion.modules() if isinstance(part, Attention)),
         "fusion: merge": _count(fusion.merge) if fusion.merge is not None else 0,
         "class head": _count(model.class_head),
