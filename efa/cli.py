@@ -236,7 +236,7 @@ def publish(
     to: Annotated[Path | None, typer.Option(help="folder; default: results/<data set>-<preset>")] = None,
 ) -> None:
     """Copy scores and predictions of finished runs to results/.   Example: efa publish --seeds 0,1,2"""
-    from efa.report.collect import publish as copy
+    from efa.report.published import publish as copy
 
     folder, missing = copy(preset, _seeds(seeds), to, _settings(settings), what)
     out.print(f"published to {folder}", markup=False, highlight=False)

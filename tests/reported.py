@@ -9,7 +9,8 @@ import pandas as pd
 
 from efa.experiments import TABLES
 from efa.report import collect
-from efa.report.collect import COLUMNS, Results
+from efa.report.collect import Results
+from efa.report.published import COLUMNS
 
 NASTY = "</script><img src=x onerror=alert(1)>"
 RANDOM = {"encoder.weights": "", "decoder.weights": "", "decoder.frozen": False}  # nothing pre-trained to look for

@@ -10,8 +10,8 @@ from reported import RANDOM, finish, predictions
 from efa import paths
 from efa.errors import InputError
 from efa.experiments import select
-from efa.report import collect, tables
-from efa.report.collect import COLUMNS
+from efa.report import collect, published, tables
+from efa.report.published import COLUMNS
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_published_results_are_what_the_runs_were(home):
         finish(run, {"cider_d": 30.0 + run.seed, "top1": 50.0, "bleu4": None}, run.seed)
     before = collect.collect("6", "smoke", (0, 1), RANDOM)
     clips = before.clips("EFA", 1, "none")
-    folder, missing = collect.publish("smoke", (0, 1), overrides=RANDOM, what="6")
+    folder, missing = published.publish("smoke", (0, 1), overrides=RANDOM, what="6")
     assert folder == paths.results() / "formsim-smoke"
     assert len(missing) == 14
     for path in paths.runs().rglob("*"):
@@ -44,19 +44,19 @@ def test_published_results_are_what_the_runs_were(home):
     assert after.values("EFA", "cider_d") == before.values("EFA", "cider_d") == {0: 30.0, 1: 31.0}
     pd.testing.assert_frame_equal(after.clips("EFA", 1, "none"), clips)
     assert set(after.histories) == set(before.histories)
-    assert collect.published_seeds("6", "smoke") == (0, 1)
+    assert published.published_seeds("6", "smoke") == (0, 1)
     assert json.loads((folder / "provenance.json").read_text())["6-w-o-global-branch-1"]["commit"] == "abc123"
 
 
 def test_publishing_again_changes_only_what_is_published(home):
     efa, other = (select(what, "smoke", (0,), RANDOM)[0] for what in ("6/EFA", "6/Add"))
     finish(efa, {"cider_d": 30.0})
-    folder, _ = collect.publish("smoke", (0,), overrides=RANDOM, what="6/EFA")
+    folder, _ = published.publish("smoke", (0,), overrides=RANDOM, what="6/EFA")
     first = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    collect.publish("smoke", (0,), overrides=RANDOM, what="6/EFA")
+    published.publish("smoke", (0,), overrides=RANDOM, what="6/EFA")
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == first
     finish(other, {"cider_d": 20.0})
-    collect.publish("smoke", (0,), overrides=RANDOM, what="6/Add")
+    published.publish("smoke", (0,), overrides=RANDOM, what="6/Add")
     scores = pd.read_csv(folder / "scores.csv")
     assert list(scores.columns) == list(COLUMNS)
     scores = scores[scores["protocol"] == "predicted"].set_index("row")["value"]
@@ -65,13 +65,13 @@ def test_publishing_again_changes_only_what_is_published(home):
 
 def test_publishing_nothing_is_an_error(home):
     with pytest.raises(InputError, match="none of these runs"):
-        collect.publish("smoke", (0,), overrides=RANDOM, what="6")
+        published.publish("smoke", (0,), overrides=RANDOM, what="6")
 
 
 @pytest.mark.parametrize("changed", ["key", "scoring"])
 def test_published_results_of_other_code_are_stale(home, changed):
     finish(select("6/EFA", "smoke", (0,), RANDOM)[0], {"cider_d": 30.0})
-    folder, _ = collect.publish("smoke", (0,), overrides=RANDOM, what="6/EFA")
+    folder, _ = published.publish("smoke", (0,), overrides=RANDOM, what="6/EFA")
     (run_file,) = paths.runs().glob("*/scores.json")
     run_file.unlink()
     path = folder / "provenance.json"
@@ -158,3 +158,37 @@ def test_seeds(value, seeds):
 def test_seeds_that_are_none(value):
     with pytest.raises(InputError, match="seeds cannot be"):
         collect.seeds_of(value)
+
+
+def test_seeds_trained_here_stand_beside_published_ones(home):
+    runs = select("6", "smoke", (0, 1), RANDOM)
+    for run in runs:
+        finish(run, {"cider_d": 30.0 + run.seed})
+    published.publish("smoke", (0, 1), overrides=RANDOM, what="6")
+    for run in runs:
+        if run.seed == 1:
+            (run.folder / "scores.json").unlink()
+            (run.folder / "provenance.json").unlink()
+    first = next(run for run in runs if run.row == "EFA" and run.seed == 0)
+    finish(first, {"cider_d": 30.4})
+    results = collect.obtain("6", "smoke", None, train=False, overrides=RANDOM)
+    assert (results.origin, results.seeds) == ("both", (0, 1))
+    assert results.values("EFA", "cider_d") == {0: 30.4, 1: 31.0}
+    assert set(results.states.values()) == {"done"}
+    assert results.clips("EFA", 0)["clip_id"].equals(results.clips("EFA", 1)["clip_id"])
+    assert results.again == (9, 8, pytest.approx(0.4))
+    assert "9 runs. They give the published scores in 8, else up to 0.4 off." in tables.scores(results).text
+
+
+def test_seeds_of_other_code_are_not_put_together(home):
+    for run in select("6", "smoke", (0, 1), RANDOM):
+        finish(run, {"cider_d": 30.0 + run.seed})
+    folder, _ = published.publish("smoke", (0, 1), overrides=RANDOM, what="6")
+    facts = json.loads((folder / "provenance.json").read_text())
+    old = {name: fact | {"key": "0" * 16} for name, fact in facts.items()}
+    (folder / "provenance.json").write_text(json.dumps(old))
+    for run in select("6", "smoke", (1,), RANDOM):
+        (run.folder / "scores.json").unlink()
+        (run.folder / "provenance.json").unlink()
+    results = collect.obtain("6", "smoke", None, train=False, overrides=RANDOM)
+    assert (results.origin, results.seeds, results.again) == ("runs", (0,), None)

@@ -8,14 +8,13 @@ from reported import full, made, predictions
 from efa import metrics
 from efa.config import build
 from efa.data import formsim
-from efa.data.formsim.schema import load_actions
 from efa.data.loader import open_dataset
 from efa.experiments import TABLES
 from efa.metrics import METRICS, mean_interval
 from efa.report import estimates
-from efa.report.collect import COLUMNS
 from efa.report.estimates import Estimate
 from efa.report.parsing import SentenceMemory
+from efa.report.published import COLUMNS
 from efa.report.shown import KNOWN, SHOWN
 
 
@@ -144,7 +143,7 @@ def test_told_the_action_there_is_no_accuracy_of_it():
 def test_what_is_reached_without_looking():
     shares = [("5", "EFA", 0, "predicted", "quality_majority", 66.0)]
     floor = estimates.floor(made({}, table="5", scores=pd.DataFrame(shares, columns=list(COLUMNS))))
-    actions = len(load_actions())
+    actions = build("smoke").data.actions
     assert floor["top1"] == pytest.approx(100 / actions)
     assert floor["top5"] == pytest.approx(500 / actions)
     assert (floor["quality_acc"], floor["quality_balanced_acc"], floor["quality_auc"]) == (66.0, 50.0, 50.0)

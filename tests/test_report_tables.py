@@ -12,7 +12,8 @@ from efa.errors import InputError
 from efa.experiments import PAPER, TABLES
 from efa.metrics import METRICS
 from efa.report import examples, html, paper, provenance, tables
-from efa.report.collect import COLUMNS, Results
+from efa.report.collect import Results
+from efa.report.published import COLUMNS
 from efa.report.shown import SHOWN
 
 ROOT = Path(__file__).resolve().parents[1]

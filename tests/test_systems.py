@@ -111,3 +111,12 @@ def test_a_prediction_does_not_depend_on_the_batch(name, home, tmp_path):
     alone = predict(model, material, small(name, prediction__batch=1))
     assert together["explanation"].tolist() == alone["explanation"].tolist()
     assert (together["quality_prob"] - alone["quality_prob"]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(("preset", "epochs"), [("laptop", (6, 3)), ("smoke", (1, 1)), ("gpu", (22, 11))])
+def test_rows_with_dear_epochs_get_a_share_of_the_presets(preset, epochs):
+    rows = [select(f"4/{name}", preset, (0,))[0].config.training for name in ("C3DAVG", "MSCADC")]
+    assert tuple(row.epochs for row in rows) == epochs
+    assert {row.text_share for row in rows} == {build(preset).training.text_share / 2}
+    given = select("4/MSCADC", preset, (0,), {"training.epochs": 7})[0]
+    assert given.config.training.epochs == 7  # what a user sets, wins

@@ -30,7 +30,7 @@ SMALL: dict[str, Any] = {
     "frames": 6,
     "size": 64,
     "width": 8,
-    "bottleneck": 3,
+    "bottleneck": 2,
     "dilations": (1, 1),  # a map of 4 x 8 x 8 is smaller than the original's reach, nine positions to each side
     "text_dim": 128,
 }

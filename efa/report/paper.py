@@ -11,7 +11,7 @@ import pandas as pd
 from efa import paths
 from efa.errors import InputError
 from efa.metrics import METRICS
-from efa.report.collect import COLUMNS
+from efa.report.published import COLUMNS
 from efa.report.shown import Metric
 
 

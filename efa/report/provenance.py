@@ -19,6 +19,11 @@ from efa.report.collect import Results
 from efa.report.html import Cell, Html
 from efa.systems import decoder_file, encoder_file
 
+ORIGINS = {
+    "runs": "from runs/",
+    "published": "as published in results/",
+    "both": "from runs/ where trained here, other seeds as published in results/",
+}
 NOTEBOOKS = {"4": "comparison", "5": "comparison", "6": "ablation", "7": "loss_weight"}
 
 
@@ -31,7 +36,7 @@ def stamp(results: Results) -> Html:
     seconds = sum(sum(fact.get("seconds", {}).values()) for fact in facts)
     commits = sorted({fact.get("commit", "") or "no commit" for fact in facts})
     states = pd.Series(list(results.states.values())).value_counts().to_dict()
-    origin = {"runs": "from runs/", "published": "as published in results/"}.get(results.origin, "no results yet")
+    origin = ORIGINS.get(results.origin, "no results yet")
     parts = [
         f"{data.clips} clips of {data.size} pixels, benchmark {data.benchmark}" if stand_in else data.source,
         f"preset {results.preset}",

@@ -174,6 +174,10 @@ def _notes(results: Results) -> list[str]:
             f"{'Rows with one' if more else 'One'} seed: in brackets the 95 % interval over test clips (bootstrap), "
             "which says nothing about another seed; the n-gram scores have none."
         )
+    if results.again:
+        count, same, most = results.again
+        says = "the published scores" if same == count else f"the published scores in {same}, else up to {most:.1f} off"
+        out.append(f"Trained here and published, too: {count} runs. They give {says}.")
     if "stale" in results.states.values():
         out.append("Stale: made with other code or data than the present; run the command below to make it again.")
     return out
