@@ -334,6 +334,36 @@ def data_formsim(
     out.print(f"{clips} clips in {folder}", highlight=False, markup=False)
 
 
+@data_app.command("cot-afa")
+def data_cot_afa(
+    root: Annotated[Path, typer.Argument(help="CoT-AFA's folder: annotations and videos")],
+    folder: Annotated[Path, typer.Argument(metavar="OUT")],
+    annotations: Annotated[Path | None, typer.Option(help="where the annotations are, if not in ROOT")] = None,
+    videos: Annotated[Path | None, typer.Option(help="where the videos are, if not in ROOT")] = None,
+    no_videos: Annotated[bool, typer.Option("--no-videos", help="annotations only, for statistics")] = False,
+    download: Annotated[bool, typer.Option("--download", help="fetch the videos with kagglehub")] = False,
+    kaggle_id: Annotated[str | None, typer.Option(help="OWNER/NAME for --download")] = None,
+    seed: Annotated[int, typer.Option(help="of the training and validation splits", min=0, max=2**32 - 1)] = 0,
+) -> None:
+    """Turn CoT-AFA as released into a data set.   Example: efa data cot-afa CoT-AFA my-data"""
+    from efa.data.cot_afa import convert, read_release
+    from efa.data.cot_afa_videos import download as fetch
+
+    if (no_videos and (videos or download)) or (videos and download):
+        raise InputError("--no-videos, --videos and --download exclude each other", mend="give one of them")
+    if download:
+        read_release(annotations or root, seed)  # so that gigabytes come after the cheap mistakes
+        videos = fetch(kaggle_id)
+    made = convert(root, folder, annotations, videos, seed, with_videos=not no_videos)
+    shown = Table("times", "what is odd", "what was done")
+    for (what, done), count in made.oddities.counts().most_common():
+        shown.add_row(str(count), what, done)
+    out.print(shown)
+    sizes = ", ".join(f"{len(made.dataset.split(name))} {name}" for name in ("train", "val", "test"))
+    out.print(f"{len(made.dataset.table)} clips ({sizes}) in {folder}", markup=False, highlight=False)
+    out.print(f"each oddity: {folder / 'oddities.csv'}", markup=False, highlight=False)
+
+
 @data_app.command("check")
 def data_check(folder: Path, probe: Annotated[bool, typer.Option(help="open every video, too")] = False) -> None:
     """Every problem in a data set, each with its row and what was done about it.   Example: efa data check my-data"""
