@@ -334,6 +334,29 @@ def data_formsim(
     out.print(f"{clips} clips in {folder}", highlight=False, markup=False)
 
 
+@data_app.command("ui-prmd")
+def data_ui_prmd(
+    root: Annotated[Path, typer.Argument(metavar="ROOT", help="holds 'Segmented Movements' and its incorrect twin")],
+    folder: Annotated[Path, typer.Argument(metavar="OUT")],
+    test_subject: Annotated[
+        int | None, typer.Option(help="leave this subject out for the test; default: 9 and 10, and 7 and 8 validate")
+    ] = None,
+    repetitions: Annotated[int, typer.Option(help="the first so many of each; 0: all")] = 0,
+    size: int = 224,
+    fps: float = 12,
+    rate: Annotated[float, typer.Option(help="frames a second of the files; the originals have 100")] = 100,
+    images: Annotated[bool, typer.Option("--images", help="folders of PNG frames instead of mp4")] = False,
+) -> None:
+    """Render UI-PRMD's motion, front and side, with manifest and steps.   Example: efa data ui-prmd UI-PRMD my-data"""
+    from efa.data.ui_prmd import Export, export
+
+    with bar("rendering") as update:
+        count, skipped = export(root, Export(folder, size, fps, rate, images), test_subject, repetitions, update)
+    for problem in skipped:
+        err.print(f"left out: {problem}", markup=False, highlight=False, soft_wrap=True)
+    out.print(f"{count} clips in {folder}, {len(skipped)} files left out", highlight=False, markup=False)
+
+
 @data_app.command("check")
 def data_check(folder: Path, probe: Annotated[bool, typer.Option(help="open every video, too")] = False) -> None:
     """Every problem in a data set, each with its row and what was done about it.   Example: efa data check my-data"""
