@@ -13,19 +13,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from efa.cli_data import data_app
+from efa.console import bar, err, out
 from efa.errors import InputError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-data_app = typer.Typer(no_args_is_help=True, help="Make, convert and check data sets.")
 app.add_typer(data_app, name="data")
 pretrain_app = typer.Typer(no_args_is_help=True, help="Make the pre-trained parts again that ship with the package.")
 app.add_typer(pretrain_app, name="pretrain")
-err = Console(stderr=True)
-out = Console(soft_wrap=True)
 
 Preset = Annotated[str, typer.Option(help="smoke, laptop, gpu or paper")]
 Settings = Annotated[
@@ -50,23 +47,6 @@ def main() -> None:
     except KeyboardInterrupt:
         err.print("efa: interrupted; the same command goes on where it stopped")
         sys.exit(130)
-
-
-@contextlib.contextmanager
-def bar(what: str) -> Iterator[Any]:
-    """A progress bar with time left, on stderr; yields update(done, total)."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(
-        *columns, console=err, transient=False, disable=not err.is_terminal and "CI" in os.environ
-    ) as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def _settings(items: list[str] | None) -> dict[str, Any]:
@@ -311,84 +291,6 @@ def _stages() -> Iterator[Any]:
             err.print(" ".join(f"{k} {v:.4g}" for k, v in row.items()), highlight=False)
 
         yield report
-
-
-@data_app.command("formsim")
-def data_formsim(
-    folder: Annotated[Path, typer.Argument(metavar="OUT")],
-    clips: int = 60,
-    size: int = 224,
-    seed: int = 0,
-    benchmark: Annotated[str, typer.Option(help="main, standards or unseen")] = "main",
-    fps: int = 12,
-) -> None:
-    """Write FormSim clips as mp4 with manifest and steps.   Example: efa data formsim my-data --clips 100"""
-    from efa.config import build
-    from efa.data.formsim.export import export
-
-    config = build(
-        "paper", {"data.clips": clips, "data.size": size, "data.seed": seed, "data.benchmark": benchmark}
-    ).data
-    with bar("rendering") as update:
-        export(config, folder, fps, update)
-    out.print(f"{clips} clips in {folder}", highlight=False, markup=False)
-
-
-@data_app.command("cot-afa")
-def data_cot_afa(
-    root: Annotated[Path, typer.Argument(help="CoT-AFA's folder: annotations and videos")],
-    folder: Annotated[Path, typer.Argument(metavar="OUT")],
-    annotations: Annotated[Path | None, typer.Option(help="where the annotations are, if not in ROOT")] = None,
-    videos: Annotated[Path | None, typer.Option(help="where the videos are, if not in ROOT")] = None,
-    no_videos: Annotated[bool, typer.Option("--no-videos", help="annotations only, for statistics")] = False,
-    download: Annotated[bool, typer.Option("--download", help="fetch the videos with kagglehub")] = False,
-    kaggle_id: Annotated[str | None, typer.Option(help="OWNER/NAME for --download")] = None,
-    seed: Annotated[int, typer.Option(help="of the training and validation splits", min=0, max=2**32 - 1)] = 0,
-) -> None:
-    """Turn CoT-AFA as released into a data set.   Example: efa data cot-afa CoT-AFA my-data"""
-    from efa.data.cot_afa import convert, read_release
-    from efa.data.cot_afa_videos import download as fetch
-
-    if (no_videos and (videos or download)) or (videos and download):
-        raise InputError("--no-videos, --videos and --download exclude each other", mend="give one of them")
-    if download:
-        read_release(annotations or root, seed)  # so that gigabytes come after the cheap mistakes
-        videos = fetch(kaggle_id)
-    made = convert(root, folder, annotations, videos, seed, with_videos=not no_videos)
-    shown = Table("times", "what is odd", "what was done")
-    for (what, done), count in made.oddities.counts().most_common():
-        shown.add_row(str(count), what, done)
-    out.print(shown)
-    sizes = ", ".join(f"{len(made.dataset.split(name))} {name}" for name in ("train", "val", "test"))
-    out.print(f"{len(made.dataset.table)} clips ({sizes}) in {folder}", markup=False, highlight=False)
-    out.print(f"each oddity: {folder / 'oddities.csv'}", markup=False, highlight=False)
-
-
-@data_app.command("check")
-def data_check(folder: Path, probe: Annotated[bool, typer.Option(help="open every video, too")] = False) -> None:
-    """Every problem in a data set, each with its row and what was done about it.   Example: efa data check my-data"""
-    from efa.data.manifest import check_dataset
-
-    problems = check_dataset(folder, probe)
-    for problem in problems:
-        out.print(str(problem), markup=False, highlight=False)
-    errors = sum(problem.severity == "error" for problem in problems)
-    out.print(f"{errors} errors, {len(problems) - errors} warnings", highlight=False)
-    if errors:
-        raise typer.Exit(2)
-
-
-@data_app.command("preview")
-def data_preview(
-    actions: Annotated[list[str] | None, typer.Argument(help="names; all by default")] = None,
-    to: Annotated[Path, typer.Option(help="PNG file")] = Path("preview.png"),
-    size: int = 128,
-) -> None:
-    """A contact sheet: each action's standard beside each of its faults.   Example: efa data preview Squat"""
-    from efa.data.formsim.preview import sheet
-
-    sheet(actions or [], to, size)
-    out.print(f"written: {to}", markup=False, highlight=False)
 
 
 if __name__ == "__main__":

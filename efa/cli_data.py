@@ -1,0 +1,115 @@
+"""`efa data ...`: make, convert and check data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from efa.console import bar, err, out
+from efa.errors import InputError
+
+data_app = typer.Typer(no_args_is_help=True, help="Make, convert and check data sets.")
+
+
+@data_app.command("formsim")
+def data_formsim(
+    folder: Annotated[Path, typer.Argument(metavar="OUT")],
+    clips: int = 60,
+    size: int = 224,
+    seed: int = 0,
+    benchmark: Annotated[str, typer.Option(help="main, standards or unseen")] = "main",
+    fps: int = 12,
+) -> None:
+    """Write FormSim clips as mp4 with manifest and steps.   Example: efa data formsim my-data --clips 100"""
+    from efa.config import build
+    from efa.data.formsim.export import export
+
+    config = build(
+        "paper", {"data.clips": clips, "data.size": size, "data.seed": seed, "data.benchmark": benchmark}
+    ).data
+    with bar("rendering") as update:
+        export(config, folder, fps, update)
+    out.print(f"{clips} clips in {folder}", highlight=False, markup=False)
+
+
+@data_app.command("cot-afa")
+def data_cot_afa(
+    root: Annotated[Path, typer.Argument(help="CoT-AFA's folder: annotations and videos")],
+    folder: Annotated[Path, typer.Argument(metavar="OUT")],
+    annotations: Annotated[Path | None, typer.Option(help="where the annotations are, if not in ROOT")] = None,
+    videos: Annotated[Path | None, typer.Option(help="where the videos are, if not in ROOT")] = None,
+    no_videos: Annotated[bool, typer.Option("--no-videos", help="annotations only, for statistics")] = False,
+    download: Annotated[bool, typer.Option("--download", help="fetch the videos with kagglehub")] = False,
+    kaggle_id: Annotated[str | None, typer.Option(help="OWNER/NAME for --download")] = None,
+    seed: Annotated[int, typer.Option(help="of the training and validation splits", min=0, max=2**32 - 1)] = 0,
+) -> None:
+    """Turn CoT-AFA as released into a data set.   Example: efa data cot-afa CoT-AFA my-data"""
+    from efa.data.cot_afa import convert, read_release
+    from efa.data.cot_afa_videos import download as fetch
+
+    if (no_videos and (videos or download)) or (videos and download):
+        raise InputError("--no-videos, --videos and --download exclude each other", mend="give one of them")
+    if download:
+        read_release(annotations or root, seed)  # so that gigabytes come after the cheap mistakes
+        videos = fetch(kaggle_id)
+    made = convert(root, folder, annotations, videos, seed, with_videos=not no_videos)
+    shown = Table("times", "what is odd", "what was done")
+    for (what, done), count in made.oddities.counts().most_common():
+        shown.add_row(str(count), what, done)
+    out.print(shown)
+    sizes = ", ".join(f"{len(made.dataset.split(name))} {name}" for name in ("train", "val", "test"))
+    out.print(f"{len(made.dataset.table)} clips ({sizes}) in {folder}", markup=False, highlight=False)
+    out.print(f"each oddity: {folder / 'oddities.csv'}", markup=False, highlight=False)
+
+
+@data_app.command("ui-prmd")
+def data_ui_prmd(
+    root: Annotated[Path, typer.Argument(metavar="ROOT", help="holds 'Segmented Movements' and its incorrect twin")],
+    folder: Annotated[Path, typer.Argument(metavar="OUT")],
+    test_subject: Annotated[
+        int | None, typer.Option(help="leave this subject out for the test; default: 9 and 10, and 7 and 8 validate")
+    ] = None,
+    repetitions: Annotated[int, typer.Option(help="the first so many of each; 0: all")] = 0,
+    size: int = 224,
+    fps: float = 12,
+    rate: Annotated[float, typer.Option(help="frames a second of the files; the originals have 100")] = 100,
+    images: Annotated[bool, typer.Option("--images", help="folders of PNG frames instead of mp4")] = False,
+) -> None:
+    """Render UI-PRMD's motion, front and side, with manifest and steps.   Example: efa data ui-prmd UI-PRMD my-data"""
+    from efa.data.ui_prmd import Export, export
+
+    with bar("rendering") as update:
+        count, skipped = export(root, Export(folder, size, fps, rate, images), test_subject, repetitions, update)
+    for problem in skipped:
+        err.print(f"left out: {problem}", markup=False, highlight=False, soft_wrap=True)
+    out.print(f"{count} clips in {folder}, {len(skipped)} files left out", highlight=False, markup=False)
+
+
+@data_app.command("check")
+def data_check(folder: Path, probe: Annotated[bool, typer.Option(help="open every video, too")] = False) -> None:
+    """Every problem in a data set, each with its row and what was done about it.   Example: efa data check my-data"""
+    from efa.data.manifest import check_dataset
+
+    problems = check_dataset(folder, probe)
+    for problem in problems:
+        out.print(str(problem), markup=False, highlight=False)
+    errors = sum(problem.severity == "error" for problem in problems)
+    out.print(f"{errors} errors, {len(problems) - errors} warnings", highlight=False)
+    if errors:
+        raise typer.Exit(2)
+
+
+@data_app.command("preview")
+def data_preview(
+    actions: Annotated[list[str] | None, typer.Argument(help="names; all by default")] = None,
+    to: Annotated[Path, typer.Option(help="PNG file")] = Path("preview.png"),
+    size: int = 128,
+) -> None:
+    """A contact sheet: each action's standard beside each of its faults.   Example: efa data preview Squat"""
+    from efa.data.formsim.preview import sheet
+
+    sheet(actions or [], to, size)
+    out.print(f"written: {to}", markup=False, highlight=False)

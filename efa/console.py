@@ -1,0 +1,31 @@
+"""What the commands share: where they print, and a progress bar with the time left."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+err = Console(stderr=True)
+out = Console(soft_wrap=True)
+
+
+@contextlib.contextmanager
+def bar(what: str) -> Iterator[Any]:
+    """A progress bar with time left, on stderr; yields update(done, total)."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(
+        *columns, console=err, transient=False, disable=not err.is_terminal and "CI" in os.environ
+    ) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

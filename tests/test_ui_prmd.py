@@ -1,0 +1,362 @@
+"""UI-PRMD: files to markers, markers to FormSim's body, and the data set that comes out. Made-up people in tmp_path."""
+
+import gzip
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from efa import cli
+from efa.data import ui_prmd, ui_prmd_files
+from efa.data import ui_prmd_body as vicon
+from efa.data.formsim.motion import INDEX
+from efa.data.manifest import check_dataset, load_dataset
+from efa.data.ui_prmd import Export, export, split_of
+from efa.errors import InputError
+
+# A person standing at the origin who faces +x: millimetres of the left side and the middle, the right side mirrored.
+_MIDDLE = {"C7": (-80, 0, 1440), "T10": (-90, 0, 1180), "CLAV": (50, 0, 1375), "STRN": (90, 0, 1135)}
+_LEFT = {
+    "FHD": (110, 60, 1600), "BHD": (-50, 55, 1600), "SHO": (-20, 165, 1420), "UPA": (-20, 230, 1260),
+    "ELB": (-20, 245, 1090), "FRM": (0, 250, 960), "WRA": (40, 225, 860), "WRB": (-10, 245, 860), "FIN": (30, 240, 780),
+    "ASI": (110, 125, 970), "PSI": (-100, 45, 980), "THI": (0, 190, 700), "KNE": (10, 150, 520), "TIB": (0, 150, 300),
+    "ANK": (-20, 145, 85), "HEE": (-70, 110, 62), "TOE": (130, 120, 47),
+}  # fmt: skip
+
+
+def person(frames: int = 20) -> np.ndarray:
+    """Markers [T, 39, 3] in metres of somebody who stands still and raises the left arm forward."""
+    point = dict(_MIDDLE) | {"RBAK": (-90, -70, 1300)}
+    for name, (x, y, z) in _LEFT.items():
+        point["L" + name], point["R" + name] = (x, y, z), (x, -y, z)
+    markers = np.repeat(np.array([point[name] for name in vicon.MARKERS], float)[None], frames, axis=0) / 1000
+    arm = [vicon.PLACE[f"L{name}"] for name in ("UPA", "ELB", "FRM", "WRA", "WRB", "FIN")]
+    pivot = markers[0, vicon.PLACE["LSHO"]] - [0, 0, 0.05]
+    for t, angle in enumerate(np.linspace(0, np.pi / 2, frames)):
+        cos, sin = np.cos(angle), np.sin(angle)
+        x, z = (markers[t, arm] - pivot)[:, 0], (markers[t, arm] - pivot)[:, 2]
+        markers[t, arm, 0], markers[t, arm, 2] = pivot[0] + cos * x - sin * z, pivot[2] + sin * x + cos * z
+    return markers
+
+
+def turned(markers: np.ndarray, degrees: float, x: float = 0.0, y: float = 0.0) -> np.ndarray:
+    cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    a, b = markers[..., 0], markers[..., 1]
+    return np.stack([cos * a - sin * b + x, sin * a + cos * b + y, markers[..., 2]], axis=-1)
+
+
+def text(markers: np.ndarray) -> str:
+    rows = (1000 * markers).reshape(len(markers), -1)
+    return "\n".join(",".join(f"{value:.1f}" for value in row) for row in rows) + "\n"
+
+
+def put(root: Path, name: str, content: str | bytes) -> Path:
+    """A file in the folder that its name belongs to; .gz is packed."""
+    folder = root / ui_prmd_files.FOLDERS[int("_inc" in name)] / "Vicon" / "Positions"
+    folder.mkdir(parents=True, exist_ok=True)
+    raw = content.encode() if isinstance(content, str) else content
+    (folder / name).write_bytes(gzip.compress(raw) if name.endswith(".gz") and isinstance(content, str) else raw)
+    return folder / name
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    """Subjects 1, 7 and 9, one correct and one incorrect repetition each of two movements."""
+    folder = tmp_path / "UI-PRMD"
+    for subject in (1, 7, 9):
+        for movement in (1, 5):
+            stem = f"m{movement:02d}_s{subject:02d}_e01_positions"
+            put(folder, f"{stem}.txt", text(person(12)))
+            put(folder, f"{stem}_inc.txt.gz", text(turned(person(9), 70, 2, -1)))
+    return folder
+
+
+def joint(joints: np.ndarray, name: str) -> np.ndarray:
+    return joints[:, INDEX[name]]
+
+
+def test_the_figure_stands_upright_and_faces_forward():
+    joints, subject = vicon.body(person(), "s01")
+    assert joints.shape == (20, 20, 3)
+    assert 1.55 < subject.height < 1.85
+    order = ["head", "neck", "chest", "pelvis", "knee_l", "ankle_l", "toe_l"]
+    heights = np.stack([joint(joints, name)[:, 2] for name in order])
+    assert (np.diff(heights, axis=0) < 0).all()
+    assert np.allclose(joint(joints, "ankle_l")[:, 2], 0.08, atol=0.01), "feet flat on the floor"
+    for side in "lr":
+        assert (joint(joints, f"toe_{side}")[:, 0] > joint(joints, f"ankle_{side}")[:, 0] + 0.1).all()
+    assert joint(joints, "hand_l")[-1, 0] > 0.4, "the arm that was raised forward"
+    assert abs(joint(joints, "hand_r")[-1, 0]) < 0.15
+
+
+def test_left_stays_left():
+    joints, _ = vicon.body(person(), "s01")
+    for name in ("shoulder", "elbow", "wrist", "hand", "hip", "knee", "ankle", "toe"):
+        assert (joint(joints, f"{name}_l")[:, 1] > 0.02).all(), name
+        assert (joint(joints, f"{name}_r")[:, 1] < -0.02).all(), name
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(-180, 180), st.floats(-3, 3), st.floats(-3, 3))
+def test_where_in_the_room_and_which_way_does_not_matter(degrees, x, y):
+    here, there = (vicon.body(markers, "s01")[0] for markers in (person(6), turned(person(6), degrees, x, y)))
+    np.testing.assert_allclose(here, there, atol=1e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**31 - 1), st.floats(0, 0.004))
+def test_limbs_keep_their_length(seed, noise):
+    markers = person() + np.random.RandomState(seed).normal(size=(20, 39, 3)) * noise
+    joints, _ = vicon.body(markers, "s01")
+    assert np.isfinite(joints).all()
+    for name, length in vicon.limb_lengths(joints).items():
+        assert length.std() < 0.004 + 3 * noise, name
+        assert 0.1 < length.mean() < 0.6, name
+    assert (joint(joints, "pelvis")[:, 2] > 0.6).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from(vicon.MARKERS), st.integers(0, 19), st.integers(1, 8))
+def test_a_dropout_is_bridged(name, start, count):
+    whole = person()
+    holed = whole.copy()
+    holed[start : start + count, vicon.PLACE[name]] = 0
+    # The arm moves on a circle; the chord over 8 of 19 steps stays within 7 cm of it, at an end it stays where it was.
+    assert np.abs(vicon.mend(holed) - whole).max() < 0.55
+    still = [i for i, n in enumerate(vicon.MARKERS) if n[0] != "L"]
+    np.testing.assert_allclose(vicon.mend(holed)[:, still], whole[:, still])
+
+
+@pytest.mark.parametrize("name", ["LFHD", "RBHD", "CLAV", "STRN", "C7", "T10", "LASI", "RASI", "RPSI", "LWRA", "RWRB"])
+def test_a_marker_that_was_never_seen_is_rebuilt(name):
+    holed = person()
+    holed[:, vicon.PLACE[name]] = 0
+    mended = vicon.mend(holed)
+    assert np.abs(mended - person())[:, vicon.PLACE[name]].max() < 0.07
+    vicon.check(mended, Path("x"))
+
+
+def test_a_foot_cannot_be_rebuilt_but_what_is_not_drawn_is_not_missed():
+    holed = person()
+    holed[:, vicon.PLACE["LTOE"]] = 0
+    with pytest.raises(InputError, match="LTOE seen in less"):
+        vicon.check(vicon.mend(holed), Path("x"))
+    holed = person()
+    holed[:, vicon.PLACE["RTHI"]] = 0
+    vicon.check(vicon.mend(holed), Path("x"))
+
+
+@pytest.mark.parametrize("name", ["m01_s02_e03_positions.txt", "m01_s02_e03_positions_inc.txt.gz"])
+def test_a_file_is_read(tmp_path, name):
+    markers = ui_prmd_files.read(put(tmp_path, name, text(person())))
+    np.testing.assert_allclose(markers, person(), atol=1e-4)
+
+
+GOOD = text(person(8))
+BAD = {
+    "short row": (GOOD.replace(",62.0,", ",", 1), "row 1: 116 numbers instead of 117"),
+    "long row": (GOOD + "1," * 117 + "1\n", "row 9: 118 numbers"),
+    "nan": (GOOD.replace("1440.0", "nan", 1), "row 1: nan is no position"),
+    "inf": (GOOD.replace("1440.0", "inf", 1), "row 1: inf is no position"),
+    "far": (GOOD.replace("1440.0", "1e9", 1), "row 1: 1e\\+09 is no position"),
+    "word": (GOOD.replace("1440.0", "high", 1), "row 1: not a row of numbers"),
+    "empty": ("", "no frames"),
+    "one frame": (text(person(8)[:1]), "one frame only"),
+    "bytes": (b"\xff\xfe\x00\x01" * 40, "instead of 117"),
+    "metres": (text(person(8) / 1000), "not a person"),
+    "upside down": (text(person(8) * [1, 1, -1]), "neck is not above"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_file_is_one_line_and_the_rest_goes_on(root, tmp_path, case):
+    content, message = BAD[case]
+    file = put(root, "m01_s01_e02_positions.txt", content)
+    count, skipped = export(root, Export(tmp_path / "out", 16, 4, 25, images=True))
+    assert count == 24
+    assert len(skipped) == 1
+    assert str(skipped[0]).startswith(str(file))
+    assert skipped[0].mend
+    with pytest.raises(InputError, match=message):
+        raise skipped[0]
+
+
+@pytest.mark.parametrize("cut", [0, 5, 300, -4])
+def test_a_truncated_gz_names_its_row(tmp_path, cut):
+    packed = gzip.compress(GOOD.encode())
+    file = put(tmp_path, "m01_s01_e02_positions.txt.gz", packed[:cut])
+    with pytest.raises(InputError, match=r"row \d+: the compressed file ends too early|no frames"):
+        ui_prmd_files.read(file)
+    file.write_bytes(b"plain text, not packed")
+    with pytest.raises(InputError, match="not gzip"):
+        ui_prmd_files.read(file)
+    file.write_bytes(packed[:40] + bytes(80) + packed[120:])
+    with pytest.raises(InputError):
+        ui_prmd_files.read(file)
+
+
+def test_a_small_file_that_unpacks_to_a_huge_one_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(ui_prmd_files, "_MOST_BYTES", 1 << 16)
+    with pytest.raises(InputError, match="of text"):
+        ui_prmd_files.read(put(tmp_path, "m01_s01_e02_positions.txt.gz", "1,2,3\n" * 100_000))
+
+
+def test_odd_names_and_doubles_are_listed(root):
+    put(root, "m01_s01_e01_positions.txt.gz", GOOD)
+    put(root, "m11_s01_e01_positions.txt", GOOD)
+    put(root, "notes.txt", "hello")
+    found, skipped = ui_prmd.find(root)
+    assert len(found) == 12
+    assert len(skipped) == 3
+    assert sum("is there already" in str(problem) for problem in skipped) == 1
+
+
+def test_the_data_set_is_sound(root, tmp_path):
+    pytest.importorskip("av")
+    out = tmp_path / "out"
+    count, skipped = export(root, Export(out, 32, 8, 25))
+    assert (count, skipped) == (24, [])
+    assert [str(p) for p in check_dataset(out, probe=True)] == []
+    data = load_dataset(out)
+    assert data.actions == ["Deep Squat", "Sit to Stand"]
+    assert set(data.table["explanation"]) == set(data.table["fault"]) == {""}
+    assert sorted(data.table["view"].unique()) == ["front", "side"]
+    assert data.table.groupby("quality").size().tolist() == [12, 12]
+    assert dict(data.table.groupby("subject")["split"].first()) == {"s01": "train", "s07": "val", "s09": "test"}
+    assert (data.table.groupby("subject")["split"].nunique() == 1).all()
+
+
+def test_frame_folders_and_somebody_left_out(root, tmp_path):
+    out = tmp_path / "out"
+    export(root, Export(out, 16, 4, 25, images=True), test_subject=9)
+    data = load_dataset(out)
+    assert dict(data.table.groupby("subject")["split"].first()) == {"s01": "val", "s07": "train", "s09": "test"}
+    assert [str(p) for p in check_dataset(out, probe=True)] == []
+    folder = out / data.table["path"][0]
+    assert len(list(folder.glob("*.png"))) == 6
+    with pytest.raises(InputError, match="nobody is subject 3"):
+        export(root, Export(out), test_subject=3)
+
+
+def test_nobody_is_in_two_splits():
+    for left_out in (None, *range(1, 11)):
+        splits = [split_of(subject, left_out) for subject in range(1, 11)]
+        assert set(splits) == {"train", "val", "test"}
+        assert left_out is None or splits[left_out - 1] == "test"
+
+
+def test_frames_are_the_same_twice_and_the_figure_is_in_view(root):
+    one = ui_prmd.find(root)[0][0]
+    first, second = (ui_prmd.draw(one, "front", 6, 32) for _ in range(2))
+    assert first.dtype == np.uint8
+    assert first.shape == (6, 32, 32, 3)
+    assert (first == second).all()
+    changed = (first[0] != first[-1]).any(axis=-1)
+    assert changed.any(), "the arm moves"
+
+
+def test_ten_movements_have_steps():
+    assert sorted(ui_prmd.movements()) == list(range(1, 11))
+    for name, text in ui_prmd.movements().values():
+        assert name
+        assert len(text.steps) == 5
+        assert all(step.endswith(".") for step in (*text.steps, text.instruction))
+
+
+def command(monkeypatch, capfd, *arguments) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["efa", "data", "ui-prmd", *map(str, arguments)])
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as done:
+        cli.main()
+    out, err = capfd.readouterr()
+    return int(done.value.code or 0), out, err
+
+
+def test_the_command_goes_on_after_a_bad_file(root, tmp_path, monkeypatch, capfd):
+    put(root, "m10_s09_e09_positions_inc.txt", text(person(8)[:1]))
+    arguments = (root, tmp_path / "out", "--size", 16, "--rate", 25, "--fps", 4, "--images", "--repetitions", 1)
+    status, out, err = command(monkeypatch, capfd, *arguments)
+    assert status == 0
+    assert "24 clips" in out
+    assert [line for line in err.splitlines() if "left out" in line and "m10_s09_e09" in line and "one frame" in line]
+
+
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        (("--test-subject", 4), "subjects there: 1, 7, 9"),
+        (("--size", 3), "16 to 4096"),
+        (("--rate", 0), "above 0"),
+        (("--fps", "nan"), "above 0"),
+        (("--repetitions", -1), "0 for all"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(root, tmp_path, monkeypatch, capfd, options, hint):
+    status, _, err = command(monkeypatch, capfd, root, tmp_path / "out", *options)
+    assert status == 2
+    lines = [line for line in err.splitlines() if line.startswith("efa: ")]
+    assert len(lines) == 1
+    assert hint in lines[0]
+    assert "Traceback" not in err
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path, monkeypatch, capfd):
+    (tmp_path / "file").write_text("x")
+    for folder in ("absent", "file", "."):
+        status, _, err = command(monkeypatch, capfd, tmp_path / folder, tmp_path / "out")
+        assert status == 2
+        assert "Segmented Movements" in err
+        assert "Traceback" not in err
+    put(tmp_path / "bad", "m01_s01_e01_positions.txt", "")
+    put(tmp_path / "bad", "m01_s01_e01_positions_inc.txt", "")
+    status, _, err = command(monkeypatch, capfd, tmp_path / "bad", tmp_path / "out")
+    assert status == 2
+    assert "no sequence can be used" in err
+
+
+def test_the_reference_tells_a_difference_that_is_there(tmp_path):
+    """An incorrect repetition that raises the arm half as far is found."""
+    random = np.random.RandomState(0)
+    for subject in range(1, 5):
+        for repetition in range(1, 5):
+            whole, half = (motion + random.normal(size=(8, 39, 3)) * 0.003 for motion in (person(8), person(16)[:8]))
+            put(tmp_path, f"m07_s{subject:02d}_e{repetition:02d}_positions.txt", text(whole))
+            put(tmp_path, f"m07_s{subject:02d}_e{repetition:02d}_positions_inc.txt", text(half))
+    found = ui_prmd.reference(tmp_path)
+    assert found.sequences == 32
+    assert found.accuracy == found.high == 1.0
+    assert list(found.movements) == ["Standing Shoulder Abduction"]
+
+
+@pytest.mark.slow
+def test_the_reference_accuracy_of_the_real_data(shared):
+    root = shared / "ui-prmd"
+    if not root.is_dir():
+        pytest.skip("no UI-PRMD there")
+    found = ui_prmd.reference(root)
+    assert found.sequences == 1979
+    assert ["m10_s05_e09" in str(problem) for problem in found.skipped] == [True]
+    assert found.low < 0.75 < found.high
+    assert found.accuracy == pytest.approx(0.7545, abs=0.005)
+
+
+def test_real_people_stand_on_their_feet(shared):
+    root = shared / "ui-prmd"
+    if not root.is_dir():
+        pytest.skip("no UI-PRMD there")
+    chosen, _ = ui_prmd.find(root)
+    for one in chosen[::60]:
+        markers = ui_prmd_files.read(one.file)
+        if np.isnan(markers[:, [vicon.PLACE[name] for name in vicon.DRAWN]]).any():
+            continue
+        joints, subject = vicon.body(markers, "s01")
+        assert 1.45 < subject.height < 2.0, one.name
+        for side in "lr":
+            assert (joint(joints, "pelvis")[:, 2] > joint(joints, f"ankle_{side}")[:, 2]).all() or one.movement == 6
+            assert joint(joints, f"hip_{side}")[:, 1].mean() * (1 if side == "l" else -1) > 0 or one.movement == 4
+        assert np.isfinite(joints).all()
+        for name, length in vicon.limb_lengths(joints).items():
+            assert length.std() < 0.12 * length.mean(), (one.name, name)
