@@ -75,7 +75,7 @@ def test_a_score_that_cannot_be_is_named_with_the_reason():
     assert line.count("no text") == len(SHOWN["4"].metrics)
     assert "27.3 | no text" in line  # the paper has the number, our row does not
     assert "no text: no explanation is written (RICA2)." in text
-    assert "CIDEr-D:\u00a0cannot\u00a0be\u00a0tested\u00a0here" in line
+    assert "CIDEr-D: cannot be tested here" in line
     assert "RICA2: no explanation is written" in tables.verdicts(full(values, "4")).text
 
 
@@ -85,19 +85,19 @@ def test_table_v_says_what_is_reached_without_looking():
         line for line in tables.scores(full(values, "5")).text.splitlines() if line.startswith("without looking")
     ]
     assert "– | 66.0" in line
-    assert line.count("– | 50.0") == 2
+    assert line.count(" 50.0") == 2
 
 
 def test_verdicts_stand_in_the_line_of_the_row_that_is_compared():
     values = {row: {s: 30.0 + 0.1 * s for s in range(3)} for row in TABLES["6"].rows}
     values["Add"] = {s: 20.0 - 0.1 * s for s in range(3)}
     lines = {line.split(" 3 seeds")[0]: line for line in tables.scores(made(values)).text.splitlines()}
-    assert "CIDEr-D:\u00a0holds" in lines["Add"]
-    assert "CIDEr-D\u00a0against\u00a0Q-text:" in lines["Q-video"]
+    assert "CIDEr-D: holds" in lines["Add"]
+    assert "CIDEr-D against Q-text:" in lines["Q-video"]
     assert lines["EFA"].endswith("the reference")
     weights = {row: {s: 30.0 + 0.1 * s for s in range(3)} for row in TABLES["7"].rows}
     lines = {line.split(" 3 seeds")[0]: line for line in tables.scores(made(weights, table="7")).text.splitlines()}
-    assert "CIDEr-D:\u00a0" in lines["lambda = 3"]
+    assert "CIDEr-D: " in lines["lambda = 3"]
     assert lines["lambda = 1"].endswith("see lambda = 3")
 
 
@@ -163,7 +163,7 @@ def test_there_is_no_word_of_missing_numbers_where_none_is_missing():
     rows = [("7", row, "", "unstated", metric, 50.0, "all of it") for row, metric in cells]
     text = tables.scores(seeded("7", 1), pd.DataFrame(rows, columns=[*COLUMNS, "source"])).text
     assert "n/a" not in text
-    assert "A dash before the bar" in text
+    assert "No bar: " in text
 
 
 # --- provenance ---

@@ -19,7 +19,7 @@ STYLE = """<style>
 .efa-wide { overflow-x: auto; }
 table.efa { border-collapse: collapse; margin: 0 0 .4rem 0; font-size: .82rem; color: inherit; }
 table.efa caption { caption-side: top; text-align: left; font-weight: 600; padding: .3rem 0; color: inherit; }
-table.efa th, table.efa td { text-align: left; vertical-align: top; padding: .25rem .45rem; }
+table.efa th, table.efa td { text-align: left; vertical-align: top; padding: .25rem .3rem; }
 table.efa thead th { border-bottom: 2px solid currentColor; }
 table.efa tbody th, table.efa tbody td { border-top: 1px solid rgba(128, 128, 128, .35); }
 table.efa td.number, table.efa th.number { text-align: right; font-variant-numeric: tabular-nums; }

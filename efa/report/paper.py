@@ -61,7 +61,7 @@ def notes(known: pd.DataFrame, table: str, rows: list[str], metrics: tuple[Metri
             "it here."
         )
     if not all(metric.printed for metric in metrics):
-        out.append("A dash before the bar: the paper does not report this metric.")
+        out.append("No bar: the paper does not report this metric.")
     if sources := [found["source"].iloc[0] for _, _, found in parts if len(found)]:
         out.append(f"The paper's numbers, from: {listed(sources)}")
     return out

@@ -37,7 +37,7 @@ def scores(results: Results, published: pd.DataFrame | None = None) -> Html:
         cells: list[str | Cell] = [Cell(row, _seeds_and_state(results, row))]
         for metric in shown.metrics:
             printed = paper.cell(known, results.table, row, metric)
-            cells.append(_number_cell(results, row, metric, before=f"{printed} | "))
+            cells.append(_number_cell(results, row, metric, before=f"{printed} | " if metric.printed else ""))
         rows.append([*cells, _verdict_cell(judged, row, shown.subject)])
     notes = [*_notes(results), *_asked(results, [(row, results.protocol(row)) for row in results.rows], shown.metrics)]
     if shown.floor:
@@ -102,7 +102,7 @@ def _caption(results: Results) -> str:
 
 
 def _titles(metrics: tuple[Metric, ...]) -> list[str | Cell]:
-    return [Cell(metric.title, "paper | ours") for metric in metrics]
+    return [Cell(metric.title, "paper | ours" if metric.printed else "ours") for metric in metrics]
 
 
 def _seeds_and_state(results: Results, row: str) -> str:
@@ -121,7 +121,8 @@ def _number_cell(results: Results, row: str, metric: Metric, protocol: str = "",
 def _floor_row(results: Results, metrics: tuple[Metric, ...]) -> list[str | Cell]:
     floor = estimates.floor(results)
     reached = [f"{floor[metric.key]:.1f}" if metric.key in floor else "–" for metric in metrics]
-    return [Cell("without looking", "computed"), *(Cell(f"– | {text}", number=True) for text in reached), "no system"]
+    shown = [f"– | {text}" if metric.printed else text for metric, text in zip(metrics, reached, strict=True)]
+    return [Cell("without looking", "computed"), *(Cell(text, number=True) for text in shown), "no system"]
 
 
 def _verdict_cell(judged: Sequence[Judged], row: str, subject: str) -> str | Cell:
@@ -130,7 +131,7 @@ def _verdict_cell(judged: Sequence[Judged], row: str, subject: str) -> str | Cel
     for one in (one for one in judged if one.claim.line == row):
         other = one.claim.reference if one.claim.row == row else one.claim.row
         against = "" if other in (subject, OTHERS) else f" against {other}"
-        found.append(f"{one.claim.shown.title}{against}: {one.outcome}".replace(" ", "\u00a0"))  # never broken
+        found.append(f"{one.claim.shown.title}{against}: {one.outcome}")
     if not found:
         best = any(one.claim.line == subject for one in judged)
         return "the reference" if row == subject else f"see {subject}" if best else "no claim"
