@@ -249,7 +249,7 @@ def language_side(writer: nn.Module) -> dict[str, Tensor]:
 
 
 def text_file(words: str) -> Path:
-    """Where pre-trained words belong: 'decoder' (EFA's, RICA2's; ships), 's2vt', 'swinbert', 'lavender' (not yet)."""
+    """Where pre-trained words belong: 'decoder' (EFA's and RICA2's), 's2vt', 'swinbert', 'lavender'."""
     return paths.WEIGHTS / f"{'formsim_decoder' if words == 'decoder' else words}.safetensors"
 
 
