@@ -52,7 +52,7 @@ RECOGNISERS = ("C3D", "TSM", "I3D", "TimeSformer", "Video Swin", "RICA2")
 # that the number of word pieces stays about the same.
 WHOLE_TEXTS: Overrides = {"training.text_tokens": 0, "training.text_share": Times(1 / 2)}
 # These have enough behind the trunk that learns: a transformer that reads video and words together (with an adapter
-# before it SwinBERT's form AUC falls from .71 to .66), or a net of six convolutions for each task.
+# before it SwinBERT's form AUC falls from .71 to .66), or a net of convolutions for each task.
 NO_ADAPTER: Overrides = WHOLE_TEXTS | {"encoder.adapter": 0}
 # A minute of one core is what a row may take on a laptop. Whose epochs are longer gets fewer.
 OWN: dict[str, Overrides] = {

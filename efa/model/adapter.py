@@ -2,7 +2,7 @@
 
 A frozen trunk, a frozen language model, and attention between them leave nothing in between that can compute: equations
 1-10 are linear maps, softmaxes and one sigmoid. So whatever stands for a fault must stand in the features already. This
-perceptron gives that back for a few hundredths of the price, to every system alike.
+perceptron gives some of that back, to every system whose row asks for it.
 """
 
 from __future__ import annotations
