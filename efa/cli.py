@@ -97,6 +97,46 @@ def run(
     _print_status(chosen)
 
 
+@app.command("leave-one-out")
+def leave_one_out(
+    folder: Annotated[Path, typer.Argument(help="a data set whose clips name their subjects")],
+    rows: Annotated[list[str] | None, typer.Option("--row", help="default: all whose trunk stays as it is")] = None,
+    preset: Preset = "laptop",
+    seeds: Annotated[str, typer.Option(help="comma-separated")] = "0",
+    settings: Settings = None,
+    marker_files: Annotated[
+        Path | None, typer.Option("--markers", help="UI-PRMD's own files: judge from them, too")
+    ] = None,
+    zero_shot: Annotated[bool, typer.Option("--zero-shot", help="ask EFA as FormSim made it, too")] = False,
+    jobs: Annotated[int, typer.Option(help="trainings at a time; 0: one a core, at most 4", min=0)] = 0,
+    to: Annotated[
+        Path | None, typer.Option(help="folder for the results; default: results/<data set>-<preset>")
+    ] = None,
+) -> None:
+    """Train without each subject in turn and judge that one.   Example: efa leave-one-out my-data --seeds 0,1,2"""
+    from efa import paths
+    from efa.grid import MOST, cores
+    from efa.leave_one_out import run as run_folds
+    from efa.report import people
+
+    with bar("trainings") as update:
+        found, facts = run_folds(
+            folder,
+            rows or [],
+            preset,
+            _seeds(seeds),
+            _settings(settings),
+            marker_files,
+            zero_shot,
+            jobs or min(MOST, cores()),
+            update,
+        )
+    to = to or paths.results() / f"{folder.resolve().name}-{preset}"
+    people.publish(found, facts, to)
+    out.print(repr(people.table(people.read(to))), markup=False, highlight=False)
+    out.print(f"written to {to}", markup=False, highlight=False)
+
+
 @app.command()
 def status(
     what: Annotated[str, typer.Argument()] = "all",

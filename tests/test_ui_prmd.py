@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from efa import cli
+from efa import cli, leave_one_out
 from efa.data import ui_prmd, ui_prmd_files
 from efa.data import ui_prmd_body as vicon
 from efa.data.formsim.motion import INDEX
 from efa.data.manifest import check_dataset, load_dataset
 from efa.data.ui_prmd import Export, export, split_of
 from efa.errors import InputError
+from efa.report import people
 
 # A person standing at the origin who faces +x: millimetres of the left side and the middle, the right side mirrored.
 _MIDDLE = {"C7": (-80, 0, 1440), "T10": (-90, 0, 1180), "CLAV": (50, 0, 1375), "STRN": (90, 0, 1135)}
@@ -325,10 +326,11 @@ def test_the_reference_tells_a_difference_that_is_there(tmp_path):
             whole, half = (motion + random.normal(size=(8, 39, 3)) * 0.003 for motion in (person(8), person(16)[:8]))
             put(tmp_path, f"m07_s{subject:02d}_e{repetition:02d}_positions.txt", text(whole))
             put(tmp_path, f"m07_s{subject:02d}_e{repetition:02d}_positions_inc.txt", text(half))
-    found = ui_prmd.reference(tmp_path)
-    assert found.sequences == 32
-    assert found.accuracy == found.high == 1.0
-    assert list(found.movements) == ["Standing Shoulder Abduction"]
+    judged, skipped = ui_prmd.marker_predictions(tmp_path)
+    assert len(judged) == 32
+    assert not skipped
+    assert all((one.probability >= 0.5) == bool(one.repetition.quality) for one in judged)
+    assert {one.repetition.movement for one in judged} == {7}
 
 
 @pytest.mark.slow
@@ -336,11 +338,11 @@ def test_the_reference_accuracy_of_the_real_data(shared):
     root = shared / "ui-prmd"
     if not root.is_dir():
         pytest.skip("no UI-PRMD there")
-    found = ui_prmd.reference(root)
-    assert found.sequences == 1979
-    assert ["m10_s05_e09" in str(problem) for problem in found.skipped] == [True]
-    assert found.low < 0.75 < found.high
-    assert found.accuracy == pytest.approx(0.7545, abs=0.005)
+    found = leave_one_out.markers(root)
+    assert len(found) == 1979
+    one = people.estimate(found, leave_one_out.MARKERS, "acc")
+    assert one.low < 75 < one.high
+    assert one.value == pytest.approx(75.45, abs=0.5)
 
 
 def test_real_people_stand_on_their_feet(shared):

@@ -43,16 +43,11 @@ class Export:
 
 
 @dataclass(frozen=True)
-class Reference:
-    """A classical baseline's accuracy, shares of 1; the interval is a bootstrap over subjects."""
+class Judged:
+    """A repetition and what a model says of it, probability of 'incorrect'."""
 
-    accuracy: float  # mean over movements
-    low: float
-    high: float
-    movements: dict[str, float]
-    subjects: dict[int, float]
-    sequences: int
-    skipped: tuple[InputError, ...]
+    repetition: Repetition
+    probability: float
 
 
 def split_of(subject: int, test_subject: int | None = None, subjects: Sequence[int] = tuple(range(1, 11))) -> str:
@@ -228,11 +223,19 @@ def features(markers: Array, moments: int = 20) -> Array:
     return _resample(vicon.localise(markers), np.linspace(0, 1, moments)).reshape(-1)
 
 
-def reference(root: str | Path, components: int = 30, l2: float = 1.0) -> Reference:
+def marker_predictions(
+    root: str | Path, components: int = 30, l2: float = 1.0
+) -> tuple[list[Judged], list[InputError]]:
     """Correct or incorrect from the markers alone, every subject in turn left out, one model a movement.
 
     Standardised `features`, their first principal components (of the training subjects), logistic regression with a
     penalty l2 / 2 |w|^2. What a video model on the rendered clips can be held against.
+
+    Returns:
+        Each sequence with its probability, and why each file that was left out was.
+
+    Raises:
+        InputError: there are not two people who did both, or there is no such folder.
     """
     chosen, skipped = find(root)
     table: dict[int, list[tuple[Repetition, Array]]] = {}
@@ -243,8 +246,8 @@ def reference(root: str | Path, components: int = 30, l2: float = 1.0) -> Refere
             skipped.append(problem)
             continue
         table.setdefault(one.movement, []).append((one, row))
-    right: dict[tuple[int, int], Array] = {}  # movement, subject -> [N] of 0 and 1
-    for movement, pairs in table.items():
+    judged = []
+    for _, pairs in sorted(table.items()):
         x = np.stack([row for _, row in pairs])
         known = ~np.isnan(x)
         typical = np.where(known, x, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
@@ -254,35 +257,11 @@ def reference(root: str | Path, components: int = 30, l2: float = 1.0) -> Refere
         for subject in sorted(set(who.tolist())):
             out = who == subject
             if len(set(y[~out])) == 2:
-                right[movement, subject] = (_probability(x[~out], y[~out], x[out], components, l2) >= 0.5) == y[out]
-    if not right:
+                told = _probability(x[~out], y[~out], x[out], components, l2)
+                judged += [Judged(pairs[i][0], float(p)) for i, p in zip(np.flatnonzero(out), told, strict=True)]
+    if not judged:
         raise InputError("fewer than two subjects with correct and incorrect repetitions", file=root)
-    subjects = sorted({subject for _, subject in right})
-
-    def accuracy(drawn: Sequence[int]) -> dict[int, float]:
-        parts: dict[int, list[Array]] = {}
-        for subject in drawn:
-            for movement in table:
-                if (movement, subject) in right:
-                    parts.setdefault(movement, []).append(right[movement, subject])
-        return {movement: float(np.concatenate(part).mean()) for movement, part in parts.items()}
-
-    random = np.random.RandomState(0)
-    draws = [
-        np.mean(list(accuracy([subjects[i] for i in random.randint(0, len(subjects), len(subjects))]).values()))
-        for _ in range(1000)
-    ]
-    low, high = np.percentile(draws, [2.5, 97.5])
-    whole = accuracy(subjects)
-    return Reference(
-        accuracy=float(np.mean(list(whole.values()))),
-        low=float(low),
-        high=float(high),
-        movements={movements()[number][0]: value for number, value in sorted(whole.items())},
-        subjects={subject: float(np.mean(list(accuracy([subject]).values()))) for subject in subjects},
-        sequences=sum(map(len, table.values())),
-        skipped=tuple(skipped),
-    )
+    return judged, skipped
 
 
 def _probability(x: Array, y: Array, new: Array, components: int, l2: float) -> Array:

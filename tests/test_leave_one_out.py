@@ -1,0 +1,239 @@
+"""Leave one subject out: who is in which split, what a fold remembers, and estimates over people."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from efa import cli, leave_one_out
+from efa.data.manifest import StepText, load_dataset, make_dataset, save_dataset
+from efa.errors import InputError
+from efa.experiments import LEAVE_ONE_OUT, select
+from efa.leave_one_out import COLUMNS, execute_all, folds, without
+from efa.report import people
+
+SMALL = {"data.size": 32, "encoder.dim": 8, "encoder.heads": (1, 2), "encoder.depths": (1, 1), "encoder.weights": ""}
+
+
+def same(action: str) -> dict[str, str]:
+    blank = dict.fromkeys(("view", "explanation", "fault"), "")
+    return blank | {"action": action, "mode": "manual", "type": "exercise", "split": "train"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Four people, two movements, three repetitions of each, correct and incorrect; videos as folders of frames."""
+    from PIL import Image
+
+    place, rows = tmp_path_factory.mktemp("people"), []
+    random = np.random.RandomState(0)
+    for person in ("ann", "bob", "cid", "dot"):
+        for action in ("Bend", "Turn"):
+            for i in range(6):
+                clip = f"{person}-{action}-{i}"
+                (place / "frames" / clip).mkdir(parents=True)
+                for t in range(6):
+                    pixels = random.randint(0, 255, (32, 32, 3)).astype(np.uint8)
+                    Image.fromarray(pixels).save(place / "frames" / clip / f"{t:03d}.png")
+                rows.append(
+                    {"clip_id": clip, "path": f"frames/{clip}", "quality": i % 2, "subject": person} | same(action)
+                )
+    texts = {name: StepText(tuple(f"{name} {i}." for i in range(5)), f"{name}.") for name in ("Bend", "Turn")}
+    save_dataset(make_dataset(rows, texts), place)
+    return place
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered():
+    leave_one_out._material.cache_clear()
+
+
+def predictions(right: dict[str, float], row: str = "A", views: tuple[str, ...] = ("",), seed: int = 0) -> pd.DataFrame:
+    """`right`: person -> share of ten repetitions of one movement that are judged right."""
+    rows = []
+    for person, share in right.items():
+        for i in range(10):
+            quality = i % 2
+            hit = i < round(10 * share)
+            for view in views:
+                clip = f"{person}{i}" + (f"-{view}" if view else "")
+                prob = float(quality) if hit else 1.0 - quality
+                rows.append((row, seed, person, clip, "Bend", view, quality, 0.1 + 0.8 * prob, "Bend"))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def test_nobody_is_in_two_splits(folder, home):
+    dataset = load_dataset(folder)
+    material = leave_one_out.Material(dataset, np.zeros(0), None, None, None)  # type: ignore[arg-type]
+    tested = []
+    for person in ("ann", "bob", "cid", "dot"):
+        table = without(material, person).dataset.table
+        assert set(table.loc[table["split"] == "test", "subject"]) == {person}
+        assert (table.groupby("subject")["split"].nunique() == 1).all()
+        assert table["split"].value_counts().to_dict() == {"train": 24, "val": 12, "test": 12}
+        tested += list(table.loc[table["split"] == "test", "clip_id"])
+    assert sorted(tested) == sorted(dataset.table["clip_id"])
+
+
+def test_a_fold_is_trained_once_and_found_again(folder, home):
+    wanted = folds(folder, ["EFA", "Video Swin"], "smoke", (0,), SMALL)
+    assert len({fold.key for fold in wanted}) == len(wanted) == 8
+    found = execute_all(wanted)
+    assert list(found.columns) == list(COLUMNS)
+    for row in ("EFA", "Video Swin"):  # everybody judged once, by a model that did not train on them
+        part = found[found["row"] == row]
+        assert sorted(part["clip_id"]) == sorted(load_dataset(folder).table["clip_id"])
+        assert part["quality_prob"].between(0, 1).all()
+    times = {fold.key: (fold.folder / "predictions.parquet").stat().st_mtime_ns for fold in wanted}
+    again = execute_all(folds(folder, ["EFA", "Video Swin"], "smoke", (0,), SMALL))
+    pd.testing.assert_frame_equal(found, again)
+    assert times == {fold.key: (fold.folder / "predictions.parquet").stat().st_mtime_ns for fold in wanted}
+    assert not list(home.glob("runs/*/best.safetensors"))
+
+
+def test_a_data_set_without_explanations_trains_no_text(folder, home):
+    config = folds(folder, ["EFA"], "smoke")[0].run.config
+    assert config.training.weight_text == 0
+    assert config.decoder.vocabulary == "full"
+
+
+def test_two_processes_predict_what_one_does(folder, home, tmp_path_factory, monkeypatch):
+    wanted = folds(folder, ["Video Swin"], "smoke", (0,), SMALL)
+    one = execute_all(wanted)
+    monkeypatch.setenv("EFA_HOME", str(tmp_path_factory.mktemp("other")))
+    two = execute_all(wanted, 2)
+    pd.testing.assert_frame_equal(one, two)
+
+
+@pytest.mark.slow
+def test_a_model_that_never_saw_people_is_asked_with_their_own_movements_text(folder, home, monkeypatch):
+    quick = {"data.clips": 48, "training.epochs": 1, "prediction.max_tokens": 4}
+    monkeypatch.setattr(leave_one_out, "select", lambda *args: select(*args, quick))
+    found = leave_one_out.zero_shot(folder, "smoke", (0,))
+    assert list(found["clip_id"]) == list(load_dataset(folder).table["clip_id"])
+    assert found["quality_prob"].between(0, 1).all()
+    assert found["quality_prob"].nunique() > 10
+    assert set(found["predicted_action"]) == {""}  # its class head knows none of these movements
+
+
+def test_mistakes_are_said_in_one_line(folder, home, tmp_path, capsys, monkeypatch):
+    with pytest.raises(InputError, match="there is no row 'EFX'"):
+        folds(folder, ["EFX"])
+    table = load_dataset(folder)
+    nameless = dataclasses.replace(table, table=table.table.assign(subject=""))
+    monkeypatch.setattr(leave_one_out, "open_dataset", lambda config: nameless)
+    with pytest.raises(InputError, match="every clip needs a subject"):
+        folds(folder)
+    monkeypatch.undo()
+    monkeypatch.setattr("sys.argv", ["efa", "leave-one-out", str(tmp_path / "nowhere")])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert stopped.value.code == 2
+    assert len([line for line in lines if line.startswith("efa: ")]) == 1
+    assert "Traceback" not in "".join(lines)
+
+
+def test_the_rows_say_what_their_names_say():
+    assert LEAVE_ONE_OUT["EFA"] == {}
+    for row in ("EFA", "Video Swin"):
+        extra = {k: v for k, v in LEAVE_ONE_OUT[f"{row}, random trunk"].items() if k not in LEAVE_ONE_OUT[row]}
+        assert extra == {"encoder.weights": ""}
+    tuned, scratch = LEAVE_ONE_OUT["EFA, fine-tuned"], LEAVE_ONE_OUT["EFA, from scratch"]
+    assert {key for key in tuned | scratch if tuned.get(key) != scratch.get(key)} == {"encoder.weights", "training.lr"}
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 10), min_size=2, max_size=8))
+def test_accuracy_is_the_share_of_repetitions_and_lies_in_its_interval(hits):
+    found = predictions({f"p{i}": hit / 10 for i, hit in enumerate(hits)})
+    one = people.estimate(found, "A", "acc")
+    assert one.value == pytest.approx(10 * np.mean(hits))
+    assert one.low <= one.value + 1e-9
+    assert one.high >= one.value - 1e-9
+    assert (one.low == one.high) == (len(set(hits)) == 1)
+
+
+def test_two_views_of_a_repetition_are_judged_together():
+    """One view alone would be wrong; the mean of the probabilities is right."""
+    found = predictions({"ann": 1.0, "bob": 1.0}, views=("front", "side"))
+    side = found["view"] == "side"
+    found.loc[side, "quality_prob"] = 0.5 + (found.loc[side, "quality_prob"] - 0.5) * -0.1
+    assert people.estimate(found, "A", "acc").value == 100
+    assert people.estimate(found[side], "A", "acc").value == 0
+
+
+def test_a_difference_is_taken_within_people():
+    """B is ten points better than A with everybody, so the difference is certain although people differ much."""
+    shares = {f"p{i}": share for i, share in enumerate((0.1, 0.4, 0.5, 0.8))}
+    both = pd.concat([predictions(shares), predictions({k: v + 0.1 for k, v in shares.items()}, "B")])
+    gap = people.estimate(both, "B", "acc", "A")
+    assert (gap.value, gap.low, gap.high) == pytest.approx((10, 10, 10))
+    alone = people.estimate(both, "A", "acc")
+    assert alone.high - alone.low > 10
+
+
+def test_seeds_are_averaged_and_make_no_interval_narrower():
+    shares = {"ann": 0.5, "bob": 0.9}
+    one = predictions(shares)
+    three = pd.concat([predictions(shares, seed=seed) for seed in range(3)])
+    assert people.estimate(one, "A", "acc") == people.estimate(three, "A", "acc")
+
+
+def test_auc_needs_no_threshold():
+    found = predictions({"ann": 1.0, "bob": 1.0})
+    found["quality_prob"] = 0.6 + found["quality_prob"] / 10  # everything is called incorrect, in the right order
+    assert people.estimate(found, "A", "acc").value == 50
+    assert people.estimate(found, "A", "auc").value == 100
+
+
+def test_what_was_not_judged_has_no_figure():
+    found = predictions({"ann": 1.0, "bob": 1.0}).assign(predicted_action="")
+    assert math.isnan(people.estimate(found, "A", "top1").value)
+    assert set(people.scores(found)["metric"]) == {"acc", "auc"}
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "said"),
+    [
+        (5, 1, 9, "holds"),
+        (2, 1, 3, "does not hold"),
+        (-5, -9, -1, "does not hold"),
+        (5, -1, 9, "cannot be told"),
+        (5, 0, 9, "cannot be told"),
+        (math.nan, math.nan, math.nan, "cannot be told"),
+    ],
+)
+def test_the_rule(value, low, high, said):
+    assert people.outcome(people.Interval(value, low, high)) == said
+
+
+def test_published_results_are_read_as_they_were_written_and_rows_are_replaced(tmp_path):
+    facts = {"trainings": 1, "seconds": 60, "device": "a <b>core</b>", "commit": "c0ffee", "versions": {}}
+    first = pd.concat(
+        [predictions({"ann": 0.5, "bob": 1.0}, "EFA"), predictions({"ann": 0.1, "bob": 0.2}, "Video Swin")]
+    )
+    people.publish(first, {"EFA": facts, "Video Swin": facts}, tmp_path)
+    people.publish(predictions({"ann": 1.0, "bob": 1.0}, "Video Swin"), {"Video Swin": facts}, tmp_path)
+    found = people.read(tmp_path)
+    assert found.scores.set_index(["row", "metric"]).loc[("Video Swin", "acc"), "value"] == 100
+    assert found.scores.set_index(["row", "metric"]).loc[("EFA", "acc"), "value"] == 75
+    gap = found.comparisons.set_index("claim").loc["EFA judges better than Video Swin"]
+    assert gap["difference"] == -25
+    assert gap["outcome"] in ("does not hold", "cannot be told")
+    assert "EFA judges better than Video Swin" in people.answers(found).source
+    assert "<b>core" not in people.stamp(found).source
+    assert "2 minutes of one core" in people.stamp(found).source
+    assert "100.0" in people.table(found).text
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    people.publish(first[:0], {}, tmp_path)  # nothing new: the same bytes
+    assert files == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+def test_missing_results_are_said_in_one_line(tmp_path):
+    with pytest.raises(InputError, match="there are no results of people here"):
+        people.read(tmp_path)
