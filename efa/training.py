@@ -203,10 +203,10 @@ def fit(
         if isinstance(bare, System):
             bare.progress = epoch / training.epochs
         sums: dict[str, float] = {}
-        for i, batch in enumerate(loader):
+        for i, batch in enumerate(loader):  # (alg-1-1)
             batch = _told(batch, training)
             _, parts = _step(bare if accelerator.num_processes == 1 else model, batch, config, material, spread)
-            accelerator.backward(parts["total"])
+            accelerator.backward(parts["total"])  # (alg-1-12)
             accelerator.clip_grad_norm_(model.parameters(), training.clip)
             optimiser.step()
             schedule.step()
@@ -242,10 +242,10 @@ def _step(
     """Forward pass and losses of one batch; steps come from the true class, as in training they may."""
     bare: Model = getattr(model, "module", model)  # type: ignore[arg-type]
     video = batch["video"]
-    features = bare.encode_video(video) if video.dtype == torch.uint8 else video
+    features = bare.encode_video(video) if video.dtype == torch.uint8 else video  # (alg-1-2)
     if model.training and spread is not None:
         features = features + torch.randn_like(features) * spread * config.training.feature_noise
-    key = batch["key"]
+    key = batch["key"]  # (alg-1-4) the row of the true class in the table of texts
     seen = key >= 0
     if model.training and config.fusion.text_dropout:
         seen = seen & (torch.rand(len(key), device=key.device) >= config.fusion.text_dropout)

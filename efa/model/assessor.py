@@ -129,10 +129,11 @@ class EFAModel(nn.Module):
             tokens: ids [B', L] of the explanations of the first B' <= B clips, bos first; None: no text logits.
         """
         video = self.adapter(features) + (self.frame_position + self.place_position).flatten(0, 1)  # [B, N, C]
-        fusion = self.fusion(video, steps, instruction, text_mask)
+        fusion = self.fusion(video, steps, instruction, text_mask)  # (alg-1-5)
         return Output(
-            class_logits=self.classify(features),
-            quality_logit=self.quality_head(self.pool(fusion.fused))[:, 0],
+            class_logits=self.classify(features),  # (alg-1-3)
+            quality_logit=self.quality_head(self.pool(fusion.fused))[:, 0],  # (alg-1-6)
+            # (alg-1-7)
             text_logits=None if tokens is None else self.decoder(tokens, fusion.fused[: len(tokens)]),
             fusion=fusion,
         )
@@ -176,8 +177,8 @@ def losses(output: Judged, batch: dict[str, Tensor], config: TrainingConfig, pad
     """
     quality = batch["quality"].to(output.quality_logit.dtype)
     parts = {
-        "class": F.cross_entropy(output.class_logits, batch["action"]),
-        "quality": F.binary_cross_entropy_with_logits(output.quality_logit, quality),
+        "class": F.cross_entropy(output.class_logits, batch["action"]),  # (alg-1-8)
+        "quality": F.binary_cross_entropy_with_logits(output.quality_logit, quality),  # (alg-1-9)
         "text": output.quality_logit.new_zeros(()),
     }
     if output.text_logits is not None:
@@ -191,11 +192,13 @@ def losses(output: Judged, batch: dict[str, Tensor], config: TrainingConfig, pad
             reduction="none",
         ).view_as(targets)
         weight = (targets != pad_id) * batch.get("text_weight", quality.new_ones(len(targets)))[:, None]  # [B, L]
+        # (alg-1-10)
         parts["text"] = (each * weight).sum() / weight.sum().clamp(min=1e-6)  # a batch without any text: 0, not NaN
     extra = dict(getattr(output, "extra", {}))
     parts["text"] = extra.pop("masked_lm", parts["text"])
+    # (eq-11, alg-1-11)
     weighted = config.weight_class * parts["class"] + config.weight_quality * parts["quality"]
-    parts["total"] = weighted + config.weight_text * parts["text"] + sum(extra.values())  # eq. 11
+    parts["total"] = weighted + config.weight_text * parts["text"] + sum(extra.values())
     return parts
 
 

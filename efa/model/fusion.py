@@ -3,6 +3,9 @@
 F_v [B, N, D] are the video tokens, F_t^g [B, 1, D] the instruction, F_t^s [B, 5, D] the steps. The paper gives the
 attention formula, the residual scale and the gate; it is silent on how video and text reach the common width D, on
 dropout, and on what a branch returns when only text queries video. What we do there is stated where it is done.
+
+A comment `# (eq-4)` marks the line that does equation 4, `# (alg-1-3)` line 3 of Algorithm 1; the book's page on the
+method links to these lines and its build fails without them.
 """
 
 from __future__ import annotations
@@ -100,13 +103,13 @@ class Branch(nn.Module):
         """F_v [B, N, D], F_t [B, S, D] -> updated F_v [B, N, D], weights [B, S, N] and [B, N, S]."""
         text_weights = video_weights = None
         if self.text_queries:
-            result, text_weights = self.text_attention(text, video)  # eq. 2, 6: Q = F_t, K = V = F_v
-            text = self.text_residual(self.dropout(result), text)  # eq. 1, 5
+            result, text_weights = self.text_attention(text, video)  # (eq-2, eq-6) Q = F_t, K = V = F_v
+            text = self.text_residual(self.dropout(result), text)  # (eq-1, eq-5)
         if self.video_queries:
-            result, video_weights = self.video_attention(video, text)  # eq. 4, 8: Q = F_v, K = V = F_t'
+            result, video_weights = self.video_attention(video, text)  # (eq-4, eq-8) Q = F_v, K = V = F_t'
         else:
             result = text.mean(1, keepdim=True)  # [B, 1, D], the same for every video token
-        return self.video_residual(self.dropout(result), video), text_weights, video_weights  # eq. 3, 7
+        return self.video_residual(self.dropout(result), video), text_weights, video_weights  # (eq-3, eq-7)
 
 
 class Gate(nn.Module):
@@ -118,8 +121,8 @@ class Gate(nn.Module):
 
     def forward(self, of_global: Tensor, of_steps: Tensor) -> tuple[Tensor, Tensor]:
         """F_g, F_s [B, N, D] -> F_f [B, N, D], g [B, N, D]."""
-        g = self.linear(torch.cat([of_global, of_steps], -1)).sigmoid()  # eq. 9
-        return g * of_global + (1 - g) * of_steps, g  # eq. 10
+        g = self.linear(torch.cat([of_global, of_steps], -1)).sigmoid()  # (eq-9)
+        return g * of_global + (1 - g) * of_steps, g  # (eq-10)
 
 
 class Fusion(nn.Module):
