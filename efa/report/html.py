@@ -28,6 +28,7 @@ table.efa .minor { opacity: .75; font-size: .92em; }
 .efa-note, .efa-stamp { font-size: .8rem; margin: .15rem 0; color: inherit; }
 .efa-stamp { opacity: .85; }
 .efa-badge { border: 1px solid currentColor; border-radius: .6rem; padding: 0 .45rem; font-weight: 600; }
+table.efa mark { background: rgba(255, 196, 0, .3); color: inherit; padding: 0 .1em; border-radius: .15em; }
 figure.efa { margin: 0 0 .6rem 0; }
 .efa-stamp code { color: inherit !important; background: none !important; border: none; }
 figure.efa img { max-width: 100%; height: auto; padding: 0 !important; filter: none !important; }

@@ -1,0 +1,91 @@
+"""Single clips by rule: which kind a clip is of, what is marked, and that texts stay texts."""
+
+import html as standard
+import re
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reported import NASTY, made, predictions
+
+from efa.report import qualitative
+from efa.report.qualitative import KINDS, SHARED, aligned
+
+WORDS = st.lists(
+    st.sampled_from(["the", "bar", "tilts", "in", "step", "two", "knees", "cave", "back", "rounds"]), max_size=30
+).map(" ".join)
+
+
+class Parser:
+    """Names the fault whose id stands in the text."""
+
+    @staticmethod
+    def faults(text: str, action: str) -> set[str]:
+        return set(re.findall(r"\w+/\w+", text))
+
+
+def results(tmp_path, **changes):
+    table = predictions(14).assign(**changes)
+    table.to_parquet(tmp_path / "p.parquet")
+    return made({"EFA": {0: 50.0}}, predictions={("EFA", 0): tmp_path / "p.parquet"}, memo={"parser": Parser()})
+
+
+@pytest.mark.parametrize(
+    ("quality", "prob", "text", "kind"),
+    [
+        (1, 0.9, "Squat/shallow", KINDS[0]),
+        (1, 0.9, "Squat/fast", KINDS[1]),
+        (1, 0.9, "all well", KINDS[1]),
+        (1, 0.1, "Squat/shallow", KINDS[2]),
+        (1, 0.1, "Squat/fast", KINDS[3]),
+        (0, 0.1, "all well", KINDS[4]),
+        (0, 0.1, "Squat/fast", KINDS[5]),
+        (0, 0.9, "all well", KINDS[6]),
+        (0, 0.9, "Squat/fast", KINDS[6]),
+    ],
+)
+def test_every_clip_is_of_one_kind(tmp_path, quality, prob, text, kind):
+    fault = "Squat/shallow" if quality else ""
+    found = qualitative.kinds(results(tmp_path, quality=quality, quality_prob=prob, explanation=text, fault=fault))
+    assert {one.title: one.count for one in found} == dict.fromkeys(KINDS, 0) | {kind: 14}
+
+
+def test_the_choice_does_not_depend_on_scores_or_order(tmp_path):
+    one = [kind.clip for kind in qualitative.kinds(results(tmp_path)) if kind.clip is not None]
+    table = pd.read_parquet(tmp_path / "p.parquet").sample(frac=1, random_state=1)
+    table["quality_prob"] = table["quality_prob"].clip(0.01, 0.99)
+    table.to_parquet(tmp_path / "p.parquet")
+    again = made({"EFA": {0: 50.0}}, predictions={("EFA", 0): tmp_path / "p.parquet"}, memo={"parser": Parser()})
+    two = [kind.clip for kind in qualitative.kinds(again) if kind.clip is not None]
+    assert [clip["clip_id"] for clip in one] == [clip["clip_id"] for clip in two]
+
+
+@given(WORDS, WORDS)
+def test_marking_changes_no_word_and_marks_the_same_in_both(first, second):
+    out = aligned(first, second)
+    for text, shown in zip((first, second), out, strict=True):
+        assert standard.unescape(re.sub("</?mark>", "", shown)) == text
+    marked = [re.findall("<mark>(.*?)</mark>", shown) for shown in out]
+    assert marked[0] == marked[1]
+    assert all(len(phrase.split()) >= SHARED for phrase in marked[0])
+
+
+def test_case_and_punctuation_do_not_part_a_phrase():
+    first, second = aligned("In step two, the bar tilts.", "However, in step two the bar tilts because")
+    assert "<mark>In step two, the bar tilts.</mark>" in first
+    assert "<mark>in step two the bar tilts</mark>" in second
+
+
+def test_texts_stay_texts(tmp_path):
+    table = results(tmp_path, explanation=NASTY, reference=NASTY)
+    (kind,) = [one for one in qualitative.kinds(table) if one.clip is not None][:1]
+    source = qualitative._facts(kind.clip.copy()).source
+    assert "<img" not in source
+    assert "&lt;img" in source
+    assert "onerror" in standard.unescape(source)
+
+
+def test_no_predictions_is_said():
+    with pytest.raises(ValueError, match="no predictions of EFA"):
+        qualitative.kinds(made({"EFA": {0: 50.0}}))
