@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -113,3 +114,35 @@ def data_preview(
 
     sheet(actions or [], to, size)
     out.print(f"written: {to}", markup=False, highlight=False)
+
+
+@data_app.command("statistics")
+def data_statistics(
+    folder: Annotated[Path, typer.Argument(help="a data set; its videos need not be there")],
+    to: Annotated[Path | None, typer.Option(help="write the tables there, as .csv with provenance")] = None,
+    source: Annotated[
+        Path | None, typer.Option(help="the release that FOLDER was made from: its hashes go to the provenance")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON document on stdout and nothing else")] = False,
+) -> None:
+    """Count clips, actions, words and sentences, each by its definitions.   Example: efa data statistics my-data"""
+    from efa.data.statistics import measure, read_annotations, read_extras
+    from efa.report.dataset_files import write
+    from efa.report.dataset_sources import piece_counter
+
+    if source and not to:
+        raise InputError("--source goes into the provenance, which --to writes", mend="give --to DIR, too")
+    dataset = read_annotations(folder)
+    tables = measure(dataset, read_extras(folder), piece_counter())
+    if to:
+        write(tables, dataset, to, source)
+    if as_json:
+        document = {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
+        print(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))
+        return
+    shown = Table("about", "number", "counted by", "value")
+    for about, quantity, definition, value in tables["statistics"].itertuples(index=False, name=None):
+        shown.add_row(about, quantity, definition, f"{value:,.6g}")
+    out.print(shown)
+    if to:
+        out.print(f"written: {to}", markup=False, highlight=False)

@@ -1,0 +1,289 @@
+"""A data set's numbers: by hand, of damaged folders, by the command, and those of CoT-AFA where its files are there."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import manifests
+import numpy as np
+import pandas as pd
+import pytest
+from cot_afa_release import release
+
+from efa import cli
+from efa.data import statistics
+from efa.data.cot_afa import convert
+from efa.data.cot_afa_files import SHEET
+from efa.data.manifest import make_dataset
+from efa.data.statistics import TABLES, measure, read_annotations, read_extras, value
+from efa.data.wording import SENTENCES, WORDS
+from efa.errors import InputError
+from efa.report import dataset_files, dataset_sources
+
+ROOT = Path(__file__).resolve().parents[1]
+WORD, SENTENCE = next(iter(WORDS)), next(iter(SENTENCES))
+
+
+def six() -> dict[str, pd.DataFrame]:
+    return measure(make_dataset(manifests.records(), manifests.STEPS))
+
+
+def test_six_clips_counted_by_hand():
+    tables = six()
+    expected = {
+        ("counts", "clips", ""): 6,
+        ("counts", "actions", ""): 2,
+        ("counts", "types", ""): 1,
+        ("counts", "modes", ""): 1,
+        ("counts", "actions, manual", ""): 2,
+        ("counts", "clips, apparatus", ""): 0,
+        ("counts", "clips, standard", ""): 4,
+        ("counts", "clips, non-standard", ""): 2,
+        ("counts", "clips, front view", ""): 6,
+        ("counts", "clips, view not said", ""): 0,
+        ("counts", "people", "named in the manifest"): 6,
+        ("counts", "clips with a known fault", ""): 1,
+        ("counts", "texts", "explanation not blank"): 6,
+        ("counts", "texts", "of non-standard clips"): 2,
+        ("texts", "words a text", WORD): 3,  # 'Fine, really 0.'
+        ("texts", "vocabulary", WORD): 8,
+        ("texts", "sentences a text", SENTENCE): 1,
+        ("by group", "texts", "split train"): 2,
+        ("steps of the actions", "texts", ""): 10,
+        ("steps of the actions", "words a text", WORD): 3,
+        ("instructions of the actions", "share of texts cut", "longer than 256 characters"): 0,
+    }
+    assert {key: value(tables, *key) for key in expected} == expected
+    (row,) = tables["types"].to_dict("records")
+    assert row == {
+        **{"mode": "manual", "type": "leg", "actions": 2, "clips": 6, "standard": 4, "nonstandard": 2},
+        **{"train": 2, "val": 2, "test": 2, "texts": 6},
+    }
+    assert tables["actions"][["number", "clips"]].to_numpy().tolist() == [[0, 3], [1, 3]]
+    assert tables["splits"]["of_told_actions"].tolist() == [2, 2, 2]
+    assert {name: tuple(table.columns) for name, table in tables.items()} == {name: TABLES[name] for name in tables}
+    assert value(tables, "counts", "no such number") is None
+
+
+def test_without_a_text_there_is_nothing_about_texts():
+    rows = [row | {"explanation": " "} for row in manifests.records()]
+    tables = measure(make_dataset(rows, manifests.STEPS))
+    assert set(tables) == {"statistics", "types", "actions", "splits"}
+    assert not (tables["statistics"]["about"] == "texts").any()
+    assert value(tables, "counts", "texts", "explanation not blank") == 0
+
+
+def test_word_pieces_are_counted_where_there_are_some():
+    dataset = make_dataset(manifests.records(), manifests.STEPS)
+    tables = measure(dataset, pieces=lambda text: "x" * (200 if text.startswith("Fine, really 0") else 100))
+    assert value(tables, "texts", "share of texts cut", "longer than 128 word pieces") == pytest.approx(1 / 6)
+    assert value(tables, "texts", "share of texts cut", "longer than 256 word pieces") == 0
+
+
+def test_a_release_is_counted_with_its_oddities(tmp_path: Path):
+    root = release(tmp_path / "root")
+    convert(root, tmp_path / "data", with_videos=False)
+    tables = measure(read_annotations(tmp_path / "data"), read_extras(tmp_path / "data"))
+    assert value(tables, "counts", "clips, non-standard") == 40
+    assert value(tables, "as released", "clips", "label 1") == 40
+    assert value(tables, "as released", "clips", "non-standard, with a reason") == 40
+    assert value(tables, "as released", "mean seconds", "clips with a length") == 1.5
+    assert value(tables, "counts", "actions with a text", "in train") == 4
+    assert tables["oddities"]["times"].tolist() == sorted(tables["oddities"]["times"], reverse=True)
+    assert {"spelling", "empty comment file"} <= set(tables["oddities"]["what"])
+
+
+def run(*arguments: object) -> int:
+    """Exit status of `efa`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["efa", *map(str, arguments)])
+        try:
+            cli.main()
+        except SystemExit as end:
+            return int(end.code or 0)
+    return 0
+
+
+def test_the_command_prints_json_and_writes_what_can_be_read_again(tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.setenv("EFA_HOME", str(tmp_path))
+    folder, to = manifests.write(tmp_path / "my data"), tmp_path / "results" / "mine"
+    assert run("data", "statistics", folder, "--to", to, "--source", folder, "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert [row["value"] for row in said["statistics"] if row["quantity"] == "clips"] == [6]
+    again = dataset_files.read(to)
+    assert (
+        set(again) == {name for name, rows in said.items() if rows} == set(said) - {"lexicon"}
+    )  # no cue in these texts
+    counted = measure(read_annotations(folder), pieces=dataset_sources.piece_counter())
+    for name, table in ((name, counted[name]) for name in again):
+        pd.testing.assert_frame_equal(again[name], table, check_dtype=False, rtol=1e-5)
+    known = dataset_files.provenance(to)
+    assert known["command"] == "efa data statistics 'my data' --to results/mine --source 'my data'"
+    assert known["made from"]["manifest.csv"] == hashlib.sha256((folder / "manifest.csv").read_bytes()).hexdigest()
+    assert run("data", "statistics", folder) == 0
+    assert "words a text" in capsys.readouterr().out
+
+
+def test_writing_again_takes_away_what_is_no_longer_there_and_keeps_others_entries(tmp_path: Path):
+    to = tmp_path / "mine"
+    dataset = make_dataset(manifests.records(), manifests.STEPS)
+    dataset_files.write(measure(dataset), dataset, to)
+    known = json.loads((to / "provenance.json").read_text())
+    (to / "provenance.json").write_text(json.dumps(known | {"blind": {"command": "other"}}))
+    (to / "paper.csv").write_text("table,number,value,source\n")
+    silent = make_dataset([row | {"explanation": ""} for row in manifests.records()], manifests.STEPS)
+    dataset_files.write(measure(silent), silent, to)
+    assert sorted(file.name for file in to.iterdir()) == [
+        *("actions.csv", "paper.csv", "provenance.json", "splits.csv", "statistics.csv", "types.csv")
+    ]
+    assert json.loads((to / "provenance.json").read_text())["blind"] == {"command": "other"}
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda f: (f / "manifest.csv").unlink(), "neither manifest.parquet nor manifest.csv"),
+        (lambda f: (f / "steps.json").unlink(), "no such file"),
+        (lambda f: (f / "steps.json").write_text("{"), "not JSON"),
+        (lambda f: (f / "manifest.csv").write_bytes(b"\xff\xfe"), "UTF-16"),
+        (lambda f: (f / "manifest.csv").write_text("clip_id,path\n1,2\n"), "column is missing"),
+        (lambda f: (f / "manifest.parquet").write_bytes(b"PAR1"), "not a parquet file"),
+        (lambda f: (f / "released.csv").write_text("clip_id\n1\n"), "missing column label, reason, seconds"),
+        (lambda f: (f / "released.csv").write_text(""), "cannot be read"),
+        (lambda f: (f / "oddities.csv").write_bytes(b"what,done\n\xff,1\n"), "cannot be read"),
+        (lambda f: (f / "released.csv").write_text("clip_id,label,reason,seconds\nc0,1,,long\n"), "row 2: seconds"),
+    ],
+)
+def test_a_damaged_folder_is_one_line_and_exit_status_2(tmp_path: Path, capsys, damage, said):
+    folder = manifests.write(tmp_path / "data")
+    damage(folder)
+    assert run("data", "statistics", folder) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("efa: ")
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_mistakes_with_to_and_source_are_one_line(tmp_path: Path, capsys):
+    folder = manifests.write(tmp_path / "data")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (tmp_path / "file").write_text("")
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    (bad / "provenance.json").write_text("[]")
+    cases = {
+        ("--to", folder): "holds a data set",
+        ("--source", folder): "give --to DIR",
+        ("--to", tmp_path / "out", "--source", empty): "holds no annotations",
+        ("--to", tmp_path / "out", "--source", tmp_path / "none"): "no such folder",
+        ("--to", tmp_path / "file"): "cannot be written",
+        ("--to", bad): "not a JSON object",
+    }
+    for options, said in cases.items():
+        assert run("data", "statistics", folder, *options) == 2, options
+        error = capsys.readouterr().err
+        assert said in error
+        assert error.count("\n") == 1
+    assert run("data", "statistics", tmp_path / "nowhere") == 2
+
+
+def test_videos_need_not_be_there(tmp_path: Path):
+    folder = manifests.write(tmp_path / "data")
+    for file in (folder / "videos").iterdir():
+        file.unlink()
+    assert len(read_annotations(folder).table) == 6
+
+
+# CoT-AFA itself -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def true(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd.DataFrame]:
+    if not (shared / "cot-afa" / SHEET).exists():
+        pytest.skip("no CoT-AFA beside this checkout")
+    folder = tmp_path_factory.mktemp("cot-afa")
+    convert(shared / "cot-afa", folder, with_videos=False)
+    return measure(read_annotations(folder), read_extras(folder), dataset_sources.piece_counter())
+
+
+def test_the_counts_are_the_papers(true):
+    known = dataset_files.paper_numbers(ROOT / "results" / "cot-afa" / "paper.csv")
+    table_1 = known[(known["table"] == "I") & ~known["number"].isin(["frames", "texts"])]
+    assert len(table_1) == 6
+    for number, printed in zip(table_1["number"], table_1["value"], strict=True):
+        assert value(true, "counts", number) == printed, number
+    expected = {"actions, manual": 80, "clips, manual": 1949, "actions, apparatus": 61, "clips, apparatus": 1443}
+    assert {name: value(true, "counts", name) for name in expected} == expected
+    assert [value(true, "as released", "clips", f"label {label}") for label in (0, 1, 2)] == [2242, 1149, 1]
+    assert value(true, "counts", "texts", "explanation not blank") == 1567
+    assert true["splits"]["clips"].tolist() == [2373, 509, 510]
+    assert len(true["types"]) == 28
+
+
+def test_words_and_sentences_lie_within_5_per_cent_of_the_papers(true):
+    known = dataset_files.paper_numbers(ROOT / "results" / "cot-afa" / "paper.csv").set_index("number")["value"]
+    for quantity, definition in (("words a text", WORD), ("sentences a text", SENTENCE)):
+        assert value(true, "texts", quantity, definition) == pytest.approx(known[quantity], rel=0.05)
+
+
+def test_the_tokens_are_nearly_those_of_the_metrics(true, shared: Path):
+    from efa.data.cot_afa import read_release
+    from efa.metrics.captions import tokenize
+
+    texts = [text for text in read_release(shared / "cot-afa").dataset.table["explanation"] if text]
+    theirs = [[word for word in line.split() if word not in ("-lrb-", "-rrb-")] for line in tokenize(texts)]
+    ours = value(true, "texts", "words a text", WORD)
+    assert ours == pytest.approx(np.mean([len(words) for words in theirs]), rel=2e-4)
+    vocabulary = len({word for words in theirs for word in words})
+    assert value(true, "texts", "vocabulary", WORD) == pytest.approx(vocabulary, rel=5e-3)
+
+
+def test_what_is_published_is_what_is_counted(true):
+    published = dataset_files.read(ROOT / "results" / "cot-afa")
+    assert set(published) == set(true) == set(statistics.TABLES)
+    for name, table in true.items():
+        pd.testing.assert_frame_equal(published[name], table, check_dtype=False, rtol=1e-5, obj=name)
+
+
+@pytest.mark.parametrize("name", ["cot-afa", "ui-prmd"])
+def test_published_files_are_those_of_their_provenance(name):
+    folder = ROOT / "results" / name
+    known = dataset_files.provenance(folder)
+    assert {"command", "made from", "versions", "finished", "manifest and steps"} <= set(known)
+    for file, digest in known["files"].items():
+        assert hashlib.sha256((folder / file).read_bytes()).hexdigest() == digest, file
+    assert set(known["files"]) == {f"{table}.csv" for table in dataset_files.read(folder)}
+
+
+def test_the_hashes_of_the_release_are_those_of_the_files_here(shared: Path):
+    known = dataset_files.provenance(ROOT / "results" / "cot-afa")["made from"]
+    if not (shared / "cot-afa" / SHEET).exists():
+        pytest.skip("no CoT-AFA beside this checkout")
+    assert dataset_files.hashes(shared / "cot-afa") == known
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("table,number,value\nI,clips,1\n", "missing column source"),
+        ("table,number,value,source\nI,clips,many,x\n", "row 2: value cannot be 'many'"),
+        ("table,number,value,source\nI,clips,1, \n", "row 2: source is empty"),
+        ("table,number,value,source\nI,clips,1,x\nI,clips,2,x\n", "row 3: this number stands above already"),
+        ("", "cannot be read"),
+    ],
+)
+def test_a_bad_line_of_the_papers_numbers_is_named(tmp_path: Path, text, said):
+    (tmp_path / "paper.csv").write_text(text)
+    with pytest.raises(InputError, match=said):
+        dataset_files.paper_numbers(tmp_path / "paper.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("what,done\nx,y\n", "missing column times"), ("what,done,times\nx,y,inf\n", "row 2: times cannot be 'inf'")],
+)
+def test_a_damaged_published_table_is_named(tmp_path: Path, text, said):
+    (tmp_path / "oddities.csv").write_text(text)
+    with pytest.raises(InputError, match=said):
+        dataset_files.read(tmp_path)
