@@ -19,6 +19,7 @@ NOTEBOOKS = sorted(file for file in (ROOT / "notebooks").glob("*.ipynb") if not 
 OF_RUNS = {"preset", "seeds", "train", "overrides"}
 PARAMETERS = {
     "ablation": OF_RUNS,
+    "audit": {"checkpoint", "preset"},
     "comparison": OF_RUNS | {"dataset", "protocol"},
     "dataset": {"dataset", "preset"},
     "loss_weight": OF_RUNS | {"dataset", "protocol"},
