@@ -1,0 +1,1 @@
+"""What the paper, its released code and its annotations say, measured again."""
