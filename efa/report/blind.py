@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +11,8 @@ import numpy as np
 import pandas as pd
 
 from efa import metrics, paths
+from efa.audit import annotations_texts
+from efa.audit.annotations_texts import most_central
 from efa.config import DataConfig, build
 from efa.data.loader import data_fingerprint, open_dataset
 from efa.errors import InputError
@@ -71,7 +72,8 @@ def floors(data: DataConfig) -> Floors:
         InputError: no such data set, or no Java to score with.
     """
     dataset = open_dataset(data)
-    parts = (data_fingerprint(dataset, data), scoring_source(), Path(__file__).read_text(encoding="utf-8"))
+    written_by = (Path(file).read_text(encoding="utf-8") for file in (__file__, annotations_texts.__file__))
+    parts = (data_fingerprint(dataset, data), scoring_source(), *written_by)
     path = paths.cache() / "blind" / f"{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:16]}.json"
     if path.is_file():
         return dict(json.loads(path.read_text()))
@@ -113,13 +115,6 @@ def written(clips: pd.DataFrame) -> dict[str, list[list[str]]]:
             [central.get(action) or drawn(action) for action in actions]
         ],
     }
-
-
-def most_central(texts: list[str]) -> str:
-    """The text whose word counts have the largest mean cosine with those of all texts."""
-    counts = pd.DataFrame([Counter(text.lower().split()) for text in texts]).fillna(0.0).to_numpy()
-    unit = counts / np.linalg.norm(counts, axis=1, keepdims=True)
-    return texts[int((unit @ unit.mean(0)).argmax())]
 
 
 def _score(test: pd.DataFrame, texts: list[str], source: str) -> dict[str, float]:
