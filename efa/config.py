@@ -364,6 +364,7 @@ def _check(config: Config) -> None:
     insist(min(config.encoder.patch) >= 1, "encoder.patch", "each must be at least 1")
     insist(min(config.encoder.window) >= 1, "encoder.window", "each must be at least 1")
     insist(config.encoder.adapter >= 0, "encoder.adapter", "it must not be negative")
+    insist(config.text.frozen, "text.frozen", "the text encoder is not trained: its vectors are computed once")
     insist(config.data.clips >= 3, "data.clips", "it must be at least 3, one a split")
     insist(bool(config.decoder.weights) or not config.decoder.frozen, "decoder.frozen", "it needs decoder.weights")
     insist(config.decoder.max_tokens >= 3, "decoder.max_tokens", "it must be at least 3")

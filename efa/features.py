@@ -22,14 +22,22 @@ from efa.systems import build_system, encoder_file, load_trunk, source_of, trunk
 def text_vectors(dataset: DataSet, config: TextConfig) -> tuple[Tensor, Tensor]:
     """Vectors of steps [K, 5, E] and instructions [K, 1, E], one row for each key of `dataset.steps` in order."""
     texts = [sentence for text in dataset.steps.values() for sentence in (*text.steps, text.instruction)]
-    name = hashlib.sha256(json.dumps([texts, config.model, config.pooling, config.max_tokens]).encode()).hexdigest()[
-        :16
-    ]
+    settings = [texts, config.model, config.pooling, config.max_tokens]
+    if stamp := folder_stamp(config.model):
+        settings.append(stamp)
+    name = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
     path = paths.cache() / "text" / f"{name}.npy"
     if not path.is_file():
         vectors = TextEncoder(config).encode(texts).detach().numpy()
         cached_array(path, vectors.shape, np.float32, lambda: iter([vectors]))
     return _split(torch.from_numpy(np.load(path)))
+
+
+def folder_stamp(model: str) -> list[list[str | int]]:
+    """Names, sizes and times of a text encoder's own folder: vectors of files that were replaced are made again."""
+    folder = Path(model)
+    files = sorted(path for path in folder.glob("*") if path.is_file()) if folder.is_dir() else []
+    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
 
 
 def _split(vectors: Tensor) -> tuple[Tensor, Tensor]:
@@ -43,10 +51,10 @@ def video_features(dataset: DataSet, config: Config, progress: Progress | None =
     Of the clip as it is: a second, mirrored and cropped, view of each training clip changed the form AUC of a probe on
     the features by less than .01, and costs as much as the first.
     """
-    frames = load_frames(dataset, config.data, progress)
     torch.manual_seed(0)
     model = build_system(config, len(dataset.actions), 8, 8).eval()  # only its trunk is used
-    load_trunk(model, config)
+    load_trunk(model, config)  # before the frames: a wrong file is said before an hour of decoding
+    frames = load_frames(dataset, config.data, progress)
 
     @torch.no_grad()
     def encode(clips: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from efa.baselines.base import VIDEO_PARTS, Captioner, System, SystemOutput, load_text
+from efa.baselines.base import ROWS, VIDEO_PARTS, Captioner, System, SystemOutput, load_text
 from efa.baselines.s2vt import S2VT
 from efa.config import Config, TextConfig, TrainingConfig
 from efa.data.loader import ClipDataset, EpochSampler, Progress, as_is, load_frames, open_dataset
@@ -29,7 +29,7 @@ from efa.features import text_vectors, video_features
 from efa.files import write_safely
 from efa.model.assessor import Output, losses
 from efa.model.decoder import Decoder, load_bert
-from efa.model.text import TextEncoder, locate
+from efa.model.text import TextEncoder, bert_state, locate
 from efa.systems import Model, build_system, decoder_file, load_trunk, writer
 
 Report = Callable[[str], None]
@@ -93,21 +93,23 @@ def build_model(config: Config, material: Material) -> Model:
 
 def _start_words(model: Model, config: Config, tokeniser: Tokeniser) -> None:
     """Pre-trained words for the part that writes, from the text encoder or from a file, and frozen if asked for."""
-    part = writer(model)
+    part, new = writer(model), 0
     if part is None:
         return
     if config.decoder.weights == "text" and not isinstance(part, S2VT):  # a GRU has no use for BERT's layers
-        folder = Path(locate(config.text.model))
-        full = Tokeniser.from_file(folder / "vocab.txt").pieces
-        number = {piece: i for i, piece in enumerate(full)}
-        load_bert(cast(Decoder, part), load_file(folder / "model.safetensors"), [number[p] for p in tokeniser.pieces])
+        number = {piece: i for i, piece in enumerate(word_pieces(config.text).pieces)}
+        load_bert(cast(Decoder, part), bert_state(config.text.model), [number[p] for p in tokeniser.pieces])
     elif file := decoder_file(config):
-        load_text(part, file, tokeniser.pieces)
+        new = load_text(part, file, tokeniser.pieces)
     if config.decoder.frozen and isinstance(model, Captioner):
         model.freeze_words()
     elif config.decoder.frozen:
         for name, parameter in part.named_parameters():
             parameter.requires_grad_(name.startswith("memory_in.") or ".cross." in name)
+    if config.decoder.frozen and new:  # pieces that the file lacks are random: their table learns
+        for name, parameter in part.named_parameters():
+            if name in ROWS:
+                parameter.requires_grad_(True)
 
 
 def text_keys(dataset: DataSet, config: Config, actions: list[str] | None = None, wrong: bool = False) -> np.ndarray:
@@ -261,14 +263,15 @@ def _told(batch: dict[str, Tensor], config: TrainingConfig) -> dict[str, Tensor]
     Texts of faulty clips teach more, so more of them are taken; weights make up for it, so that the loss stays that of
     the batch.
     """
-    size, count = len(batch["quality"]), max(1, round(config.text_share * len(batch["quality"])))
-    if count == size:
+    told = batch["tokens"].any(1)  # padding is 0: a clip without a text has none to train
+    size, count = len(told), max(1, round(config.text_share * int(told.sum())))
+    if config.text_share == 1 or count == size or not told.any():
         return batch
     faulty = batch["quality"] > 0.5
-    groups = [torch.nonzero(faulty)[:, 0], torch.nonzero(~faulty)[:, 0]]
+    groups = [torch.nonzero(faulty & told)[:, 0], torch.nonzero(~faulty & told)[:, 0]]
     most = min(len(groups[0]), max(count - len(groups[1]), round(config.text_faulty * count)))
     taken = [groups[0][:most], groups[1][: count - most]]
-    order = torch.cat([*taken, groups[0][most:], groups[1][count - most :]])
+    order = torch.cat([*taken, groups[0][most:], groups[1][count - most :], torch.nonzero(~told)[:, 0]])
     each = [torch.full((len(part),), len(of) / max(1, len(part))) for part, of in zip(taken, groups, strict=True)]
     weight = torch.cat(each).to(order.device)
     return {name: value[order] for name, value in batch.items()} | {"text_weight": weight, "told": torch.tensor(count)}

@@ -225,7 +225,7 @@ def bad_file(case: str, folder: Path) -> Path:
         ("code", "holds other things than weights"),
         ("objects", "holds other things than weights"),
         ("numpy", "holds other things than weights"),
-        ("pointer", "holds other things than weights, or is broken"),
+        ("pointer", "is a pointer of git-lfs"),
         ("other model", "lacks patch_embed.proj.weight, and 350 more"),
         ("Swin-T", "lacks features.4.6.norm1.weight, and 13 more"),
         ("wider", "has another size of patch_embed.proj.weight: [32, 3, 2, 4, 4], not [16, 3, 2, 4, 4], and "),
@@ -241,7 +241,6 @@ def test_a_file_that_does_not_fit_is_one_line_and_status_2(efa, bert, tmp_path, 
     assert not (tmp_path / "trace").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="load_encoder (hashed code) does not say so yet")
 @pytest.mark.parametrize(("case", "hint"), [("objects", "state_dict"), ("pointer", "git lfs pull")])
 def test_what_can_be_mended_is_said(tmp_path, case, hint):
     with pytest.raises(InputError) as caught:
@@ -249,7 +248,6 @@ def test_what_can_be_mended_is_said(tmp_path, case, hint):
     assert hint in str(caught.value)
 
 
-@pytest.mark.xfail(strict=True, reason="load_encoder (hashed code) lets torch's own errors through")
 @pytest.mark.parametrize("case", ["sparse", "numbers for names", "damaged pickle"])
 def test_rare_damage_is_an_input_error_too(tmp_path, case):
     path = bad_file(case, tmp_path)

@@ -97,7 +97,6 @@ def test_the_decoder_starts_as_the_bert(home, bert, vocabulary):
                 assert torch.equal(ours[f"layers.{layer}.{name}.{kind}"], value), part
 
 
-@pytest.mark.xfail(strict=True, raises=FileNotFoundError, reason="_start_words (hashed code) opens two file names")
 @pytest.mark.parametrize("kind", ["tokenizer.json", "pytorch_model.bin"])
 def test_the_decoder_starts_from_any_folder_that_the_encoder_reads(home, bert, tmp_path, kind):
     decoder, tokeniser = decoder_from(bert_folder(bert, tmp_path / "bert", kind))
@@ -106,7 +105,6 @@ def test_the_decoder_starts_from_any_folder_that_the_encoder_reads(home, bert, t
     assert torch.equal(decoder.word.weight, theirs[[full.index(piece) for piece in tokeniser.pieces]])
 
 
-@pytest.mark.xfail(strict=True, raises=FileNotFoundError, reason="_start_words (hashed code) takes an id for a folder")
 def test_the_decoder_starts_from_a_hub_id(home, bert, tmp_path, monkeypatch):
     """The paper preset's default: 'bert-base-uncased' and decoder.weights 'text'."""
     assert (build("paper").text.model, build("paper").decoder.weights) == ("bert-base-uncased", "text")

@@ -22,7 +22,7 @@ from efa.experiments import ABLATION
 from efa.files import write_safely
 from efa.inference import predict
 from efa.model.assessor import losses
-from efa.training import Material, _told, build_model, fit, optimiser_of, prepare, text_keys
+from efa.training import Material, _told, build_model, fit, optimiser_of, prepare, text_keys, vocabulary
 
 
 @pytest.fixture(scope="module")
@@ -269,16 +269,28 @@ def test_text_beyond_the_first_pieces_teaches_nothing(material, tmp_path):
     st.lists(st.booleans(), min_size=1, max_size=40),
     st.floats(0.05, 1.0),
     st.floats(0.0, 1.0),
+    st.integers(0, 5),
 )
-def test_the_texts_that_are_trained_stand_for_the_whole_batch(faulty, share, preferred):
-    batch = {"quality": torch.tensor(faulty).float(), "row": torch.arange(len(faulty))}
+def test_the_texts_that_are_trained_stand_for_the_whole_batch(faulty, share, preferred, silent):
+    """`silent` further clips have no text: they come last, and are none of those that are trained."""
+    size = len(faulty) + silent
+    tokens = torch.tensor([[2, 7, 3]] * len(faulty) + [[0, 0, 0]] * silent)
+    batch = {"quality": torch.tensor([*faulty, *[True] * silent]).float(), "row": torch.arange(size), "tokens": tokens}
+    shuffled = torch.randperm(size, generator=torch.Generator().manual_seed(size))
+    batch = {name: value[shuffled] for name, value in batch.items()}
     new = _told(batch, TrainingConfig(text_share=share, text_faulty=preferred))
+    if share == 1 or max(1, round(share * len(faulty))) == size:
+        assert new is batch
+        return
+    batch = {name: value[batch["row"].argsort()] for name, value in batch.items()}
+    assert (new["row"][: int(new["told"])] < len(faulty)).all()
+    keep = new["row"] < len(faulty)
+    assert keep[: len(faulty)].all()
+    new |= {"row": new["row"][keep], "quality": new["quality"][keep]}
+    batch |= {"quality": batch["quality"][: len(faulty)]}
     assert sorted(new["row"].tolist()) == list(range(len(faulty)))
     assert torch.equal(new["quality"], batch["quality"][new["row"]])  # every clip kept what is its own
     count = max(1, round(share * len(faulty)))
-    if count == len(faulty):
-        assert "text_weight" not in new
-        return
     weight, wrong = new["text_weight"], new["quality"][:count] > 0.5
     assert len(weight) == int(new["told"]) == count
     for group, size in ((wrong, sum(faulty)), (~wrong, len(faulty) - sum(faulty))):
@@ -298,3 +310,32 @@ def test_weighted_texts_have_the_loss_of_their_weights():
     assert torch.allclose(losses(output, batch | {"text_weight": torch.full((2,), 3.0)}, config)["text"], plain)
     first = losses(output, batch | {"text_weight": torch.tensor([1.0, 0.0])}, config)["text"]
     assert torch.allclose(first, F.cross_entropy(logits[0, :3], tokens[0, 1:]))
+
+
+SHIPPED = {"decoder.dim": 128, "decoder.heads": 4, "decoder.max_tokens": 128, "decoder.weights": "formsim"}
+
+
+@pytest.mark.parametrize(("word", "learns"), [("", False), (" quux", True)])
+def test_frozen_words_learn_where_the_file_lacks_some(material, word, learns):
+    """Frozen rows of pieces that nobody trained would be noise for ever."""
+    table = material.dataset.table.assign(explanation=material.dataset.table["explanation"] + word)
+    dataset = dataclasses.replace(material.dataset, table=table)
+    config = tiny.config().with_(SHIPPED | {"decoder.frozen": True})
+    model = build_model(config, dataclasses.replace(material, dataset=dataset, tokeniser=vocabulary(dataset, config)))
+    learning = {name for name, parameter in model.decoder.named_parameters() if parameter.requires_grad}
+    assert any(".cross." in name for name in learning)
+    assert {"word.weight", "bias"} <= learning if learns else learning.isdisjoint({"word.weight", "bias"})
+
+
+@pytest.mark.parametrize("system", ["EFA", "SwinBERT"])
+def test_a_data_set_without_explanations_trains_class_and_verdict(material, tmp_path, system):
+    silent = dataclasses.replace(material.dataset, table=material.dataset.table.assign(explanation=""))
+    config = tiny.config(training__epochs=1, system__name=system, system__small=True)
+    config = config.with_(SHIPPED | {"decoder.frozen": True}) if system == "EFA" else config
+    model = train(
+        config, dataclasses.replace(material, dataset=silent, tokeniser=vocabulary(silent, config)), tmp_path / "run"
+    )
+    (row,) = history(tmp_path / "run")
+    assert float(row["train_text"]) == float(row["val_text"]) == 0.0
+    assert np.isfinite(float(row["val_total"]))
+    assert all(torch.isfinite(value).all() for value in model.state_dict().values())

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from efa.baselines.base import ROWS, Captioner, language_side
+from efa.baselines.base import ROWS, Captioner, language_side, load_text
 from efa.baselines.c3davg import C3DAVG, SMALL, C3DAVGConfig
 from efa.baselines.swinbert import SMALL as SWINBERT_SMALL
 from efa.baselines.swinbert import SwinBERT, SwinBERTConfig
@@ -43,6 +43,14 @@ def test_words_are_taken_by_piece_and_what_sees_the_video_stays(name, tmp_path):
     video = [key for key in before if not key.startswith(f"{target.WRITER}.")]
     assert video
     assert all(torch.equal(target.state_dict()[key], before[key]) for key in video)
+
+
+@pytest.mark.parametrize(("pieces", "lacking"), [(KNOWN, 0), (OWN, 1), (KNOWN[:5], 0)])
+def test_what_the_file_lacks_is_counted_and_no_words_at_all_are_no_mistake(tmp_path, pieces, lacking):
+    """The last: a data set without explanations leaves the five special pieces only."""
+    torch.manual_seed(1)
+    writer = C3DAVG(C3DAVGConfig(**SMALL), 3, len(pieces)).writer
+    assert load_text(writer, saved(make("C3DAVG", 0), tmp_path, KNOWN), pieces) == lacking
 
 
 def test_words_that_do_not_fit_are_refused_in_one_line_and_change_nothing(tmp_path):

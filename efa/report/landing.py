@@ -73,7 +73,12 @@ def lines(tables: dict[str, Results]) -> list[Line]:
             "18 comparisons of nine variants",
             "notebooks/ablation",
         ),
-        ("A loss weight of 3 is best", of("7", lambda found: found["id"].notna()), "five weights", "notebooks/loss_weight"),
+        (
+            "A loss weight of 3 is best",
+            of("7", lambda found: found["id"].notna()),
+            "five weights",
+            "notebooks/loss_weight",
+        ),
         ("Its numbers on CoT-AFA", UNTESTED, "the videos cannot be shipped; the code runs on them", "book/own_data"),
         (
             "Asked here: where only the text can decide, it does",
@@ -125,7 +130,14 @@ def _people() -> list[Line]:
     ):
         if claim in rows.index:
             cell = found.cell(str(rows.loc[claim, "row"]), "acc")
-            out.append((asked, str(rows.loc[claim, "outcome"]), f"accuracy {cell.text} ({cell.minor})", "notebooks/real_people"))
+            out.append(
+                (
+                    asked,
+                    str(rows.loc[claim, "outcome"]),
+                    f"accuracy {cell.text} ({cell.minor})",
+                    "notebooks/real_people",
+                )
+            )
     return out
 
 
