@@ -256,12 +256,23 @@ def publish(
     seeds: str = "0",
     settings: Settings = None,
     to: Annotated[Path | None, typer.Option(help="folder; default: results/<data set>-<preset>")] = None,
+    carry: Annotated[
+        bool, typer.Option("--carry", help="where these seeds predict what they did, keep the other seeds as current")
+    ] = False,
 ) -> None:
     """Copy scores and predictions of finished runs to results/.   Example: efa publish --seeds 0,1,2"""
+    from efa.report import carried
     from efa.report.published import publish as copy
 
-    folder, missing = copy(preset, _seeds(seeds), to, _settings(settings), what)
+    overrides, chosen = _settings(settings), _seeds(seeds)
+    proven = carried.proofs(preset, chosen, what, overrides, to) if carry else {}
+    folder, missing = copy(preset, chosen, to, overrides, what)
     out.print(f"published to {folder}", markup=False, highlight=False)
+    if carry:
+        done, left = carried.carry(preset, proven, overrides, to)
+        out.print(f"{len(proven)} rows came out the same; carried over: {len(done)} runs", highlight=False)
+        if left:
+            out.print(f"to be made again: {', '.join(left)}", markup=False, highlight=False, soft_wrap=True)
     if missing:
         out.print(f"not finished: {', '.join(missing)}", markup=False, highlight=False, soft_wrap=True)
 

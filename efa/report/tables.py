@@ -179,6 +179,12 @@ def _notes(results: Results) -> list[str]:
         count, same, most = results.again
         says = "the published scores" if same == count else f"the published scores in {same}, else up to {most:.1f} off"
         out.append(f"Trained here and published, too: {count} runs. They give {says}.")
+    if carried := [seed for (_, seed), fact in results.facts.items() if fact.get("carried")]:
+        which = ", ".join(map(str, sorted(set(carried))))
+        out.append(
+            f"Seeds {which} of {len(carried)} runs: the code has changed since, and another seed of the same row, "
+            "trained again by the new code, predicts exactly what it did before."
+        )
     if "stale" in results.states.values():
         out.append("Stale: made with other code or data than the present; run the command below to make it again.")
     return out

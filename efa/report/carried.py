@@ -1,0 +1,88 @@
+"""Published runs whose code has changed since without changing them: proved by one seed, carried over for the others.
+
+A run's key holds a hash of all code that it executes, so a mended error message makes every published run stale. To
+train all seeds again for that would prove nothing new. `efa publish --seeds 0 --carry` takes seed 0 of a row, trained
+by the code of now: where its predictions are those that were published, value for value, and the settings, data and
+first weights of the row's other seeds are the same as before, these are given the key of now, and say so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from efa.experiments import Overrides, select
+from efa.files import write_safely
+from efa.report.published import file_name, folder_of, read_provenance
+from efa.runs import Run, commit, config_hash, state_of
+
+Proofs = dict[tuple[str, str], list[int]]  # table, row -> seeds that came out the same
+
+
+def proofs(
+    preset: str, seeds: Sequence[int], what: str = "all", overrides: Overrides | None = None, out: Path | None = None
+) -> Proofs:
+    """Which rows' runs, finished by the code of now, predict what is published of them. Ask before publishing them."""
+    folder = out or folder_of(preset, overrides)
+    found: Proofs = {}
+    for run in select(what, preset, tuple(seeds), overrides):
+        before = folder / "predictions" / f"{file_name(run.table, run.row, run.seed)}.parquet"
+        if state_of(run) == "done" and before.is_file() and same(run, before):
+            found.setdefault((run.table, run.row), []).append(run.seed)
+    return found
+
+
+def same(run: Run, published: Path) -> bool:
+    """Whether a finished run predicts exactly what is published of it, under the protocols of its row."""
+    mine = pd.read_parquet(run.folder / "predictions.parquet")
+    tables = [mine[mine["protocol"].isin(run.protocols)], pd.read_parquet(published)]
+    first, second = (table.sort_values(["protocol", "clip_id"], ignore_index=True) for table in tables)
+    if list(first.columns) != list(second.columns) or len(first) != len(second):
+        return False
+    return all(_equal(first[name], second[name]) for name in first.columns)
+
+
+def _equal(first: pd.Series, second: pd.Series) -> bool:
+    a, b = first.to_numpy(), second.to_numpy()
+    if first.dtype.kind == "f":
+        return bool(np.array_equal(a, b, equal_nan=True))
+    return all(np.array_equal(x, y) if isinstance(x, np.ndarray) else x == y for x, y in zip(a, b, strict=True))
+
+
+def carry(
+    preset: str, proven: Proofs, overrides: Overrides | None = None, out: Path | None = None
+) -> tuple[list[str], list[str]]:
+    """Gives the other published seeds of proven rows the key of now; to be called after the proofs are published.
+
+    Returns:
+        Labels of the runs that were carried over, and of those that are stale for another reason (settings, data, first
+        weights or the scoring differ, too) and have to be made again.
+    """
+    folder = out or folder_of(preset, overrides)
+    entries = read_provenance(folder)
+    done, left = [], []
+    for (table, row), seeds in proven.items():
+        proof = entries[file_name(table, row, seeds[0])]
+        for name, entry in entries.items():
+            if (entry["table"], entry["row"]) != (table, row) or entry["seed"] in seeds:
+                continue
+            (run,) = select(f"{table}/{row}", preset, (int(entry["seed"]),), overrides)
+            if entry["key"] == run.key:
+                continue
+            now = {"config_hash": config_hash(run.config)} | {
+                k: proof[k] for k in ("data_fingerprint", "weights", "scoring")
+            }
+            if any(entry.get(key) != value for key, value in now.items()):
+                left.append(run.label)
+                continue
+            history = [*entry.get("carried", []), {"from": entry["key"], "source": entry["source"], "same": seeds}]
+            entries[name] = entry | {"key": run.key, "source": proof["source"], "carried": history}
+            entries[name]["carried"][-1]["by"] = commit()
+            done.append(run.label)
+    text = json.dumps(dict(sorted(entries.items())), indent=1, allow_nan=False) + "\n"
+    write_safely(folder / "provenance.json", lambda path: path.write_text(text))
+    return done, left
