@@ -96,9 +96,9 @@ def _weights_hash(config: Config) -> str:
             raise InputError(f"no such file of {setting} weights", file=file, mend=mend)
         hashes.append(_hash_of_file(file, Path(file).stat().st_mtime_ns) if file else "")
     for name in ("model.safetensors", "pytorch_model.bin", "vocab.txt", "tokenizer.json"):  # a BERT of the user's own
-        file = Path(config.text.model) / name
-        if Path(config.text.model).is_dir() and file.is_file():
-            hashes.append(_hash_of_file(str(file), file.stat().st_mtime_ns))
+        part = Path(config.text.model) / name
+        if part.is_file():
+            hashes.append(_hash_of_file(str(part), part.stat().st_mtime_ns))
     return " ".join(hashes).strip()
 
 

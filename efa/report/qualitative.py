@@ -73,7 +73,7 @@ def aligned(first: str, second: str) -> tuple[str, str]:
     """Both texts as HTML; phrases of `SHARED` words or more that stand in both, in the same order, are marked."""
     a, b = (re.findall(r"\S+", text) for text in (first, second))
     plain = [[re.sub(r"\W+", "", word).casefold() for word in words] for words in (a, b)]
-    blocks = difflib.SequenceMatcher(None, *plain, autojunk=False).get_matching_blocks()
+    blocks = difflib.SequenceMatcher(None, plain[0], plain[1], autojunk=False).get_matching_blocks()
     kept = [block for block in blocks if block.size >= SHARED]
     return (
         _marked(a, [(block.a, block.size) for block in kept]),
