@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 from efa import metrics, paths
 from efa.errors import InputError
+from efa.experiments import LEAVE_ONE_OUT
 from efa.leave_one_out import MARKERS
 from efa.report import html
 from efa.report.figures import BLUE, FAINT, ORANGE, _styled
@@ -220,7 +221,7 @@ def read(folder: str | Path = "") -> People:
 
 def table(found: People) -> Html:
     """Every row with its figures and intervals."""
-    order = list(dict.fromkeys([MARKERS, *found.scores["row"]]))
+    order = list(dict.fromkeys([MARKERS, *LEAVE_ONE_OUT, *found.scores["row"]]))
     rows: list[list[str | Cell]] = []
     for row in (row for row in order if row in set(found.scores["row"])):
         seeds = int(found.scores.loc[found.scores["row"] == row, "seeds"].iloc[0])
@@ -265,7 +266,7 @@ def movements(found: People, rows: Sequence[str] = (MARKERS, "Video Swin", "EFA"
     ax.set_yticks(range(len(names)), names)
     ax.invert_yaxis()
     ax.axvline(50, color=FAINT, linewidth=0.8, linestyle=":")
-    ax.set_xlabel("verdict right, % of repetitions of people who were never seen")
+    ax.set_xlabel("verdict right, % of repetitions")
     figure.legend(loc="outside upper left", ncols=3, frameon=False)
     return figure
 
@@ -283,7 +284,7 @@ def stamp(found: People) -> Html:
         f"{sum(one['trainings'] for one in facts)} trainings",
         " / ".join(sorted({one["device"] for one in facts})),
         f"{sum(one['seconds'] for one in facts) / 60:.0f} minutes of one core in all",
-        f"commit {', '.join(sorted({one['commit'] for one in facts}))}",
+        f"commit {', '.join(sorted({commit for one in facts for commit in one['commit'].split(', ')}))}",
     ]
     return html.stamp(
         BADGE, parts, f"efa leave-one-out ui-prmd --seeds {seeds.replace(' ', '')} --markers UI-PRMD --zero-shot"
