@@ -15,11 +15,6 @@ from efa.console import bar, err, out
 audit_app = typer.Typer(no_args_is_help=True, help="Hold the paper against its own annotations.")
 
 
-@audit_app.callback()
-def _group() -> None:
-    """A group, however few its commands."""
-
-
 @audit_app.command("annotations")
 def audit_annotations(
     folder: Annotated[Path, typer.Argument(help="a data set's folder; it needs no videos")],
@@ -65,3 +60,15 @@ def audit_annotations(
 def _records(table: Any) -> list[dict[str, Any]]:
     """Rows as JSON has them: nothing for NaN."""
     return list(json.loads(table.to_json(orient="records", force_ascii=False)))
+
+
+@audit_app.command("cuts")
+def audit_cuts(
+    root: Annotated[Path, typer.Argument(metavar="COT_AFA", help="CoT-AFA's annotations as released")],
+    to: Annotated[Path | None, typer.Option(help="file; default: results/cot-afa/cuts.csv")] = None,
+) -> None:
+    """What the release cuts off of texts and clips.   Example: efa audit cuts CoT-AFA"""
+    from efa.audit.cuts import count, default
+
+    for name, value in count(root, to or default()).items():
+        out.print(f"{name}: {value:.6g}", markup=False, highlight=False)

@@ -3,13 +3,12 @@
 import ast
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from efa import cli
 from efa.audit import cuts, practice
 from efa.audit.findings import FINDINGS, finding
 from efa.audit.measured import Measured, Quantity
@@ -237,20 +236,25 @@ def test_published_numbers_that_are_missing_or_broken(tmp_path):
         cuts.published(tmp_path / "cuts.csv")
 
 
-def test_the_command_counts_the_release_again(shared, tmp_path):
+def efa(monkeypatch, *arguments: str) -> int:
+    monkeypatch.setattr("sys.argv", ["efa", "audit", "cuts", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    return int(stopped.value.code or 0)
+
+
+def test_the_command_counts_the_release_again(shared, tmp_path, monkeypatch):
     if not (shared / "cot-afa").is_dir():
         pytest.skip("no annotations")
-    assert cuts.main([str(shared / "cot-afa"), str(tmp_path / "cuts.csv")]) == 0
+    assert efa(monkeypatch, str(shared / "cot-afa"), "--to", str(tmp_path / "cuts.csv")) == 0
     assert (tmp_path / "cuts.csv").read_text() == (ROOT / "results" / "cot-afa" / "cuts.csv").read_text()
 
 
-def test_the_command_says_what_is_wrong_in_one_line(tmp_path):
-    for arguments, said in (([str(tmp_path / "absent")], "no such folder"), ([], "usage")):
-        command = [sys.executable, "-m", "efa.audit.cuts", *arguments]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        assert done.returncode == 2
-        assert said in done.stderr
-        assert len(done.stderr.splitlines()) == 1
+def test_the_command_says_what_is_wrong_in_one_line(tmp_path, monkeypatch, capsys):
+    assert efa(monkeypatch, str(tmp_path / "absent")) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert "no such folder" in said[0]
 
 
 # practice -------------------------------------------------------------------------------------------------------------

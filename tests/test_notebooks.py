@@ -24,6 +24,9 @@ PARAMETERS = {
     "dataset": {"dataset", "preset"},
     "loss_weight": OF_RUNS | {"dataset", "protocol"},
     "model": {"checkpoint", "preset"},
+    "qualitative": OF_RUNS,
+    "real_people": {"results"},
+    "training": OF_RUNS,
 }
 
 

@@ -1,12 +1,11 @@
 """What the release cuts off: texts at 256 characters (finding 10), clips at 108 frames (finding 14).
 
-`python -m efa.audit.cuts COT_AFA [OUT]` counts both on the released annotations and writes the aggregated numbers to
-OUT, by default results/cot-afa/cuts.csv, which the book reads. FormSim's are computed where they are shown.
+`efa audit cuts COT_AFA` counts both on the released annotations and writes the aggregated numbers to
+results/cot-afa/cuts.csv, which the book reads. FormSim's are computed where they are shown.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -123,7 +122,7 @@ def published(path: Path | None = None) -> dict[str, float]:
     Raises:
         InputError: the file is missing or is not what `count` writes.
     """
-    path, mend = path or default(), "write it again: python -m efa.audit.cuts COT_AFA"
+    path, mend = path or default(), "write it again: efa audit cuts COT_AFA"
     if not path.is_file():
         raise InputError("no such file", file=path, mend=mend)
     try:
@@ -172,22 +171,3 @@ def clips() -> Measured:
         "FormSim's those of one repetition. Ours takes the middle of each sixth of a clip, whatever its length."
     )
     return Measured(("", "CoT-AFA, as released", "FormSim"), _table(wanted), how)
-
-
-def main(arguments: Sequence[str]) -> int:
-    """The command: exit code 0, or 2 with one line for a user's mistake."""
-    if not 1 <= len(arguments) <= 2:
-        print("usage: python -m efa.audit.cuts COT_AFA [OUT]", file=sys.stderr)
-        return 2
-    try:
-        out = Path(arguments[1]) if len(arguments) == 2 else default()
-        for name, value in count(Path(arguments[0]), out).items():
-            print(f"{name}: {value:.6g}")
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -28,7 +28,7 @@ BADGES = {  # module of `efa.audit` -> what its numbers are
     "costs": "Counted here, nothing run",
     "cuts": "CoT-AFA's annotations and FormSim",
 }
-OF_ANNOTATIONS = "python -m efa.audit.cuts COT_AFA, then " + COMMAND
+OF_ANNOTATIONS = "efa audit cuts COT_AFA, then " + COMMAND
 OTHERS = 8  # actions whose texts the clip of finding 1 is read with
 METRICS = (TOP1, AUC, FAULT, CIDER)
 
