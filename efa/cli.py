@@ -188,7 +188,8 @@ def assess(
     answers, failed = [], False
     for video in videos:
         try:
-            answers.append(efa.assess(video, action, text))
+            answer = efa.assess(video, action, text)
+            answers.append(answer | {"warnings": [*answer["warnings"], *_cautions(answer, efa.config.data.source)]})
         except InputError as error:
             failed = True
             err.print(f"efa: {error}", markup=False, highlight=False, soft_wrap=True)
@@ -200,6 +201,19 @@ def assess(
         print(json.dumps(answers[0] if len(answers) == 1 else answers, indent=1, ensure_ascii=False, allow_nan=False))
     if failed:
         raise typer.Exit(2)
+
+
+def _cautions(answer: dict[str, Any], source: str) -> list[str]:
+    """What a reader of this answer should know, whatever the video."""
+    from efa.metrics import verdict_in_text
+
+    out = []
+    if source == "formsim":
+        out.append("this model was trained on rendered figures and has never seen a person")
+    written = verdict_in_text(answer["explanation"])
+    if written is not None and written != (answer["quality"] == "non-standard"):
+        out.append("the explanation contradicts the verdict; they come from different parts of the model")
+    return out
 
 
 def _steps_file(path: Path) -> Any:

@@ -100,7 +100,7 @@ def test_eight_gym_clips_get_an_answer_each(efa, checkpoint, clips):
         assert answer["quality"] in ("standard", "non-standard")
         assert 0 < answer["quality_probability"] < 1
         assert answer["explanation"]
-        assert answer["warnings"] == []
+        assert not [warning for warning in answer["warnings"] if "damaged" in warning]
     assert len({answer["quality_probability"] for answer in answers}) == 8  # each was looked at
     status, out, _ = efa("assess", *videos, "--checkpoint", checkpoint)
     assert status == 0
