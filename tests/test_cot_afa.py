@@ -12,7 +12,8 @@ from cot_afa_release import TEXT, noted, release, sheet_rows, videos, write_json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from efa.data.cot_afa import Conversion, convert, draw_splits, read_release, written_verdict
+from efa import cli
+from efa.data.cot_afa import ANNOTATIONS_ONLY, Conversion, convert, draw_splits, read_release, written_verdict
 from efa.data.cot_afa_files import COLUMNS, REFERENCES, SHEET, STEP_FILE, Notes
 from efa.data.cot_afa_videos import find_videos
 from efa.data.manifest import check_dataset, load_dataset
@@ -114,8 +115,25 @@ def test_without_videos_every_clip_stays(tmp_path: Path) -> None:
     assert not (tmp_path / "out" / "videos").exists()
     assert (tmp_path / "out" / "manifest.parquet").exists()
     with pytest.raises(InputError, match="--no-videos"):
-        convert(tmp_path / "root", tmp_path / "out2")
+        convert(tmp_path / "root", tmp_path / "out2", videos=tmp_path / "root")
     assert not (tmp_path / "out2").exists()
+
+
+def test_a_root_without_any_video_is_annotations_alone(tmp_path: Path, capsys, monkeypatch) -> None:
+    """As the authors' repository is: the videos are elsewhere."""
+    made = convert(release(tmp_path / "root"), tmp_path / "out")
+    assert len(made.dataset.table) == 80
+    assert (tmp_path / "out" / ANNOTATIONS_ONLY).is_file()
+    monkeypatch.setattr("sys.argv", ["efa", "data", "check", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    said = capsys.readouterr().out
+    assert not stopped.value.code
+    assert "80 clips have no video" in said
+    assert "0 errors" in said
+    videos(tmp_path / "root")
+    convert(tmp_path / "root", tmp_path / "out")  # now they are there
+    assert not (tmp_path / "out" / ANNOTATIONS_ONLY).exists()
 
 
 def test_the_folder_to_write_to_is_not_searched(tmp_path: Path) -> None:

@@ -102,6 +102,10 @@ class Conversion:
     oddities: Notes
 
 
+ANNOTATIONS_ONLY = "ANNOTATIONS_ONLY.txt"
+NO_VIDEOS = "annotations without videos: they can be counted and audited, and nothing can be trained on them"
+
+
 def convert(
     root: Path,
     out: Path,
@@ -115,10 +119,11 @@ def convert(
     Args:
         root: holds both parts; `annotations` and `videos` say where one of them is instead.
         seed: of the training and validation splits.
-        with_videos: False keeps every clip and looks for no video.
+        with_videos: False keeps every clip and looks for no video. A root that holds annotations alone, as the authors'
+            repository does, is taken the same way, and `ANNOTATIONS_ONLY` in `out` says so.
 
     Raises:
-        InputError: a file is missing or malformed, or no clip has a video.
+        InputError: a file is missing or malformed, or `videos` holds none.
     """
     home = videos or root
     found = None
@@ -128,9 +133,10 @@ def convert(
             raise InputError("is a file", file=out, mend="choose a folder to write to")
         if with_videos:
             found = find_videos(home, out, notes)
-            if not found:
+            if not found and videos is not None:
                 mend = "give --videos DIR, or --no-videos for the annotations alone"
                 raise InputError("no video called NN_MM, nor folder of frames", file=home, mend=mend)
+            found = found or None
         made = read_release(annotations or root, seed, found, notes)
         out.mkdir(parents=True, exist_ok=True)
         if found is not None:
@@ -139,6 +145,10 @@ def convert(
             made = replace(made, dataset=DataSet(out, made.dataset.table, made.dataset.steps))
         save_dataset(made.dataset, out)
         lists = pd.DataFrame([asdict(one) for one in notes], columns=["file", "row", "clip_id", "what", "done"])
+        if found is None:
+            write_safely(out / ANNOTATIONS_ONLY, partial(Path.write_text, data=NO_VIDEOS + "\n"))
+        else:
+            (out / ANNOTATIONS_ONLY).unlink(missing_ok=True)
         for name, table in (("released.csv", made.released), ("oddities.csv", lists)):
             write_safely(out / name, partial(table.to_csv, index=False, lineterminator="\n"))
     except OSError as error:
