@@ -150,7 +150,7 @@ FINDINGS: tuple[Finding, ...] = (
         "Three BERTs, each with five learnt tokens before the text, no attention mask, and a mean over words and "
         "padding. Run: a short prompt's vector moves by 87 % beside a longer one.",
         "One shared encoder; attention and mean over the real tokens.",
-        ("text.model", "text.pooling", "text.frozen"),
+        ("text.model", "text.pooling"),
         "",
         ("efa/model/text.py#TextEncoder.forward", "efa/audit/release.py#Released.embed_text"),
         (measures.padding,),
