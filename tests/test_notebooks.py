@@ -178,3 +178,30 @@ def test_without_anything_there_and_without_training_the_notebooks_say_so(tmp_pa
     assert not (tmp_path / "runs").exists()
     shown = papermill("model.ipynb", tmp_path / "2.ipynb", tmp_path, ROOT / "notebooks", preset="smoke")
     assert "RANDOM WEIGHTS" in output_of(shown, "open")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["", "smoke", "gpu", "paper"])
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_notebook_shows_what_is_there_with_every_preset(path, preset, tmp_path):
+    """From the root and from notebooks/; results that are not there are said to be missing, and nothing is trained."""
+    given = {"preset": preset} if preset and "preset" in PARAMETERS[path.stem] else {}
+    if preset and not given:
+        pytest.skip("has no presets")
+    given |= {"train": False} if "train" in PARAMETERS[path.stem] else {}
+    folder = ROOT if preset in ("smoke", "paper") else ROOT / "notebooks"
+    (tmp_path / "results").symlink_to(ROOT / "results")
+    papermill(path.name, tmp_path / "out.ipynb", tmp_path, folder, **given)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ablation", "dataset", "real_people"])
+def test_figures_and_tables_are_the_same_bytes_each_time(name, tmp_path):
+    (tmp_path / "results").symlink_to(ROOT / "results")
+    given = {"train": False} if "train" in PARAMETERS[name] else {}
+    both = [papermill(f"{name}.ipynb", tmp_path / f"{i}.ipynb", tmp_path, ROOT, **given) for i in range(2)]
+    shown = [[cell.outputs for cell in one.cells if cell.cell_type == "code"] for one in both]
+    strip = [[{k: v for k, v in o.items() if k != "execution_count"} for cell in one for o in cell] for one in shown]
+    assert strip[0] == strip[1]
+    assert any("svg" in str(output) or "<table" in str(output) for output in strip[0])
