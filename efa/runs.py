@@ -160,7 +160,7 @@ def scoring_source() -> str:
 def state_of(run: Run) -> str:
     """'done', 'interrupted', 'stale' (the same row and seed was run with other code, data or settings) or 'missing'."""
     folder = run.folder
-    if (folder / "provenance.json").is_file():
+    if all((folder / name).is_file() for name in ("provenance.json", "predictions.parquet", "scores.json")):
         return "done"
     if folder.is_dir() and any(folder.iterdir()):
         return "interrupted"
