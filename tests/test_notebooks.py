@@ -20,6 +20,7 @@ OF_RUNS = {"preset", "seeds", "train", "overrides"}
 PARAMETERS = {
     "ablation": OF_RUNS,
     "comparison": OF_RUNS | {"dataset", "protocol"},
+    "explore": {"preset", "dataset", "clips", "live", "checkpoint"},
     "loss_weight": OF_RUNS | {"dataset", "protocol"},
     "model": {"checkpoint", "preset"},
 }
