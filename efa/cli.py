@@ -17,12 +17,14 @@ from rich.table import Table
 
 from efa.cli_audit import audit_app
 from efa.cli_data import data_app
+from efa.cli_explore import explore_app
 from efa.console import bar, err, out
 from efa.errors import InputError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(data_app, name="data")
 app.add_typer(audit_app, name="audit")
+app.add_typer(explore_app, name="explore")
 pretrain_app = typer.Typer(no_args_is_help=True, help="Make the pre-trained parts again that ship with the package.")
 app.add_typer(pretrain_app, name="pretrain")
 

@@ -47,11 +47,13 @@ def audit_annotations(
         for key, row in wide[part["metric"].unique()].iterrows():
             shown.add_row(str(key), *(f"{value:.1f}" for value in row))
         out.print(shown)
-    rules = made.shortcuts.pivot(index="title", columns="metric", values="value")
-    if len(rules):
-        shown = Table("without a video", *rules.columns)
-        for title in made.shortcuts["title"].unique():
-            shown.add_row(title, *("" if value != value else f"{value:.1f}" for value in rules.loc[title]))
+    if len(made.shortcuts):
+        metrics = list(made.shortcuts["metric"].unique())
+        shown = Table("without a video", *metrics)
+        for (_, title), part in made.shortcuts.groupby(["rule", "title"], sort=False):  # two rules may read the same
+            known = part.dropna(subset="value")
+            values = {m: f"{value:.1f}" for m, value in zip(known["metric"], known["value"], strict=True)}
+            shown.add_row(str(title), *(values.get(m, "") for m in metrics))
         out.print(shown)
     for file in files:
         out.print(f"written: {file}", markup=False, highlight=False)

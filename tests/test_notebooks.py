@@ -22,6 +22,7 @@ PARAMETERS = {
     "audit": {"checkpoint", "preset"},
     "comparison": OF_RUNS | {"dataset", "protocol"},
     "dataset": {"dataset", "preset"},
+    "explore": {"preset", "dataset", "clips", "live", "checkpoint"},
     "loss_weight": OF_RUNS | {"dataset", "protocol"},
     "model": {"checkpoint", "preset"},
     "qualitative": OF_RUNS,

@@ -48,7 +48,7 @@ def frames_of(clip_id: str, preset: str, overrides: Overrides | None = None, siz
     if data.source != "formsim":
         return None
     found = next((c for c in formsim_clips(data) if c.clip_id == clip_id), None)
-    return None if found is None else formsim.render_clip(found, size, data.frames)
+    return None if found is None else formsim.render_clip(found, size, data.frames, data.clutter)
 
 
 def gallery(results: Results, row: str = "EFA") -> Html:
@@ -141,7 +141,7 @@ def open_up(checkpoint: str = "", preset: str = "laptop", overrides: Overrides |
     data = efa.config.data if efa.config.data.source == "formsim" else build(preset).data
     chosen = formsim_clips(data)
     clip = next(c for c in chosen if c.split == "test" and c.fault)
-    return Opened(efa, about, trained, clip, formsim.render_clip(clip, data.size, data.frames))
+    return Opened(efa, about, trained, clip, formsim.render_clip(clip, data.size, data.frames, data.clutter))
 
 
 def _random(preset: str, overrides: Overrides) -> EFA:
