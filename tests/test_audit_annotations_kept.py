@@ -76,6 +76,7 @@ def test_the_command_writes_and_prints_json_and_nothing_else(tmp_path, monkeypat
     assert command(monkeypatch, tmp_path / "mine", "--to", tmp_path / "there") == 0
     said = capsys.readouterr().out
     assert "form-central-f1" in said
+    assert "without a video" in said
     assert "blind_provenance.json" in said
 
 
