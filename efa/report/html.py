@@ -92,11 +92,15 @@ def table(
     )
     below = "".join(f'<p class="efa-note">{escape(note)}</p>' for note in notes)
     plain = [caption, *(" | ".join(f"{cell.text} {cell.minor}".strip() for cell in row) for row in (titles, *cells))]
-    source = (
-        f'{STYLE}<div class="efa-wide"><table class="efa"><caption>{escape(caption)}</caption>'
-        f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>{below}"
-    )
+    inner = f"<caption>{escape(caption)}</caption><thead><tr>{top}</tr></thead><tbody>{body}</tbody>"
+    source = wide(inner, caption) + below
     return Html(source, "\n".join([*plain, *notes]))
+
+
+def wide(inner: str, label: str) -> str:
+    """A table's inside, as HTML, in a frame that scrolls sideways where the page is narrow, by keyboard as well."""
+    frame = f'<div class="efa-wide" tabindex="0" role="region" aria-label="{escape(label)}">'
+    return f'{STYLE}{frame}<table class="efa">{inner}</table></div>'
 
 
 def note(text: str) -> Html:

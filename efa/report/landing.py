@@ -151,10 +151,8 @@ def table(tables: dict[str, Results]) -> Html:
     )
     head = '<th scope="col">claim</th><th scope="col">here</th><th scope="col">EFA here</th>'
     caption = "What the paper claims, and what we found"
-    source = (
-        f'{html.STYLE}<div class="efa-wide"><table class="efa"><caption>{caption}</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
+    inner = f"<caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
+    source = html.wide(inner, caption)
     text = "\n".join([caption, *(" | ".join(line) for line in found)])
     return Html(source, text) + provenance.stamp(tables["6"])
 

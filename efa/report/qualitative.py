@@ -154,8 +154,6 @@ def _facts(clip: pd.Series) -> Html:
     ]
     body = "".join(f'<tr><th scope="row">{name}</th><td>{a}</td><td>{b}</td></tr>' for name, a, b in rows)
     head = "<tr><td></td><th scope='col'>truth</th><th scope='col'>model</th></tr>"
-    source = (
-        f'{html.STYLE}<div class="efa-wide"><table class="efa"><thead>{head}</thead><tbody>{body}</tbody></table></div>'
-    )
+    source = html.wide(f"<thead>{head}</thead><tbody>{body}</tbody>", f"{clip['clip_id']}: truth and model")
     plain = [f"action: {clip['action']} | {clip['predicted_action']}", f"verdict: {truth} | {verdict}"]
     return Html(source, "\n".join([*plain, f"reference: {clip['reference']}", f"model: {clip['explanation']}"]))

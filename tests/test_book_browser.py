@@ -1,0 +1,104 @@
+"""The built book in a browser: nothing fails, nothing is asked of another host, axe finds nothing serious.
+
+Looks at `_build/html`, which `make book` leaves; skipped where there is no build or no Chromium. The book is served
+from localhost, because a page that is opened from disk may do less than one that is served.
+"""
+
+import contextlib
+import functools
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from browser import Browser, chromium
+
+ROOT = Path(__file__).resolve().parents[1]
+BUILT = ROOT / "_build" / "html"
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
+PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
+THEMES = ("light", "dark")
+# The theme's own markup, which no page of ours can change; each with the reason.
+THEMES_OWN = {
+    "landmark-unique",  # two navigation landmarks of pydata-sphinx-theme
+    "region",
+}
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    if not (BUILT / "index.html").is_file():
+        pytest.skip("no book is built here: make book")
+    handler = functools.partial(Quiet, directory=str(BUILT))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def tab(address) -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    package = pytest.importorskip("axe_core_python")
+    return (Path(package.__file__).parent / "axe.min.js").read_text(encoding="utf-8") + "; true"
+
+
+def show(tab: Browser, address: str, page: str, theme: str = "light", width: int = 1280) -> None:
+    tab.look(width, theme == "dark")
+    tab.open(f"{address}/{page}.html", "document.querySelector('article')")
+    tab.ask(f"document.documentElement.dataset.theme = '{theme}'; document.documentElement.dataset.mode = '{theme}'")
+
+
+@pytest.mark.parametrize("page", ["index", *PAGES, "search", "genindex"])
+def test_nothing_fails_and_nothing_comes_from_elsewhere(tab, address, page):
+    with contextlib.suppress(AssertionError):  # the index only leads on
+        show(tab, address, page)
+    assert tab.errors == []
+    assert {request for request in tab.requests if not request.startswith((address, "about:"))} == set()
+    assert tab.requests
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_phone_needs_no_sideways_scrolling(tab, address, page):
+    show(tab, address, page, width=390)
+    wide = tab.ask("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide <= 1, f"{wide} pixels too wide"
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("page", PAGES)
+def test_axe_finds_nothing_serious(tab, address, axe, page, theme):
+    show(tab, address, page, theme)
+    tab.ask(axe)
+    found = tab.ask(
+        "axe.run({resultTypes: ['violations']}).then((said) => said.violations"
+        ".filter((v) => ['serious', 'critical'].includes(v.impact))"
+        ".map((v) => [v.id, v.nodes.length, v.nodes.slice(0, 3).map((n) => n.html.slice(0, 200))]))"
+    )
+    assert [one for one in found if one[0] not in THEMES_OWN] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_picture_says_what_it_shows(tab, address, page):
+    show(tab, address, page)
+    assert tab.ask("[...document.querySelectorAll('article img')].filter((one) => !one.alt.trim()).length") == 0
+
+
+def test_the_explorer_runs_inside_the_book(tab, address):
+    show(tab, address, "notebooks/explore")
+    tab.until("document.querySelector('.efax-card')")
+    before = tab.ask("document.querySelector('.efax-status').textContent")
+    tab.ask("document.querySelectorAll('.efax select')[0].focus()")
+    assert before
