@@ -150,7 +150,7 @@ def table(tables: dict[str, Results]) -> Html:
         for claim, outcome, figures_, page in found
     )
     head = '<th scope="col">claim</th><th scope="col">here</th><th scope="col">EFA here</th>'
-    caption = "What the paper claims, and what we found"
+    caption = "The paper's claims, and four questions of our own"
     inner = f"<caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
     source = html.wide(inner, caption)
     text = "\n".join([caption, *(" | ".join(line) for line in found)])

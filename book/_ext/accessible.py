@@ -1,9 +1,14 @@
-"""Fails the book where an image has no alternative text, on a page or in a notebook's output."""
+"""What a screen reader needs: alternative text for every image, or the book fails, and lists that are lists.
+
+Sphinx writes a long signature as a definition list without terms, and the bibliography says that it is a list and has
+no items. Both are turned into plain elements that look the same.
+"""
 
 from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -40,6 +45,25 @@ def check(app: Sphinx, doctree: nodes.document, page: str) -> None:
             logger.warning("%d images without alternative text in HTML", count, location=raw)
 
 
+PARAMETERS = re.compile(r"<dl>\n((?:<dd>.*?</dd>\n)+)</dl>")  # of a signature that takes several lines
+
+
+def mend(body: str) -> str:
+    """A page's HTML without lists that are none."""
+
+    def lines(found: re.Match[str]) -> str:
+        inner = found[1].replace("<dd>", '<span class="sig-line">').replace("</dd>", "</span>")
+        return f'<span class="sig-lines">{inner}</span>'
+
+    return PARAMETERS.sub(lines, body).replace('<div role="list" class="citation-list">', '<div class="citation-list">')
+
+
+def mend_page(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    if isinstance(context.get("body"), str):
+        context["body"] = mend(context["body"])
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("doctree-resolved", check)
+    app.connect("html-page-context", mend_page)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
