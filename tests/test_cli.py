@@ -235,3 +235,9 @@ def test_a_contact_sheet_is_drawn(efa, tmp_path):
         assert image.height == 2 * (24 + 14)
     names = [yaml.safe_load(p.read_text())["name"] for p in (ROOT / "efa/data/formsim/actions").glob("*.yaml")]
     assert "Squat" in names
+
+
+def test_the_package_is_the_command():
+    done = subprocess.run([sys.executable, "-m", "efa", "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "leave-one-out" in done.stdout
