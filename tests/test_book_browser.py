@@ -51,7 +51,7 @@ def axe() -> str:
 
 def show(tab: Browser, address: str, page: str, theme: str = "light", width: int = 1280) -> None:
     tab.look(width, theme == "dark")
-    tab.open(f"{address}/{page}.html", "document.querySelector('article')")
+    tab.open(f"{address}/{page}.html", "document.querySelector('main')")
     still = "const s = document.createElement('style'); s.textContent = '* { transition: none !important }'"
     tab.ask(f"{{ {still}; document.head.append(s) }}")  # colours half way from one theme to the other are nobody's
     tab.ask(f"document.documentElement.dataset.theme = '{theme}'; document.documentElement.dataset.mode = '{theme}'")
