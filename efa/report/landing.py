@@ -171,7 +171,7 @@ def clip(tables: dict[str, Results]) -> Html:
     out = Html("")
     if frames is not None:
         out += html.show(figures.film(frames), f"Six frames of a rendered figure: {kind.clip['action']}.", kind="png")
-    said = html.note(f"{kind.clip['predicted_action']}, non-standard form. {kind.clip['explanation']}")
+    said = html.note(f"EFA says: {kind.clip['predicted_action']}, non-standard form. {kind.clip['explanation']}")
     faulty = sum(one.count for one in found[:4])
     often = html.note(
         f"The first clip, in an order that knows no scores, of the {kind.count} among {faulty} faulty ones whose fault "
