@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import logging
 import os
@@ -18,7 +19,8 @@ from rich.table import Table
 from efa.cli_audit import audit_app
 from efa.cli_data import data_app
 from efa.cli_explore import explore_app
-from efa.console import bar, err, out
+from efa.cli_steps import read_steps_file
+from efa.console import bar, err, out, printable
 from efa.errors import InputError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -28,6 +30,8 @@ app.add_typer(explore_app, name="explore")
 pretrain_app = typer.Typer(no_args_is_help=True, help="Make the pre-trained parts again that ship with the package.")
 app.add_typer(pretrain_app, name="pretrain")
 
+PATHS = "check the path, its permissions and the disk space"
+SEEDS = 2**32  # what random generators take
 Preset = Annotated[str, typer.Option(help="smoke, laptop, gpu or paper")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="override one setting, for example --set training.epochs=2")
@@ -40,10 +44,19 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.getLogger("transformers").setLevel(logging.ERROR)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file's name need not be UTF-8; in JSON, too, this is an escape
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except InputError as error:
         err.print(f"efa: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except OSError as error:
+        if error.filename is None:  # not about a file of the user's
+            raise
+        told = InputError(f"{error.strerror}", file=os.fsdecode(error.filename), mend=PATHS)
+        err.print(f"efa: {told}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
     except FloatingPointError as error:
         err.print(f"efa: {error}", markup=False, highlight=False, soft_wrap=True)
@@ -69,6 +82,8 @@ def _seeds(text: str) -> tuple[int, ...]:
         raise InputError(f"seeds cannot be '{text}'", mend="write whole numbers with commas: --seeds 0,1,2") from None
     if min(seeds) < 0:
         raise InputError(f"seeds cannot be '{text}'", mend="they must not be negative")
+    if max(seeds) >= SEEDS:
+        raise InputError(f"seeds cannot be '{text}'", mend=f"they must be below {SEEDS}")
     return seeds
 
 
@@ -185,13 +200,14 @@ def assess(
     from efa.inference import EFA
     from efa.runs import default_checkpoint
 
-    text = _steps_file(steps) if steps else None
+    text, odd = read_steps_file(steps) if steps else (None, [])
     efa = EFA.from_pretrained(checkpoint or default_checkpoint())
     answers, failed = [], False
     for video in videos:
         try:
             answer = efa.assess(video, action, text)
-            answers.append(answer | {"warnings": [*answer["warnings"], *_cautions(answer, efa.config.data.source)]})
+            cautions = [*odd, *_cautions(answer, efa.config.data.source)]
+            answers.append(answer | {"warnings": [*answer["warnings"], *cautions]})
         except InputError as error:
             failed = True
             err.print(f"efa: {error}", markup=False, highlight=False, soft_wrap=True)
@@ -218,25 +234,9 @@ def _cautions(answer: dict[str, Any], source: str) -> list[str]:
     return out
 
 
-def _steps_file(path: Path) -> Any:
-    from efa.data.manifest import StepText
-
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8-sig"))
-        steps, instruction = tuple(raw["steps"]), raw["instruction"]
-        good = len(steps) == 5 and all(isinstance(t, str) and t.strip() for t in (*steps, instruction))
-    except (OSError, ValueError, KeyError, TypeError):
-        good = False
-    if not good:
-        raise InputError(
-            "this is no steps file", file=path, mend='it must hold {"steps": [five texts], "instruction": text}'
-        )
-    return StepText(steps, instruction)
-
-
 def _print_answer(answer: dict[str, Any]) -> None:
     best = ", ".join(f"{top['action']} {top['probability']:.0%}" for top in answer["top5"][:3])
-    out.print(f"{answer['video']}", style="bold", markup=False, highlight=False)
+    out.print(printable(answer["video"]), style="bold", markup=False, highlight=False)
     out.print(f"  action   {answer['action']}   ({best})", markup=False, highlight=False)
     out.print(
         f"  form     {answer['quality']}   (non-standard with probability {answer['quality_probability']:.2f})",

@@ -15,6 +15,11 @@ from efa.errors import InputError
 data_app = typer.Typer(no_args_is_help=True, help="Make, convert and check data sets.")
 
 
+def _check_size(size: int) -> None:
+    if not 16 <= size <= 4096:
+        raise InputError(f"--size cannot be {size}", mend="16 to 4096 pixels")
+
+
 @data_app.command("formsim")
 def data_formsim(
     folder: Annotated[Path, typer.Argument(metavar="OUT")],
@@ -28,6 +33,9 @@ def data_formsim(
     from efa.config import build
     from efa.data.formsim.export import export
 
+    _check_size(size)
+    if fps < 1:
+        raise InputError(f"--fps cannot be {fps}", mend="a number above 0")
     config = build(
         "paper", {"data.clips": clips, "data.size": size, "data.seed": seed, "data.benchmark": benchmark}
     ).data
@@ -124,6 +132,9 @@ def data_preview(
     """A contact sheet: each action's standard beside each of its faults.   Example: efa data preview Squat"""
     from efa.data.formsim.preview import sheet
 
+    _check_size(size)
+    if to.suffix.lower() != ".png":
+        raise InputError("a contact sheet is a PNG picture", file=to, mend="call it something.png")
     sheet(actions or [], to, size)
     out.print(f"written: {to}", markup=False, highlight=False)
 

@@ -14,6 +14,11 @@ err = Console(stderr=True)
 out = Console(soft_wrap=True)
 
 
+def printable(text: str) -> str:
+    """Text for a terminal: a character that would move the cursor or colour what follows stands as its escape."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
 @contextlib.contextmanager
 def bar(what: str) -> Iterator[Any]:
     """A progress bar with time left, on stderr; yields update(done, total)."""
