@@ -19,4 +19,5 @@ class InputError(Exception):
         self.message, self.file, self.row, self.mend = message, file, row, mend
         place = ", ".join(str(part) for part in (file, None if row is None else f"row {row}") if part is not None)
         text = (f"{place}: " if place else "") + message + (f" ({mend})" if mend else "")
-        super().__init__(" ".join(text.split()))  # a file name or a cell may hold line breaks
+        line = " ".join(text.split())  # a file name or a cell may hold line breaks, and what a terminal obeys
+        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line))

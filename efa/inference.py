@@ -28,6 +28,7 @@ from efa.model.text import TextEncoder
 from efa.systems import Model, build_system
 from efa.training import Material, _contiguous, text_keys
 
+BROKEN = (OSError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError, RuntimeError)
 PROTOCOLS = ("predicted", "oracle", "none", "wrong")
 
 
@@ -180,17 +181,24 @@ class EFA:
         try:
             meta = json.loads((folder / "config.json").read_text(encoding="utf-8"))
             config = Config.from_dict(meta["config"])
-            steps = {key: StepText(tuple(text["steps"]), text["instruction"]) for key, text in meta["steps"].items()}
+            steps = {key: _step_text(key, text) for key, text in meta["steps"].items()}
             actions, tokeniser = list(meta["actions"]), Tokeniser.from_file(folder / "vocab.txt")
+            for name in actions:
+                if not any(key == name or key.startswith(f"{name} [") for key in steps):
+                    raise ValueError(f"no steps of the action {name!r}")
             state = load_file(folder / "model.safetensors")
             model = build_system(config, len(actions), len(tokeniser), int(meta["text_dim"]), tokeniser.mask)
             model.load_state_dict(state)
+            if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
+                raise ValueError("weights that are no finite numbers")
         except FileNotFoundError as error:
             lacking = Path(error.filename or "model.safetensors").name  # safetensors does not say which file
             raise InputError(
                 f"this checkpoint lacks {lacking}", file=folder, mend="train it again with 'efa run'"
             ) from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        except InputError as error:  # of a setting, which does not know its file
+            raise InputError(error.message, file=error.file or folder / "config.json", mend=error.mend) from None
+        except (*BROKEN, SafetensorError) as error:
             reason = " ".join(str(error).split())[:200]
             raise InputError(
                 f"this checkpoint cannot be read: {reason}", file=folder, mend="train it again with 'efa run'"
@@ -222,6 +230,8 @@ class EFA:
 
             clip = load_clip(video, data.frames, data.size, data.sampling)
             frames, warnings = clip.frames, list(clip.info.warnings)
+            if (count := clip.info.frames) < data.frames:
+                warnings.append(f"{count} frame{'s' * (count > 1)} for {data.frames}: some are repeated")
         with torch.inference_mode():
             batch = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)[None]  # [1, T, 3, H, W]
             features = self.model.encode_video(batch)
@@ -281,6 +291,15 @@ class EFA:
                 vectors = self._text.encode([*text.steps, text.instruction])
             self._vectors[key] = vectors[None, :5], vectors[None, 5:]
         return self._vectors[key]
+
+
+def _step_text(key: str, text: dict[str, Any]) -> StepText:
+    """One entry of a checkpoint's steps; ValueError where it is no such thing."""
+    steps, instruction = text["steps"], text["instruction"]
+    texts = [*steps, instruction] if isinstance(steps, list) else []
+    if len(texts) != 6 or not all(isinstance(part, str) and part.strip() for part in texts):
+        raise ValueError(f"the steps of {key!r} are not five texts and an instruction")
+    return StepText(tuple(steps), instruction)
 
 
 def _download(name: str) -> Path:

@@ -350,22 +350,3 @@ KINDS = {
 ODD_KINDS = {"video": FILMS, "data set": TABLES, "steps file": NOTES, "predictions": PREDICTIONS}
 CASES = {f"{kind}: {case[0]}": case[1:] for kind, cases in KINDS.items() for case in cases}
 ODD = {f"odd {kind}: {case[0]}": case[1:] for kind, cases in ODD_KINDS.items() for case in cases}
-
-
-# Mends that would make published results stale wait for the next training; until then these cases fail as said here.
-_ERRORS = "efa/errors.py: a line may hold control characters"
-_LOADING = "efa/inference.py: a checkpoint is not looked at closely enough"
-_FRAMES = "efa/inference.py and efa/data/video.py: frames that are shown again or scaled are not told of"
-WAITING = {
-    "video: escape sequence in the name": _ERRORS,
-    "settings: escape sequence for a key": _ERRORS,
-    "checkpoint: unknown setting": _LOADING,
-    "checkpoint: width of infinity": _LOADING,
-    "checkpoint: four steps": _LOADING,
-    "checkpoint: numbers for steps": _LOADING,
-    "checkpoint: other actions": _LOADING,
-    "checkpoint: weights that are NaN": _LOADING,
-    "odd video: one frame": _FRAMES,
-    "odd video: three pictures": _FRAMES,
-    "odd video: pictures of two sizes": _FRAMES,
-}

@@ -6,14 +6,13 @@ where something was changed or left out, a warning says so.
 """
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import bad_inputs as bad
 import pytest
 import tiny
-from bad_input_table import ASSESS, CASES, CHECKPOINTS, DATA, DATA_CHECK, DESCRIBED, KINDS, LOOK, ODD, VIDEOS, WAITING
+from bad_input_table import ASSESS, CASES, CHECKPOINTS, DATA, DATA_CHECK, DESCRIBED, KINDS, LOOK, ODD, VIDEOS
 from bad_inputs import Make
 from checkpoints import call, said
 
@@ -72,14 +71,7 @@ def shown(path: Path) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-def marked(names: Iterable[str]) -> list[Any]:
-    return [
-        pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=WAITING[name])) if name in WAITING else name
-        for name in names
-    ]
-
-
-@pytest.mark.parametrize("name", marked(CASES))
+@pytest.mark.parametrize("name", CASES)
 def test_bad(ask, name):
     make, command, hint = CASES[name]
     path, status, out, err = ask(make, command)
@@ -100,7 +92,7 @@ def test_bad(ask, name):
         assert not out
 
 
-@pytest.mark.parametrize("name", marked(ODD))
+@pytest.mark.parametrize("name", ODD)
 def test_odd(ask, name):
     make, command, hint = ODD[name]
     _, status, out, err = ask(make, command)
@@ -143,4 +135,3 @@ def test_the_corpus(malformed, odd):
     assert malformed >= 60
     assert odd >= 15
     assert malformed == sum(map(len, KINDS.values()))  # no two of a kind have one name
-    assert {*WAITING} <= {*CASES, *ODD}

@@ -272,6 +272,9 @@ def _load_folder(folder: Path, choose: Callable[[_Decoded], list[int]], fit: Fit
                 break
         if bad is None:
             height, width = images[0].shape[:2]
+            for path, image in zip((files[i] for i in picked), images, strict=True):
+                if image.shape[:2] != (height, width):
+                    found.notes.append(f"{path.name} has another size: stretched to that of {files[picked[0]].name}")
             found.shape = (width, height, 0)
             # Frames of another size are brought to the first one's.
             found.images = {i: fit(image, width, height) for i, image in zip(picked, images, strict=True)}
