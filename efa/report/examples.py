@@ -145,9 +145,8 @@ def open_up(checkpoint: str = "", preset: str = "laptop", overrides: Overrides |
 
 
 def _random(preset: str, overrides: Overrides) -> EFA:
-    config = build(
-        preset, {"encoder.weights": "", "decoder.weights": "", "decoder.frozen": False, "decoder.vocabulary": "full"}
-    )
+    bare = {"encoder.weights": "", "decoder.weights": "", "decoder.frozen": False, "decoder.vocabulary": "full"}
+    config = build(preset, bare | {"text.model": "minilm"})  # what is here: random weights are not worth a download
     dataset = open_dataset(config.data)
     tokeniser = word_pieces(config.text).pruned(list(dataset.table["explanation"][:200]))
     width = text_vectors(dataset, config.text)[0].shape[-1]
