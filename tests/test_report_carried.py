@@ -101,7 +101,9 @@ def test_the_order_of_clips_does_not_matter(changed):
     trained(run, "new")
     path = run.folder / "predictions.parquet"
     pd.read_parquet(path).sample(frac=1, random_state=0).to_parquet(path)
-    assert carried.proofs("smoke", (0,), "6", RANDOM) == {("6", run.row): [0]}
+    assert carried.proofs("smoke", (0,), "6", RANDOM) == {
+        ("6", run.row): carried.Proof([0], {entry(f"6-{run.row}-0")["scoring"]})
+    }
 
 
 @pytest.mark.parametrize("what", ["data_fingerprint", "weights", "scoring", "config_hash"])
@@ -114,6 +116,22 @@ def test_seeds_that_differ_in_more_than_the_code_are_left(changed, what):
     path.write_text(json.dumps(entries))
     assert publish() == (["6/Add seed 1"], ["6/EFA seed 1"])
     assert states()["EFA", 1] == "stale"
+
+
+@pytest.mark.parametrize("scores", ["same", "other"])
+def test_scores_of_former_code_are_kept_where_it_is_proved_to_give_the_same(changed, scores):
+    for run in changed:
+        trained(run, "new")
+        if scores == "other":
+            path = run.folder / "scores.json"
+            path.write_text(path.read_text().replace("30.0", "30.1"))
+    path = published.folder_of("smoke", RANDOM) / "provenance.json"
+    before = json.loads(path.read_text())
+    path.write_text(json.dumps({name: one | {"scoring": "former"} for name, one in before.items()}))
+    done, left = publish()
+    both = ["6/EFA seed 1", "6/Add seed 1"]
+    assert (done, left) == ((both, []) if scores == "same" else ([], both))
+    assert entry("6-EFA-1")["scoring"] == (before["6-EFA-1"]["scoring"] if scores == "same" else "former")
 
 
 def test_a_second_change_is_added_to_the_first(changed, monkeypatch):

@@ -3,13 +3,15 @@
 A run's key holds a hash of all code that it executes, so a mended error message makes every published run stale. To
 train all seeds again for that would prove nothing new. `efa publish --seeds 0 --carry` takes seed 0 of a row, trained
 by the code of now: where its predictions are those that were published, value for value, and the settings, data and
-first weights of the row's other seeds are the same as before, these are given the key of now, and say so.
+first weights of the row's other seeds are the same as before, these are given the key of now, and say so. Scores are
+taken over where the code that scores has changed, too, and gives the proved seed the scores that it had.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +19,19 @@ import pandas as pd
 
 from efa.experiments import Overrides, select
 from efa.files import write_safely
-from efa.report.published import file_name, folder_of, read_provenance
+from efa.report.published import among, file_name, folder_of, read_provenance, read_scores, tidy
 from efa.runs import Run, commit, config_hash, state_of
 
-Proofs = dict[tuple[str, str], list[int]]  # table, row -> seeds that came out the same
+
+@dataclass
+class Proof:
+    """Seeds of a row whose predictions came out the same, and which former code of scoring gives them their scores."""
+
+    seeds: list[int] = field(default_factory=list)
+    scoring: set[str] = field(default_factory=set)
+
+
+Proofs = dict[tuple[str, str], Proof]  # by table and row
 
 
 def proofs(
@@ -29,10 +40,14 @@ def proofs(
     """Which rows' runs, finished by the code of now, predict what is published of them. Ask before publishing them."""
     folder = out or folder_of(preset, overrides)
     found: Proofs = {}
+    entries, scores = read_provenance(folder), read_scores(folder)
     for run in select(what, preset, tuple(seeds), overrides):
         before = folder / "predictions" / f"{file_name(run.table, run.row, run.seed)}.parquet"
         if state_of(run) == "done" and before.is_file() and same(run, before):
-            found.setdefault((run.table, run.row), []).append(run.seed)
+            proof = found.setdefault((run.table, run.row), Proof())
+            proof.seeds.append(run.seed)
+            if same_scores(run, scores):
+                proof.scoring.add(entries[file_name(run.table, run.row, run.seed)]["scoring"])
     return found
 
 
@@ -44,6 +59,15 @@ def same(run: Run, published: Path) -> bool:
     if list(first.columns) != list(second.columns) or len(first) != len(second):
         return False
     return all(_equal(first[name], second[name]) for name in first.columns)
+
+
+def same_scores(run: Run, published: pd.DataFrame) -> bool:
+    """Whether a finished run has the scores that are published of it, to the digits that are published."""
+    mine = tidy(run)
+    theirs = published[among(published, {(run.table, run.row, run.seed)})]
+    keys = ["protocol", "metric"]
+    first, second = (table.set_index(keys)["value"].sort_index() for table in (mine, theirs))
+    return first.index.equals(second.index) and [f"{v:.6g}" for v in first] == [f"{v:.6g}" for v in second]
 
 
 def _equal(first: pd.Series, second: pd.Series) -> bool:
@@ -65,22 +89,21 @@ def carry(
     folder = out or folder_of(preset, overrides)
     entries = read_provenance(folder)
     done, left = [], []
-    for (table, row), seeds in proven.items():
-        proof = entries[file_name(table, row, seeds[0])]
+    for (table, row), known in proven.items():
+        proof, seeds = entries[file_name(table, row, known.seeds[0])], known.seeds
         for name, entry in entries.items():
             if (entry["table"], entry["row"]) != (table, row) or entry["seed"] in seeds:
                 continue
             (run,) = select(f"{table}/{row}", preset, (int(entry["seed"]),), overrides)
             if entry["key"] == run.key:
                 continue
-            now = {"config_hash": config_hash(run.config)} | {
-                k: proof[k] for k in ("data_fingerprint", "weights", "scoring")
-            }
-            if any(entry.get(key) != value for key, value in now.items()):
+            now = {"config_hash": config_hash(run.config)} | {k: proof[k] for k in ("data_fingerprint", "weights")}
+            scored = entry.get("scoring") in {proof["scoring"], *known.scoring}
+            if not scored or any(entry.get(key) != value for key, value in now.items()):
                 left.append(run.label)
                 continue
             history = [*entry.get("carried", []), {"from": entry["key"], "source": entry["source"], "same": seeds}]
-            entries[name] = entry | {"key": run.key, "source": proof["source"], "carried": history}
+            entries[name] = entry | {k: proof[k] for k in ("source", "scoring")} | {"key": run.key, "carried": history}
             entries[name]["carried"][-1]["by"] = commit()
             done.append(run.label)
     text = json.dumps(dict(sorted(entries.items())), indent=1, allow_nan=False) + "\n"
