@@ -173,6 +173,7 @@ def _print_status(chosen: list[Any]) -> None:
     from efa.runs import scores_of, state_of
 
     table = Table("run", "state", "key", "top-1", "quality balanced", "fault F1", "CIDEr-D")
+    table.columns[2].min_width = 16  # the whole key: it names the run's folder
     for one in chosen:
         state = state_of(one)
         values = [""] * 4

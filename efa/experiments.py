@@ -89,7 +89,7 @@ TABLES: dict[str, Table] = {
     ),
 }
 # Not in the paper: real people's motion (UI-PRMD), every subject left out in turn (`efa leave-one-out`). The first rows
-# read what the trunk says as it came; with 'fine-tuned' and 'from scratch' it learns as well, at the price of an hour.
+# read what the trunk says as it came; with 'fine-tuned' and 'from scratch' it learns as well, at the price of hours.
 LEAVE_ONE_OUT: dict[str, Overrides] = {
     "EFA": {},
     "EFA, w/o text": {"fusion.text": "none"},
