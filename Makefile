@@ -18,7 +18,7 @@ export JUPYTER_PREFER_ENV_PATH = 1
 export PYDEVD_DISABLE_FILE_VALIDATION = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce book test test-all lint format clean
+.PHONY: help setup reproduce book bench test test-all lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -31,6 +31,9 @@ reproduce: setup ## train and score every row of Tables IV to VII (PRESET, SEEDS
 
 book: setup ## build the book from the results that are there: _build/html/index.html
 	EFA_TRAIN=0 $(BIN)/jupyter-book build -W --keep-going --all .
+
+bench: setup ## measure speed and memory on an idle machine, about half an hour: results/benchmarks/
+	$(BIN)/python -m benchmarks
 
 test: setup ## run the fast tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -49,7 +52,7 @@ format: setup ## mend style and formatting where a machine can
 
 clean: ## remove the built book and tool caches; keeps runs/ and the environment
 	rm -rf _build .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
-	find efa tests book notebooks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find efa benchmarks tests book notebooks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

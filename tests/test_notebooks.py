@@ -20,6 +20,7 @@ OF_RUNS = {"preset", "seeds", "train", "overrides"}
 PARAMETERS = {
     "ablation": OF_RUNS,
     "audit": {"checkpoint", "preset"},
+    "benchmarks": {"results"},
     "comparison": OF_RUNS | {"dataset", "protocol"},
     "dataset": {"dataset", "preset"},
     "explore": {"preset", "dataset", "clips", "live", "checkpoint"},

@@ -1,0 +1,183 @@
+"""What is held against each other: the same weights in our decoder, in transformers' BERT, in the release's way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import BertConfig, BertLMHeadModel
+from transformers.cache_utils import DynamicCache, EncoderDecoderCache
+
+from efa.audit.costs import CLIP_TOKENS, flops, series
+from efa.audit.release import Released
+from efa.baselines.masked_lm import MaskedLM
+from efa.config import Config, DecoderConfig
+from efa.model.decoder import Decoder, load_bert
+
+BEGIN, MASK, NEVER = 101, 103, -1  # of bert-base-uncased; no word has the number -1, so that no text ends early
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large everything is.
+
+    Attributes:
+        config: of the whole model; its decoder is the one that is timed.
+        vocabulary: V.
+        memory: fused video tokens that ours and transformers' decoder read.
+        joint: those of the release, which has a token more a frame.
+        lengths: of captions, word pieces.
+        frames: of a clip.
+        batches: clips at once, or one after another.
+        caption: word pieces of an explanation where pixels come first.
+        pixels: side of FormSim's pictures.
+        clips: that are rendered.
+    """
+
+    config: Config
+    vocabulary: int
+    memory: int
+    joint: int
+    lengths: tuple[int, ...]
+    frames: tuple[int, ...]
+    batches: tuple[int, ...]
+    caption: int
+    pixels: tuple[int, ...]
+    clips: int
+
+
+PAPER = Sizes(
+    Config(), 30522, 294, CLIP_TOKENS, (64, 128, 256), (3, 6, 12), (1, 2, 4), caption=32, pixels=(64, 96, 224), clips=20
+)
+TINY = Sizes(
+    Config().with_(
+        {
+            "data.size": 32,
+            "encoder.dim": 16,
+            "encoder.depths": (1, 1),
+            "encoder.heads": (1, 2),
+            "encoder.window": (2, 4, 4),
+            "fusion.dim": 24,
+            "decoder.dim": 24,
+            "decoder.depth": 2,
+            "decoder.heads": 4,
+            "decoder.max_tokens": 16,
+        }
+    ),
+    vocabulary=200,
+    memory=10,
+    joint=12,
+    lengths=(4, 8, 16),
+    frames=(2, 4, 6),
+    batches=(1, 2),
+    caption=4,
+    pixels=(16, 24),
+    clips=2,
+)
+
+
+def bert(sizes: Sizes, deviation: float = 0.02) -> BertLMHeadModel:
+    """transformers' decoder with cross-attention, weights drawn from seed 0 with this standard deviation."""
+    torch.manual_seed(0)
+    size = sizes.config.decoder
+    model = BertLMHeadModel(
+        BertConfig(
+            vocab_size=sizes.vocabulary,
+            hidden_size=size.dim,
+            num_hidden_layers=size.depth,
+            num_attention_heads=size.heads,
+            intermediate_size=4 * size.dim,
+            max_position_embeddings=2 * size.max_tokens,
+            initializer_range=deviation,
+            is_decoder=True,
+            add_cross_attention=True,
+        )
+    )
+    return model.eval()
+
+
+def decoder(sizes: Sizes, theirs: BertLMHeadModel | None = None) -> Decoder:
+    """Ours, with all of the same weights where a BERT is given."""
+    ours = Decoder(sizes.config.decoder, sizes.vocabulary, sizes.config.decoder.dim).eval()
+    if theirs is not None:
+        copied = load_bert(ours, theirs.state_dict())
+        if set(copied) != set(ours.state_dict()):
+            raise RuntimeError("the two decoders are not of one size, so their times would say nothing")
+    return ours
+
+
+def masked(sizes: Sizes, theirs: BertLMHeadModel | None = None) -> Released:
+    """The re-created release, of which the joint transformer alone is real and has the BERT's self-attention.
+
+    The rest stays on the device 'meta', without content: decoding from fused tokens does not touch it.
+    """
+    size = sizes.config.decoder
+    with torch.device("meta"):
+        model = Released().eval()
+    joint = DecoderConfig(dim=size.dim, depth=size.depth, heads=size.heads, max_tokens=2 * size.max_tokens)
+    actions = model.base.actions
+    real = MaskedLM(joint, sizes.vocabulary, MASK, share=0.15, mask_word=1.0, tied=False, answers=actions + 2)
+    if theirs is not None:
+        load_bert(real, theirs.state_dict())  # type: ignore[arg-type]
+    model.base.bert = real.eval()
+    return model
+
+
+def memory(sizes: Sizes, tokens: int) -> Tensor:
+    """Fused video tokens of one clip, [1, N, D], standard normal, seed 1."""
+    return torch.randn(1, tokens, sizes.config.decoder.dim, generator=torch.Generator().manual_seed(1))
+
+
+def write_ours(ours: Decoder, fused: Tensor, length: int, use_cache: bool = True) -> list[int]:
+    """So many ids, greedily."""
+    return ours.generate(fused, BEGIN, NEVER, length, use_cache)[0]
+
+
+@torch.no_grad()
+def write_theirs(theirs: Any, fused: Tensor, length: int) -> list[int]:
+    """The same by `generate` of transformers, its caches on.
+
+    Both caches are handed in: with `encoder_hidden_states` alone it makes one that cross-attention cannot use.
+    """
+    written = theirs.generate(
+        input_ids=torch.full((len(fused), 1), BEGIN),
+        encoder_hidden_states=fused,
+        past_key_values=EncoderDecoderCache(DynamicCache(), DynamicCache()),
+        max_new_tokens=length,
+        do_sample=False,
+        use_cache=True,
+        pad_token_id=0,
+        eos_token_id=None,
+    )
+    return list(written[0, 1:].tolist())
+
+
+@torch.no_grad()
+def write_masked(model: Released, fused: Tensor, length: int) -> list[int]:
+    """The release's way: for each word one pass over video, text so far and one [MASK], of which one word is kept."""
+    words = model.base.bert.word.num_embeddings  # behind them the head has answers, no words
+    ids = torch.full((1, 1), BEGIN)
+    for _ in range(length):
+        logits = model.write(fused, torch.cat([ids, torch.full((1, 1), MASK)], 1))[:, -1, :words]
+        ids = torch.cat([ids, logits.argmax(-1, keepdim=True)], 1)
+    return list(ids[0, 1:].tolist())
+
+
+def flops_uncached(sizes: Sizes, length: int) -> int:
+    """FLOPs of `write_ours` without its cache."""
+    with torch.device("meta"):
+        ours, fused = decoder(sizes), torch.empty(1, sizes.memory, sizes.config.decoder.dim)
+    return series(lambda tokens: flops(lambda: ours(_ids(tokens), fused)), 1, length)
+
+
+def flops_masked(sizes: Sizes, length: int) -> int:
+    """FLOPs of `write_masked`."""
+    with torch.device("meta"):
+        model, fused = masked(sizes), torch.empty(1, sizes.joint, sizes.config.decoder.dim)
+    return series(lambda tokens: flops(lambda: model.write(fused, _ids(tokens))), 2, length + 1)
+
+
+def _ids(tokens: int) -> Tensor:
+    return torch.ones(1, tokens, dtype=torch.long, device="meta")
