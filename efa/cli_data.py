@@ -27,6 +27,7 @@ def data_formsim(
     size: int = 224,
     seed: int = 0,
     benchmark: Annotated[str, typer.Option(help="main, standards or unseen")] = "main",
+    actions: Annotated[int, typer.Option(help="so many of varied types; 0: all fifty")] = 0,
     fps: int = 12,
 ) -> None:
     """Write FormSim clips as mp4 with manifest and steps.   Example: efa data formsim my-data --clips 100"""
@@ -36,9 +37,8 @@ def data_formsim(
     _check_size(size)
     if fps < 1:
         raise InputError(f"--fps cannot be {fps}", mend="a number above 0")
-    config = build(
-        "paper", {"data.clips": clips, "data.size": size, "data.seed": seed, "data.benchmark": benchmark}
-    ).data
+    settings = {"clips": clips, "size": size, "seed": seed, "benchmark": benchmark, "actions": actions}
+    config = build("paper", {f"data.{name}": value for name, value in settings.items()}).data
     with bar("rendering") as update:
         export(config, folder, fps, update)
     out.print(f"{clips} clips in {folder}", highlight=False, markup=False)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import tiny
 import yaml
@@ -74,6 +75,7 @@ MISTAKES = [
     (("data", "preview", "Squatt"), "did you mean 'Squat'"),
     (("data", "formsim", "out", "--benchmark", "mean"), "main"),
     (("data", "formsim", "out", "--clips", "0"), "at least 1"),
+    (("data", "formsim", "out", "--actions", "51"), "at most 50"),
     (("assess", "clip.mp4", "--checkpoint", "absent-folder"), "absent-folder"),
     (("assess", "clip.mp4", "--steps", "absent.json"), "absent.json"),
 ]
@@ -220,6 +222,13 @@ def test_clips_are_written_checked_and_found_wanting(efa, tmp_path):
     status, out, _ = efa("data", "check", str(folder))
     assert status == 2
     assert "1 errors" in out
+
+
+def test_as_many_actions_are_written_as_are_asked_for(efa, tmp_path):
+    pytest.importorskip("av")
+    size = ("--clips", "9", "--size", "16", "--fps", "3")
+    assert efa("data", "formsim", str(tmp_path / "mine"), *size, "--actions", "3")[0] == 0
+    assert pd.read_parquet(tmp_path / "mine" / "manifest.parquet")["action"].nunique() == 3
 
 
 def test_a_contact_sheet_is_drawn(efa, tmp_path):

@@ -17,6 +17,7 @@ from efa.data.formsim import dataset, motion
 from efa.data.formsim.body import Subject
 from efa.data.formsim.preview import specimen
 from efa.data.formsim.schema import load_actions
+from efa.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 PHASE = np.linspace(0, 1, 9)
@@ -290,7 +291,7 @@ def test_no_choice_of_actions_leaks_into_the_other_splits(among, count, seed):
 
 
 def test_too_few_actions_to_hold_one_out_are_refused():
-    with pytest.raises(ValueError, match="four"):
+    with pytest.raises(InputError, match="four"):
         formsim.clips("unseen", 12, 0, ("Squat", "Plank", "Push-Up"))
 
 

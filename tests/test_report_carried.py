@@ -19,10 +19,10 @@ def at_home(home):
     return home
 
 
-def trained(run, source: str, seed: int | None = None) -> None:
+def trained(run, source: str, seed: int | None = None, **facts_too: str) -> None:
     folder = finish(run, {"cider_d": 30.0 + run.seed}, run.seed if seed is None else seed)
     facts = json.loads((folder / "provenance.json").read_text())
-    (folder / "provenance.json").write_text(json.dumps(facts | FACTS | {"source": source}))
+    (folder / "provenance.json").write_text(json.dumps(facts | FACTS | {"source": source} | facts_too))
 
 
 def code_is(monkeypatch, source: str) -> None:
@@ -102,8 +102,30 @@ def test_the_order_of_clips_does_not_matter(changed):
     path = run.folder / "predictions.parquet"
     pd.read_parquet(path).sample(frac=1, random_state=0).to_parquet(path)
     assert carried.proofs("smoke", (0,), "6", RANDOM) == {
-        ("6", run.row): carried.Proof([0], {entry(f"6-{run.row}-0")["scoring"]})
+        ("6", run.row): carried.Proof([0], {entry(f"6-{run.row}-0")["scoring"]}, {"data"})
     }
+
+
+def test_data_that_are_drawn_by_other_code_count_as_the_same_where_a_seed_learns_the_same_from_them(changed):
+    for run in changed:
+        trained(run, "new", data_fingerprint="drawn anew")
+    assert publish() == (["6/EFA seed 1", "6/Add seed 1"], [])
+    assert entry("6-EFA-1")["data_fingerprint"] == entry("6-EFA-0")["data_fingerprint"] == "drawn anew"
+
+
+def test_data_in_files_are_never_taken_for_the_same(changed, monkeypatch):
+    for run in changed:
+        trained(run, "new", data_fingerprint="other files")
+    real = carried.proofs
+
+    def of_files(*arguments):
+        found = real(*arguments)
+        for proof in found.values():
+            proof.data.clear()
+        return found
+
+    monkeypatch.setattr(carried, "proofs", of_files)
+    assert publish() == ([], ["6/EFA seed 1", "6/Add seed 1"])
 
 
 @pytest.mark.parametrize("what", ["data_fingerprint", "weights", "scoring", "config_hash"])

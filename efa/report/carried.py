@@ -4,7 +4,9 @@ A run's key holds a hash of all code that it executes, so a mended error message
 train all seeds again for that would prove nothing new. `efa publish --seeds 0 --carry` takes seed 0 of a row, trained
 by the code of now: where its predictions are those that were published, value for value, and the settings, data and
 first weights of the row's other seeds are the same as before, these are given the key of now, and say so. Scores are
-taken over where the code that scores has changed, too, and gives the proved seed the scores that it had.
+taken over where the code that scores has changed, too, and gives the proved seed the scores that it had. FormSim's
+data are code as well: where that has changed, the proved seed has learnt from the clips of now what it had learnt from
+the former ones, and speaks for the seeds that had the same former ones.
 """
 
 from __future__ import annotations
@@ -25,10 +27,16 @@ from efa.runs import Run, commit, config_hash, state_of
 
 @dataclass
 class Proof:
-    """Seeds of a row whose predictions came out the same, and which former code of scoring gives them their scores."""
+    """Seeds of a row whose predictions came out the same.
+
+    Attributes:
+        scoring: former code of scoring that gives them the scores they have.
+        data: fingerprints of the former FormSim that they were trained on.
+    """
 
     seeds: list[int] = field(default_factory=list)
     scoring: set[str] = field(default_factory=set)
+    data: set[str] = field(default_factory=set)
 
 
 Proofs = dict[tuple[str, str], Proof]  # by table and row
@@ -46,8 +54,11 @@ def proofs(
         if state_of(run) == "done" and before.is_file() and same(run, before):
             proof = found.setdefault((run.table, run.row), Proof())
             proof.seeds.append(run.seed)
+            entry = entries[file_name(run.table, run.row, run.seed)]
             if same_scores(run, scores):
-                proof.scoring.add(entries[file_name(run.table, run.row, run.seed)]["scoring"])
+                proof.scoring.add(entry["scoring"])
+            if run.config.data.source == "formsim":
+                proof.data.add(entry["data_fingerprint"])
     return found
 
 
@@ -97,13 +108,15 @@ def carry(
             (run,) = select(f"{table}/{row}", preset, (int(entry["seed"]),), overrides)
             if entry["key"] == run.key:
                 continue
-            now = {"config_hash": config_hash(run.config)} | {k: proof[k] for k in ("data_fingerprint", "weights")}
+            now = {"config_hash": config_hash(run.config), "weights": proof["weights"]}
             scored = entry.get("scoring") in {proof["scoring"], *known.scoring}
-            if not scored or any(entry.get(key) != value for key, value in now.items()):
+            shown = entry.get("data_fingerprint") in {proof["data_fingerprint"], *known.data}
+            if not scored or not shown or any(entry.get(key) != value for key, value in now.items()):
                 left.append(run.label)
                 continue
             history = [*entry.get("carried", []), {"from": entry["key"], "source": entry["source"], "same": seeds}]
-            entries[name] = entry | {k: proof[k] for k in ("source", "scoring")} | {"key": run.key, "carried": history}
+            same_as_proof = {k: proof[k] for k in ("source", "scoring", "data_fingerprint")}
+            entries[name] = entry | same_as_proof | {"key": run.key, "carried": history}
             entries[name]["carried"][-1]["by"] = commit()
             done.append(run.label)
     text = json.dumps(dict(sorted(entries.items())), indent=1, allow_nan=False) + "\n"

@@ -21,6 +21,7 @@ from efa.data.formsim.body import Subject, primitives
 from efa.data.formsim.render import Camera, Scene, render
 from efa.data.formsim.schema import Action, Fault, load_actions
 from efa.data.formsim.text import explain, step_texts
+from efa.errors import InputError
 
 Array = np.ndarray
 Benchmark = Literal["main", "standards", "unseen", "stream"]
@@ -102,7 +103,7 @@ def clips(
         names: the actions to use; all of them by default.
 
     Raises:
-        ValueError: `unseen` with fewer than four actions, none of which would be held out.
+        InputError: `unseen` with fewer than four actions, none of which would be held out.
     """
     actions = [load_actions()[name] for name in names] or list(load_actions().values())
     if benchmark == "stream":
@@ -110,7 +111,7 @@ def clips(
     shown = new = actions
     if benchmark == "unseen":
         if len(actions) < 4:
-            raise ValueError("with fewer than four actions none can be held out")
+            raise InputError("with fewer than four actions none can be held out", mend="set data.actions to 4 or more")
         new = unseen_actions(actions)
         shown = [action for action in actions if action not in new]
     held_out = {split: max(1, round(count * SPLITS[split])) for split in ("val", "test")}

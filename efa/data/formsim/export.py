@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from efa.config import DataConfig
-from efa.data.formsim.dataset import Clip, clips, record, render_clip, step_table
+from efa.data.formsim.dataset import Clip, clips, record, render_clip, some_actions, step_table
 from efa.data.formsim.schema import load_actions
 from efa.data.manifest import StepText, make_dataset, save_dataset
 from efa.data.video import write_mp4
@@ -17,7 +17,7 @@ def export(config: DataConfig, folder: Path, fps: int = 12, progress: Callable[[
     """Render every clip at `fps` and write the data set to `folder`; one repetition lasts what its action says."""
     from efa.data.loader import in_processes
 
-    chosen = clips(config.benchmark, config.clips, config.seed)
+    chosen = clips(config.benchmark, config.clips, config.seed, some_actions(config.actions))
     (folder / "videos").mkdir(parents=True, exist_ok=True)
     for done, _ in enumerate(in_processes(partial(_write, folder=folder, config=config, fps=fps), chosen), 1):
         if progress:

@@ -87,6 +87,7 @@ class Action:
     faults: dict[str, Fault]
 
 
+DEEPEST = 50  # an action has four
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C where it is there, ten times as fast
 
 
@@ -108,8 +109,14 @@ def read_action(path: str | Path) -> Action:
     """One YAML file -> Action; InputError names the key at fault."""
     path = Path(path)
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _LOADER)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = path.read_text(encoding="utf-8")
+        depth = 0
+        for event in yaml.parse(text, _LOADER):  # the loader itself calls itself for each level, and dies of too many
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                raise ValueError(f"more than {DEEPEST} lists in each other")
+        raw = yaml.load(text, _LOADER)
+    except (OSError, ValueError, AttributeError, LookupError, yaml.YAMLError) as error:  # of odd values, like '!!int x'
         raise InputError(f"cannot be read: {error}", file=path, mend="it must be a YAML file in UTF-8") from None
     return parse_action(raw, path)
 
