@@ -87,5 +87,7 @@ def test_texts_stay_texts(tmp_path):
 
 
 def test_no_predictions_is_said():
-    with pytest.raises(ValueError, match="no predictions of EFA"):
-        qualitative.kinds(made({"EFA": {0: 50.0}}))
+    found = qualitative.kinds(made({"EFA": {0: 50.0}}))
+    assert [(kind.count, kind.clip) for kind in found] == [(0, None)] * len(qualitative.KINDS)
+    assert "No results yet" in qualitative.table(found).source
+    assert "No clip of this kind" in qualitative.show(made({"EFA": {0: 50.0}}), found[0]).source

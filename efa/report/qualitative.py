@@ -46,13 +46,12 @@ class Kind:
 def kinds(results: Results, row: str = "EFA", seed: int | None = None) -> list[Kind]:
     """Every clip of the split belongs to one of these, by label, verdict and the faults that the text names.
 
-    Raises:
-        ValueError: there are no predictions of that row and seed, or the data set does not know its faults.
+    Where there are no predictions of that row and seed, or the data set does not know its faults, no clip does.
     """
     seed = results.seeds[0] if seed is None else seed
     clips, parser = results.clips(row, seed), fault_parser(results)
     if clips is None or parser is None:
-        raise ValueError(f"no predictions of {row}, seed {seed}, on clips whose faults are known")
+        return [Kind(title, 0, None) for title in KINDS]
     titles = [_kind(clip, parser.faults(clip["explanation"], clip["action"])) for _, clip in clips.iterrows()]
     order = sorted(range(len(clips)), key=lambda i: hashlib.sha256(str(clips["clip_id"].iloc[i]).encode()).hexdigest())
     first: dict[str, int] = {}
@@ -93,6 +92,8 @@ def _marked(words: Sequence[str], spans: Sequence[tuple[int, int]]) -> str:
 def table(found: Sequence[Kind]) -> Html:
     """How often each kind occurs."""
     total = sum(kind.count for kind in found)
+    if not total:
+        return html.note("No results yet: no predictions of clips whose faults are known.")
     rows: list[list[str | html.Cell]] = [
         [
             kind.title,
