@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,12 +17,14 @@ from benchmarks import models
 from benchmarks.memory import KINDS, megabytes
 from benchmarks.models import Sizes
 from benchmarks.timing import Row, alone, comparison, growth, paired
+from efa.data.loader import ClipDataset, open_dataset, pixels
 from efa.model.assessor import EFAModel
 from efa.model.swin import VideoSwin
 
 WARM = 2  # tokens written before the clock starts: allocations, code chosen for these sizes
 LIMIT = 240.0  # seconds; a single run that would take longer is extrapolated
 REPEATS = 3  # of a figure of memory at most, since it hardly varies
+BATCH = 24  # clips that the loader hands over at once: the paper's
 TOLERANCE = 1e-3  # of logits of models that are said to be equal
 
 
@@ -164,6 +169,45 @@ def rendering(sizes: Sizes, rounds: int) -> list[Row]:
     return rows
 
 
+def feeding(sizes: Sizes, rounds: int) -> list[Row]:
+    """Clips a second that the loader hands to a model, from a cache of frames that is in memory, and what the model's
+    side then does to flip and crop them; on a GPU that second part is the GPU's."""
+    import tempfile
+
+    rows = []
+    for size in sizes.pixels:
+        config = replace(sizes.config.data, source="formsim", clips=12 * sizes.clips, size=size)
+        dataset = open_dataset(config)
+        with tempfile.TemporaryDirectory() as folder:
+            frames = np.lib.format.open_memmap(
+                Path(folder) / "frames.npy", "w+", np.uint8, (len(dataset.table), config.frames, size, size, 3)
+            )
+            frames[:] = np.random.RandomState(0).randint(0, 256, frames.shape[1:]).astype(np.uint8)
+            clips = ClipDataset(
+                dataset,
+                np.arange(len(dataset.table)),
+                frames,
+                torch.ones(len(dataset.table), 2, dtype=torch.long),
+                np.zeros(len(dataset.table), np.int64),
+                config,
+                seed=0,
+                train=True,
+            )
+            batches = [list(range(i, i + BATCH)) for i in range(0, len(clips) - BATCH + 1, BATCH)]
+            given, cropped = [], []
+            for _ in range(rounds + 1):  # the first is to warm up
+                start = time.perf_counter()
+                loaded = [clips.__getitems__(batch) for batch in batches]
+                between = time.perf_counter()
+                for batch in loaded:
+                    pixels(batch)
+                given.append(len(batches) * BATCH / (between - start))
+                cropped.append(len(batches) * BATCH / (time.perf_counter() - between))
+        rows.append(alone("feeding", "loader", f"{size} pixels", given[1:], "clips/s"))
+        rows.append(alone("feeding", "flip and crop, on this CPU", f"{size} pixels", cropped[1:], "clips/s"))
+    return rows
+
+
 def _tokens(count: int) -> str:
     return _some(count, "tokens")
 
@@ -177,4 +221,5 @@ PARTS: dict[str, Callable[[Sizes, int], list[Row]]] = {
     "growth": growing,
     "memory": memory,
     "rendering": rendering,
+    "feeding": feeding,
 }

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from efa.baselines.base import ROWS, VIDEO_PARTS, Captioner, System, SystemOutput, load_text
 from efa.baselines.s2vt import S2VT
 from efa.config import Config, TextConfig, TrainingConfig
-from efa.data.loader import ClipDataset, EpochSampler, Progress, as_is, load_frames, open_dataset
+from efa.data.loader import ClipDataset, EpochSampler, Progress, as_is, load_frames, open_dataset, pixels
 from efa.data.manifest import DataSet
 from efa.data.tokeniser import Tokeniser
 from efa.features import text_vectors, video_features
@@ -244,7 +244,7 @@ def _step(
     """Forward pass and losses of one batch; steps come from the true class, as in training they may."""
     bare: Model = getattr(model, "module", model)  # type: ignore[arg-type]
     video = batch["video"]
-    features = bare.encode_video(video) if video.dtype == torch.uint8 else video  # (alg-1-2)
+    features = bare.encode_video(pixels(batch)) if video.dtype == torch.uint8 else video  # (alg-1-2)
     if model.training and spread is not None:
         features = features + torch.randn_like(features) * spread * config.training.feature_noise
     key = batch["key"]  # (alg-1-4) the row of the true class in the table of texts

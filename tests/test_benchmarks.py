@@ -17,7 +17,9 @@ from benchmarks.__main__ import main
 from benchmarks.models import PAPER, TINY
 from efa.audit import budget, costs
 from efa.config import build
+from efa.data.loader import open_dataset
 from efa.errors import InputError
+from efa.experiments import select
 from efa.report import benchmarks as shown
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,6 +76,22 @@ def test_what_is_estimated_for_a_gpu_follows_from_operations_and_bytes():
     one, other = (found.value(f"{name}: decoding 256 tokens of one clip, at the least", 3) for name in ("H100", "H200"))
     assert one / other == pytest.approx(4.8 / 3.35)
     assert "An estimate" in found.how
+
+
+@pytest.mark.parametrize("preset", ["smoke", "gpu", "paper"])
+def test_whole_trainings_are_estimated_from_the_steps_that_they_take(preset):
+    config = build(preset)
+    train = (open_dataset(config.data).table["split"] == "train").sum()
+    assert budget.steps(preset) == config.training.epochs * (train // config.training.batch)
+
+
+def test_an_estimate_of_the_grid_is_that_of_its_runs():
+    found, need, gpu = budget.runs_estimated(), budget.on_gpu("gpu"), budget.GPUS["H200"]
+    step = need["flops"] / (0.45 * gpu.peaks["bf16"]) + need["bytes"] / gpu.bandwidth
+    assert found.value("H200: preset gpu, EFA, one seed", 2) == pytest.approx(budget.steps("gpu") * step / 60)
+    runs = len({run.key for run in select("paper", "smoke", (0, 1, 2))})  # keys say what is trained apart
+    named = f"H200: preset gpu, {runs} runs of Tables IV to VII, if each were EFA's"
+    assert found.value(named, 2) == pytest.approx(runs * budget.steps("gpu") * step / 60)
 
 
 def test_the_length_of_a_caption_needs_its_file(tmp_path, monkeypatch):
@@ -211,6 +229,15 @@ def test_a_quick_run_writes_every_row(quick):
     facts = read.facts["decoding"]
     assert 0 < facts["share_of_a_core"] < 1.1
     assert {"device", "threads", "versions", "commit", "finished", "load_before", "share_of_a_core"} <= set(facts)
+
+
+def test_the_loader_is_measured_at_every_size():
+    rows = run.table(parts.feeding(TINY, 1))
+    whats = ("loader", "flip and crop, on this CPU")
+    assert list(zip(rows["what"], rows["size"], strict=True)) == [
+        (what, f"{size} pixels") for size in TINY.pixels for what in whats
+    ]
+    assert (rows["ours"] > 0).all()
 
 
 def test_growth_has_every_row():
@@ -373,7 +400,12 @@ def test_what_is_published_can_be_read_and_was_not_quick():
 
 
 def test_counted_tables_have_their_stamp():
-    for measure, badge in (("explained", "Counted"), ("stepped", "Counted"), ("estimated", "nothing run")):
+    for measure, badge in (
+        ("explained", "Counted"),
+        ("stepped", "Counted"),
+        ("estimated", "nothing run"),
+        ("runs_estimated", "nothing run"),
+    ):
         shown_here = shown.counted(measure)
         assert badge in shown_here.text
         assert f"efa/audit/budget.py, {measure}" in shown_here.text

@@ -1,5 +1,7 @@
 """From clips to batches: one draw a clip, the same draw again after an interruption, no half-made cache."""
 
+import zlib
+
 import numpy as np
 import pytest
 import tiny
@@ -19,6 +21,7 @@ from efa.data.loader import (
     in_processes,
     load_frames,
     open_dataset,
+    pixels,
 )
 from efa.errors import InputError
 from efa.inference import predict
@@ -63,18 +66,28 @@ def clips_of(home, **changes) -> ClipDataset:
 
 def test_a_clip_depends_on_seed_epoch_and_row_and_on_nothing_else(home):
     clips = clips_of(home)
-    alone = torch.stack([clips[i]["video"] for i in range(6)])
-    assert torch.equal(clips.__getitems__([*range(6)])["video"], alone)
-    assert torch.equal(clips.__getitems__([5, 4, 3, 2, 1, 0])["video"].flip(0), alone)
+    alone = torch.cat([pixels(clips.__getitems__([i])) for i in range(6)])
+    assert torch.equal(pixels(clips.__getitems__([*range(6)])), alone)
+    assert torch.equal(pixels(clips.__getitems__([5, 4, 3, 2, 1, 0])).flip(0), alone)
     clips.epoch = 1
-    assert not torch.equal(clips.__getitems__([*range(6)])["video"], alone)
-    assert not torch.equal(clips_of(home, seed=1).__getitems__([*range(6)])["video"], alone)
+    assert not torch.equal(pixels(clips.__getitems__([*range(6)])), alone)
+    assert not torch.equal(pixels(clips_of(home, seed=1).__getitems__([*range(6)])), alone)
     held_out = clips_of(home, train=False)
     before = held_out.__getitems__([0, 1])
     held_out.epoch = 5
-    assert torch.equal(held_out.__getitems__([0, 1])["video"], before["video"])
-    assert torch.equal(before["video"], torch.from_numpy(clips.video[clips.rows[:2]]).permute(0, 1, 4, 2, 3))
+    assert torch.equal(pixels(held_out.__getitems__([0, 1])), pixels(before))
+    assert torch.equal(pixels(before), torch.from_numpy(clips.video[clips.rows[:2]]).permute(0, 1, 4, 2, 3))
     assert before["row"].tolist() == clips.rows[:2].tolist()
+
+
+def test_a_batch_is_flipped_and_cropped_clip_by_clip(home):
+    clips = clips_of(home)
+    batch = clips.__getitems__([3, 0, 5])
+    for row, clip in zip(batch["row"].tolist(), pixels(batch), strict=True):
+        draw = np.random.RandomState(zlib.crc32(f"0 0 {row}".encode()))
+        alone = augment(clips.video[row], clips.config, draw)
+        assert np.array_equal(clip.permute(0, 2, 3, 1).numpy(), alone)
+    assert not torch.equal(pixels(batch), pixels({"video": batch["video"]}))
 
 
 def test_frames_are_rendered_once_in_the_order_of_the_table(home):

@@ -36,6 +36,7 @@ from efa.audit.measured import Measured, Quantity, Row, Unit
 from efa.audit.release import ACTIONS, STEPS, VOCABULARY
 from efa.config import Config, build
 from efa.errors import InputError
+from efa.experiments import select
 from efa.model.assessor import EFAModel
 
 BATCH = 2  # of the training step that the release was measured with
@@ -248,3 +249,27 @@ def estimated() -> Measured:
         "unless told otherwise."
     )
     return Measured(("", "operations", *(f"milliseconds, {kind}" for kind in HOPPER)), tuple(rows), how)
+
+
+def steps(preset: str) -> int:
+    """Steps of one training of EFA: whole batches of the training split (70 % of the clips), all epochs."""
+    config = build(preset)
+    return config.training.epochs * (int(0.7 * config.data.clips) // config.training.batch)
+
+
+def runs_estimated() -> Measured:
+    """The training of a whole run, and of Tables IV to VII with three seeds, from `on_gpu`: arithmetic as well."""
+    rows: list[Row] = []
+    grid = {preset: len({run.config for run in select("paper", preset, (0, 1, 2))}) for preset in ("paper", "gpu")}
+    for name, gpu in GPUS.items():
+        for preset, runs in grid.items():
+            need = on_gpu(preset)
+            each = [need["flops"] / (SHARE * peak) + need["bytes"] / gpu.bandwidth for peak in gpu.peaks.values()]
+            for what, many in (("EFA, one seed", 1), (f"{runs} runs of Tables IV to VII, if each were EFA's", runs)):
+                times = (Quantity(many * steps(preset) * seconds / 60, "mean") for seconds in each)
+                rows.append((f"{name}: preset {preset}, {what}", Quantity(many * steps(preset)), *times))
+    how = (
+        "The steps above, one after another, on one GPU: training alone, without validation, prediction, reading and "
+        "scoring, at a share of the peak that models of the preset gpu's size do not reach. So this is a lower bound."
+    )
+    return Measured(("", "steps", *(f"minutes, {kind}" for kind in HOPPER)), tuple(rows), how)

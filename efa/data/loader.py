@@ -155,17 +155,20 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
         return {key: value[0] for key, value in self.__getitems__([index]).items()}
 
     def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
-        """One batch: video, action [B], quality [B], key [B], tokens [B, L], row [B]."""
+        """One batch: video, action [B], quality [B], key [B], tokens [B, L], row [B].
+
+        Frames come as they are kept, uint8 [B, T, S, S, 3]; for training also which of their lines and columns to take,
+        int64 [B, S]. `pixels` does that where the model is: here it would be the slowest part of a step on a GPU.
+        """
         rows = self.rows[indices]
-        if self.video.dtype == np.uint8:
+        video, crop = torch.from_numpy(self.video[rows]), {}
+        if video.dtype != torch.uint8:
+            video = video.float()
+        elif self.train:
             draws = [np.random.RandomState(zlib.crc32(f"{self.seed} {self.epoch} {r}".encode())) for r in rows]
-            clips = [
-                augment(self.video[r], self.config, d) if self.train else self.video[r]
-                for r, d in zip(rows, draws, strict=True)
-            ]
-            video = torch.from_numpy(np.stack(clips)).permute(0, 1, 4, 2, 3)  # [B, T, 3, H, W] uint8
-        else:
-            video = torch.from_numpy(self.video[rows]).float()
+            kept = [flip_and_crop(self.video.shape[2], self.config, draw) for draw in draws]
+            lines, columns = (torch.from_numpy(np.stack(part)) for part in zip(*kept, strict=True))
+            crop = {"lines": lines, "columns": columns}
         at = torch.as_tensor(rows)
         tokens = self.texts[at]
         longest = int((tokens != 0).sum(1).max()) if len(tokens) else 1
@@ -176,18 +179,32 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
             "key": self.keys[at],
             "tokens": tokens[:, : max(longest, 1)],
             "row": at,
+            **crop,
         }
 
 
-def augment(clip: Array, config: DataConfig, draw: np.random.RandomState) -> Array:
-    """One flip and one crop for the whole clip, uint8 [T, S, S, 3] -> the same shape (nearest pixel)."""
-    size = clip.shape[1]
-    if draw.random_sample() < config.flip:
-        clip = clip[:, :, ::-1]
+def flip_and_crop(size: int, config: DataConfig, draw: np.random.RandomState) -> tuple[Array, Array]:
+    """The lines and columns that one flip and one crop take of a square picture, int64 [S] each (nearest pixel)."""
+    mirrored = draw.random_sample() < config.flip
     top, bottom, left, right = (draw.random_sample(4) * config.crop * size).astype(int)
-    rows = top + (np.arange(size) * (size - top - bottom)) // size
+    lines = top + (np.arange(size) * (size - top - bottom)) // size
     columns = left + (np.arange(size) * (size - left - right)) // size
-    return np.ascontiguousarray(clip[:, rows][:, :, columns])
+    return lines, size - 1 - columns if mirrored else columns
+
+
+def augment(clip: Array, config: DataConfig, draw: np.random.RandomState) -> Array:
+    """One flip and one crop for the whole clip, uint8 [T, S, S, 3] -> the same shape."""
+    lines, columns = flip_and_crop(clip.shape[1], config, draw)
+    return np.ascontiguousarray(clip[:, lines][:, :, columns])
+
+
+def pixels(batch: dict[str, Tensor]) -> Tensor:
+    """The frames of a batch of `ClipDataset`, flipped and cropped if it says so, uint8 [B, T, 3, S, S]."""
+    video = batch["video"]  # [B, T, S, S, 3]
+    if "lines" not in batch:
+        return video.permute(0, 1, 4, 2, 3)
+    crops = zip(video, batch["lines"], batch["columns"], strict=True)
+    return torch.stack([clip[:, lines][:, :, columns] for clip, lines, columns in crops]).permute(0, 1, 4, 2, 3)
 
 
 class EpochSampler(Sampler[int]):

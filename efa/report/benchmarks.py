@@ -81,13 +81,14 @@ def read(results: str | Path = "") -> Benchmarks:
 
 
 def counted(measure: str) -> Html:
-    """A table of counted operations: 'explained', 'stepped' or 'estimated' of `efa.audit.budget`."""
+    """A table of counted operations: 'explained', 'stepped', 'estimated' or 'runs_estimated' of `efa.audit.budget`."""
     captions = {
         "explained": "From pixels to text, operations",
         "stepped": "A training step, operations",
         "estimated": "An estimate for GPUs",
+        "runs_estimated": "An estimate of whole trainings",
     }
-    badge = "Arithmetic on the vendor's figures, nothing run" if measure == "estimated" else "Counted, nothing run"
+    badge = "Arithmetic on the vendor's figures, nothing run" if "estimated" in measure else "Counted, nothing run"
     try:
         found: Measured = getattr(budget, measure)()
     except InputError as error:
@@ -129,6 +130,15 @@ def rendering(results: str | Path = "") -> Html:
     return _table(results, "rendering", "FormSim's renderer", ("frames/s", "range"), notes)
 
 
+def feeding(results: str | Path = "") -> Html:
+    """Clips a second of the loader."""
+    notes = [
+        "Six frames a clip, batches of 24, frames in memory, no process or thread of its own. Brackets: slowest and "
+        "fastest round."
+    ]
+    return _table(results, "feeding", "What the loader hands over", ("clips/s", "range"), notes)
+
+
 def _table(results: str | Path, part: str, caption: str, columns: Sequence[str], notes: list[str]) -> Html:
     try:
         found = read(results)
@@ -140,6 +150,7 @@ def _table(results: str | Path, part: str, caption: str, columns: Sequence[str],
             "ours": _number(row["ours"], row["unit"]),
             "time": _number(row["ours"], row["unit"]),
             "frames/s": _number(row["ours"], ""),
+            "clips/s": _number(row["ours"], ""),
             "the other": _number(row["other"], row["unit"]),
             "ratio": _ratio(row),
             "range": Cell(f"[{row['low']:.1f}, {row['high']:.1f}]", number=True),
