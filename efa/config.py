@@ -144,6 +144,7 @@ class PredictionConfig:
     protocol: Literal["predicted", "oracle", "none"] = "predicted"
     batch: int = 64
     max_tokens: int = 256
+    beams: int = 1  # texts written side by side, of which the likeliest counts; 1: greedy
 
 
 @dataclass(frozen=True)

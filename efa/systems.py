@@ -20,8 +20,10 @@ from torch import nn
 from efa import paths
 from efa.baselines.base import Captioner, System, text_file
 from efa.config import Config
+from efa.errors import InputError
 from efa.model.adapter import Adapter
 from efa.model.assessor import EFAModel
+from efa.model.decoder import Decoder
 from efa.model.swin import load_encoder, torchvision_names
 
 Model = EFAModel | System
@@ -69,9 +71,12 @@ def build_system(config: Config, actions: int, vocabulary_size: int, text_dim: i
         vocabulary_size: V.
         text_dim: E, the length of a sentence's vector.
         mask_id: id of [MASK].
+
+    Raises:
+        InputError: `prediction.beams` of a system that writes word by word.
     """
     if config.system.name == "EFA":
-        return _adapted(EFAModel(config, actions, vocabulary_size, text_dim), config)
+        return _equipped(EFAModel(config, actions, vocabulary_size, text_dim), config)
     spec = SPECS[config.system.name]
     module, make = _module(config), system_class(config)
     sizes: type[Any] = getattr(module, f"{spec.name.removesuffix('Recogniser')}Config")
@@ -82,10 +87,16 @@ def build_system(config: Config, actions: int, vocabulary_size: int, text_dim: i
     more = {"text_dim": text_dim, "mask_id": mask_id}
     system = make(sizes(**given), actions, vocabulary_size, **{name: more[name] for name in spec.needs})
     system.encoder.requires_grad_(not config.encoder.frozen)
-    return _adapted(system, config)
+    return _equipped(system, config)
 
 
-def _adapted(model: Model, config: Config) -> Model:
+def _equipped(model: Model, config: Config) -> Model:
+    """With the perceptron behind a frozen trunk, and as many beams as are asked for."""
+    part, beams = writer(model), config.prediction.beams
+    if isinstance(part, Decoder):
+        part.beams = beams
+    elif beams > 1 and part is not None:
+        raise InputError(f"{config.system.name} writes word by word", mend="set prediction.beams to 1")
     if config.encoder.frozen and config.encoder.adapter:
         blank = torch.zeros(1, config.data.frames, 3, config.data.size, config.data.size)
         with torch.no_grad():

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from efa.config import DecoderConfig
+from efa.model.beams import beam_search
 
 EPS = 1e-12  # BERT's LayerNorm
 
@@ -74,7 +75,12 @@ class Decoder(nn.Module):
         config: width, depth, heads, longest text.
         vocabulary_size: V.
         memory_dim: D of the fused features, projected where it is not the decoder's own width.
+
+    Attributes:
+        beams: texts that `generate` writes side by side, see `beam_search`; 1 is greedy. `prediction.beams` sets it.
     """
+
+    beams: int = 1
 
     def __init__(self, config: DecoderConfig, vocabulary_size: int, memory_dim: int):
         super().__init__()
@@ -114,7 +120,7 @@ class Decoder(nn.Module):
 
     @torch.no_grad()
     def generate(self, memory: Tensor, bos: int, eos: int, max_tokens: int, use_cache: bool = True) -> list[list[int]]:
-        """Greedy decoding; a row's text does not depend on the other rows. Call in eval mode.
+        """Greedy decoding, or beam search; a row's text does not depend on the other rows. Call in eval mode.
 
         Args:
             memory: F_f [B, N, D].
@@ -126,6 +132,8 @@ class Decoder(nn.Module):
         Returns:
             For each row the ids without `bos` and `eos`.
         """
+        if self.beams > 1:
+            return beam_search(self, memory, bos, eos, max_tokens, self.beams, use_cache)
         rows, limit = len(memory), min(max_tokens, self.config.max_tokens)
         tokens = torch.full((rows, limit + 1), eos, device=memory.device)
         tokens[:, 0] = bos
@@ -176,6 +184,10 @@ class _Cache:
             own = self.keys[n, :, :, : i + 1], self.values[n, :, :, : i + 1]
             x = layer(x, own, self.cross[n], causal=False)
         return self.decoder._logits(x)[:, 0]
+
+    def reorder(self, rows: Tensor) -> None:
+        """Row r goes on from what row `rows[r]` has written, [B]; both must read the same video."""
+        self.keys, self.values = self.keys[:, rows], self.values[:, rows]
 
 
 BERT_NAMES = {  # BERT's name of a part -> ours
