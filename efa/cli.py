@@ -16,12 +16,13 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from efa import launched
 from efa.cli_audit import audit_app
 from efa.cli_data import data_app
 from efa.cli_explore import explore_app
 from efa.cli_steps import read_steps_file
 from efa.console import bar, err, out, printable
-from efa.errors import InputError
+from efa.errors import Diverged, InputError, PeerLostError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(data_app, name="data")
@@ -48,22 +49,38 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # a file's name need not be UTF-8; in JSON, too, this is an escape
             stream.reconfigure(errors="backslashreplace")
     try:
+        _alone_or_run()
         app()
     except InputError as error:
-        err.print(f"efa: {error}", markup=False, highlight=False, soft_wrap=True)
+        _tell(error)
         sys.exit(2)
     except OSError as error:
         if error.filename is None:  # not about a file of the user's
             raise
-        told = InputError(f"{error.strerror}", file=os.fsdecode(error.filename), mend=PATHS)
-        err.print(f"efa: {told}", markup=False, highlight=False, soft_wrap=True)
+        _tell(InputError(f"{error.strerror}", file=os.fsdecode(error.filename), mend=PATHS))
         sys.exit(2)
-    except FloatingPointError as error:
-        err.print(f"efa: {error}", markup=False, highlight=False, soft_wrap=True)
+    except (Diverged, PeerLostError) as error:
+        _tell(error)
         sys.exit(1)
     except KeyboardInterrupt:
         err.print("efa: interrupted; the same command goes on where it stopped")
         sys.exit(130)
+
+
+def _alone_or_run() -> None:
+    """Of several processes of `accelerate launch` the main one alone prints, and only a training is shared."""
+    if launched.count() > 1:
+        err.quiet = out.quiet = not launched.main()
+        if sys.argv[1:2] != ["run"]:
+            raise InputError("several processes can share a training only", mend="accelerate launch ... -m efa run ROW")
+
+
+def _tell(error: Exception) -> None:
+    """One line. Another process than the main one speaks only where it may be the only one that failed."""
+    place = f"efa, process {launched.rank()}" if launched.connected() and not launched.main() else "efa"
+    if launched.connected() and not isinstance(error, Diverged):  # which all processes find out at once
+        err.quiet = False
+    err.print(f"{place}: {error}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _settings(items: list[str] | None) -> dict[str, Any]:
@@ -94,26 +111,33 @@ def run(
     seeds: Annotated[str, typer.Option(help="comma-separated")] = "0",
     settings: Settings = None,
     jobs: Annotated[int, typer.Option(help="runs at a time; 0: as many as suits preset and machine", min=0)] = 0,
+    retries: Annotated[int, typer.Option(help="how often a run whose process died is started again", min=0)] = 1,
+    executor: Annotated[str, typer.Option(help="local: this machine; ray: a Ray cluster (extra 'cluster')")] = "local",
+    ray_address: Annotated[
+        str | None, typer.Option(help="a running cluster, or auto; default: $RAY_ADDRESS, else one is started here")
+    ] = None,
+    cpus_per_run: Annotated[float | None, typer.Option(help="ray: cores a run; default 1", min=0.01)] = None,
+    gpus_per_run: Annotated[
+        float | None, typer.Option(help="ray: GPUs a run, 0.25 for four on one; default 1 if there are any", min=0)
+    ] = None,
 ) -> None:
-    """Train, predict and score what is missing.   Example: efa run 6/EFA --preset laptop --seeds 0,1,2"""
+    """Train, predict and score what is missing.   Example: efa run 6/EFA --preset laptop --seeds 0,1,2
+
+    A run that fails does not stop the others; each is listed at the end.
+    Exit status: 0 done, 2 mistakes of yours only, 1 anything else, 130 interrupted.
+    The same command goes on where it stopped.
+    """
+    from efa.cli_run import pool_of, run_all
     from efa.experiments import select
-    from efa.grid import default_jobs, execute_all
-    from efa.runs import state_of
 
     chosen = select(what, preset, _seeds(seeds), _settings(settings))
-    missing = [one for one in chosen if state_of(one) != "done"]
-    out.print(f"{len(chosen)} runs, {len(chosen) - len(missing)} finished before")
-    number = {id(one): i for i, one in enumerate(chosen, 1)}
-
-    def begun(one: Any) -> None:
-        err.print(f"[{number[id(one)]}/{len(chosen)}] {one.label}", highlight=False)
-
-    def report(line: str) -> None:
-        err.print(f"    {line}", markup=False, highlight=False, soft_wrap=True)
-
-    with bar("") as update:
-        execute_all(chosen, jobs or default_jobs(chosen), update, begun, report)
+    pool = pool_of(executor, jobs, ray_address, cpus_per_run, gpus_per_run)
+    failures = run_all(chosen, jobs, pool, retries)
     _print_status(chosen)
+    for failure in failures:
+        err.print(f"efa: {failure}", markup=False, highlight=False, soft_wrap=True)
+    if failures:
+        raise typer.Exit(2 if all(failure.kind == "mistake" for failure in failures) else 1)
 
 
 @app.command("leave-one-out")

@@ -16,6 +16,7 @@ import types
 from dataclasses import dataclass, field
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from efa.config_checks import check
 from efa.errors import InputError
 
 
@@ -133,6 +134,9 @@ class TrainingConfig:
     balance: bool = False  # draw standard and non-standard clips equally often
     precision: Literal["fp32", "bf16"] = "fp32"
     select_every: int = 1  # epochs between two looks at the validation split
+    micro_batch: int = 0  # clips of a batch that go through the model at once; 0: all, or as many as memory holds
+    checkpointing: bool = False  # keep fewer activations of Swin blocks and decoder layers, and compute them again
+    compile: bool = False  # torch.compile for the training step
     threads: int = 0  # of the CPU for one run; 0: as many as PyTorch likes. With 1, the cores' number changes nothing
     seed: int = 0
 
@@ -176,7 +180,7 @@ class Config:
             hint = get_type_hints(type(part))[name]
             part = dataclasses.replace(part, **{name: _coerce(key, value, hint)})
             config = dataclasses.replace(config, **{section: part})
-        _check(config)
+        check(config)
         return config
 
     def to_dict(self) -> dict[str, Any]:
@@ -324,74 +328,3 @@ def _spell(hint: Any) -> str:
     if get_origin(hint) in (Union, types.UnionType):
         return " or ".join(_spell(part) for part in get_args(hint))
     return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}.get(hint, str(hint))
-
-
-_POSITIVE = {
-    "data": ("clips", "size", "frames"),
-    "encoder": ("dim", "pool"),
-    "text": ("max_tokens",),
-    "fusion": ("dim",),
-    "decoder": ("dim", "depth", "heads", "max_tokens"),
-    "training": ("epochs", "batch", "select_every"),
-    "prediction": ("batch", "max_tokens"),
-}
-_SHARES = {
-    "data": ("flip", "crop"),
-    "encoder": ("drop_path",),
-    "fusion": ("text_dropout", "dropout"),
-    "decoder": ("dropout",),
-    "training": ("warmup", "label_smoothing"),
-}
-
-
-def _check(config: Config) -> None:
-    """Ranges and relations that types cannot express."""
-
-    def value(key: str) -> Any:
-        section, _, name = key.partition(".")
-        return getattr(getattr(config, section), name)
-
-    def insist(good: bool, key: str, rule: str) -> None:
-        if not good:
-            raise InputError(f"setting '{key}' cannot be {value(key)!r}", mend=rule)
-
-    for key in (f"{section}.{name}" for section, names in _POSITIVE.items() for name in names):
-        insist(value(key) >= 1, key, "it must be at least 1")
-    for key in (f"{section}.{name}" for section, names in _SHARES.items() for name in names):
-        insist(0 <= value(key) < 1, key, "it must lie in [0, 1)")
-    insist(0 <= config.training.text_faulty <= 1, "training.text_faulty", "it must lie in [0, 1]")
-    insist(0 < config.training.text_share <= 1, "training.text_share", "it must lie in (0, 1]")
-    insist(all(0 <= beta < 1 for beta in config.training.betas), "training.betas", "each must lie in [0, 1)")
-    insist(min(config.encoder.patch) >= 1, "encoder.patch", "each must be at least 1")
-    insist(min(config.encoder.window) >= 1, "encoder.window", "each must be at least 1")
-    insist(config.encoder.adapter >= 0, "encoder.adapter", "it must not be negative")
-    insist(config.text.frozen, "text.frozen", "the text encoder is not trained: its vectors are computed once")
-    insist(config.data.clips >= 3, "data.clips", "it must be at least 3, one a split")
-    insist(bool(config.decoder.weights) or not config.decoder.frozen, "decoder.frozen", "it needs decoder.weights")
-    insist(config.decoder.max_tokens >= 3, "decoder.max_tokens", "it must be at least 3")
-    for key in ("training.lr", "training.head_lr", "training.clip"):
-        insist(value(key) > 0, key, "it must be positive")
-    weights = ("training.weight_class", "training.weight_quality", "training.weight_text")
-    for key in (
-        *weights,
-        "training.weight_decay",
-        "training.feature_noise",
-        "training.text_tokens",
-        "training.threads",
-    ):
-        insist(value(key) >= 0, key, "it must not be negative")
-    insist(0 <= config.data.actions <= 50, "data.actions", "it must be 0 for all, or at most 50")
-    insist(0 <= config.data.clutter <= 1, "data.clutter", "it must lie in [0, 1]")
-    insist(min(config.encoder.depths) >= 1, "encoder.depths", "every stage needs a block")
-    insist(
-        len(config.encoder.heads) == len(config.encoder.depths),
-        "encoder.heads",
-        "one number a stage, as in encoder.depths",
-    )
-    stages = zip(
-        config.encoder.heads, (config.encoder.dim * 2**i for i in range(len(config.encoder.heads))), strict=True
-    )
-    insist(all(h >= 1 and d % h == 0 for h, d in stages), "encoder.heads", "each must divide its stage's width")
-    insist(config.decoder.dim % config.decoder.heads == 0, "decoder.heads", "it must divide decoder.dim")
-    fusion = config.fusion
-    insist(fusion.global_branch or fusion.step_branch, "fusion.step_branch", "one branch must stay")

@@ -1,26 +1,44 @@
-"""Many runs: one after the other, or several at a time in processes of their own.
+"""Many runs: one after the other, several at a time in processes of their own, or over a Ray cluster.
 
 A small model gains little from a second thread, so a laptop trains two rows on two cores in hardly more time than one.
+A run that fails does not stop the others. What is finished stays, and what was interrupted goes on from its last epoch
+when it is asked for again.
 """
 
 from __future__ import annotations
 
-import multiprocessing
+import contextlib
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from pathlib import Path
-from queue import Empty
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import torch
 
+from efa import launched, paths
 from efa.data.loader import Progress
-from efa.runs import Run, execute, state_of
+from efa.files import tidy, write_safely
+from efa.grid_outcome import Failure, Outcome, StoppedError, attempt, failure
+from efa.grid_processes import News, Processes
+from efa.runs import Run, state_of
 from efa.training import Report, prepare
 
+__all__ = ["Failure", "Outcome", "Pool", "Processes", "StoppedError", "cores", "default_jobs", "execute_all"]
+
 MOST = 4  # processes by default: each holds a model, a text encoder and a data set, about 1 GB
-_channel: Any = None
+RETRIES = 1  # for a run whose process died
+
+
+class Pool(Protocol):
+    """Where runs work: `Processes`, or `grid_ray.RayPool`. A context; leaving it ends what still works."""
+
+    @property
+    def size(self) -> int:
+        """Runs at a time."""
+
+    def __enter__(self) -> Pool: ...
+    def __exit__(self, *_error: object) -> None: ...
+    def start(self, i: int, run: Run) -> None: ...
+    def news(self) -> Iterator[tuple[int, News]]: ...
 
 
 def cores() -> int:
@@ -39,16 +57,22 @@ def execute_all(
     progress: Progress | None = None,
     begun: Callable[[Run], None] = lambda run: None,
     report: Report = lambda line: None,
-) -> list[Path]:
-    """`execute` for each run, `jobs` at a time; the folders in the order of the runs.
+    pool: Pool | None = None,
+    retries: int = RETRIES,
+) -> list[Outcome]:
+    """`execute` for each run, `jobs` at a time: its folder, or why it failed, in the order of the runs.
 
-    Runs with the same key are one run with several labels. The first error ends the grid; what is finished stays, and
-    what was interrupted goes on from its last epoch when it is asked for again.
+    Runs with the same key are one run with several labels.
 
     Args:
         progress: told thousandths of a run done, and of all runs.
         begun: called with a run when it starts.
         report: gets each line of a run's own report; with several jobs lines of different runs alternate.
+        pool: where the runs work instead of in `jobs` processes.
+        retries: how often a run whose process died is started again, after all others.
+
+    Raises:
+        StoppedError: the disk is full or cannot be written, so that no run can go on.
     """
     shares = [0.0] * len(runs)
 
@@ -57,69 +81,93 @@ def execute_all(
         if progress:
             progress(round(1000 * sum(shares)), 1000 * len(runs))
 
-    if jobs <= 1:
-        folders = []
-        for i, run in enumerate(runs):
-            begun(run)
-
-            def step(done: int, total: int, i: int = i) -> None:
-                advance(i, done / total)
-
-            folders.append(execute(run, step, report))
-            advance(i, 1.0)
-        return folders
-    for config in {run.config.data: run.config for run in reversed(runs) if state_of(run) != "done"}.values():
-        prepare(config)  # once, with all cores, instead of in the first worker while the others wait
-    first = {run.key: i for i, run in reversed(list(enumerate(runs)))}
-    twins = [i for i, run in enumerate(runs) if first[run.key] != i]  # wait for their twin, then only add a label
-    context = multiprocessing.get_context("spawn")
-    channel = context.Manager().Queue()
-    # Seed by seed, so that runs that work at the same time are of different systems, which share nothing to wait for.
-    waiting = sorted((i for i in range(len(runs)) if i not in twins), key=lambda i: runs[i].seed)
-    done: dict[int, Path] = {}
-    with ProcessPoolExecutor(jobs, context, _listen, (channel,)) as pool:
-        running: dict[Future[Path], int] = {}
+    keys: list[str | None] = [None] * len(runs)
+    outcomes: list[Outcome | None] = [None] * len(runs)
+    for i, run in enumerate(runs):
         try:
+            keys[i] = run.key
+        except Exception as error:
+            outcomes[i] = _kept(failure(run, error))
+    able = [i for i in range(len(runs)) if outcomes[i] is None]
+    _check_disk([runs[i] for i in able])
+    if pool is None and jobs <= 1:
+        for i in able:
+            begun(runs[i])
+            outcomes[i] = _here(runs[i], lambda share, i=i: advance(i, share), report)  # type: ignore[misc]
+            advance(i, 1.0)
+        return [outcome for outcome in outcomes if outcome is not None]
+    first = {keys[i]: i for i in reversed(able)}
+    twins = [i for i in able if first[keys[i]] != i]  # wait for their twin, then only add a label
+    # Seed by seed, so that runs that work at the same time are of different systems, which share nothing to wait for.
+    waiting = sorted((i for i in able if i not in twins), key=lambda i: runs[i].seed)
+    tries = dict.fromkeys(waiting, 0)
+    running: set[int] = set()
+    try:
+        with pool or Processes(jobs) as pool:
+            _prepare([runs[i] for i in able])
             while waiting or running:
-                while waiting and len(running) < jobs:
+                while waiting and len(running) < pool.size:
                     i = waiting.pop(0)
                     begun(runs[i])
-                    running[pool.submit(_work, runs[i], i)] = i
-                finished, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
-                _drain(channel, advance, report)
-                for future in finished:
-                    i = running.pop(future)
-                    done[i] = future.result()
+                    pool.start(i, runs[i])
+                    running.add(i)
+                for i, said in pool.news():
+                    if isinstance(said, str):
+                        report(said)
+                        continue
+                    if isinstance(said, float):
+                        if i in running:  # else late news of what has ended
+                            advance(i, said)
+                        continue
+                    running.remove(i)
+                    if isinstance(said, Failure) and said.kind == "died" and tries[i] < retries:
+                        tries[i] += 1
+                        report(f"{said}; started again")
+                        waiting.append(i)
+                        continue
+                    outcomes[i] = _kept(said)
                     advance(i, 1.0)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                process.terminate()
-            raise
+    finally:
+        for i in running:
+            with contextlib.suppress(OSError):
+                tidy(runs[i].folder)
     for i in twins:
         begun(runs[i])
-        done[i] = execute(runs[i])
-        advance(i, 1.0)
-    return [done[i] for i in range(len(runs))]
-
-
-def _listen(channel: Any) -> None:
-    global _channel
-    _channel = channel
-    torch.set_num_threads(1)
-
-
-def _work(run: Run, i: int) -> Path:
-    return execute(run, lambda done, total: _channel.put((i, done / total)), lambda line: _channel.put((i, line)))
-
-
-def _drain(channel: Any, advance: Callable[[int, float], None], report: Report) -> None:
-    while True:
-        try:
-            i, news = channel.get_nowait()
-        except Empty:
-            return
-        if isinstance(news, str):
-            report(news)
+        other = outcomes[first[keys[i]]]
+        if isinstance(other, Failure):
+            outcomes[i] = Failure(runs[i].label, f"the same run as {other.label}, which failed", other.kind)
         else:
-            advance(i, news)
+            outcomes[i] = _kept(attempt(runs[i], None, report))
+        advance(i, 1.0)
+    return [outcome for outcome in outcomes if outcome is not None]
+
+
+def _prepare(runs: Sequence[Run]) -> None:
+    """Renders or decodes, once and with all cores, what the first run would while the others wait."""
+    for config in {run.config.data: run.config for run in reversed(runs) if state_of(run) != "done"}.values():
+        with contextlib.suppress(Exception):  # each run that needs it says what is wrong
+            prepare(config)
+
+
+def _here(run: Run, advance: Callable[[float], None], report: Report) -> Outcome:
+    return _kept(attempt(run, lambda done, total: advance(done / total), report))
+
+
+def _kept(outcome: Outcome) -> Outcome:
+    """The outcome, unless it ends the grid."""
+    if isinstance(outcome, Failure) and outcome.kind == "disk":
+        raise StoppedError(outcome.why)
+    return outcome
+
+
+def _check_disk(runs: Sequence[Run]) -> None:
+    """Tries to write where the runs will, before an hour of work; StoppedError where that fails."""
+    if not launched.main() or all(state_of(run) == "done" for run in runs):
+        return
+    probe = paths.runs() / ".probe"
+    try:
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        write_safely(probe, lambda path: path.write_text("written before a grid starts\n"))
+        probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise StoppedError(f"{probe.parent}: {error.strerror}") from error

@@ -23,10 +23,12 @@ from efa.data.manifest import StepText
 from efa.data.tokeniser import Tokeniser
 from efa.errors import InputError
 from efa.files import write_safely
+from efa.material import Material, text_keys
 from efa.model.assessor import EFAModel
 from efa.model.text import TextEncoder
+from efa.pieces import Halves
 from efa.systems import Model, build_system
-from efa.training import Material, _contiguous, text_keys
+from efa.training import _contiguous
 
 BROKEN = (OSError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError, RuntimeError)
 PROTOCOLS = ("predicted", "oracle", "none", "wrong")
@@ -75,6 +77,10 @@ def predict(
         protocol: 'predicted': the model's own class picks the steps; 'oracle': the true one; 'none': no text;
             'wrong': another standard (or action) on purpose. Default: `config.prediction.protocol`.
         generate: write explanations; without, the column stays empty.
+
+    Raises:
+        InputError: the protocol is unknown, or memory does not hold a single clip. Where it does not hold
+            `prediction.batch` clips, half as many are asked for at once.
     """
     protocol = protocol or config.prediction.protocol
     if protocol not in PROTOCOLS:
@@ -82,12 +88,18 @@ def predict(
     model.eval()
     dataset, actions = material.dataset, material.dataset.actions
     rows = material.rows(split)
-    size = config.prediction.batch
     limit = min(config.prediction.max_tokens, config.decoder.max_tokens)
-    features, logits = [], []
-    for start in range(0, len(rows), size):
-        features.append(_features(model, material.video, rows[start : start + size]))
-        logits.append(model.classify(features[-1]))
+    device = next(model.parameters()).device
+    features: list[tuple[slice, Tensor]] = []
+    logits = []
+
+    def recognise(span: slice) -> tuple[Tensor, Tensor]:
+        seen = _features(model, material.video, rows[span])
+        return seen, model.classify(seen)
+
+    for span, (seen, classes) in Halves(config.prediction.batch).over(recognise, 0, len(rows)):
+        features.append((span, seen))
+        logits.append(classes)
     probability = torch.cat(logits).softmax(1)  # [n, A]
     best = probability.topk(min(5, len(actions)), dim=1).indices.tolist()
     guessed = list(dataset.table["action"])
@@ -98,14 +110,23 @@ def predict(
     if protocol == "none":
         keys = np.full(len(rows), -1)
     quality, texts = [], []
-    for i, start in enumerate(range(0, len(rows), size)):
-        key = torch.as_tensor(keys[start : start + size])
-        seen = key >= 0
-        told = (material.steps[key.clamp(min=0)], material.instruction[key.clamp(min=0)], seen)
-        quality += model(features[i], *told).quality_logit.sigmoid().tolist()
-        if generate:
-            ids = model.generate(features[i], *told, material.tokeniser.begin, material.tokeniser.end, limit)
-            texts += [material.tokeniser.decode(line) for line in ids]
+    halves = Halves(config.prediction.batch)
+    for span, seen in features:
+
+        def explain(part: slice, first: int = span.start, seen: Tensor = seen) -> tuple[list[float], list[str]]:
+            key = torch.as_tensor(keys[part])
+            own = seen[part.start - first : part.stop - first]
+            steps, instruction = (v[key.clamp(min=0)].to(device) for v in (material.steps, material.instruction))
+            told = (steps, instruction, (key >= 0).to(device))
+            verdicts = model(own, *told).quality_logit.sigmoid().tolist()
+            if not generate:
+                return verdicts, []
+            ids = model.generate(own, *told, material.tokeniser.begin, material.tokeniser.end, limit)
+            return verdicts, [material.tokeniser.decode(line) for line in ids]
+
+        for _, (verdicts, written) in halves.over(explain, span.start, span.stop):
+            quality += verdicts
+            texts += written
     table = dataset.table.iloc[rows]
     return pd.DataFrame(
         {
@@ -126,9 +147,10 @@ def predict(
 
 
 def _features(model: Model, video: np.ndarray, rows: np.ndarray) -> Tensor:
+    device = next(model.parameters()).device
     if video.dtype == np.uint8:
-        return model.encode_video(torch.from_numpy(video[rows]).permute(0, 1, 4, 2, 3))
-    return torch.from_numpy(video[rows]).float()
+        return model.encode_video(torch.from_numpy(video[rows]).to(device).permute(0, 1, 4, 2, 3))
+    return torch.from_numpy(video[rows]).to(device).float()
 
 
 class EFA:

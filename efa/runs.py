@@ -26,17 +26,19 @@ from typing import Any
 import pandas as pd
 import torch
 
-from efa import metrics, paths
-from efa.config import Config
+from efa import metrics, paths, processes
+from efa.config import Config, TrainingConfig
 from efa.data import formsim
 from efa.data.loader import Progress, data_fingerprint, open_dataset
 from efa.errors import InputError
 from efa.files import locked, write_safely
 from efa.inference import EFA, predict
+from efa.mend import RESUMED, mend
 from efa.systems import decoder_file, encoder_file, source_of
-from efa.training import Report, fit, prepare
+from efa.training import MEMORY, Report, fit, micro_batch, prepare
 
 PACKAGE = Path(__file__).parent
+HOW = ("micro_batch", "checkpointing", "compile")  # say how to train, not what: no part of the hash while at defaults
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,12 @@ class Run:
 
 def config_hash(config: Config) -> str:
     settings = config.to_dict()
-    settings["prediction"] = {
-        k: v for k, v in settings["prediction"].items() if k == "max_tokens"
-    }  # asked at prediction
+    asked = settings["prediction"]  # asked of a trained model, but a run's predictions are made with it
+    settings["prediction"] = {k: asked[k] for k in ("max_tokens", *(["beams"] if asked["beams"] > 1 else []))}
+    plain = TrainingConfig()
+    for name in HOW:
+        if settings["training"][name] == getattr(plain, name):
+            del settings["training"][name]
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -160,11 +165,16 @@ def scoring_source() -> str:
 def state_of(run: Run) -> str:
     """'done', 'interrupted', 'stale' (the same row and seed was run with other code, data or settings) or 'missing'."""
     folder = run.folder
-    if all((folder / name).is_file() for name in ("provenance.json", "predictions.parquet", "scores.json")):
+    if all(_holds(folder / name) for name in ("provenance.json", "predictions.parquet", "scores.json")):
         return "done"
     if folder.is_dir() and any(folder.iterdir()):
         return "interrupted"
     return "stale" if any(label == run.label for label in _labels()) else "missing"
+
+
+def _holds(path: Path) -> bool:
+    """Whether something stands in this file: a power cut may leave its name alone."""
+    return path.is_file() and path.stat().st_size > 0
 
 
 def _labels() -> Iterator[str]:
@@ -174,26 +184,47 @@ def _labels() -> Iterator[str]:
 
 
 def execute(run: Run, progress: Progress | None = None, report: Report = lambda line: None) -> Path:
-    """Trains, predicts and scores whatever of this run is missing, and returns its folder."""
+    """Trains, predicts and scores whatever of this run is missing, and returns its folder.
+
+    Started by `accelerate launch`, several processes train it together; all else is done by the main one alone, and the
+    others wait.
+    """
     folder = run.folder
+    if not processes.main():
+        return _help(run)
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / ".lock"):  # two processes that are asked for the same run share it
-        if not (folder / "provenance.json").is_file():
+    with locked(folder / ".lock", lambda: report("another process works on this run: waiting for it")):
+        mend(folder, report)
+        if processes.agreed((run.key, not (folder / "provenance.json").is_file()))[1]:
             _train(run, folder, progress, report)
         _predict_missing(run, folder)
         _score_missing(run, folder)
         _add_label(run, folder)
+    processes.wait()
     return folder
+
+
+def _help(run: Run) -> Path:
+    """What a process that is not the main one does of a run: its share of the training."""
+    key, missing = processes.agreed(("", False))
+    if key != run.key:
+        mend = "give every machine the same code, settings and data"
+        raise InputError(f"{run.label} is another run here ({run.key}) than in the main process ({key})", mend=mend)
+    if missing:
+        processes.wait()  # until what is frozen has been computed
+        fit(run.config, prepare(run.config, None), run.folder)
+    processes.wait()
+    return run.folder
 
 
 def _train(run: Run, folder: Path, progress: Progress | None, report: Report) -> None:
     started, config = time.time(), run.config
     material = prepare(config, None)
+    processes.wait()
     prepared = time.time()
     model = fit(config, material, folder, progress, report)
     EFA.from_material(model, config, material).save_pretrained(folder)
-    for leftover in ("resume.pt", "best.safetensors"):
-        (folder / leftover).unlink(missing_ok=True)
+    pieces = micro_batch(folder)
     facts = {
         "labels": [run.label],
         "key": run.key,
@@ -210,7 +241,13 @@ def _train(run: Run, folder: Path, progress: Progress | None, report: Report) ->
         "parameters": sum(p.numel() for p in model.parameters()),
         "parameters_trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
     }
+    if pieces:
+        facts["micro_batch"] = pieces  # memory did not hold a batch: so many clips at once
+    if processes.count() > 1:
+        facts["processes"] = processes.count()
     _write_json(folder / "provenance.json", facts)
+    for leftover in (*RESUMED, MEMORY):  # only now: until the provenance stands, the run is not finished
+        (folder / leftover).unlink(missing_ok=True)
 
 
 def _predict_missing(run: Run, folder: Path) -> None:
@@ -221,7 +258,7 @@ def _predict_missing(run: Run, folder: Path) -> None:
     if not wanted:
         return
     material = prepare(run.config)
-    model = EFA.from_pretrained(folder).model
+    model = EFA.from_pretrained(folder).model.to(processes.state().device)
     tables = [predict(model, material, run.config, protocol=protocol) for protocol in wanted]
     both = pd.concat([*([known] if known is not None else []), *tables], ignore_index=True)
     write_safely(path, lambda partly: both.to_parquet(partly, index=False))
@@ -236,8 +273,7 @@ def _score_missing(run: Run, folder: Path) -> None:
     missing = [protocol for protocol in run.protocols if protocol not in known]
     for protocol in missing:
         known[protocol] = metrics.score(predictions[predictions["protocol"] == protocol], parser_for(run.config))
-    if missing:
-        _write_json(path, known)
+        _write_json(path, known)  # one by one: what is scored stays, should the next fail
 
 
 def parser_for(config: Config) -> metrics.FaultParser | None:

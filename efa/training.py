@@ -7,132 +7,37 @@ import json
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from efa.baselines.base import ROWS, VIDEO_PARTS, Captioner, System, SystemOutput, load_text
-from efa.baselines.s2vt import S2VT
-from efa.config import Config, TextConfig, TrainingConfig
-from efa.data.loader import ClipDataset, EpochSampler, Progress, as_is, load_frames, open_dataset, pixels
-from efa.data.manifest import DataSet
-from efa.data.tokeniser import Tokeniser
-from efa.features import text_vectors, video_features
+from efa import pieces, processes
+from efa.baselines.base import VIDEO_PARTS, System, SystemOutput
+from efa.config import Config, TrainingConfig
+from efa.data.loader import ClipDataset, EpochSampler, Progress, as_is, pixels
+from efa.errors import Diverged, InputError
 from efa.files import write_safely
+from efa.gradients import MEMORY as MEMORY
+from efa.gradients import Gradients, diverged, not_finite
+from efa.gradients import micro_batch as micro_batch
+from efa.material import Material as Material
+from efa.material import build_model as build_model
+from efa.material import prepare as prepare
+from efa.material import text_keys as text_keys
+from efa.material import vocabulary as vocabulary
+from efa.material import word_pieces as word_pieces
 from efa.model.assessor import Output, losses
-from efa.model.decoder import Decoder, load_bert
-from efa.model.text import TextEncoder, bert_state, locate
-from efa.systems import Model, build_system, decoder_file, load_trunk, writer
+from efa.pieces import Batch, Shares
+from efa.systems import Model
 
 Report = Callable[[str], None]
 LEARNT = ("encoder.", "decoder.", "captioner.", "bert.")  # where a system keeps its trunk and its words
-
-
-@dataclass
-class Material:
-    """What training and prediction read: the clips of a data set and the vectors of its steps."""
-
-    dataset: DataSet
-    video: np.ndarray  # frames uint8 [N, T, S, S, 3] or features float16 [N, tokens, C]
-    steps: Tensor  # [K, 5, E]
-    instruction: Tensor  # [K, 1, E]
-    tokeniser: Tokeniser
-
-    def rows(self, split: str) -> np.ndarray:
-        return np.flatnonzero((self.dataset.table["split"] == split).to_numpy())
-
-
-def prepare(config: Config, progress: Progress | None = None) -> Material:
-    """Opens the data set and runs whatever is frozen, once."""
-    dataset = open_dataset(config.data)
-    video = (
-        video_features(dataset, config, progress)
-        if config.encoder.frozen
-        else load_frames(dataset, config.data, progress)
-    )
-    steps, instruction = text_vectors(dataset, config.text)
-    tokeniser = vocabulary(dataset, config)
-    return Material(dataset, video, steps, instruction, tokeniser)
-
-
-def word_pieces(config: TextConfig) -> Tokeniser:
-    """All word pieces of the text encoder, in the order of their numbers."""
-    folder = Path(locate(config.model))
-    if (folder / "vocab.txt").is_file():
-        return Tokeniser.from_file(folder / "vocab.txt")
-    numbers = TextEncoder(config).tokenizer.get_vocab()
-    return Tokeniser(sorted(numbers, key=numbers.__getitem__))
-
-
-def vocabulary(dataset: DataSet, config: Config) -> Tokeniser:
-    """The text encoder's word pieces; with `decoder.vocabulary` 'train' only those of the training texts."""
-    full = word_pieces(config.text)
-    if config.decoder.vocabulary == "full":
-        return full
-    return full.pruned(list(dataset.table["explanation"][dataset.table["split"] == "train"]))
-
-
-def build_model(config: Config, material: Material) -> Model:
-    """The system of `system.name` with its pre-trained parts in place; the rest is random from `training.seed`."""
-    torch.manual_seed(config.training.seed)
-    tokeniser = material.tokeniser
-    width = material.steps.shape[-1]
-    model = build_system(config, len(material.dataset.actions), len(tokeniser), width, tokeniser.mask)
-    load_trunk(model, config)
-    _start_words(model, config, tokeniser)
-    return model
-
-
-def _start_words(model: Model, config: Config, tokeniser: Tokeniser) -> None:
-    """Pre-trained words for the part that writes, from the text encoder or from a file, and frozen if asked for."""
-    part, new = writer(model), 0
-    if part is None:
-        return
-    if config.decoder.weights == "text" and not isinstance(part, S2VT):  # a GRU has no use for BERT's layers
-        number = {piece: i for i, piece in enumerate(word_pieces(config.text).pieces)}
-        load_bert(cast(Decoder, part), bert_state(config.text.model), [number[p] for p in tokeniser.pieces])
-    elif file := decoder_file(config):
-        new = load_text(part, file, tokeniser.pieces)
-    if config.decoder.frozen and isinstance(model, Captioner):
-        model.freeze_words()
-    elif config.decoder.frozen:
-        for name, parameter in part.named_parameters():
-            parameter.requires_grad_(name.startswith("memory_in.") or ".cross." in name)
-    if config.decoder.frozen and new:  # pieces that the file lacks are random: their table learns
-        for name, parameter in part.named_parameters():
-            if name in ROWS:
-                parameter.requires_grad_(True)
-
-
-def text_keys(dataset: DataSet, config: Config, actions: list[str] | None = None, wrong: bool = False) -> np.ndarray:
-    """Which row of the step-text table each clip sees, int64 [N].
-
-    Args:
-        actions: the action each clip is taken for; by default its true one.
-        wrong: give the text of another standard of that action, or of another action where there is one standard only.
-    """
-    keys = list(dataset.steps)
-    number = {key: i for i, key in enumerate(keys)}
-    table = dataset.table
-    out = []
-    for action, standard, clip in zip(actions or table["action"], table["standard"], table["clip_id"], strict=True):
-        key = f"{action} [{standard}]" if standard else action
-        others = [k for k in keys if k != key and k.startswith(f"{action} [")] or [k for k in keys if k != key]
-        if config.fusion.text == "shuffled":  # any other key, drawn anew for each clip, so that it carries nothing
-            others = [k for k in keys if k != key]
-        pick = zlib.crc32(f"shuffled {clip}".encode()) % len(others) if others else 0
-        out.append(
-            number[others[pick]] if (wrong or config.fusion.text == "shuffled") and others else number.get(key, -1)
-        )
-    return np.array(out) if config.fusion.text != "none" else np.full(len(table), -1)
 
 
 def optimiser_of(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
@@ -157,15 +62,21 @@ def fit(
 ) -> Model:
     """Trains in `folder`: history.csv as it goes, resume.pt after each epoch, best.safetensors by validation loss.
 
-    An interrupted run goes on after its last whole epoch with the same order, noise and optimiser state.
+    An interrupted run goes on after its last whole epoch with the same order, noise and optimiser state. Where memory
+    does not hold a batch, it goes through in pieces (`efa.gradients`).
+
+    Started by `accelerate launch`, several processes train together (`efa.processes`): each takes its share of every
+    batch; the main one alone validates and writes. What is drawn per clip (noise, dropout, hidden texts) each process
+    draws from a seed of its own. The main process returns the best weights, the others the last ones.
+
+    Raises:
+        Diverged: a loss or a gradient is no finite number; the folder can go on from its last whole epoch.
+        InputError: memory does not hold the smallest piece of a batch, or there are more processes than clips in it.
     """
-    training = config.training
+    training, device, main = config.training, processes.state().device, processes.main()
     if training.threads:
         torch.set_num_threads(training.threads)
-    accelerator = Accelerator(
-        cpu=not torch.cuda.is_available(), mixed_precision="bf16" if training.precision == "bf16" else "no"
-    )
-    model = build_model(config, material)
+    model = build_model(config, material).to(device)
     texts = material.tokeniser.batch(list(material.dataset.table["explanation"]), config.decoder.max_tokens)
     if training.text_tokens:
         texts = texts[:, : training.text_tokens]
@@ -174,8 +85,10 @@ def fit(
         material.dataset, material.rows("train"), material.video, texts, keys, config.data, training.seed, True
     )
     held_out = ClipDataset(material.dataset, material.rows("val"), material.video, texts, keys, config.data, 0, False)
-    weights = _balance(clips) if training.balance else None
-    sampler = EpochSampler(len(clips), training.seed, weights)
+    if (batch_size := min(training.batch, len(clips))) < processes.count():
+        mend = "start fewer processes, or set a larger training.batch"
+        raise InputError(f"{processes.count()} processes cannot share {batch_size} clips", mend=mend)
+    sampler = EpochSampler(len(clips), training.seed, _balance(clips) if training.balance else None)
     loader = DataLoader(
         clips, training.batch, sampler=sampler, collate_fn=as_is, drop_last=len(clips) >= training.batch
     )
@@ -187,114 +100,155 @@ def fit(
     )
     done, best, history = 0, float("inf"), []
     resume = folder / "resume.pt"
-    if resume.is_file():
-        state = torch.load(resume, "cpu", weights_only=True)
-        model.load_state_dict(state["model"], strict=False)
-        optimiser.load_state_dict(state["optimiser"])
-        schedule.load_state_dict(state["schedule"])
-        done, best, history = state["epoch"], state["best"], state["history"]
+    if saved := processes.agreed(torch.load(resume, "cpu", weights_only=True) if main and resume.is_file() else None):
+        model.load_state_dict(saved["model"], strict=False)
+        optimiser.load_state_dict(saved["optimiser"])
+        schedule.load_state_dict(saved["schedule"])
+        done, best, history = saved["epoch"], saved["best"], saved["history"]
         report(f"resumed after epoch {done}")
-    model, optimiser, loader = accelerator.prepare(model, optimiser, loader)
-    bare: Model = accelerator.unwrap_model(model)
+    processes.share_weights(model)
     spread = _spread(material.video, clips.rows) if training.feature_noise and config.encoder.frozen else None
+    compiled = (torch.compile(model.encode_video), torch.compile(model)) if training.compile else None
+
+    def of_piece(piece: Batch, shares: Shares | None) -> dict[str, Tensor]:
+        return _step(model, piece, config, material, spread, shares, compiled)[1]
+
+    gradients = Gradients(model, of_piece, material, training, folder, report)
     started = time.time()
     for epoch in range(done, training.epochs):
         clips.epoch = sampler.epoch = epoch
-        torch.manual_seed(zlib.crc32(f"epoch {training.seed} {epoch}".encode()))  # dropout and noise of this epoch
+        own = f" {processes.rank()}" if processes.rank() else ""
+        torch.manual_seed(zlib.crc32(f"epoch {training.seed} {epoch}{own}".encode()))  # dropout and noise of this epoch
         model.train()
-        if isinstance(bare, System):
-            bare.progress = epoch / training.epochs
+        if isinstance(model, System):
+            model.progress = epoch / training.epochs
         sums: dict[str, float] = {}
         for i, batch in enumerate(loader):  # (alg-1-1)
-            batch = _told(batch, training)
-            _, parts = _step(bare if accelerator.num_processes == 1 else model, batch, config, material, spread)
-            accelerator.backward(parts["total"])  # (alg-1-12)
-            accelerator.clip_grad_norm_(model.parameters(), training.clip)
-            optimiser.step()
+            parts = gradients.of(pieces.told_first(batch, training), epoch + 1, i + 1)
+            optimiser.step()  # (alg-1-12)
             schedule.step()
             optimiser.zero_grad(set_to_none=True)
-            if not torch.isfinite(parts["total"]):
-                ids = ", ".join(material.dataset.table["clip_id"].iloc[batch["row"].tolist()].head(8))
-                raise FloatingPointError(f"the loss is {parts['total'].item()} in epoch {epoch + 1}; clips {ids}")
             for name, value in parts.items():
-                sums[name] = sums.get(name, 0.0) + value.item() / len(loader)
+                sums[name] = sums.get(name, 0.0) + value / len(loader)
             if progress:
                 progress(epoch * len(loader) + i + 1, total)
         row: dict[str, float] = {"epoch": epoch + 1, "lr": float(schedule.get_last_lr()[0])}
         row["seconds"] = round(time.time() - started, 2)
-        row |= {f"train_{name}": value for name, value in sums.items()} | _monitor(bare)
+        row |= {f"train_{name}": value for name, value in sums.items()} | _monitor(model)
         if (epoch + 1) % training.select_every == 0 or epoch + 1 == training.epochs:
-            row |= validate(bare, held_out, config, material)
+            row |= _validate_once(model, held_out, config, material, epoch + 1)
             if row["val_total"] < best:
                 best = row["val_total"]
-                write_safely(folder / "best.safetensors", lambda path: save_file(_contiguous(bare), path))
+                if main:
+                    write_safely(folder / "best.safetensors", lambda path: save_file(_contiguous(model), path))
         history.append(row)
-        _write_history(folder / "history.csv", history)
-        state = {"model": trained_state(bare), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}
-        state |= {"epoch": epoch + 1, "best": best, "history": history}
-        write_safely(resume, partial(torch.save, state))
+        if main:
+            _write_history(folder / "history.csv", history)
+            state: dict[str, Any] = {"model": trained_state(model), "optimiser": optimiser.state_dict()}
+            state |= {"schedule": schedule.state_dict(), "epoch": epoch + 1, "best": best, "history": history}
+            write_safely(resume, partial(torch.save, state))
         report(json.dumps({k: round(v, 4) for k, v in row.items()}))
-    bare.load_state_dict(load_file(folder / "best.safetensors"))
-    return bare.eval()
+    if main:
+        model.load_state_dict(load_file(folder / "best.safetensors"))
+    return model.eval()
 
 
 def _step(
-    model: nn.Module, batch: dict[str, Tensor], config: Config, material: Material, spread: Tensor | None = None
+    model: Model,
+    batch: Batch,
+    config: Config,
+    material: Material,
+    spread: Tensor | None = None,
+    shares: Shares | None = None,
+    compiled: tuple[Callable[..., Any], Callable[..., Any]] | None = None,
 ) -> tuple[Output | SystemOutput, dict[str, Tensor]]:
-    """Forward pass and losses of one batch; steps come from the true class, as in training they may."""
-    bare: Model = getattr(model, "module", model)  # type: ignore[arg-type]
-    video = batch["video"]
-    features = bare.encode_video(pixels(batch)) if video.dtype == torch.uint8 else video  # (alg-1-2)
-    if model.training and spread is not None:
-        features = features + torch.randn_like(features) * spread * config.training.feature_noise
-    key = batch["key"]  # (alg-1-4) the row of the true class in the table of texts
-    seen = key >= 0
-    if model.training and config.fusion.text_dropout:
-        seen = seen & (torch.rand(len(key), device=key.device) >= config.fusion.text_dropout)
-    steps, instruction = material.steps.to(key.device), material.instruction.to(key.device)
-    tokens = batch["tokens"][: batch.get("told", len(key))] if config.training.weight_text else None
-    output = model(features, steps[key.clamp(min=0)], instruction[key.clamp(min=0)], seen, tokens)
-    return output, losses(output, batch if tokens is None else batch | {"tokens": tokens}, config.training)
+    """Forward pass and losses of one batch; steps come from the true class, as in training they may.
 
-
-def _told(batch: dict[str, Tensor], config: TrainingConfig) -> dict[str, Tensor]:
-    """The batch in an order in which the explanations that are trained come first, and how much each counts.
-
-    Texts of faulty clips teach more, so more of them are taken; weights make up for it, so that the loss stays that of
-    the batch.
+    Args:
+        spread: what feature noise is measured in, [C]; None: no noise.
+        shares: of a piece of a batch, see `losses`.
+        compiled: the model's `encode_video` and itself by `torch.compile`.
     """
-    told = batch["tokens"].any(1)  # padding is 0: a clip without a text has none to train
-    size, count = len(told), max(1, round(config.text_share * int(told.sum())))
-    if config.text_share == 1 or count == size or not told.any():
-        return batch
-    faulty = batch["quality"] > 0.5
-    groups = [torch.nonzero(faulty & told)[:, 0], torch.nonzero(~faulty & told)[:, 0]]
-    most = min(len(groups[0]), max(count - len(groups[1]), round(config.text_faulty * count)))
-    taken = [groups[0][:most], groups[1][: count - most]]
-    order = torch.cat([*taken, groups[0][most:], groups[1][count - most :], torch.nonzero(~told)[:, 0]])
-    each = [torch.full((len(part),), len(of) / max(1, len(part))) for part, of in zip(taken, groups, strict=True)]
-    weight = torch.cat(each).to(order.device)
-    return {name: value[order] for name, value in batch.items()} | {"text_weight": weight, "told": torch.tensor(count)}
+    device = processes.state().device
+    encode_video, forward = compiled or (model.encode_video, model)
+    batch = {name: value if name == "told" else value.to(device) for name, value in batch.items()}
+    with torch.autocast(device.type, torch.bfloat16, enabled=config.training.precision == "bf16"):
+        video = batch["video"]
+        features = encode_video(pixels(batch)) if video.dtype == torch.uint8 else video  # (alg-1-2)
+        if model.training and spread is not None:
+            features = features + torch.randn_like(features) * spread.to(device) * config.training.feature_noise
+        key = batch["key"]  # (alg-1-4) the row of the true class in the table of texts
+        seen = key >= 0
+        if model.training and config.fusion.text_dropout:
+            seen = seen & (torch.rand(len(key), device=key.device) >= config.fusion.text_dropout)
+        steps, instruction = material.steps.to(device), material.instruction.to(device)
+        tokens = batch["tokens"][: int(batch.get("told", len(key)))] if config.training.weight_text else None
+        if tokens is not None and len(tokens) == 0 and processes.count() == 1:
+            tokens = None  # with several processes even a share without a text takes part in what they exchange
+        output = forward(features, steps[key.clamp(min=0)], instruction[key.clamp(min=0)], seen, tokens)
+    for name in ("class_logits", "quality_logit", "text_logits"):
+        if (logits := getattr(output, name)) is not None:
+            setattr(output, name, logits.float())  # losses in full precision
+    return output, losses(
+        output, batch if tokens is None else batch | {"tokens": tokens}, config.training, shares=shares
+    )
+
+
+def _validate_once(
+    model: Model, clips: ClipDataset, config: Config, material: Material, epoch: int
+) -> dict[str, float]:
+    """`validate` in the main process, and what came of it in all."""
+    row: dict[str, float] = {}
+    fault = None
+    if processes.main():
+        try:
+            row = validate(model, clips, config, material, epoch)
+        except Diverged as error:
+            fault = error
+    row, fault = processes.agreed((row, fault))
+    if fault is not None:
+        raise fault
+    return row
 
 
 @torch.no_grad()
-def validate(model: Model, clips: ClipDataset, config: Config, material: Material) -> dict[str, float]:
-    """Losses and accuracies on the validation split, steps by the true class."""
+def validate(model: Model, clips: ClipDataset, config: Config, material: Material, epoch: int = 0) -> dict[str, float]:
+    """Losses and accuracies on the validation split, steps by the true class, and the mean of the gate g of eq. 9.
+
+    Raises:
+        Diverged: a loss is no finite number.
+        InputError: memory does not hold a single clip.
+    """
     model.eval()
     sums: dict[str, float] = {}
     right: list[Tensor] = []
+    halves = pieces.Halves(config.prediction.batch)
     for batch in DataLoader(clips, config.prediction.batch, collate_fn=as_is):
-        output, parts = _step(model, batch, config, material)
-        share = len(batch["row"]) / len(clips)
-        for name, value in parts.items():
-            sums[f"val_{name}"] = sums.get(f"val_{name}", 0.0) + value.item() * share
-        verdict = (output.quality_logit >= 0) == (batch["quality"] > 0.5)
-        right.append(
-            torch.stack([batch["quality"], verdict.float(), (output.class_logits.argmax(1) == batch["action"]).float()])
-        )
+        count = len(batch["row"])
+
+        def judge(span: slice, batch: Batch = batch, count: int = count) -> tuple[Tensor, dict[str, float]]:
+            part = {name: value[span] for name, value in batch.items()}
+            whole = len(part["row"]) == count
+            output, parts = _step(
+                model, part, config, material, shares=None if whole else pieces.shares_of(part, batch)
+            )
+            if bad := not_finite(parts):
+                raise diverged(bad, part["row"].tolist(), material, epoch)
+            verdict = (output.quality_logit.cpu() >= 0) == (part["quality"] > 0.5)
+            action = output.class_logits.argmax(1).cpu() == part["action"]
+            found = {name: value.item() for name, value in parts.items()}
+            gate = getattr(getattr(output, "fusion", None), "gate", None)
+            if gate is not None:
+                found["gate"] = gate.mean().item() * len(part["row"]) / count
+            return torch.stack([part["quality"], verdict.float(), action.float()]), found
+
+        for _, (marks, found) in halves.over(judge, 0, count):
+            right.append(marks)
+            for name, value in found.items():
+                sums[f"val_{name}"] = sums.get(f"val_{name}", 0.0) + value * (count / len(clips))
     quality, verdict, action = torch.cat(right, 1)
-    halves = [verdict[quality == q].mean().item() for q in (0, 1) if (quality == q).any()]
-    return sums | {"val_top1": 100 * action.mean().item(), "val_quality_balanced_acc": 100 * float(np.mean(halves))}
+    halved = [verdict[quality == q].mean().item() for q in (0, 1) if (quality == q).any()]
+    return sums | {"val_top1": 100 * action.mean().item(), "val_quality_balanced_acc": 100 * float(np.mean(halved))}
 
 
 def _balance(clips: ClipDataset) -> np.ndarray:

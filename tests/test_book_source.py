@@ -352,7 +352,7 @@ def test_a_line_of_the_algorithm_ends_in_its_own_link(label):
         ("eq-10", "g * of_global + (1 - g) * of_steps"),
         ("eq-11", "config.weight_class * parts"),
         ("alg-1-1", "in enumerate(loader)"),
-        ("alg-1-2", "encode_video(video)"),
+        ("alg-1-2", "encode_video(pixels(batch))"),
         ("alg-1-3", "self.classify(features)"),
         ("alg-1-4", 'batch["key"]'),
         ("alg-1-5", "self.fusion(video"),
@@ -362,7 +362,7 @@ def test_a_line_of_the_algorithm_ends_in_its_own_link(label):
         ("alg-1-9", "F.binary_cross_entropy_with_logits("),
         ("alg-1-10", "(each * weight).sum()"),
         ("alg-1-11", "config.weight_class * parts"),
-        ("alg-1-12", "accelerator.backward("),
+        ("alg-1-12", "optimiser.step()"),
     ],
 )
 def test_the_marked_line_does_what_its_label_says(library, label, code):

@@ -1,6 +1,7 @@
 """Caption scores equal pycocoevalcap's, and its Java helpers cannot hang or stop a run."""
 
 import math
+import subprocess
 import sys
 from pathlib import Path
 
@@ -118,9 +119,31 @@ def test_one_meteor_serves_all_scores_and_a_dead_one_is_replaced() -> None:
     assert captions._meteor_process()[0] is first
     first.kill()
     first.wait()
-    with pytest.raises(InputError, match="METEOR"):
-        captions.meteor(*pairs)
     assert captions.meteor(*pairs)[0] == once
+    assert captions._meteor_process()[0] is not first
+
+
+@pytest.mark.slow
+def test_java_that_is_killed_on_the_way_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = [[text] for text in REFERENCES], HYPOTHESES
+    once, ask, killed = captions.meteor(*pairs)[0], captions._ask, []
+
+    def kill_at_the_second_clip(process: subprocess.Popen[bytes], line: str | None = None) -> str:
+        if not killed and line is not None and HYPOTHESES[1] in line:
+            killed.append(process.pid)
+            process.kill()
+        return ask(process, line)
+
+    monkeypatch.setattr(captions, "_ask", kill_at_the_second_clip)
+    assert captions.meteor(*pairs)[0] == once
+    assert killed
+    java = tmp_path / "java"  # the tokeniser: the first start is killed, the second is the real one
+    java.write_text(f'#!/bin/sh\nmkdir {tmp_path}/started 2>/dev/null && kill -9 $$\nexec {captions._java()[0]} "$@"\n')
+    java.chmod(0o755)
+    tokens = captions.tokenize(REFERENCES)
+    monkeypatch.setattr(captions, "_java", lambda: [str(java)])
+    assert captions.tokenize(REFERENCES) == tokens
+    assert (tmp_path / "started").is_dir()
 
 
 def test_no_java_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from efa.config import PRESETS, Config, build
 from efa.errors import InputError
 from efa.experiments import ABLATION, TABLES, select
 from efa.model.assessor import EFAModel
+from efa.runs import HOW, config_hash
 
 KEYS = [f"{s.name}.{f.name}" for s in dataclasses.fields(Config) for f in dataclasses.fields(getattr(Config(), s.name))]
 
@@ -52,6 +53,9 @@ WRONG = [
     ("encoder.temporal_stride", 3),
     ("decoder.heads", 7),
     ("data.crop", 1.0),
+    ("training.micro_batch", -1),
+    ("training.checkpointing", 1),
+    ("training.compile", "yes"),
 ]
 
 
@@ -123,6 +127,20 @@ def test_any_override_gives_a_config_or_an_input_error(overrides):
         return
     assert isinstance(config, Config)
     assert Config.from_dict(json.loads(json.dumps(config.to_dict(), allow_nan=False))) == config
+
+
+# What identifies a run's settings in published results, computed before there were settings that say only how to train.
+HASHES = {"laptop": "448cfed2b3b17a35", "smoke": "6139f170286ab463"}
+
+
+@pytest.mark.parametrize("preset", HASHES)
+def test_settings_that_say_how_leave_the_hash_of_published_runs_alone(preset):
+    (run,) = select("6/EFA", preset, (0,))
+    assert config_hash(run.config) == HASHES[preset]
+    others = {"training.micro_batch": 8, "training.checkpointing": True, "training.compile": True}
+    assert set(HOW) == {key.removeprefix("training.") for key in others}
+    changed = {config_hash(run.config.with_({key: value})) for key, value in others.items()}
+    assert len(changed | {HASHES[preset]}) == 1 + len(others)
 
 
 # --- tables as data ------------------------------------------------------------------------------------------------

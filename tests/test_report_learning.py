@@ -44,6 +44,21 @@ def test_sigma_is_the_mean_over_seeds():
     assert learning.sigmas(bare) is None
 
 
+def test_the_gate_stands_beside_sigma_for_the_seeds_that_have_it():
+    old, new = history(), history().assign(val_gate=[None, None, 0.4])
+    both = made({"EFA": {0: 50.0, 1: 52.0}}, histories={("EFA", 0): old, ("EFA", 1): new})
+    sigma, gate = learning.sigmas(both).axes
+    assert sigma.get_ylabel().startswith("|sigma|")
+    line = next(line for line in gate.get_lines() if line.get_label() == "gate, seed 1")
+    assert (list(line.get_xdata()), list(line.get_ydata())) == ([3], [0.4])
+    assert learning.seeds_with_gate(both) == [1]
+    caption = learning.sigmas_caption(both)
+    assert "tokens and channels, seed 1;" in caption
+    assert caption.endswith("not recorded for seed 0.")
+    assert len(learning.sigmas(results()).axes) == 1  # as published runs were before it was recorded
+    assert learning.sigmas_caption(results()).endswith("not recorded for seeds 0, 1.")
+
+
 def test_costs_are_means_over_seeds():
     fact = {"parameters": 5_000_000, "parameters_trained": 2_000_000, "peak_memory_mb": 1024}
     facts = {

@@ -17,12 +17,13 @@ from safetensors.torch import save_file
 from efa.baselines.base import SystemOutput
 from efa.config import Config, TrainingConfig
 from efa.data.loader import open_dataset
-from efa.errors import InputError
+from efa.errors import Diverged, InputError
 from efa.experiments import ABLATION
 from efa.files import write_safely
 from efa.inference import predict
 from efa.model.assessor import losses
-from efa.training import Material, _told, build_model, fit, optimiser_of, prepare, text_keys, vocabulary
+from efa.pieces import told_first
+from efa.training import Material, build_model, fit, optimiser_of, prepare, text_keys, vocabulary
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +103,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(material, undistu
 def test_nan_stops_the_run_and_names_the_clips(material, tmp_path):
     video = np.array(material.video)
     video[material.rows("train")] = np.nan
-    with pytest.raises(FloatingPointError, match=r"epoch 1; clips main-train-\d+"):
+    with pytest.raises(Diverged, match=r"epoch 1, step \d; clips main-train-\d+"):
         train(tiny.config(), dataclasses.replace(material, video=video), tmp_path)
     assert not (tmp_path / "best.safetensors").exists()
 
@@ -278,7 +279,7 @@ def test_the_texts_that_are_trained_stand_for_the_whole_batch(faulty, share, pre
     batch = {"quality": torch.tensor([*faulty, *[True] * silent]).float(), "row": torch.arange(size), "tokens": tokens}
     shuffled = torch.randperm(size, generator=torch.Generator().manual_seed(size))
     batch = {name: value[shuffled] for name, value in batch.items()}
-    new = _told(batch, TrainingConfig(text_share=share, text_faulty=preferred))
+    new = told_first(batch, TrainingConfig(text_share=share, text_faulty=preferred))
     if share == 1 or max(1, round(share * len(faulty))) == size:
         assert new is batch
         return

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
 from multiprocessing import get_context
@@ -19,10 +19,11 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from efa import paths
+from efa.children import deaf_to_interrupts, end_with_parent
 from efa.config import DataConfig
 from efa.data import formsim
 from efa.data.manifest import DataSet, StepText, load_dataset, make_dataset
-from efa.files import locked
+from efa.files import locked, named, reserve
 
 Array = np.ndarray
 Progress = Callable[[int, int], None]  # done, total
@@ -80,11 +81,15 @@ def cached_array(
     with contextlib.nullcontext() if path.is_file() else locked(path.with_suffix(".lock")):
         if path.is_file():
             return np.load(path, mmap_mode="r")
-        partly = path.with_suffix(f".{os.getpid()}.partly")
-        out = np.lib.format.open_memmap(partly, "w+", dtype, shape)
+        for killed in path.parent.glob(f"{path.stem}.*.partly"):  # nobody else writes while the lock is held
+            killed.unlink(missing_ok=True)
+        partly, parts = path.with_suffix(f".{os.getpid()}.partly"), make()
         try:
+            with named(path):
+                out = np.lib.format.open_memmap(partly, "w+", dtype, shape)
+                reserve(partly, partly.stat().st_size)
             at = 0
-            for rows in make():
+            for rows in parts:
                 out[at : at + len(rows)] = rows
                 at += len(rows)
                 if progress:
@@ -92,6 +97,8 @@ def cached_array(
             out.flush()
             os.replace(partly, path)
         finally:
+            if isinstance(parts, Generator):  # ends the processes behind it
+                parts.close()
             partly.unlink(missing_ok=True)
     return np.load(path, mmap_mode="r")
 
@@ -117,8 +124,14 @@ def in_processes(work: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[A
     if cores == 1 or len(items) < 64:
         yield from map(work, items)
         return
-    with ProcessPoolExecutor(cores, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(work, items, chunksize=8)
+    with ProcessPoolExecutor(cores, get_context("spawn"), end_with_parent) as pool:
+        try:
+            with deaf_to_interrupts():
+                results = pool.map(work, items, chunksize=8)
+            yield from results
+        except BaseException:  # an interrupt, too, or nobody wants the rest
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 class ClipDataset(Dataset[dict[str, Tensor]]):

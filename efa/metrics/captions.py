@@ -91,12 +91,15 @@ def tokenize(texts: Sequence[str]) -> list[str]:
     command = [*_java(), "-cp", str(jar), "edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
     lines = "".join(f"{one_line(text)}\n" for text in texts)
     limit = ANSWER_SECONDS + len(texts)
-    try:
-        done = subprocess.run(command, input=lines.encode(errors="replace"), capture_output=True, timeout=limit)
-    except subprocess.TimeoutExpired as error:
-        raise _java_failed("the PTB tokeniser", f"no answer in {limit:.0f} s") from error
-    except OSError as error:
-        raise _java_failed("the PTB tokeniser", str(error)) from error
+    for _ in range(2):  # the system may end it where memory runs out for a moment
+        try:
+            done = subprocess.run(command, input=lines.encode(errors="replace"), capture_output=True, timeout=limit)
+        except subprocess.TimeoutExpired as error:
+            raise _java_failed("the PTB tokeniser", f"no answer in {limit:.0f} s") from error
+        except OSError as error:
+            raise _java_failed("the PTB tokeniser", str(error)) from error
+        if done.returncode >= 0:  # else a signal ended it
+            break
     *answer, rest = done.stdout.decode(errors="replace").split("\n")
     if done.returncode or rest or len(answer) != len(texts):  # one line less would shift every later caption
         raise _java_failed("the PTB tokeniser", _last_line(done.stderr) or f"exit status {done.returncode}")
@@ -107,8 +110,15 @@ def meteor(references: Sequence[Sequence[str]], hypotheses: Sequence[str]) -> tu
     """METEOR 1.5 of tokenised texts: corpus score and one score a clip, both in [0, 1].
 
     Speaks the jar's line protocol: `SCORE ||| reference ||| hypothesis` gives a clip's statistics, `EVAL |||
-    statistics ...` one score a clip and then the score of all.
+    statistics ...` one score a clip and then the score of all. A jar that ends on the way is started again, once.
     """
+    try:
+        return _meteor(references, hypotheses)
+    except InputError:  # the system may end it where memory runs out for a moment
+        return _meteor(references, hypotheses)
+
+
+def _meteor(references: Sequence[Sequence[str]], hypotheses: Sequence[str]) -> tuple[float, np.ndarray]:
     try:
         process, log = _meteor_process()
     except OSError as error:

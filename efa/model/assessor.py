@@ -161,7 +161,13 @@ def mlp(*sizes: int) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-def losses(output: Judged, batch: dict[str, Tensor], config: TrainingConfig, pad_id: int = 0) -> dict[str, Tensor]:
+def losses(
+    output: Judged,
+    batch: dict[str, Tensor],
+    config: TrainingConfig,
+    pad_id: int = 0,
+    shares: tuple[float, float] | None = None,
+) -> dict[str, Tensor]:
     """Eq. 11: lambda * CE(class) + BCE(quality) + CE(text, label smoothing).
 
     Args:
@@ -171,6 +177,8 @@ def losses(output: Judged, batch: dict[str, Tensor], config: TrainingConfig, pad
             eos, padded on the right. A clip without an explanation is a row of padding and adds nothing.
         config: the weights and the label smoothing.
         pad_id: the padding's id, never a target.
+        shares: where this is a piece of a batch, its share of the batch's clips and of its texts (`efa.pieces`): the
+            losses of all pieces then add up to the batch's.
 
     Returns:
         Scalars: `class`, `quality`, `text` before weighting, and `total`, the one to minimise.
@@ -196,6 +204,9 @@ def losses(output: Judged, batch: dict[str, Tensor], config: TrainingConfig, pad
         parts["text"] = (each * weight).sum() / weight.sum().clamp(min=1e-6)  # a batch without any text: 0, not NaN
     extra = dict(getattr(output, "extra", {}))
     parts["text"] = extra.pop("masked_lm", parts["text"])
+    if shares is not None:
+        parts = {name: value * shares[name == "text"] for name, value in parts.items()}
+        extra = {name: value * shares[0] for name, value in extra.items()}
     # (eq-11, alg-1-11)
     weighted = config.weight_class * parts["class"] + config.weight_quality * parts["quality"]
     parts["total"] = weighted + config.weight_text * parts["text"] + sum(extra.values())

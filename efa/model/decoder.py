@@ -11,6 +11,7 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from efa.config import DecoderConfig
 from efa.model.beams import beam_search
@@ -78,9 +79,12 @@ class Decoder(nn.Module):
 
     Attributes:
         beams: texts that `generate` writes side by side, see `beam_search`; 1 is greedy. `prediction.beams` sets it.
+        checkpointing: of each layer keep only what comes in, and compute the rest again on the way back;
+            `training.checkpointing` sets it.
     """
 
     beams: int = 1
+    checkpointing: bool = False
 
     def __init__(self, config: DecoderConfig, vocabulary_size: int, memory_dim: int):
         super().__init__()
@@ -114,9 +118,16 @@ class Decoder(nn.Module):
         x = self._embed(tokens, 0)  # [B, L, dim]
         memory = None if memory is None else self.memory_in(memory)
         for layer in self._layers:
-            cross = None if memory is None else layer.cross.keys_values(memory)
-            x = layer(x, layer.attention.keys_values(x), cross, causal=True)
+            if self.checkpointing and self.training and torch.is_grad_enabled():
+                x = checkpoint(self._through, layer, x, memory, use_reentrant=False)
+            else:
+                x = self._through(layer, x, memory)
         return self._logits(x)
+
+    @staticmethod
+    def _through(layer: Layer, x: Tensor, memory: Tensor | None) -> Tensor:
+        cross = None if memory is None else layer.cross.keys_values(memory)
+        return layer(x, layer.attention.keys_values(x), cross, causal=True)
 
     @torch.no_grad()
     def generate(self, memory: Tensor, bos: int, eos: int, max_tokens: int, use_cache: bool = True) -> list[list[int]]:

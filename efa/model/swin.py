@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from efa.config import EncoderConfig
 from efa.errors import InputError
@@ -131,6 +132,15 @@ class StochasticDepth(nn.Module):
 
 
 class SwinBlock(nn.Module):
+    """Attention and MLP, each behind a LayerNorm and added to what came in.
+
+    Attributes:
+        checkpointing: keep only what comes in, and compute the rest again on the way back; `training.checkpointing`
+            sets it.
+    """
+
+    checkpointing: bool = False
+
     def __init__(self, dim: int, window: Size, shift: Size, heads: int, drop_path: float):
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
@@ -141,6 +151,12 @@ class SwinBlock(nn.Module):
         self.drop_path = StochasticDepth(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, T, H, W, C] -> the same shape."""
+        if self.checkpointing and self.training and torch.is_grad_enabled():
+            return checkpoint(self._through, x, use_reentrant=False)
+        return self._through(x)
+
+    def _through(self, x: Tensor) -> Tensor:
         x = x + self.drop_path(self.attn(self.norm1(x)))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 

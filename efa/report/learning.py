@@ -1,4 +1,4 @@
-"""How the runs learnt: losses by epoch, where sigma goes, and what a run costs."""
+"""How the runs learnt: losses by epoch, where sigma and the gate go, and what a run costs."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ SIGMAS = {
     "fusion.step_branch.text_residual": "eq. 5, steps",
     "fusion.step_branch.video_residual": "eq. 7, video",
 }
+
+GATE = "val_gate"  # mean over the validation clips, their tokens and channels
 
 
 def histories(results: Results, row: str) -> pd.DataFrame:
@@ -54,20 +56,58 @@ def losses(results: Results, row: str = "EFA") -> Figure | None:
 
 @_styled
 def sigmas(results: Results, row: str = "EFA") -> Figure | None:
-    """Mean absolute sigma of the four residuals by epoch, mean over seeds."""
+    """Left the mean absolute sigma of the four residuals by epoch, mean over seeds; right the gate, one line a seed.
+
+    Only where a history holds them: runs made before the gate was recorded have sigma alone.
+    """
     history = histories(results, row)
     known = [column for column in SIGMAS if column in history and history[column].notna().any()]
-    if not known:
+    seeds = seeds_with_gate(results, row)
+    if not known and not seeds:
         return None
-    figure = Figure(figsize=(6.0, 2.6))
-    ax = figure.add_subplot()
-    means = history.groupby("epoch")[known].mean()
-    for column, style in zip(known, ("o-", "s--", "D-.", "^:"), strict=False):
-        ax.plot(means.index, means[column], style, ms=4, lw=1.2, label=SIGMAS[column])
-    _epochs(ax, history)
-    ax.set_ylabel("|sigma|, mean over channels")
-    figure.legend(loc="outside right upper", frameon=False)
+    figure = Figure(figsize=(8.6, 3.0) if known and seeds else (6.0, 2.6))
+    axes = figure.subplots(1, bool(known) + bool(seeds), squeeze=False)[0]
+    if known:
+        means = history.groupby("epoch")[known].mean()
+        for column, style in zip(known, ("o-", "s--", "D-.", "^:"), strict=False):
+            axes[0].plot(means.index, means[column], style, ms=4, lw=1.2, label=SIGMAS[column])
+        axes[0].set_ylabel("|sigma|, mean over channels")
+    if seeds:
+        for seed, colour in zip(seeds, sns.color_palette("colorblind", len(seeds)).as_hex(), strict=True):
+            one = history[history["seed"] == seed].dropna(subset=[GATE])
+            axes[-1].plot(one["epoch"], one[GATE], "o-", ms=4, lw=1.2, color=colour, label=f"gate, seed {seed}")
+        axes[-1].axhline(0.5, color=FAINT, lw=0.8, ls=":")
+        axes[-1].set_ylabel("gate of eq. 9")
+        axes[-1].set_ylim(0, 1)
+    for ax in axes:
+        _epochs(ax, history)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False)
     return figure
+
+
+def seeds_with_gate(results: Results, row: str = "EFA") -> list[int]:
+    """Seeds whose history holds the gate."""
+    history = histories(results, row)
+    return sorted(set(history.loc[history[GATE].notna(), "seed"])) if GATE in history else []
+
+
+def sigmas_caption(results: Results, row: str = "EFA") -> str:
+    """What `sigmas` shows, and of which seeds it can show the gate."""
+    there, all_seeds = seeds_with_gate(results, row), sorted(set(histories(results, row)["seed"]))
+    text = "Mean over channels and seeds. It starts at 1."
+    lacking = [seed for seed in all_seeds if seed not in there]
+    if there:
+        text = (
+            f"Left: sigma, mean over channels and seeds; it starts at 1. Right: the gate, mean over the validation "
+            f"clips, their tokens and channels, {_named(there)}; 1 is the instruction's branch alone, 0 the steps'."
+        )
+    if lacking:
+        text += f" The gate by epoch was not recorded for {_named(lacking)}."
+    return text
+
+
+def _named(seeds: list[int]) -> str:
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(str(seed) for seed in seeds)}"
 
 
 def _epochs(ax: object, history: pd.DataFrame) -> None:

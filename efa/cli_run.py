@@ -1,0 +1,61 @@
+"""What `efa run` does between its options and its table: where runs work, what is said of them, how they end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import typer
+
+from efa import grid, launched
+from efa.children import sigterm_interrupts
+from efa.console import bar, err, out
+from efa.errors import InputError
+from efa.runs import Run, state_of
+
+
+def pool_of(executor: str, jobs: int, address: str | None, cpus: float | None, gpus: float | None) -> grid.Pool | None:
+    """The Ray cluster that was asked for, or None for processes of this machine; InputError where that is not clear."""
+    if executor == "ray" and launched.count() > 1:
+        raise InputError("processes that share a run cannot spread runs as well", mend="leave --executor ray out")
+    if executor == "ray":
+        from efa.grid_ray import RayPool
+
+        for name, value in {"--cpus-per-run": cpus, "--gpus-per-run": gpus}.items():
+            if value is not None and value > 1 and value % 1:  # Ray's own rule
+                raise InputError(f"{name} cannot be {value:g}", mend="a part of one, or a whole number")
+        return RayPool(jobs, address, 1.0 if cpus is None else cpus, gpus)
+    if executor != "local":
+        raise InputError(f"executor cannot be '{executor}'", mend="local or ray")
+    given = {"--ray-address": address, "--cpus-per-run": cpus, "--gpus-per-run": gpus}
+    if useless := [name for name, value in given.items() if value is not None]:
+        raise InputError(f"{useless[0]} is for a Ray cluster only", mend="add --executor ray")
+    return None
+
+
+def run_all(chosen: Sequence[Run], jobs: int, pool: grid.Pool | None, retries: int) -> list[grid.Failure]:
+    """Executes the runs with a progress bar; those that failed.
+
+    Raises:
+        typer.Exit: what ends the whole grid, said on one line: 1 where nothing can be written, 130 on Ctrl-C.
+    """
+    finished = sum(state_of(run) == "done" for run in chosen)
+    out.print(f"{len(chosen)} runs, {finished} finished before")
+    number = {id(run): i for i, run in enumerate(chosen, 1)}
+
+    def begun(run: Run) -> None:
+        err.print(f"[{number[id(run)]}/{len(chosen)}] {run.label}", markup=False, highlight=False)
+
+    def say(line: str) -> None:
+        err.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    try:
+        with sigterm_interrupts(), bar("") as update:
+            jobs = 1 if launched.count() > 1 else jobs or grid.default_jobs(chosen)
+            outcomes = grid.execute_all(chosen, jobs, update, begun, lambda line: say(f"    {line}"), pool, retries)
+    except grid.StoppedError as error:
+        say(f"efa: {error}; what is finished stays, and the same command goes on once that is mended")
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        say("efa: interrupted; the same command goes on where it stopped")
+        raise typer.Exit(130) from None
+    return [outcome for outcome in outcomes if isinstance(outcome, grid.Failure)]

@@ -1,0 +1,77 @@
+"""A grid that is killed (SIGKILL, every process at once) at twenty moments ends with what an undisturbed one gives."""
+
+import random
+import re
+import time
+from collections import Counter
+from pathlib import Path
+
+import grids
+import pytest
+
+KILLS = 20
+GRID = ("standards", "--jobs", "2")  # three rows, of which EFA predicts under four protocols
+ROWS = {"training__epochs": 12}
+PHASES = ("preparing", "training", "predicting", "scoring", "writing")
+
+
+def phases(grid: grids.Grid) -> set[str]:
+    """What its runs are doing, as far as their folders tell."""
+    found = set()
+    half = [*grid.home.glob("runs/*/.*.[0-9]*"), *grid.home.glob(".cache/*/*.partly")]
+    if half:
+        found.add("writing")
+    folders = [lock.parent for lock in grid.files(".lock")]
+    if not folders:
+        found.add("rendering" if (grid.home / ".cache").is_dir() else "starting")
+    for folder in folders:
+        has = {path.name for path in folder.iterdir()}
+        if "provenance.json" not in has:
+            found.add("training" if "resume.pt" in has else "preparing")
+        elif "predictions.parquet" not in has:
+            found.add("predicting")
+        elif "scores.json" not in has:
+            found.add("scoring")
+    return found
+
+
+@pytest.mark.slow
+def test_twenty_kills_change_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    started = time.monotonic()
+    grids.complete(tmp_path / "reference", *GRID, **ROWS)
+    whole = time.monotonic() - started
+    draw = random.Random(20260)
+    # Half of the moments are drawn, over what an undisturbed grid takes; half wait for a phase that is soon over.
+    plan: list[float | str] = [draw.uniform(0.1, 0.8) * whole for _ in range(KILLS // 2)]
+    plan += [PHASES[i % len(PHASES)] for i in range(KILLS - len(plan))]
+    draw.shuffle(plan)
+    hit: Counter[str] = Counter()
+    kills, rounds, resumed = 0, 0, 0
+    while kills < KILLS:
+        rounds += 1
+        home = tmp_path / f"round-{rounds}"
+        while kills < KILLS:
+            moment, begun = plan[kills], time.monotonic()
+            grid = grids.Grid(home, *GRID, **ROWS)
+            if isinstance(moment, str):
+                there = grid.until(lambda grid=grid, moment=moment: moment in phases(grid), pause=0.002)
+            else:
+                there = grid.until(lambda end=begun + moment: time.monotonic() >= end)
+            if not there:  # finished before
+                break
+            hit.update(phases(grid) or {"between"})
+            grid.kill()
+            kills += 1
+            resumed += len(re.findall("resumed after epoch", grid.said()))
+        status, said = grids.Grid(home, *GRID, **ROWS).wait()
+        assert status == 0, said
+        assert "Traceback" not in said
+        resumed += len(re.findall("resumed after epoch", said))
+        grids.assert_same(home, tmp_path / "reference")
+        assert not grids.leftovers(home)
+    seconds = time.monotonic() - started
+    with capsys.disabled():
+        print(f"\n{kills} kills in {rounds} rounds, {seconds:.0f} s (undisturbed {whole:.0f} s), {resumed} resumed:")
+        print("    " + ", ".join(f"{name} {count}" for name, count in hit.most_common()))
+    assert set(PHASES) <= set(hit)
+    assert resumed

@@ -1,0 +1,229 @@
+"""Memory that does not hold a batch: the same gradient in pieces, from the same batch, and one line that says so."""
+
+import dataclasses
+import json
+import math
+from unittest import mock
+
+import pandas as pd
+import pytest
+import tiny
+import together
+import torch
+
+from efa import metrics, training
+from efa.baselines.masked_lm import mask_words
+from efa.errors import InputError
+from efa.gradients import MEMORY
+from efa.inference import predict
+from efa.pieces import Halves, no_memory, number_of_pieces, part_of, shares_of, text_weight, told_first
+from efa.runs import Run, execute
+from efa.training import fit, prepare
+
+FULL = (
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried"),
+)
+ALONE = {"fusion.pool_norm": False, "encoder.adapter": 0}  # no clip is normalised by its batch mates
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory):
+    with tiny.home(tmp_path_factory.mktemp("home")):
+        yield prepare(tiny.config())
+
+
+def crowded(monkeypatch, most: int, error: Exception = FULL[0]) -> list[int]:
+    """Memory holds `most` clips from now on; -> how many clips each forward pass in training was asked for."""
+    asked: list[int] = []
+    step = training._step
+
+    def full(model, batch, *args, **options):
+        if model.training:
+            asked.append(len(batch["row"]))
+            torch.rand(3)  # what a real pass has drawn before it fails
+        if len(batch["row"]) > most:
+            raise error
+        return step(model, batch, *args, **options)
+
+    monkeypatch.setattr(training, "_step", full)
+    return asked
+
+
+def same_weights(a, b) -> bool:
+    mine, other = a.state_dict(), b.state_dict()
+    return mine.keys() == other.keys() and all(torch.equal(mine[name], other[name]) for name in mine)
+
+
+@pytest.mark.parametrize("name", ["EFA", "RICA2", "SwinBERT", "LAVENDER", "TimeSformer"])
+@pytest.mark.parametrize("size", [3, 1])
+def test_the_pieces_gradients_add_up_to_the_batchs(name, size, tmp_path, tmp_path_factory):
+    config = together.settings(name, False).with_(ALONE)
+    with tiny.home(tmp_path_factory.getbasetemp() / "together"):
+        material = together.exact(prepare(config))
+        whole, losses, seen = together.gradient(config, material, tmp_path)
+        pieces, of_pieces, also = together.gradient(config.with_({"training.micro_batch": size}), material, tmp_path)
+    assert sorted(seen) == sorted(also)
+    assert of_pieces == pytest.approx(losses, rel=1e-5)
+    assert pieces.keys() == whole.keys()
+    for key, value in whole.items():
+        assert torch.allclose(value.double(), pieces[key].double(), rtol=1e-6, atol=1e-9), key
+
+
+def test_shares_of_the_pieces_are_one_in_all(material):
+    config = tiny.config()
+    batch = together.batch_of(material, config)
+    for number in (1, 2, 3, 8):
+        parts = [part_of(batch, i, number) for i in range(number)]
+        rows = [row for part in parts for row in part["row"].tolist()]
+        assert sorted(rows) == sorted(batch["row"].tolist())
+        assert sum(int(part["told"]) for part in parts) == int(batch["told"])
+        for hidden in (0.0, 0.15, 0.5):
+            clips, texts = zip(*(shares_of(part, batch, hidden) for part in parts), strict=True)
+            assert math.isclose(sum(clips), 1)
+            assert math.isclose(sum(texts), 1, rel_tol=1e-6)
+
+
+@pytest.mark.parametrize("share", [0.15, 0.5])
+def test_a_masked_text_weighs_what_is_hidden_of_it(material, share):
+    batch = together.batch_of(material, tiny.config())
+    told = batch["tokens"][: int(batch["told"])]
+    _, hidden = mask_words(told, share, 0.8, 1, 50)
+    assert text_weight(batch, share) == int(hidden.sum())
+    silent = {"tokens": torch.tensor([[2, 3, 0], [0, 0, 0]])}
+    assert text_weight(silent, share) == int(mask_words(silent["tokens"], share, 0.8, 1, 50)[1].sum()) == 1
+
+
+def test_no_piece_is_too_small_for_batch_normalisation():
+    assert [number_of_pieces(8, size) for size in (0, 8, 4, 3, 1)] == [1, 1, 2, 3, 8]
+    assert [number_of_pieces(8, size, least=2) for size in (3, 2, 1)] == [3, 4, 4]
+    assert number_of_pieces(1, 1, least=2) == 1
+
+
+@pytest.mark.parametrize("error", FULL, ids=["GPU", "CPU"])
+def test_training_goes_on_from_the_same_batch_with_fewer_clips(material, tmp_path, monkeypatch, error):
+    lines: list[str] = []
+    asked = crowded(monkeypatch, 4, error)
+    fit(tiny.config(), material, tmp_path, report=lines.append)
+    assert asked[:3] == [8, 4, 4]  # the batch, and then its halves; never the whole again
+    assert set(asked[1:]) == {4}
+    assert [line for line in lines if "memory" in line] == [
+        "memory is full: 4 clips at once instead of 8, with the gradient of the same batch"
+    ]
+
+
+def test_nothing_is_drawn_twice_where_a_step_begins_again(material, tmp_path, monkeypatch):
+    """Noise, hidden texts and running statistics are those of a run that never tried more than four clips."""
+    models = []
+    for name, most in (("small", 99), ("full", 4)):
+        with monkeypatch.context() as patch:
+            (tmp_path / name).mkdir()
+            crowded(patch, most)
+            config = tiny.config(training__micro_batch=4 if name == "small" else 0)
+            models.append(fit(config, material, tmp_path / name))
+    assert same_weights(*models)
+
+
+def test_the_smaller_number_holds_when_the_run_goes_on(material, tmp_path, monkeypatch):
+    class StopError(Exception):
+        pass
+
+    def stop(line: str) -> None:
+        if line.startswith("{"):
+            raise StopError
+
+    asked = crowded(monkeypatch, 4)
+    with pytest.raises(StopError):
+        fit(tiny.config(), material, tmp_path, report=stop)
+    assert json.loads((tmp_path / MEMORY).read_text()) == {"micro_batch": 4}
+    asked.clear()
+    fit(tiny.config(), material, tmp_path)
+    assert set(asked) == {4}
+
+
+def test_memory_for_no_piece_at_all_is_one_line(material, tmp_path, monkeypatch):
+    crowded(monkeypatch, 0)
+    with pytest.raises(InputError, match=r"memory does not hold 1 clip at once .*training\.checkpointing"):
+        fit(tiny.config().with_(ALONE), material, tmp_path)
+    with pytest.raises(InputError, match="memory does not hold 2 clips at once"):
+        fit(tiny.config(), material, tmp_path)
+
+
+def test_other_errors_are_not_taken_for_full_memory(material, tmp_path, monkeypatch):
+    assert not no_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    asked = crowded(monkeypatch, 4, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    with pytest.raises(RuntimeError, match="mat1"):
+        fit(tiny.config(), material, tmp_path)
+    assert asked == [8]
+
+
+def test_the_provenance_says_how_many_clips_memory_held(tmp_path, monkeypatch):
+    monkeypatch.setattr(metrics, "score", lambda table, parser: {"n": len(table)})
+    with tiny.home(tmp_path):
+        crowded(monkeypatch, 4)
+        folder = execute(Run("6", "EFA", 0, tiny.config(training__epochs=1)))
+    assert json.loads((folder / "provenance.json").read_text())["micro_batch"] == 4
+    assert not (folder / MEMORY).exists()
+
+
+def test_validation_and_prediction_take_fewer_clips_where_memory_is_full(material, tmp_path, monkeypatch):
+    config = tiny.config(training__epochs=1)
+    model = fit(config, material, tmp_path)
+    whole = predict(model, material, config, "train")
+    forward, asked = model.forward, []
+
+    def full(features, *args, **options):
+        asked.append(len(features))
+        if len(features) > 5:
+            raise FULL[0]
+        return forward(features, *args, **options)
+
+    monkeypatch.setattr(model, "forward", full)
+    halved = predict(model, material, config, "train")
+    assert asked[:4] == [22, 11, 6, 3]
+    pd.testing.assert_frame_equal(whole, halved, rtol=1e-5)
+    monkeypatch.setattr(model, "classify", mock.Mock(side_effect=FULL[0]))
+    with pytest.raises(InputError, match="a single clip"):
+        predict(model, material, config)
+
+
+def test_halves_cover_every_place_once():
+    tried: list[slice] = []
+
+    def work(span: slice) -> int:
+        tried.append(span)
+        if span.stop - span.start > 2:
+            raise FULL[1]
+        return span.start
+
+    spans = [span for span, _ in Halves(8).over(work, 3, 12)]
+    assert [place for span in spans for place in range(span.start, span.stop)] == list(range(3, 12))
+    assert [span.stop - span.start for span in tried[:3]] == [8, 4, 2]
+
+
+def test_validation_in_halves_has_the_losses_of_the_whole(material, tmp_path, monkeypatch):
+    config = tiny.config(training__epochs=1)
+    found = []
+    for most in (99, 2):
+        with monkeypatch.context() as patch:
+            folder = tmp_path / str(most)
+            folder.mkdir()
+            step = training._step
+
+            def full(model, batch, *args, step=step, most=most, **options):
+                if not model.training and len(batch["row"]) > most:
+                    raise FULL[0]
+                return step(model, batch, *args, **options)
+
+            patch.setattr(training, "_step", full)
+            fit(config, material, folder)
+        found.append(pd.read_csv(folder / "history.csv").drop(columns="seconds"))
+    pd.testing.assert_frame_equal(*found, rtol=1e-5)
+
+
+def test_a_share_without_a_text_adds_none(material):
+    batch = together.batch_of(material, tiny.config())
+    silent = dataclasses.replace(tiny.config().training, text_share=0.05)
+    one = told_first({name: batch[name] for name in ("tokens", "quality", "row")}, silent)
+    assert shares_of(part_of(one, 1, 2), one)[1] == 0.0
+    assert shares_of(part_of(one, 0, 2), one)[1] == 1.0

@@ -1,0 +1,127 @@
+"""One batch's gradient of every system, for a test that starts this once by itself and once as two processes.
+
+    accelerate launch --multi_gpu --num_processes 2 tests/together.py FOLDER
+
+Nothing random is drawn for a clip: no noise, no dropout, and masked language models hide the first words of each text.
+Each process writes what it found to FOLDER/<processes>-<rank>.pt.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from unittest import mock
+
+import tiny
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from efa import processes
+from efa.baselines import masked_lm
+from efa.config import Config
+from efa.data.loader import ClipDataset, EpochSampler, as_is
+from efa.errors import Diverged
+from efa.gradients import MEMORY, Gradients
+from efa.model.swin import StochasticDepth
+from efa.pieces import Batch, told_first
+from efa.training import Material, _step, build_model, fit, prepare, text_keys
+
+SYSTEMS = (
+    "EFA", "C3D", "TSM", "I3D", "TimeSformer", "Video Swin", "C3DAVG", "MSCADC", "SwinBERT", "LAVENDER", "RICA2",
+)  # fmt: skip
+QUIET = {"training.feature_noise": 0.0, "fusion.text_dropout": 0.0, "training.text_tokens": 0, "data.size": 64}
+LEARNT = ("EFA", "I3D", "MSCADC")  # with a trunk that learns as well: batch statistics all the way down
+
+
+def first_words(tokens: Tensor, share: float, mask_word: float, mask_id: int, words: int) -> tuple[Tensor, Tensor]:
+    """`mask_words` without chance: as many words, the first ones."""
+    candidates = tokens != 0
+    count = (candidates.sum(1) * share).round().clamp(min=1)
+    candidates[:, 0] = False
+    hidden = candidates & (candidates.cumsum(1) <= count[:, None])
+    return torch.where(hidden, mask_id, tokens), hidden
+
+
+def calm(model: nn.Module) -> None:
+    for part in model.modules():
+        if isinstance(part, (nn.Dropout, StochasticDepth)):
+            part.p = 0.0
+        if isinstance(part, nn.GRU):
+            part.dropout = 0.0
+
+
+def batch_of(material: Material, config: Config) -> Batch:
+    texts = material.tokeniser.batch(list(material.dataset.table["explanation"]), config.decoder.max_tokens)
+    keys = text_keys(material.dataset, config)
+    clips = ClipDataset(material.dataset, material.rows("train"), material.video, texts, keys, config.data, 0, True)
+    loader = DataLoader(clips, config.training.batch, sampler=EpochSampler(len(clips), 0), collate_fn=as_is)
+    return told_first(next(iter(loader)), config.training)
+
+
+def gradient(config: Config, material: Material, folder: Path, limit: int = 0) -> tuple[dict, dict, list[int]]:
+    """Gradients and running statistics by name, losses, and the clips that this process saw."""
+    model = build_model(config, material).double()  # else a maximum between near equals (MSCADC) goes either way
+    calm(model)
+    seen: list[int] = []
+
+    def of_piece(piece: Batch, shares: tuple[float, float] | None) -> dict[str, Tensor]:
+        seen.extend(piece["row"].tolist())
+        if limit and len(piece["row"]) > limit and processes.rank() == processes.count() - 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
+        return _step(model.train(), piece, config, material, shares=shares)[1]
+
+    gradients = Gradients(model, of_piece, material, config.training, folder, lambda line: None)
+    torch.manual_seed(0)
+    with (
+        mock.patch.object(masked_lm, "mask_words", first_words),
+        mock.patch.object(torch, "randn_like", torch.zeros_like),
+    ):
+        batch = batch_of(material, config)
+        batch["video"] = batch["video"] if batch["video"].dtype == torch.uint8 else batch["video"].double()
+        losses = gradients.of(batch, 1, 1)
+    found = {f"grad {name}": p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    return found | {name: value.clone() for name, value in model.named_buffers()}, losses, seen
+
+
+def exact(material: Material) -> Material:
+    return dataclasses.replace(material, steps=material.steps.double(), instruction=material.instruction.double())
+
+
+def settings(name: str, learnt: bool) -> Config:
+    trunk = {"encoder.frozen": False, "encoder.adapter": 0} if learnt else {}
+    return tiny.config(system__name=name, system__small=True).with_(QUIET | trunk)
+
+
+def everything(folder: Path) -> dict[str, object]:
+    out: dict[str, object] = {}
+    for learnt in (False, True):
+        for name in LEARNT if learnt else SYSTEMS:
+            config = settings(name, learnt)
+            out[f"{name}{', learnt' * learnt}"] = gradient(config, exact(prepare(config)), folder)
+    config = settings("EFA", False)
+    material = prepare(config)
+    alone = config.with_({"fusion.pool_norm": False, "encoder.adapter": 0})  # no clip is normalised by others
+    out["whole"] = gradient(alone, exact(material), folder)
+    out["full"] = gradient(alone, exact(material), folder, limit=2)  # the last process alone finds its memory full
+    (folder / MEMORY).unlink(missing_ok=True)
+    video = material.video.copy()
+    broken = [int(row) for row in batch_of(material, config)["row"][1::2]]  # of the second process's share
+    video[broken] = float("nan")
+    other = exact(dataclasses.replace(material, video=video))
+    try:
+        gradient(config, other, folder)
+    except Diverged as error:
+        out["diverged"] = str(error)
+    model = fit(config, material, folder)
+    out["weights"] = {name: value.cpu() for name, value in model.state_dict().items()}
+    return out
+
+
+if __name__ == "__main__":
+    where = Path(sys.argv[1])
+    torch.set_num_threads(1)
+    found = everything(where)
+    torch.save(found, where / f"{processes.count()}-{processes.rank()}.pt")
+    processes.wait()
