@@ -52,7 +52,7 @@ class Grid:
                 start_new_session=True,
             )
 
-    def wait(self, seconds: float = 600) -> tuple[int, str]:
+    def wait(self, seconds: float = 900) -> tuple[int, str]:
         """Exit status and all that was said."""
         try:
             status = self.process.wait(seconds)
@@ -73,7 +73,7 @@ class Grid:
         self.signal(signal.SIGKILL)
         self.process.wait()
 
-    def until(self, there: Callable[[], object], seconds: float = 300, pause: float = 0.01) -> bool:
+    def until(self, there: Callable[[], object], seconds: float = 900, pause: float = 0.01) -> bool:
         """Waits until `there()`; False where the process ended before."""
         end = time.monotonic() + seconds
         while not there():

@@ -42,7 +42,7 @@ def test_twenty_kills_change_nothing(tmp_path: Path, capsys: pytest.CaptureFixtu
     whole = time.monotonic() - started
     draw = random.Random(20260)
     # Half of the moments are drawn, over what an undisturbed grid takes; half wait for a phase that is soon over.
-    plan: list[float | str] = [draw.uniform(0.1, 0.8) * whole for _ in range(KILLS // 2)]
+    plan: list[float | str] = [draw.uniform(0.1, 0.7) * whole for _ in range(KILLS // 2)]
     plan += [PHASES[i % len(PHASES)] for i in range(KILLS - len(plan))]
     draw.shuffle(plan)
     hit: Counter[str] = Counter()
@@ -57,7 +57,8 @@ def test_twenty_kills_change_nothing(tmp_path: Path, capsys: pytest.CaptureFixtu
                 there = grid.until(lambda grid=grid, moment=moment: moment in phases(grid), pause=0.002)
             else:
                 there = grid.until(lambda end=begun + moment: time.monotonic() >= end)
-            if not there:  # finished before
+            if not there:  # finished before: the machine is faster now than it was at first
+                plan[kills] = moment if isinstance(moment, str) else moment / 2
                 break
             hit.update(phases(grid) or {"between"})
             grid.kill()
