@@ -11,6 +11,7 @@ from pathlib import Path
 import grids
 import pytest
 import tiny
+import torch
 from test_grid import asked
 
 from efa import cli_run, grid, grid_ray
@@ -22,6 +23,18 @@ with_ray = pytest.mark.skipif(
 )
 ROOT = Path(__file__).resolve().parents[1]
 RAY = ("--executor", "ray", "--jobs", "2")
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays(monkeypatch):
+    """A worker of Ray's sets its own process up: folder, threads, environment. Here that is the tests' process."""
+    before = dict(os.environ)
+    threads = torch.get_num_threads()
+    monkeypatch.chdir(Path.cwd())
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+    torch.set_num_threads(threads)
 
 
 def test_without_ray_one_line_says_how_to_install_it(monkeypatch):

@@ -160,11 +160,10 @@ def table(tables: dict[str, Results]) -> Html:
 def clip(tables: dict[str, Results]) -> Html:
     """One clip with what EFA says of it, and how often that happens."""
     results = tables["6"]
-    try:
-        found = qualitative.kinds(results)
-    except ValueError:
-        return html.note("No predictions to show yet: run 'efa run 6/EFA'.")
+    found = qualitative.kinds(results)
     kind, total = found[0], sum(one.count for one in found)
+    if not total:
+        return html.note("No predictions to show yet: run 'efa run 6/EFA'.")
     if kind.clip is None:
         return html.note("EFA names no fault rightly here.")
     frames = examples.frames_of(kind.clip["clip_id"], results.preset, results.overrides)
