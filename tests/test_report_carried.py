@@ -7,6 +7,7 @@ import pytest
 from reported import RANDOM, finish
 
 from efa import runs
+from efa.data.manifest import StepText, make_dataset, save_dataset
 from efa.experiments import select
 from efa.report import carried, collect, published, tables
 
@@ -113,19 +114,27 @@ def test_data_that_are_drawn_by_other_code_count_as_the_same_where_a_seed_learns
     assert entry("6-EFA-1")["data_fingerprint"] == entry("6-EFA-0")["data_fingerprint"] == "drawn anew"
 
 
-def test_data_in_files_are_never_taken_for_the_same(changed, monkeypatch):
-    for run in changed:
-        trained(run, "new", data_fingerprint="other files")
-    real = carried.proofs
-
-    def of_files(*arguments):
-        found = real(*arguments)
-        for proof in found.values():
-            proof.data.clear()
-        return found
-
-    monkeypatch.setattr(carried, "proofs", of_files)
-    assert publish() == ([], ["6/EFA seed 1", "6/Add seed 1"])
+def test_data_in_files_are_never_taken_for_the_same(monkeypatch, tmp_path):
+    """As above, but in somebody's folder: another fingerprint there is other data."""
+    steps = {"Squat": StepText(("Stand.", "Brace.", "Sit.", "Hold.", "Rise."), "Keep straight.")}
+    clips = [{"clip_id": str(i), "path": f"{i}.mp4", "action": "Squat", "quality": i % 2} for i in range(6)]
+    splits = ("train", "train", "val", "val", "test", "test")
+    rows = [clip | {"split": split, "explanation": "Fine."} for clip, split in zip(clips, splits, strict=True)]
+    save_dataset(make_dataset(rows, steps), tmp_path / "mine")
+    for clip in clips:
+        (tmp_path / "mine" / str(clip["path"])).write_text("nobody opens it")
+    settings = RANDOM | {"data.source": str(tmp_path / "mine")}
+    (first, second) = (run for run in select("6", "smoke", (0, 1), settings) if run.row == "EFA")
+    trained(first, "old")
+    trained(second, "old")
+    published.publish("smoke", (0, 1), overrides=settings, what="6")
+    code_is(monkeypatch, "new")
+    (first,) = (run for run in select("6/EFA", "smoke", (0,), settings))
+    trained(first, "new", data_fingerprint="other files")
+    proven = carried.proofs("smoke", (0,), "6", settings)
+    assert list(proven) == [("6", "EFA")]
+    published.publish("smoke", (0,), overrides=settings, what="6")
+    assert carried.carry("smoke", proven, settings) == ([], ["6/EFA seed 1"])
 
 
 @pytest.mark.parametrize("what", ["data_fingerprint", "weights", "scoring", "config_hash"])
