@@ -20,6 +20,20 @@ from efa import launched
 from efa.cli_audit import audit_app
 from efa.cli_data import data_app
 from efa.cli_explore import explore_app
+from efa.cli_options import (
+    AsJson,
+    Cpus,
+    Executor,
+    Gpus,
+    Jobs,
+    Preset,
+    RayAddress,
+    Retries,
+    Settings,
+    seeds_of,
+    settings_of,
+)
+from efa.cli_people import leave_one_out
 from efa.cli_steps import read_steps_file
 from efa.console import bar, err, out, printable
 from efa.errors import Diverged, InputError, PeerLostError
@@ -30,14 +44,9 @@ app.add_typer(audit_app, name="audit")
 app.add_typer(explore_app, name="explore")
 pretrain_app = typer.Typer(no_args_is_help=True, help="Make the pre-trained parts again that ship with the package.")
 app.add_typer(pretrain_app, name="pretrain")
+app.command("leave-one-out")(leave_one_out)
 
 PATHS = "check the path, its permissions and the disk space"
-SEEDS = 2**32  # what random generators take
-Preset = Annotated[str, typer.Option(help="smoke, laptop, gpu or paper")]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", help="override one setting, for example --set training.epochs=2")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document on stdout and nothing else")]
 
 
 def main() -> None:
@@ -83,43 +92,18 @@ def _tell(error: Exception) -> None:
     err.print(f"{place}: {error}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _settings(items: list[str] | None) -> dict[str, Any]:
-    pairs = [item.partition("=") for item in items or []]
-    for key, equals, _ in pairs:
-        if not equals:
-            raise InputError(f"'--set {key}' has no value", mend="write --set section.name=value")
-    return {key: value for key, _, value in pairs}
-
-
-def _seeds(text: str) -> tuple[int, ...]:
-    """'0,1,2' -> three seeds."""
-    try:
-        seeds = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise InputError(f"seeds cannot be '{text}'", mend="write whole numbers with commas: --seeds 0,1,2") from None
-    if min(seeds) < 0:
-        raise InputError(f"seeds cannot be '{text}'", mend="they must not be negative")
-    if max(seeds) >= SEEDS:
-        raise InputError(f"seeds cannot be '{text}'", mend=f"they must be below {SEEDS}")
-    return seeds
-
-
 @app.command()
 def run(
     what: Annotated[str, typer.Argument(help="all, paper (tables 4 to 7), a table (6) or one row (6/Q-text)")],
     preset: Preset = "laptop",
     seeds: Annotated[str, typer.Option(help="comma-separated")] = "0",
     settings: Settings = None,
-    jobs: Annotated[int, typer.Option(help="runs at a time; 0: as many as suits preset and machine", min=0)] = 0,
-    retries: Annotated[int, typer.Option(help="how often a run whose process died is started again", min=0)] = 1,
-    executor: Annotated[str, typer.Option(help="local: this machine; ray: a Ray cluster (extra 'cluster')")] = "local",
-    ray_address: Annotated[
-        str | None, typer.Option(help="a running cluster, or auto; default: $RAY_ADDRESS, else one is started here")
-    ] = None,
-    cpus_per_run: Annotated[float | None, typer.Option(help="ray: cores a run; default 1", min=0.01)] = None,
-    gpus_per_run: Annotated[
-        float | None, typer.Option(help="ray: GPUs a run, 0.25 for four on one; default 1 if there are any", min=0)
-    ] = None,
+    jobs: Jobs = 0,
+    retries: Retries = 1,
+    executor: Executor = "local",
+    ray_address: RayAddress = None,
+    cpus_per_run: Cpus = None,
+    gpus_per_run: Gpus = None,
 ) -> None:
     """Train, predict and score what is missing.   Example: efa run 6/EFA --preset laptop --seeds 0,1,2
 
@@ -127,57 +111,14 @@ def run(
     Exit status: 0 done, 2 mistakes of yours only, 1 anything else, 130 interrupted.
     The same command goes on where it stopped.
     """
-    from efa.cli_run import pool_of, run_all
+    from efa.cli_run import pool_of, run_all, tell
     from efa.experiments import select
 
-    chosen = select(what, preset, _seeds(seeds), _settings(settings))
+    chosen = select(what, preset, seeds_of(seeds), settings_of(settings))
     pool = pool_of(executor, jobs, ray_address, cpus_per_run, gpus_per_run)
     failures = run_all(chosen, jobs, pool, retries)
     _print_status(chosen)
-    for failure in failures:
-        err.print(f"efa: {failure}", markup=False, highlight=False, soft_wrap=True)
-    if failures:
-        raise typer.Exit(2 if all(failure.kind == "mistake" for failure in failures) else 1)
-
-
-@app.command("leave-one-out")
-def leave_one_out(
-    folder: Annotated[Path, typer.Argument(help="a data set whose clips name their subjects")],
-    rows: Annotated[list[str] | None, typer.Option("--row", help="default: all whose trunk stays as it is")] = None,
-    preset: Preset = "laptop",
-    seeds: Annotated[str, typer.Option(help="comma-separated")] = "0",
-    settings: Settings = None,
-    marker_files: Annotated[
-        Path | None, typer.Option("--markers", help="UI-PRMD's own files: judge from them, too")
-    ] = None,
-    zero_shot: Annotated[bool, typer.Option("--zero-shot", help="ask EFA as FormSim made it, too")] = False,
-    jobs: Annotated[int, typer.Option(help="trainings at a time; 0: one a core, at most 4", min=0)] = 0,
-    to: Annotated[
-        Path | None, typer.Option(help="folder for the results; default: results/<data set>-<preset>")
-    ] = None,
-) -> None:
-    """Train without each subject in turn and judge that one.   Example: efa leave-one-out my-data --seeds 0,1,2"""
-    from efa import paths
-    from efa.grid import MOST, cores
-    from efa.leave_one_out import run as run_folds
-    from efa.report import people
-
-    with bar("trainings") as update:
-        found, facts = run_folds(
-            folder,
-            rows or [],
-            preset,
-            _seeds(seeds),
-            _settings(settings),
-            marker_files,
-            zero_shot,
-            jobs or min(MOST, cores()),
-            update,
-        )
-    to = to or paths.results() / f"{folder.resolve().name}-{preset}"
-    people.publish(found, facts, to)
-    out.print(repr(people.table(people.read(to))), markup=False, highlight=False)
-    out.print(f"written to {to}", markup=False, highlight=False)
+    tell(failures)
 
 
 @app.command()
@@ -190,7 +131,7 @@ def status(
     """What is done, interrupted, stale or missing.   Example: efa status 6 --seeds 0,1,2"""
     from efa.experiments import select
 
-    _print_status(select(what, preset, _seeds(seeds), _settings(settings)))
+    _print_status(select(what, preset, seeds_of(seeds), settings_of(settings)))
 
 
 def _print_status(chosen: list[Any]) -> None:
@@ -305,7 +246,7 @@ def publish(
     from efa.report import carried
     from efa.report.published import publish as copy
 
-    overrides, chosen = _settings(settings), _seeds(seeds)
+    overrides, chosen = settings_of(settings), seeds_of(seeds)
     proven = carried.proofs(preset, chosen, what, overrides, to) if carry else {}
     folder, missing = copy(preset, chosen, to, overrides, what)
     out.print(f"published to {folder}", markup=False, highlight=False)

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
+from efa.cli_options import Preset
 from efa.console import out
 from efa.errors import InputError
 
 explore_app = typer.Typer(no_args_is_help=True, help="The explorer of clips and answers, and what it needs.")
-Preset = Annotated[str, typer.Option(help="smoke, laptop, gpu or paper")]
 DataSet = Annotated[str, typer.Option(help="a folder with a manifest, in place of the preset's data")]
 
 

@@ -1,4 +1,4 @@
-"""What `efa run` does between its options and its table: where runs work, what is said of them, how they end."""
+"""What commands that train do behind their options: where runs work, what is said of them, how they end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from efa import grid, launched
 from efa.children import sigterm_interrupts
 from efa.console import bar, err, out
 from efa.errors import InputError
-from efa.runs import Run, state_of
 
 
 def pool_of(executor: str, jobs: int, address: str | None, cpus: float | None, gpus: float | None) -> grid.Pool | None:
@@ -32,17 +31,17 @@ def pool_of(executor: str, jobs: int, address: str | None, cpus: float | None, g
     return None
 
 
-def run_all(chosen: Sequence[Run], jobs: int, pool: grid.Pool | None, retries: int) -> list[grid.Failure]:
+def run_all(chosen: Sequence[grid.Job], jobs: int, pool: grid.Pool | None, retries: int) -> list[grid.Failure]:
     """Executes the runs with a progress bar; those that failed.
 
     Raises:
         typer.Exit: what ends the whole grid, said on one line: 1 where nothing can be written, 130 on Ctrl-C.
     """
-    finished = sum(state_of(run) == "done" for run in chosen)
+    finished = sum(run.finished for run in chosen)
     out.print(f"{len(chosen)} runs, {finished} finished before")
     number = {id(run): i for i, run in enumerate(chosen, 1)}
 
-    def begun(run: Run) -> None:
+    def begun(run: grid.Job) -> None:
         err.print(f"[{number[id(run)]}/{len(chosen)}] {run.label}", markup=False, highlight=False)
 
     def say(line: str) -> None:
@@ -59,3 +58,15 @@ def run_all(chosen: Sequence[Run], jobs: int, pool: grid.Pool | None, retries: i
         say("efa: interrupted; the same command goes on where it stopped")
         raise typer.Exit(130) from None
     return [outcome for outcome in outcomes if isinstance(outcome, grid.Failure)]
+
+
+def tell(failures: Sequence[grid.Failure]) -> None:
+    """Says each on one line.
+
+    Raises:
+        typer.Exit: where there are any: 2 if all are mistakes of the user's, otherwise 1.
+    """
+    for failure in failures:
+        err.print(f"efa: {failure}", markup=False, highlight=False, soft_wrap=True)
+    if failures:
+        raise typer.Exit(2 if all(failure.kind == "mistake" for failure in failures) else 1)

@@ -17,12 +17,11 @@ import torch
 from efa import launched, paths
 from efa.data.loader import Progress
 from efa.files import tidy, write_safely
-from efa.grid_outcome import Failure, Outcome, StoppedError, attempt, failure
+from efa.grid_outcome import Failure, Job, Outcome, StoppedError, attempt, failure
 from efa.grid_processes import News, Processes
-from efa.runs import Run, state_of
 from efa.training import Report, prepare
 
-__all__ = ["Failure", "Outcome", "Pool", "Processes", "StoppedError", "cores", "default_jobs", "execute_all"]
+__all__ = ["Failure", "Job", "Outcome", "Pool", "Processes", "StoppedError", "cores", "default_jobs", "execute_all"]
 
 MOST = 4  # processes by default: each holds a model, a text encoder and a data set, about 1 GB
 RETRIES = 1  # for a run whose process died
@@ -37,7 +36,7 @@ class Pool(Protocol):
 
     def __enter__(self) -> Pool: ...
     def __exit__(self, *_error: object) -> None: ...
-    def start(self, i: int, run: Run) -> None: ...
+    def start(self, i: int, run: Job) -> None: ...
     def news(self) -> Iterator[tuple[int, News]]: ...
 
 
@@ -45,22 +44,22 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def default_jobs(runs: Sequence[Run]) -> int:
+def default_jobs(runs: Sequence[Job]) -> int:
     """As many runs at a time as there are cores, at most `MOST`, where each keeps to one thread; otherwise one."""
     single = all(run.config.training.threads == 1 for run in runs)
     return max(1, min(MOST, cores(), len(runs))) if single and not torch.cuda.is_available() else 1
 
 
 def execute_all(
-    runs: Sequence[Run],
+    runs: Sequence[Job],
     jobs: int = 1,
     progress: Progress | None = None,
-    begun: Callable[[Run], None] = lambda run: None,
+    begun: Callable[[Job], None] = lambda run: None,
     report: Report = lambda line: None,
     pool: Pool | None = None,
     retries: int = RETRIES,
 ) -> list[Outcome]:
-    """`execute` for each run, `jobs` at a time: its folder, or why it failed, in the order of the runs.
+    """Executes each run, `jobs` at a time: its folder, or why it failed, in the order of the runs.
 
     Runs with the same key are one run with several labels.
 
@@ -142,14 +141,14 @@ def execute_all(
     return [outcome for outcome in outcomes if outcome is not None]
 
 
-def _prepare(runs: Sequence[Run]) -> None:
+def _prepare(runs: Sequence[Job]) -> None:
     """Renders or decodes, once and with all cores, what the first run would while the others wait."""
-    for config in {run.config.data: run.config for run in reversed(runs) if state_of(run) != "done"}.values():
+    for config in {run.config.data: run.config for run in reversed(runs) if not run.finished}.values():
         with contextlib.suppress(Exception):  # each run that needs it says what is wrong
             prepare(config)
 
 
-def _here(run: Run, advance: Callable[[float], None], report: Report) -> Outcome:
+def _here(run: Job, advance: Callable[[float], None], report: Report) -> Outcome:
     return _kept(attempt(run, lambda done, total: advance(done / total), report))
 
 
@@ -160,9 +159,9 @@ def _kept(outcome: Outcome) -> Outcome:
     return outcome
 
 
-def _check_disk(runs: Sequence[Run]) -> None:
+def _check_disk(runs: Sequence[Job]) -> None:
     """Tries to write where the runs will, before an hour of work; StoppedError where that fails."""
-    if not launched.main() or all(state_of(run) == "done" for run in runs):
+    if not launched.main() or all(run.finished for run in runs):
         return
     probe = paths.runs() / ".probe"
     try:

@@ -1,4 +1,4 @@
-"""What becomes of one run of a grid: its folder, or a failure on one line."""
+"""One run of a grid, and what becomes of it: its folder, or a failure on one line."""
 
 from __future__ import annotations
 
@@ -8,17 +8,39 @@ import os
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 
 from efa import launched
+from efa.config import Config
 from efa.data.loader import Progress
 from efa.errors import Diverged, InputError
 from efa.files import write_safely
 from efa.mend import TRACEBACK
-from efa.runs import Run, execute
 from efa.training import Report
+
+
+class Job(Protocol):
+    """What a grid does: `runs.Run`, or `leave_one_out.Fold`. It can be pickled, and its folder is its own."""
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def config(self) -> Config: ...
+    @property
+    def key(self) -> str:
+        """Hash of all that it executes: two jobs with one key are one job."""
+
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def finished(self) -> bool: ...
+    def execute(self, progress: Progress | None = None, report: Report = ...) -> Path:
+        """Does what is missing, and returns the folder."""
+
 
 Kind = Literal["mistake", "diverged", "disk", "died", "error"]
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.ESTALE)  # no run could write either
@@ -47,14 +69,14 @@ class StoppedError(Exception):
     """What no run of a grid can survive, on one line. What is finished stays, the rest goes on when asked for again."""
 
 
-def attempt(run: Run, progress: Progress | None, report: Report) -> Outcome:
-    """`execute`, and whatever goes wrong but an interrupt as a `Failure`.
+def attempt(run: Job, progress: Progress | None, report: Report) -> Outcome:
+    """Executes it, and gives whatever goes wrong but an interrupt as a `Failure`.
 
     Of several processes that train one run together only what all of them find out at once leaves them in step; the
     rest ends them.
     """
     try:
-        return execute(run, progress, report)
+        return run.execute(progress, report)
     except Exception as error:
         if launched.count() > 1 and not isinstance(error, Diverged):
             raise
@@ -64,7 +86,7 @@ def attempt(run: Run, progress: Progress | None, report: Report) -> Outcome:
     return found
 
 
-def failure(run: Run, error: Exception) -> Failure:
+def failure(run: Job, error: Exception) -> Failure:
     """An error in the words of whoever reads one line of it."""
     if isinstance(error, InputError):
         return Failure(run.label, str(error), "mistake")
@@ -89,7 +111,7 @@ def one_line(text: str) -> str:
     return str(InputError(text))
 
 
-def _keep_traceback(run: Run, error: Exception) -> str:
+def _keep_traceback(run: Job, error: Exception) -> str:
     with contextlib.suppress(Exception):
         text = "".join(traceback.format_exception(error))
         file = run.folder / TRACEBACK

@@ -15,8 +15,7 @@ from typing import Any
 import torch
 
 from efa.children import GRACE, deaf_to_interrupts, end_with_parent, interrupt
-from efa.grid_outcome import Failure, Outcome, attempt
-from efa.runs import Run
+from efa.grid_outcome import Failure, Job, Outcome, attempt
 
 News = str | float | Outcome
 """Of a run: a line of its report, the share of it that is done, or how it ended."""
@@ -37,7 +36,7 @@ class Processes:
     def __init__(self, size: int):
         self.size = size
         self._idle: list[_Worker] = []
-        self._busy: dict[Any, tuple[_Worker, int, Run]] = {}  # by pipe
+        self._busy: dict[Any, tuple[_Worker, int, Job]] = {}  # by pipe
 
     def __enter__(self) -> Processes:
         return self
@@ -55,7 +54,7 @@ class Processes:
                 worker.process.join()
                 worker.pipe.close()
 
-    def start(self, i: int, run: Run) -> None:
+    def start(self, i: int, run: Job) -> None:
         """Gives run number `i` to a process that has nothing to do."""
         while True:
             worker = self._idle.pop() if self._idle else _new()

@@ -23,9 +23,8 @@ import torch
 from efa import paths
 from efa.children import GRACE
 from efa.errors import InputError
-from efa.grid_outcome import Failure, Outcome, StoppedError, attempt, failure, one_line
+from efa.grid_outcome import Failure, Job, Outcome, StoppedError, attempt, failure, one_line
 from efa.grid_processes import News
-from efa.runs import Run
 
 MISSING = "in the project's folder: .venv/bin/python -m pip install -c constraints.txt -e '.[cluster]'"
 QUIET = {
@@ -68,7 +67,7 @@ class RayPool:
     def __init__(self, jobs: int = 0, address: str | None = None, cpus: float = 1.0, gpus: float | None = None):
         self._jobs, self._cpus, self._gpus = jobs, cpus, gpus
         self._address = address or os.environ.get("RAY_ADDRESS")
-        self._busy: dict[Any, tuple[int, Run]] = {}
+        self._busy: dict[Any, tuple[int, Job]] = {}
         self._looked, self._slots = -LOOK, 0
 
     def __enter__(self) -> RayPool:
@@ -151,7 +150,7 @@ class RayPool:
             self._slots = sum(slots(found, self._cpus, self._gpus or 0.0) for found in self._machines())
         return min(self._slots, self._jobs) if self._jobs else self._slots
 
-    def start(self, i: int, run: Run) -> None:
+    def start(self, i: int, run: Job) -> None:
         """Hands run number `i` to the cluster."""
         self._busy[self._work.remote(i, run, run.key, self._shared, self._mail)] = i, run
 
@@ -168,7 +167,7 @@ class RayPool:
             i, run = self._busy.pop(ref)
             yield i, self._outcome(ref, run)
 
-    def _outcome(self, ref: Any, run: Run) -> Outcome:
+    def _outcome(self, ref: Any, run: Job) -> Outcome:
         raised = self._ray.exceptions
         try:
             return self._ray.get(ref)
@@ -199,7 +198,7 @@ def slots(machine: dict[str, float], cpus: float, gpus: float) -> int:
     return min(found)
 
 
-def _work(i: int, run: Run, key: str, shared: tuple[str, str, str, int], mail: Any) -> Outcome:
+def _work(i: int, run: Job, key: str, shared: tuple[str, str, str, int], mail: Any) -> Outcome:
     """One run on whichever machine, which must see the driver's project folder and come to the same key."""
     cwd, home, marker, threads = shared
     if not (Path(home) / "runs" / marker).is_file():

@@ -11,10 +11,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import multiprocessing
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -26,26 +24,28 @@ from torch import Tensor
 
 from efa import paths
 from efa.config import Config, build
-from efa.data.loader import open_dataset
+from efa.data.loader import Progress, open_dataset
 from efa.data.ui_prmd import marker_predictions, split_of
 from efa.data.ui_prmd_files import movements
 from efa.errors import InputError
-from efa.experiments import FINE_TUNED, LEAVE_ONE_OUT, select
+from efa.experiments import FINE_TUNED, LEAVE_ONE_OUT
 from efa.files import locked, write_safely
 from efa.inference import EFA, predict
-from efa.runs import Run, commit, device, execute, versions
+from efa.mend import RESUMED, mend
+from efa.runs import Run, commit, device, holds, versions
 from efa.systems import Model
-from efa.training import Material, fit, prepare
+from efa.training import MEMORY, Material, Report, fit, micro_batch, prepare
 
-Progress = Callable[[int, int], None]  # done, total
 MARKERS = "Markers, logistic regression"
 ZERO_SHOT = "EFA, never saw people"  # trained on FormSim alone and told which movement it is
 COLUMNS = ("row", "seed", "subject", "clip_id", "action", "view", "quality", "quality_prob", "predicted_action")
+Judged = dict[str, tuple[pd.DataFrame, dict[str, object]]]
+"""Row -> verdicts, columns `COLUMNS`, and facts of how they were made."""
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One training: a row, a seed, and who is left out. `run.config.data.source` is the folder."""
+    """One training: a row, a seed, and who is left out. A `grid.Job`. `run.config.data.source` is the folder."""
 
     run: Run
     subject: str
@@ -55,6 +55,14 @@ class Fold:
         return f"{self.run.row} seed {self.run.seed}, without {self.subject}"
 
     @property
+    def seed(self) -> int:
+        return self.run.seed
+
+    @property
+    def config(self) -> Config:
+        return self.run.config
+
+    @property
     def key(self) -> str:
         """Hash of the run's key and the subject, 16 hexadecimal digits."""
         return hashlib.sha256(f"{self.run.key} {self.subject}".encode()).hexdigest()[:16]
@@ -62,6 +70,39 @@ class Fold:
     @property
     def folder(self) -> Path:
         return paths.runs() / self.key
+
+    @property
+    def finished(self) -> bool:
+        return all(holds(self.folder / name) for name in ("provenance.json", "predictions.parquet"))
+
+    def execute(self, progress: Progress | None = None, report: Report = lambda line: None) -> Path:
+        """Trains without the subject and judges its clips, unless that is done; its folder."""
+        folder, run = self.folder, self.run
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder / ".lock", lambda: report("another process works on this run: waiting for it")):
+            mend(folder, report)
+            if self.finished:
+                return folder
+            started = time.time()
+            material = without(_material(run.config.with_({"training.seed": 0})), self.subject)
+            model = fit(run.config, material, folder, progress, report)
+            found = predict(model, material, run.config, generate=bool(run.config.training.weight_text))
+            _write_predictions(found, material, run.row, run.seed, folder / "predictions.parquet")
+            facts = {
+                "labels": [f"leave-one-out/{self.label}"],
+                "key": self.key,
+                "commit": commit(),
+                "finished": pd.Timestamp.now("UTC").isoformat(timespec="seconds"),
+                "seconds": round(time.time() - started, 1),
+                "device": device(),
+                "versions": versions(),
+            }
+            if pieces := micro_batch(folder):
+                facts["micro_batch"] = pieces  # memory did not hold a batch: so many clips at once
+            _write_json(folder / "provenance.json", facts)
+            for leftover in (*RESUMED, MEMORY):  # the model, too: there are hundreds that nobody asks again
+                (folder / leftover).unlink(missing_ok=True)
+        return folder
 
 
 def folds(
@@ -102,68 +143,32 @@ def _subjects(table: pd.DataFrame, folder: str | Path) -> list[str]:
     return subjects
 
 
-def execute_all(wanted: Sequence[Fold], jobs: int = 1, progress: Progress | None = None) -> pd.DataFrame:
-    """Trains and predicts whatever is missing, `jobs` at a time; the predictions of all folds, columns `COLUMNS`."""
-    missing = [fold for fold in wanted if not _finished(fold)]
-    for config in {fold.run.config.with_({"training.seed": 0}): None for fold in missing}:
-        _material(config)  # once, with all cores
-    done = len(wanted) - len(missing)
-    if progress:
-        progress(done, len(wanted))
-    if jobs <= 1:
-        for fold in missing:
-            _execute(fold)
-            done += 1
-            if progress:
-                progress(done, len(wanted))
-    else:
-        with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-            try:
-                for future in as_completed([pool.submit(_execute, fold) for fold in missing]):
-                    future.result()
-                    done += 1
-                    if progress:
-                        progress(done, len(wanted))
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-    return pd.concat([pd.read_parquet(fold.folder / "predictions.parquet") for fold in wanted], ignore_index=True)
+def collect(wanted: Sequence[Fold]) -> Judged:
+    """What the folds of every whole row said: a row is whole when all its folds are finished.
 
-
-def run(
-    folder: str | Path,
-    rows: Sequence[str] = (),
-    preset: str = "laptop",
-    seeds: Sequence[int] = (0,),
-    settings: dict[str, object] | None = None,
-    marker_files: str | Path | None = None,
-    with_zero_shot: bool = False,
-    jobs: int = 1,
-    progress: Progress | None = None,
-) -> tuple[pd.DataFrame, dict[str, dict[str, object]]]:
-    """Everything that `efa leave-one-out` does but writing: predictions, columns `COLUMNS`, and facts of each row.
-
-    Raises:
-        InputError: as `folds`; files of markers that cannot be used; a checkpoint that cannot be trained.
+    A person who is missing from a row would be missing from its mean, and not at random, so the others are left out.
     """
-    parts, facts = [], {}
-    if marker_files is not None:  # first: cheap, and a wrong folder is said before hours of work
-        started = time.time()
-        parts.append(markers(marker_files))
-        facts[MARKERS] = _facts(0, round(time.time() - started))
-    wanted = folds(folder, rows, preset, seeds, settings)
-    parts.insert(0, execute_all(wanted, jobs, progress))
+    judged: Judged = {}
     for row in dict.fromkeys(fold.run.row for fold in wanted):
-        facts[row] = _facts_of([fold for fold in wanted if fold.run.row == row])
-    if with_zero_shot:
-        started = time.time()
-        parts.append(zero_shot(folder, preset, seeds))
-        facts[ZERO_SHOT] = _facts(0, round(time.time() - started))
-    return pd.concat(parts, ignore_index=True), facts
+        of_row = [fold for fold in wanted if fold.run.row == row]
+        if all(fold.finished for fold in of_row):
+            tables = [pd.read_parquet(fold.folder / "predictions.parquet") for fold in of_row]
+            judged[row] = pd.concat(tables, ignore_index=True), _facts_of(of_row)
+    return judged
 
 
-def _finished(fold: Fold) -> bool:
-    return (fold.folder / "provenance.json").is_file()
+def markers(root: str | Path) -> Judged:
+    """What a logistic regression on UI-PRMD's own markers says; one line a repetition, no view.
+
+    It sees all joints of all frames in three dimensions, and is told the movement.
+    """
+    started = time.time()
+    judged, _ = marker_predictions(root)
+    rows = []
+    for repetition, probability in ((one.repetition, one.probability) for one in judged):
+        subject, action = f"s{repetition.subject:02d}", movements()[repetition.movement][0]
+        rows.append((MARKERS, 0, subject, repetition.name, action, "", repetition.quality, probability, ""))
+    return {MARKERS: (pd.DataFrame(rows, columns=list(COLUMNS)), _facts(0, round(time.time() - started)))}
 
 
 @lru_cache(maxsize=2)
@@ -180,54 +185,34 @@ def without(material: Material, subject: str) -> Material:
     return dataclasses.replace(material, dataset=dataclasses.replace(material.dataset, table=table))
 
 
-def _execute(fold: Fold) -> None:
-    folder, run = fold.folder, fold.run
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / ".lock"):
-        if _finished(fold):
-            return
-        started = time.time()
-        material = without(_material(run.config.with_({"training.seed": 0})), fold.subject)
-        model = fit(run.config, material, folder)
-        found = predict(model, material, run.config, generate=bool(run.config.training.weight_text))
-        _write_predictions(found, material, run.row, run.seed, folder / "predictions.parquet")
-        for leftover in ("resume.pt", "best.safetensors"):  # hundreds of models that nobody asks again
-            (folder / leftover).unlink(missing_ok=True)
-        facts = {
-            "labels": [f"leave-one-out/{fold.label}"],
-            "key": fold.key,
-            "commit": commit(),
-            "finished": pd.Timestamp.now("UTC").isoformat(timespec="seconds"),
-            "seconds": round(time.time() - started, 1),
-            "device": device(),
-            "versions": versions(),
-        }
-        _write_json(folder / "provenance.json", facts)
-
-
 def _write_predictions(found: pd.DataFrame, material: Material, row: str, seed: int, path: Path) -> None:
     table = material.dataset.table.set_index("clip_id").loc[found["clip_id"]]
     whole = found.assign(row=row, seed=seed, subject=table["subject"].to_numpy(), view=table["view"].to_numpy())
     write_safely(path, lambda partly: whole[list(COLUMNS)].to_parquet(partly, index=False))
 
 
-def zero_shot(folder: str | Path, preset: str = "laptop", seeds: Sequence[int] = (0,)) -> pd.DataFrame:
-    """Verdicts of EFA as FormSim made it, on clips of other people and other exercises; columns `COLUMNS`.
+def zero_shot(runs: Sequence[Run], folder: str | Path, preset: str = "laptop") -> Judged:
+    """Verdicts of EFA as FormSim made it, on clips of other people and other exercises.
 
     Its class head knows none of these exercises, so the true one picks the steps (protocol `oracle`), and
-    `predicted_action` stays empty. Missing runs of '6/EFA' are trained first.
+    `predicted_action` stays empty.
+
+    Args:
+        runs: of '6/EFA', finished.
     """
+    started = time.time()
     config = build(preset, {"data.source": str(Path(folder).resolve()), "decoder.vocabulary": "full"})
     material = _material(config)
     table = material.dataset.table
     number = {key: i for i, key in enumerate(material.dataset.steps)}
     keys = torch.tensor([number[material.dataset.step_key(row)] for _, row in table.iterrows()])
     parts = []
-    for run in select("6/EFA", preset, tuple(seeds)):
-        told = _judge(EFA.from_pretrained(execute(run)).model.eval(), material, keys)
+    for run in runs:
+        told = _judge(EFA.from_pretrained(run.folder).model.eval(), material, keys)
         shown = table[["subject", "clip_id", "action", "view", "quality"]]
         parts.append(shown.assign(row=ZERO_SHOT, seed=run.seed, quality_prob=told, predicted_action=""))
-    return pd.concat(parts, ignore_index=True)[list(COLUMNS)]
+    found = pd.concat(parts, ignore_index=True)[list(COLUMNS)]
+    return {ZERO_SHOT: (found, _facts(0, round(time.time() - started)))}
 
 
 @torch.inference_mode()
@@ -240,19 +225,6 @@ def _judge(model: Model, material: Material, keys: Tensor) -> list[float]:
         seen = torch.ones(len(key), dtype=torch.bool)
         told += model(features, material.steps[key], material.instruction[key], seen).quality_logit.sigmoid().tolist()
     return told
-
-
-def markers(root: str | Path) -> pd.DataFrame:
-    """What a logistic regression on UI-PRMD's own markers says, columns `COLUMNS`; one row a repetition, no view.
-
-    It sees all joints of all frames in three dimensions, and is told the movement.
-    """
-    judged, _ = marker_predictions(root)
-    rows = []
-    for repetition, probability in ((one.repetition, one.probability) for one in judged):
-        subject, action = f"s{repetition.subject:02d}", movements()[repetition.movement][0]
-        rows.append((MARKERS, 0, subject, repetition.name, action, "", repetition.quality, probability, ""))
-    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def _facts(trainings: int, seconds: float) -> dict[str, object]:

@@ -66,6 +66,30 @@ class Run:
     def folder(self) -> Path:
         return paths.runs() / self.key
 
+    @property
+    def finished(self) -> bool:
+        return state_of(self) == "done"
+
+    def execute(self, progress: Progress | None = None, report: Report = lambda line: None) -> Path:
+        """Trains, predicts and scores whatever of this run is missing, and returns its folder.
+
+        Started by `accelerate launch`, several processes train it together; all else is done by the main one alone, and
+        the others wait.
+        """
+        folder = self.folder
+        if not processes.main():
+            return _help(self)
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder / ".lock", lambda: report("another process works on this run: waiting for it")):
+            mend(folder, report)
+            if processes.agreed((self.key, not (folder / "provenance.json").is_file()))[1]:
+                _train(self, folder, progress, report)
+            _predict_missing(self, folder)
+            _score_missing(self, folder)
+            _add_label(self, folder)
+        processes.wait()
+        return folder
+
 
 def config_hash(config: Config) -> str:
     settings = config.to_dict()
@@ -165,14 +189,14 @@ def scoring_source() -> str:
 def state_of(run: Run) -> str:
     """'done', 'interrupted', 'stale' (the same row and seed was run with other code, data or settings) or 'missing'."""
     folder = run.folder
-    if all(_holds(folder / name) for name in ("provenance.json", "predictions.parquet", "scores.json")):
+    if all(holds(folder / name) for name in ("provenance.json", "predictions.parquet", "scores.json")):
         return "done"
     if folder.is_dir() and any(folder.iterdir()):
         return "interrupted"
     return "stale" if any(label == run.label for label in _labels()) else "missing"
 
 
-def _holds(path: Path) -> bool:
+def holds(path: Path) -> bool:
     """Whether something stands in this file: a power cut may leave its name alone."""
     return path.is_file() and path.stat().st_size > 0
 
@@ -181,27 +205,6 @@ def _labels() -> Iterator[str]:
     for path in paths.runs().glob("*/provenance.json"):
         with contextlib.suppress(OSError, ValueError):
             yield from json.loads(path.read_text()).get("labels", [])
-
-
-def execute(run: Run, progress: Progress | None = None, report: Report = lambda line: None) -> Path:
-    """Trains, predicts and scores whatever of this run is missing, and returns its folder.
-
-    Started by `accelerate launch`, several processes train it together; all else is done by the main one alone, and the
-    others wait.
-    """
-    folder = run.folder
-    if not processes.main():
-        return _help(run)
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / ".lock", lambda: report("another process works on this run: waiting for it")):
-        mend(folder, report)
-        if processes.agreed((run.key, not (folder / "provenance.json").is_file()))[1]:
-            _train(run, folder, progress, report)
-        _predict_missing(run, folder)
-        _score_missing(run, folder)
-        _add_label(run, folder)
-    processes.wait()
-    return folder
 
 
 def _help(run: Run) -> Path:

@@ -9,7 +9,7 @@ import pytest
 import typer
 import yaml
 
-from efa import cli, cli_run
+from efa import cli, cli_options, cli_run
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "book" / "cluster.md").read_text(encoding="utf-8")
@@ -40,7 +40,7 @@ def test_every_command_parses_and_asks_for_runs_that_exist(command):
     found = group.commands[name]  # type: ignore[attr-defined]
     with found.make_context(name, arguments) as context:
         asked = context.params
-    assert select(asked["what"], asked["preset"], cli._seeds(asked["seeds"]))
+    assert select(asked["what"], asked["preset"], cli_options.seeds_of(asked["seeds"]))
     if asked.get("executor") == "ray":
         options = (asked["jobs"], asked["ray_address"], asked["cpus_per_run"], asked["gpus_per_run"])
         assert cli_run.pool_of("ray", *options)

@@ -14,7 +14,7 @@ from PIL import Image
 from efa import cli, runs
 from efa.data import formsim
 from efa.inference import EFA
-from efa.runs import Run, execute
+from efa.runs import Run
 from efa.training import build_model, prepare
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -202,7 +202,7 @@ def test_run_then_status_then_score(efa, home, monkeypatch):
     status, out, _ = efa("score", str(file))
     assert status == 0
     assert "quality_balanced_acc" in out
-    assert execute(one) == file.parent
+    assert one.execute() == file.parent
 
 
 # --- data ----------------------------------------------------------------------------------------------------------

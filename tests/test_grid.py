@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import tiny
 
-from efa import cli_run, grid, grid_outcome
+from efa import cli_run, grid
 from efa.errors import InputError
 from efa.grid_outcome import Failure, failure
 from efa.runs import Run, scores_of, state_of
@@ -32,7 +32,7 @@ def test_jobs_are_as_many_as_cores_where_a_run_keeps_to_one_thread(monkeypatch):
 
 
 def test_one_after_the_other_tells_what_begins_and_how_far_it_is(home, monkeypatch):
-    monkeypatch.setattr(grid_outcome, "execute", lambda run, progress, report: progress(1, 2) or report("line") or home)
+    monkeypatch.setattr(Run, "execute", lambda run, progress, report: progress(1, 2) or report("line") or home)
     runs, seen, begun, lines = [asked("EFA"), asked("Add")], [], [], []
     folders = grid.execute_all(runs, 1, lambda done, total: seen.append((done, total)), begun.append, lines.append)
     assert folders == [home, home]
@@ -69,7 +69,7 @@ def test_one_error_after_the_other_is_listed_and_the_rest_goes_on(home, monkeypa
             raise [ValueError("nobody\nexpected this"), InputError("a mistake"), FloatingPointError("nan")][run.seed]
         return run.folder
 
-    monkeypatch.setattr(grid_outcome, "execute", execute)
+    monkeypatch.setattr(Run, "execute", execute)
     runs[0].folder.mkdir(parents=True)
     found = grid.execute_all(runs)
     assert [getattr(one, "kind", "done") for one in found] == ["error", "mistake", "diverged", "done"]
@@ -79,7 +79,7 @@ def test_one_error_after_the_other_is_listed_and_the_rest_goes_on(home, monkeypa
 
 
 def test_a_run_whose_key_cannot_be_made_is_listed_too(home, monkeypatch):
-    monkeypatch.setattr(grid_outcome, "execute", lambda run, progress, report: run.folder)
+    monkeypatch.setattr(Run, "execute", lambda run, progress, report: run.folder)
     bad, good = asked("Add", data__source=str(home / "nowhere")), asked("EFA")
     found = grid.execute_all([bad, good])
     assert isinstance(found[0], Failure)
@@ -94,7 +94,7 @@ def test_a_full_disk_ends_the_grid(home, monkeypatch):
         tried.append(run.seed)
         raise OSError(errno.ENOSPC, "No space left on device", str(run.folder / "resume.pt"))
 
-    monkeypatch.setattr(grid_outcome, "execute", execute)
+    monkeypatch.setattr(Run, "execute", execute)
     with pytest.raises(grid.StoppedError, match=r"resume\.pt: No space left"):
         grid.execute_all([asked("EFA", seed) for seed in range(3)])
     assert tried == [0]

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from efa import cli, leave_one_out
+from efa import cli, grid, leave_one_out
 from efa.data.manifest import StepText, load_dataset, make_dataset, save_dataset
 from efa.errors import InputError
 from efa.experiments import LEAVE_ONE_OUT, select
-from efa.leave_one_out import COLUMNS, execute_all, folds, without
+from efa.leave_one_out import COLUMNS, collect, folds, without
 from efa.report import people
 
 SMALL = {"data.size": 32, "encoder.dim": 8, "encoder.heads": (1, 2), "encoder.depths": (1, 1), "encoder.weights": ""}
@@ -82,17 +82,22 @@ def test_nobody_is_in_two_splits(folder, home):
 def test_a_fold_is_trained_once_and_found_again(folder, home):
     wanted = folds(folder, ["EFA", "Video Swin"], "smoke", (0,), SMALL)
     assert len({fold.key for fold in wanted}) == len(wanted) == 8
-    found = execute_all(wanted)
-    assert list(found.columns) == list(COLUMNS)
+    assert grid.execute_all(wanted) == [fold.folder for fold in wanted]
+    judged = collect(wanted)
     for row in ("EFA", "Video Swin"):  # everybody judged once, by a model that did not train on them
-        part = found[found["row"] == row]
+        part, facts = judged[row]
+        assert facts["trainings"] == 4
+        assert list(part.columns) == list(COLUMNS)
+        assert set(part["row"]) == {row}
         assert sorted(part["clip_id"]) == sorted(load_dataset(folder).table["clip_id"])
         assert part["quality_prob"].between(0, 1).all()
     times = {fold.key: (fold.folder / "predictions.parquet").stat().st_mtime_ns for fold in wanted}
-    again = execute_all(folds(folder, ["EFA", "Video Swin"], "smoke", (0,), SMALL))
-    pd.testing.assert_frame_equal(found, again)
+    again = folds(folder, ["EFA", "Video Swin"], "smoke", (0,), SMALL)
+    grid.execute_all(again)
+    for row, (table, _) in collect(again).items():
+        pd.testing.assert_frame_equal(judged[row][0], table)
     assert times == {fold.key: (fold.folder / "predictions.parquet").stat().st_mtime_ns for fold in wanted}
-    assert not list(home.glob("runs/*/best.safetensors"))
+    assert not [*home.glob("runs/*/best.safetensors"), *home.glob("runs/*/resume.pt")]
 
 
 def test_a_data_set_without_explanations_trains_no_text(folder, home):
@@ -103,17 +108,68 @@ def test_a_data_set_without_explanations_trains_no_text(folder, home):
 
 def test_two_processes_predict_what_one_does(folder, home, tmp_path_factory, monkeypatch):
     wanted = folds(folder, ["Video Swin"], "smoke", (0,), SMALL)
-    one = execute_all(wanted)
+    grid.execute_all(wanted)
+    one = collect(wanted)["Video Swin"][0]
     monkeypatch.setenv("EFA_HOME", str(tmp_path_factory.mktemp("other")))
-    two = execute_all(wanted, 2)
-    pd.testing.assert_frame_equal(one, two)
+    assert not any(fold.finished for fold in wanted)
+    grid.execute_all(wanted, 2)
+    pd.testing.assert_frame_equal(one, collect(wanted)["Video Swin"][0])
+
+
+def options(**changes: object) -> list[str]:
+    text = {k: ",".join(map(str, v)) if isinstance(v, tuple) else str(v) for k, v in (SMALL | changes).items()}
+    return [part for name, value in text.items() for part in ("--set", f"{name}={value}")]
+
+
+def test_a_training_that_fails_leaves_its_row_out_and_the_rest_goes_on(folder, home, tmp_path, capsys, monkeypatch):
+    fit = leave_one_out.fit
+
+    def once(config, material, *rest):
+        table = material.dataset.table
+        if "bob" in set(table.loc[table["split"] == "test", "subject"]) and config.training.weight_class == 0.5:
+            raise FloatingPointError("the loss is nan in epoch 1: clips ann-Bend-0")
+        return fit(config, material, *rest)
+
+    rows = {row: LEAVE_ONE_OUT[row] | {"training.weight_class": w} for row, w in (("EFA", 0.5), ("Video Swin", 1.0))}
+    monkeypatch.setattr(leave_one_out, "LEAVE_ONE_OUT", LEAVE_ONE_OUT | rows)
+    monkeypatch.setattr(leave_one_out, "fit", once)
+    command = ["leave-one-out", str(folder), "--row", "EFA", "--row", "Video Swin", "--preset", "smoke", "--jobs", "1"]
+    monkeypatch.setattr("sys.argv", ["efa", *command, *options(), "--to", str(tmp_path)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    said = capsys.readouterr().err.splitlines()
+    assert stopped.value.code == 1
+    assert [line for line in said if line.startswith("efa: ")] == [
+        "efa: EFA seed 0, without bob: training diverged: the loss is nan in epoch 1: clips ann-Bend-0"
+    ]
+    assert set(people.read(tmp_path).facts) == {"Video Swin"}
+    monkeypatch.setattr(leave_one_out, "fit", fit)
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code in (0, None)
+    begun = [line for line in capsys.readouterr().err.splitlines() if "epoch" in line]
+    assert len(begun) == 1 * folds(folder, ["EFA"], "smoke", (0,), SMALL)[0].config.training.epochs  # bob's alone
+    assert set(people.read(tmp_path).facts) == {"EFA", "Video Swin"}
+
+
+def test_what_a_power_cut_left_of_a_fold_is_trained_again(folder, home):
+    (fold, *_) = folds(folder, ["Video Swin"], "smoke", (0,), SMALL)
+    fold.execute()
+    before = (fold.folder / "predictions.parquet").read_bytes()
+    (fold.folder / "provenance.json").write_bytes(b"")
+    assert not fold.finished
+    lines = []
+    fold.execute(report=lines.append)
+    assert "provenance.json cannot be read: trained again" in lines
+    assert fold.finished
+    assert (fold.folder / "predictions.parquet").read_bytes() == before
 
 
 @pytest.mark.slow
-def test_a_model_that_never_saw_people_is_asked_with_their_own_movements_text(folder, home, monkeypatch):
-    quick = {"data.clips": 48, "training.epochs": 1, "prediction.max_tokens": 4}
-    monkeypatch.setattr(leave_one_out, "select", lambda *args: select(*args, quick))
-    found = leave_one_out.zero_shot(folder, "smoke", (0,))
+def test_a_model_that_never_saw_people_is_asked_with_their_own_movements_text(folder, home):
+    runs = select("6/EFA", "smoke", (0,), {"data.clips": 48, "training.epochs": 1, "prediction.max_tokens": 4})
+    grid.execute_all(runs)
+    found, _ = leave_one_out.zero_shot(runs, folder, "smoke")[leave_one_out.ZERO_SHOT]
     assert list(found["clip_id"]) == list(load_dataset(folder).table["clip_id"])
     assert found["quality_prob"].between(0, 1).all()
     assert found["quality_prob"].nunique() > 10
@@ -214,11 +270,9 @@ def test_the_rule(value, low, high, said):
 
 def test_published_results_are_read_as_they_were_written_and_rows_are_replaced(tmp_path):
     facts = {"trainings": 1, "seconds": 60, "device": "a <b>core</b>", "commit": "c0ffee", "versions": {}}
-    first = pd.concat(
-        [predictions({"ann": 0.5, "bob": 1.0}, "EFA"), predictions({"ann": 0.1, "bob": 0.2}, "Video Swin")]
-    )
-    people.publish(first, {"EFA": facts, "Video Swin": facts}, tmp_path)
-    people.publish(predictions({"ann": 1.0, "bob": 1.0}, "Video Swin"), {"Video Swin": facts}, tmp_path)
+    first = {"EFA": (predictions({"ann": 0.5, "bob": 1.0}, "EFA"), facts)}
+    people.publish(first | {"Video Swin": (predictions({"ann": 0.1, "bob": 0.2}, "Video Swin"), facts)}, tmp_path)
+    people.publish({"Video Swin": (predictions({"ann": 1.0, "bob": 1.0}, "Video Swin"), facts)}, tmp_path)
     found = people.read(tmp_path)
     assert found.scores.set_index(["row", "metric"]).loc[("Video Swin", "acc"), "value"] == 100
     assert found.scores.set_index(["row", "metric"]).loc[("EFA", "acc"), "value"] == 75
@@ -230,7 +284,7 @@ def test_published_results_are_read_as_they_were_written_and_rows_are_replaced(t
     assert "2 minutes of one core" in people.stamp(found).source
     assert "100.0" in people.table(found).text
     files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    people.publish(first[:0], {}, tmp_path)  # nothing new: the same bytes
+    people.publish(first, tmp_path)  # nothing new: the same bytes
     assert files == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
 

@@ -10,7 +10,7 @@ import tiny
 
 from efa import metrics, runs, systems
 from efa.errors import InputError
-from efa.runs import Run, config_hash, execute, executed_source, scores_of, scoring_source, state_of
+from efa.runs import Run, config_hash, executed_source, scores_of, scoring_source, state_of
 from efa.training import Material, fit
 
 PACKAGE = Path(runs.__file__).parent
@@ -143,7 +143,7 @@ def test_a_compared_systems_code_makes_its_own_runs_stale_and_no_others(package,
 def test_a_run_is_missing_then_done_and_then_found_again(home, quick_scores, monkeypatch):
     run = asked(protocols=("predicted", "none"))
     assert state_of(run) == "missing"
-    folder = execute(run)
+    folder = run.execute()
     assert folder == home / "runs" / run.key
     assert state_of(run) == "done"
     left = {p.name for p in folder.iterdir()} - {".lock"}
@@ -161,25 +161,25 @@ def test_a_run_is_missing_then_done_and_then_found_again(home, quick_scores, mon
     before = {p: p.stat().st_mtime_ns for p in folder.iterdir() if p.name != ".lock"}
     monkeypatch.setattr(runs, "fit", no_training)
     monkeypatch.setattr(runs, "predict", no_training)
-    assert execute(run) == folder
+    assert run.execute() == folder
     assert {p: p.stat().st_mtime_ns for p in before} == before
 
 
 def test_a_row_that_is_the_same_run_is_trained_once(home, quick_scores, monkeypatch):
-    execute(asked())
+    asked().execute()
     monkeypatch.setattr(runs, "fit", no_training)
     twin = asked(row="EFA again")
-    folder = execute(twin)
+    folder = twin.execute()
     assert json.loads((folder / "provenance.json").read_text())["labels"] == ["6/EFA again seed 0", "6/EFA seed 0"]
     assert state_of(twin) == "done"
 
 
 def test_another_protocol_is_only_predicted_and_scored(home, quick_scores, monkeypatch):
-    folder = execute(asked())
+    folder = asked().execute()
     first = pd.read_parquet(folder / "predictions.parquet")
     monkeypatch.setattr(runs, "fit", no_training)
     run = asked(protocols=("predicted", "oracle"))
-    execute(run)
+    run.execute()
     both = pd.read_parquet(folder / "predictions.parquet")
     pd.testing.assert_frame_equal(both[: len(first)], first)
     assert set(scores_of(run)) == {"predicted", "oracle"}
@@ -187,17 +187,17 @@ def test_another_protocol_is_only_predicted_and_scored(home, quick_scores, monke
 
 def test_other_scoring_code_scores_again_and_trains_nothing(home, quick_scores, monkeypatch):
     run = asked()
-    execute(run)
+    run.execute()
     monkeypatch.setattr(runs, "fit", no_training)
     monkeypatch.setattr(runs, "predict", no_training)
     monkeypatch.setattr(runs, "scoring_source", lambda: "new")
     monkeypatch.setattr(metrics, "score", lambda table, parser: {"n": -1})
-    execute(run)
+    run.execute()
     assert scores_of(run) == {"predicted": {"n": -1}}
 
 
 def test_a_run_with_other_settings_is_stale(home, quick_scores):
-    execute(asked())
+    asked().execute()
     assert state_of(asked(training__lr=1e-4)) == "stale"
     assert state_of(asked(seed=1)) == "missing"
     assert state_of(asked(row="Add", fusion__merge="add")) == "missing"
@@ -212,10 +212,10 @@ def test_an_interrupted_run_says_so_and_goes_on(home, quick_scores, monkeypatch)
 
     run = asked(training__label_smoothing=0.0)
     with pytest.raises(StopError):
-        execute(run, report=stop)
+        run.execute(report=stop)
     assert state_of(run) == "interrupted"
     lines: list[str] = []
-    execute(run, report=lines.append)
+    run.execute(report=lines.append)
     assert lines[0] == "resumed after epoch 1"
     assert state_of(run) == "done"
     assert not (run.folder / "resume.pt").exists()
@@ -230,7 +230,7 @@ def test_a_broken_provenance_elsewhere_does_no_harm(home, quick_scores):
 
 
 def test_the_default_checkpoint_is_the_newest_full_model(home, quick_scores, monkeypatch):
-    first = execute(asked())
+    first = asked().execute()
     second = home / "runs" / "newer"
     shutil.copytree(first, second)
     facts = json.loads((second / "provenance.json").read_text())
@@ -248,7 +248,7 @@ def test_the_same_seed_gives_the_same_scores_file_twice(tmp_path):
     files = []
     for name in ("one", "two"):
         with tiny.home(tmp_path / name):
-            files.append((execute(asked()) / "scores.json").read_bytes())
+            files.append((asked().execute() / "scores.json").read_bytes())
     assert files[0] == files[1]
     scores = json.loads(files[0])["predicted"]
     assert scores["n"] == 5
@@ -264,7 +264,7 @@ def test_nothing_is_trained_on_the_test_split(home, quick_scores, monkeypatch):
 
     monkeypatch.setattr(runs, "fit", spy)
     run = asked()
-    folder = execute(run)
+    folder = run.execute()
     tested = set(pd.read_parquet(folder / "predictions.parquet")["clip_id"])
     assert len(rows[0]) == 22
     assert all("-test-" in clip for clip in tested)

@@ -17,7 +17,7 @@ from efa.errors import InputError
 from efa.gradients import MEMORY
 from efa.inference import predict
 from efa.pieces import Halves, no_memory, number_of_pieces, part_of, shares_of, text_weight, told_first
-from efa.runs import Run, execute
+from efa.runs import Run
 from efa.training import fit, prepare
 
 FULL = (
@@ -161,7 +161,7 @@ def test_the_provenance_says_how_many_clips_memory_held(tmp_path, monkeypatch):
     monkeypatch.setattr(metrics, "score", lambda table, parser: {"n": len(table)})
     with tiny.home(tmp_path):
         crowded(monkeypatch, 4)
-        folder = execute(Run("6", "EFA", 0, tiny.config(training__epochs=1)))
+        folder = Run("6", "EFA", 0, tiny.config(training__epochs=1)).execute()
     assert json.loads((folder / "provenance.json").read_text())["micro_batch"] == 4
     assert not (folder / MEMORY).exists()
 

@@ -338,7 +338,7 @@ def test_the_reference_accuracy_of_the_real_data(shared):
     root = shared / "ui-prmd"
     if not root.is_dir():
         pytest.skip("no UI-PRMD there")
-    found = leave_one_out.markers(root)
+    found, _ = leave_one_out.markers(root)[leave_one_out.MARKERS]
     assert len(found) == 1979
     one = people.estimate(found, leave_one_out.MARKERS, "acc")
     assert one.low < 75 < one.high

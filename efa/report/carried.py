@@ -22,7 +22,7 @@ import pandas as pd
 from efa.experiments import Overrides, select
 from efa.files import write_safely
 from efa.report.published import among, file_name, folder_of, read_provenance, read_scores, tidy
-from efa.runs import Run, commit, config_hash, state_of
+from efa.runs import Run, commit, config_hash
 
 
 @dataclass
@@ -51,7 +51,7 @@ def proofs(
     entries, scores = read_provenance(folder), read_scores(folder)
     for run in select(what, preset, tuple(seeds), overrides):
         before = folder / "predictions" / f"{file_name(run.table, run.row, run.seed)}.parquet"
-        if state_of(run) == "done" and before.is_file() and same(run, before):
+        if run.finished and before.is_file() and same(run, before):
             proof = found.setdefault((run.table, run.row), Proof())
             proof.seeds.append(run.seed)
             entry = entries[file_name(run.table, run.row, run.seed)]

@@ -31,7 +31,7 @@ from efa.report.published import (
     scored_by,
     tidy,
 )
-from efa.runs import Run, config_hash, execute, scoring_source, state_of
+from efa.runs import Run, config_hash, scoring_source
 from efa.training import Report
 
 Cell = tuple[str, int]  # row, seed
@@ -146,12 +146,12 @@ def obtain(
     chosen = seeds_of(seeds) if seeds is not None else (0,)
     if train:
         wanted = _wanted(table, preset, chosen, overrides, protocol)
-        todo = [run for run in wanted if state_of(run) != "done"]
+        todo = [run for run in wanted if not run.finished]
         report(f"{len(wanted)} runs, {len(wanted) - len(todo)} finished before")
         for i, run in enumerate(wanted, 1):
             if run in todo:
                 report(f"[{i}/{len(wanted)}] {run.label}")
-            execute(run)  # a finished run is only given the predictions and scores that it lacks
+            run.execute()  # a finished run is only given the predictions and scores that it lacks
     return collect(table, preset, chosen, overrides, protocol)
 
 

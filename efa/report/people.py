@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from efa import metrics, paths
 from efa.errors import InputError
 from efa.experiments import LEAVE_ONE_OUT
-from efa.leave_one_out import MARKERS
+from efa.leave_one_out import MARKERS, Judged
 from efa.report import html
 from efa.report.figures import BLUE, FAINT, ORANGE, _styled
 from efa.report.html import Cell, Html
@@ -160,10 +160,12 @@ def outcome(gap: Interval) -> str:
     return "holds" if gap.low > 0 and gap.value >= TOLERANCE else "does not hold"
 
 
-def publish(predictions: pd.DataFrame, facts: dict[str, Any], folder: Path) -> None:
+def publish(judged: Judged, folder: Path) -> None:
     """Writes `FILES` to the folder; rows that are there and not among these stay."""
     from efa.files import write_safely
 
+    predictions = pd.concat([table for table, _ in judged.values()], ignore_index=True)
+    facts = {row: said for row, (_, said) in judged.items()}
     folder.mkdir(parents=True, exist_ok=True)
     old = folder / "predictions.parquet"
     if old.is_file():
