@@ -269,11 +269,12 @@ def test_the_rule(value, low, high, said):
 
 
 def test_published_results_are_read_as_they_were_written_and_rows_are_replaced(tmp_path):
+    place = tmp_path / "lab-smoke"
     facts = {"trainings": 1, "seconds": 60, "device": "a <b>core</b>", "commit": "c0ffee", "versions": {}}
     first = {"EFA": (predictions({"ann": 0.5, "bob": 1.0}, "EFA"), facts)}
-    people.publish(first | {"Video Swin": (predictions({"ann": 0.1, "bob": 0.2}, "Video Swin"), facts)}, tmp_path)
-    people.publish({"Video Swin": (predictions({"ann": 1.0, "bob": 1.0}, "Video Swin"), facts)}, tmp_path)
-    found = people.read(tmp_path)
+    people.publish(first | {"Video Swin": (predictions({"ann": 0.1, "bob": 0.2}, "Video Swin"), facts)}, place)
+    people.publish({"Video Swin": (predictions({"ann": 1.0, "bob": 1.0}, "Video Swin"), facts)}, place)
+    found = people.read(place)
     assert found.scores.set_index(["row", "metric"]).loc[("Video Swin", "acc"), "value"] == 100
     assert found.scores.set_index(["row", "metric"]).loc[("EFA", "acc"), "value"] == 75
     gap = found.comparisons.set_index("claim").loc["EFA judges better than Video Swin"]
@@ -283,9 +284,14 @@ def test_published_results_are_read_as_they_were_written_and_rows_are_replaced(t
     assert "<b>core" not in people.stamp(found).source
     assert "2 minutes of one core" in people.stamp(found).source
     assert "100.0" in people.table(found).text
-    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    people.publish(first, tmp_path)  # nothing new: the same bytes
-    assert files == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert "by chance | 50 | 50 | 100" in people.table(found).text  # one movement
+    assert "views" not in people.table(found).text
+    assert "own data: lab" in people.stamp(found).text
+    assert "efa leave-one-out lab --seeds 0" in people.stamp(found).text
+    assert "UI-PRMD" not in people.stamp(found).text
+    files = {path.name: path.read_bytes() for path in place.iterdir()}
+    people.publish(first, place)  # nothing new: the same bytes
+    assert files == {path.name: path.read_bytes() for path in place.iterdir()}
 
 
 def test_missing_results_are_said_in_one_line(tmp_path):

@@ -18,9 +18,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from efa import metrics, paths
+from efa.config import PRESETS
 from efa.errors import InputError
 from efa.experiments import LEAVE_ONE_OUT
-from efa.leave_one_out import MARKERS, Judged
+from efa.leave_one_out import MARKERS, ZERO_SHOT, Judged
 from efa.report import html
 from efa.report.figures import BLUE, FAINT, ORANGE, _styled
 from efa.report.html import Cell, Html
@@ -31,9 +32,10 @@ METRICS: dict[Metric, str] = {
     "auc": "AUC within a person",
     "top1": "movement found, %",
 }
-FLOORS: dict[Metric, float] = {"acc": 50.0, "auc": 50.0, "top1": 10.0}
+CHANCE = 50.0  # of a verdict and of a ranking
 TOLERANCE = 3.0  # points; the smallest difference that would matter, declared before the runs
 DRAWS = 2000
+UI_PRMD = "ui-prmd"
 BADGE = "Real people's motion (UI-PRMD), drawn by FormSim's renderer"
 FILES = ("predictions.parquet", "scores.csv", "comparisons.csv", "provenance.json")
 # claim, row, other row or None for chance, metric
@@ -147,7 +149,7 @@ def comparisons(predictions: pd.DataFrame) -> pd.DataFrame:
     for claim, row, other, metric in QUESTIONS:
         if row in there and (other is None or other in there):
             one = estimate(predictions, row, metric, other)
-            floor = FLOORS[metric] if other is None else 0.0
+            floor = CHANCE if other is None else 0.0
             gap = Interval(one.value - floor, one.low - floor, one.high - floor)
             found.append((claim, row, other or "chance", metric, gap.value, gap.low, gap.high, outcome(gap)))
     return pd.DataFrame(found, columns=["claim", "row", "other", "metric", "difference", "low", "high", "outcome"])
@@ -196,7 +198,16 @@ class People:
     scores: pd.DataFrame
     comparisons: pd.DataFrame
     facts: dict[str, dict[str, Any]]  # of each row
+    data: str  # name of the data set
     preset: str
+
+    @property
+    def movements(self) -> int:
+        return self.predictions["action"].nunique()
+
+    @property
+    def people(self) -> int:
+        return self.predictions["subject"].nunique()
 
     def cell(self, row: str, metric: str) -> Cell:
         found = self.scores[(self.scores["row"] == row) & (self.scores["metric"] == metric)]
@@ -216,9 +227,10 @@ def read(folder: str | Path = "") -> People:
     predictions = pd.read_parquet(place / FILES[0]).astype({"row": str, "action": str, "subject": str, "clip_id": str})
     predictions = predictions.astype({"view": str, "predicted_action": str})
     facts = json.loads((place / FILES[3]).read_text())
-    return People(
-        predictions, pd.read_csv(place / FILES[1]), pd.read_csv(place / FILES[2]), facts, place.name.split("-")[-1]
-    )
+    data, _, preset = place.name.rpartition("-")
+    if preset not in PRESETS:  # a folder of the user's own choice
+        data, preset = place.name, ""
+    return People(predictions, pd.read_csv(place / FILES[1]), pd.read_csv(place / FILES[2]), facts, data, preset)
 
 
 def table(found: People) -> Html:
@@ -228,12 +240,15 @@ def table(found: People) -> Html:
     for row in (row for row in order if row in set(found.scores["row"])):
         seeds = int(found.scores.loc[found.scores["row"] == row, "seeds"].iloc[0])
         rows.append([row, *(found.cell(row, metric) for metric in METRICS), Cell(str(seeds), number=True)])
-    rows.append(["by chance", *(Cell(f"{FLOORS[metric]:.0f}", number=True) for metric in METRICS), Cell("")])
+    floors = {metric: 100 / found.movements if metric == "top1" else CHANCE for metric in METRICS}
+    rows.append(["by chance", *(Cell(f"{floors[metric]:.0f}", number=True) for metric in METRICS), Cell("")])
+    views = len(set(found.predictions["view"]) - {""})
     notes = (
-        "Mean over the ten movements; below it the 95 % interval, a bootstrap over people. A repetition is judged "
-        "once, by the mean over its two views. AUC within a person: how often an incorrect repetition of somebody who "
-        "was never seen is ranked above a correct one of the same movement by the same person; it needs no threshold "
-        "that suits everybody.",
+        f"Mean over the movements ({found.movements}); below it the 95 % interval, a bootstrap over the people "
+        f"({found.people}). "
+        + (f"A repetition is judged once, by the mean over its {views} views. " if views > 1 else "")
+        + "AUC within a person: how often an incorrect repetition of somebody who was never seen is ranked above a "
+        "correct one of the same movement by the same person; it needs no threshold that suits everybody.",
     )
     return html.table("Correct or incorrect, everybody left out in turn", ["", *METRICS.values(), "seeds"], rows, notes)
 
@@ -250,7 +265,7 @@ def answers(found: People) -> Html:
     notes = (
         f"'holds': the interval over people lies above 0 and the difference is {TOLERANCE:g} points or more, a limit "
         "set before the runs. 'does not hold': the interval excludes 0, but the difference is smaller or on the other "
-        "side. Otherwise it cannot be told with ten people.",
+        f"side. Otherwise it cannot be told with so many people ({found.people}).",
     )
     return html.table("Questions asked before the runs", ["claim", "compared", "difference", "outcome"], rows, notes)
 
@@ -276,18 +291,19 @@ def movements(found: People, rows: Sequence[str] = (MARKERS, "Video Swin", "EFA"
 def stamp(found: People) -> Html:
     """Where the numbers come from."""
     facts = list(found.facts.values())
-    clips = found.predictions.loc[found.predictions["view"] != "", "clip_id"].nunique()
-    people = found.predictions["subject"].nunique()
+    seen = found.predictions[found.predictions["row"] != MARKERS]
     seeds = ", ".join(map(str, sorted(set(found.predictions["seed"]))))
     parts = [
-        f"{clips} clips of {people} people",
-        f"preset {found.preset}",
+        f"{seen['clip_id'].nunique()} clips of {found.people} people",
+        f"preset {found.preset}" if found.preset else "",
         f"seeds {seeds}",
         f"{sum(one['trainings'] for one in facts)} trainings",
         " / ".join(sorted({one["device"] for one in facts})),
         f"{sum(one['seconds'] for one in facts) / 60:.0f} minutes of one core in all",
         f"commit {', '.join(sorted({commit for one in facts for commit in one['commit'].split(', ')}))}",
     ]
-    return html.stamp(
-        BADGE, parts, f"efa leave-one-out ui-prmd --seeds {seeds.replace(' ', '')} --markers UI-PRMD --zero-shot"
-    )
+    command = f"efa leave-one-out {found.data} --seeds {seeds.replace(' ', '')}"
+    command += " --markers UI-PRMD" if MARKERS in found.facts else ""
+    command += " --zero-shot" if ZERO_SHOT in found.facts else ""
+    badge = BADGE if found.data == UI_PRMD else f"own data: {found.data}"
+    return html.stamp(badge, parts, command)
