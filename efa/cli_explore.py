@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from efa.cli_options import Preset
-from efa.console import out
+from efa.cli_options import Preset, seeds_of
+from efa.console import bar, out
 from efa.errors import InputError
 
 explore_app = typer.Typer(no_args_is_help=True, help="The explorer of clips and answers, and what it needs.")
@@ -26,6 +26,21 @@ def attention(
     from efa.report.attention import publish
 
     path = publish(preset, seed, {"data.source": dataset} if dataset else None, to)
+    out.print(f"published to {path}", markup=False, highlight=False)
+
+
+@explore_app.command("parts")
+def parts(
+    preset: Preset = "laptop",
+    seeds: Annotated[str, typer.Option(help="of the runs 6/EFA and standards/EFA, comma-separated")] = "0",
+    dataset: DataSet = "",
+    to: Annotated[Path | None, typer.Option(help="folder; default: results/<data set>-<preset>")] = None,
+) -> None:
+    """Publish what finished EFAs lose without a part of theirs.   Example: efa explore parts --seeds 0,1,2"""
+    from efa.report.parts import publish
+
+    with bar("runs") as update:
+        path = publish(preset, seeds_of(seeds), {"data.source": dataset} if dataset else None, to, update)
     out.print(f"published to {path}", markup=False, highlight=False)
 
 

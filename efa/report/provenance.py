@@ -27,8 +27,12 @@ ORIGINS = {
 NOTEBOOKS = {"4": "comparison", "5": "comparison", "6": "ablation", "7": "loss_weight"}
 
 
-def stamp(results: Results) -> Html:
-    """Data, preset, seeds, protocol, hardware, runtime, commit, and the command that makes the numbers again."""
+def stamp(results: Results, again: str = "") -> Html:
+    """Data, preset, seeds, protocol, hardware, runtime, commit, and the command that makes the numbers again.
+
+    Args:
+        again: that command, where it is not the table's.
+    """
     data = build(results.preset, TABLES[results.table].common | results.overrides).data
     stand_in = data.source == "formsim"
     facts = list(results.facts.values())
@@ -48,7 +52,7 @@ def stamp(results: Results) -> Html:
     if facts:
         parts += [" / ".join(devices), f"{seconds / 60:.1f} minutes in all", f"commit {', '.join(commits)}"]
     badge = "Stand-in: FormSim, procedural, not CoT-AFA" if stand_in else "own data"
-    return html.stamp(badge, parts, command(results))
+    return html.stamp(badge, parts, again or command(results))
 
 
 def command(results: Results) -> str:

@@ -1,0 +1,163 @@
+"""Parts of a trained EFA switched off: each does what its name says, undoes itself, and losses are told by the rule."""
+
+import json
+import math
+
+import explored
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+import torch
+
+from efa.config import build
+from efa.errors import InputError
+from efa.report import parts
+from efa.runs import Run
+from efa.systems import build_system
+
+CLIPS = 3
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return build_system(tiny.config(encoder__adapter=8), 4, 40, 16).eval()
+
+
+@pytest.fixture(scope="module")
+def given(model):
+    random = torch.Generator().manual_seed(1)
+    tokens = math.prod(model.grid)
+    features = torch.randn(CLIPS, tokens, model.encoder.out_dim, generator=random)
+    return features, torch.randn(CLIPS, 5, 16, generator=random), torch.randn(CLIPS, 1, 16, generator=random)
+
+
+def asked(model, given, part):
+    with torch.inference_mode(), parts.switched_off(model, part):
+        return model(*given)
+
+
+@pytest.mark.parametrize("part", parts.PARTS)
+def test_a_part_is_off_inside_the_context_alone(model, given, part):
+    before, during, after = (asked(model, given, name) for name in (parts.WHOLE, part, parts.WHOLE))
+    assert torch.equal(before.quality_logit, after.quality_logit)
+    assert torch.equal(before.quality_logit, during.quality_logit) == (part == parts.WHOLE)
+    assert torch.equal(before.class_logits, during.class_logits)  # no part has a say in the action
+
+
+def test_even_attention_is_the_mean_of_the_values(model, given):
+    name = "eq. 6: steps look evenly"
+    weights = asked(model, given, name).fusion.step_attention
+    assert torch.equal(weights, torch.full_like(weights, 1 / weights.shape[-1]))
+    attention = model.fusion.step_branch.text_attention
+    queries, memory = torch.randn(2, 5, model.config.fusion.dim), torch.randn(2, 7, model.config.fusion.dim)
+    with torch.inference_mode(), parts.switched_off(model, name):
+        result, _ = attention(queries, memory)
+        torch.testing.assert_close(result, attention.value(memory).mean(1, keepdim=True).expand(-1, 5, -1))
+
+
+def test_a_gate_that_is_set_takes_one_branch_or_half_of_each(model, given):
+    with torch.inference_mode():
+        first, second = torch.randn(2, 2, 4, model.config.fusion.dim)
+        for part, expected in {
+            "eq. 9: global branch alone": first,
+            "eq. 9: step branch alone": second,
+            "eq. 9: gate one half": (first + second) / 2,
+        }.items():
+            with parts.switched_off(model, part):
+                torch.testing.assert_close(model.fusion.merge(first, second)[0], expected)
+
+
+def test_without_what_the_steps_see_their_text_alone_is_left(model, given):
+    """Then the step branch is the same for whatever the steps would have looked at."""
+    branch, text = model.fusion.step_branch, torch.randn(1, 5, model.config.fusion.dim)
+    seen = []
+    branch.video_attention.register_forward_pre_hook(lambda _, args: seen.append(args[1]))
+    with torch.inference_mode(), parts.switched_off(model, "eq. 6: steps see nothing"):
+        for seed in (0, 1):
+            branch(torch.randn(1, 6, model.config.fusion.dim, generator=torch.Generator().manual_seed(seed)), text)
+    branch.video_attention._forward_pre_hooks.clear()
+    torch.testing.assert_close(*seen)
+
+
+def test_what_a_model_lacks_cannot_be_switched_off():
+    bare = build_system(tiny.config(encoder__adapter=0, fusion__merge="concatenate"), 4, 40, 16)
+    for part in ("adapter adds nothing", "eq. 9: gate one half"):
+        with pytest.raises(InputError, match="this model has no"), parts.switched_off(bare, part):
+            pass
+    with pytest.raises(InputError, match="there is no part 'the weather'"), parts.switched_off(bare, "the weather"):
+        pass
+
+
+def lines(losses: dict[str, list[float]], metric: str = "quality_auc", table: str = "4") -> pd.DataFrame:
+    """`losses`: part -> what it loses against 80, seed by seed."""
+    return pd.DataFrame(
+        [
+            (table, "EFA", seed, part, metric, 80.0 + seed - loss)
+            for part, by_seed in ({parts.WHOLE: [0.0] * 3} | losses).items()
+            for seed, loss in enumerate(by_seed)
+        ],
+        columns=list(parts.COLUMNS),
+    )
+
+
+@pytest.mark.parametrize(
+    ("losses", "outcome"),
+    [
+        ([5.0, 5.1, 4.9], "used"),
+        ([0.5, 0.5, 0.51], "not used"),
+        ([0.0, 0.0, 0.0], "not used"),
+        ([-3.0, -3.1, -2.9], "in the way"),
+        ([9.0, 0.0, 1.0], "cannot be told"),
+        ([1.2, 0.9, 1.0], "used"),
+        ([0.9, 0.4, 1.6], "cannot be told"),
+        ([2.0], "cannot be told"),  # one seed has no interval
+    ],
+)
+def test_the_rule(losses, outcome):
+    """Paired by seed: the seeds' own levels, which differ by a point each, take no part."""
+    found = parts.change(lines({"eq. 2 + 6 + 8: all of these": losses}), "eq. 2 + 6 + 8: all of these", "quality_auc")
+    assert found.outcome == outcome
+    assert found.loss == pytest.approx(np.mean(losses))
+
+
+def write(folder, table: pd.DataFrame, **facts: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    table.to_csv(folder / "parts.csv", index=False)
+    (folder / "parts.json").write_text(json.dumps({"runs": {"4/EFA seed 0": explored.FACTS | facts}}))
+
+
+def test_the_table_shows_the_run_behind_the_results_and_no_other(tmp_path, monkeypatch):
+    monkeypatch.setenv("EFA_HOME", str(tmp_path))
+    monkeypatch.setattr(parts, "folder_of", lambda *_: tmp_path / "results")
+    results = explored.results(tmp_path)
+    assert "not known" in parts.table(results).text
+    write(tmp_path / "results", lines({"eq. 2 + 6 + 8: all of these": [7.5, 7.5, 7.5]}))
+    text = parts.table(results).text
+    assert "eq. 2 + 6 + 8: all of these | 72.5 +7.5" in text  # seed 0 alone: the others are not among the results
+    assert "FormSim, procedural" in text
+    write(tmp_path / "results", lines({"eq. 2 + 6 + 8: all of these": [7.5]}), finished="2020-01-01T00:00:00+00:00")
+    assert "not known" in parts.table(results).text
+    (tmp_path / "results" / "parts.json").write_text("{")
+    with pytest.raises(InputError, match=r"parts\.csv: cannot be read"):
+        parts.table(results)
+
+
+def test_a_run_that_is_not_finished_is_one_line(home):
+    with pytest.raises(InputError, match="6/EFA seed 0 is not finished"):
+        parts.of_run(Run("6", "EFA", 0, build("smoke")))
+    with pytest.raises(InputError, match="6/EFA seed 0 is not finished"):
+        parts.publish("smoke", (0,))
+
+
+@pytest.mark.slow
+def test_scores_of_a_trained_run_are_those_of_its_own_predictions(home):
+    run = Run("6", "EFA", 0, tiny.config(encoder__adapter=8, training__epochs=1))
+    run.execute()
+    found = parts.of_run(run, (parts.WHOLE, "adapter adds nothing"))
+    whole = found[found["part"] == parts.WHOLE].set_index("metric")["value"]
+    scores = json.loads((run.folder / "scores.json").read_text())["predicted"]
+    for name in whole.index:
+        assert whole[name] == pytest.approx(scores[name])
+    assert set(found["part"]) == {parts.WHOLE, "adapter adds nothing"}
