@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from efa import metrics
 from efa.errors import InputError
-from efa.experiments import Overrides, select
+from efa.experiments import TABLES, Overrides, select
 from efa.files import write_safely
 from efa.inference import EFA, predict
 from efa.metrics.intervals import mean_interval
@@ -270,9 +270,11 @@ def table(results: Results) -> Html:
         "Nothing is trained again. Test split, protocol predicted, mean over seeds "
         f"{', '.join(map(str, seeds))}. Below: what is lost, with its 95 % interval over seeds (Student's t, paired). "
         f"'used': at least {TOLERANCE:g} point is lost and the interval lies above 0; 'not used': the interval lies "
-        f"within {TOLERANCE:g} point of 0; 'in the way': it is better without."
+        f"within {TOLERANCE:g} point of 0; 'in the way': it is better without. Of so many intervals one or two miss their "
+        "mark by chance."
     ]
-    return html.table("A trained EFA, parts of it switched off", head, rows, notes) + _stamp(results, seeds)
+    name = TABLES[results.table].title
+    return html.table(f"A trained EFA, parts of it switched off: {name}", head, rows, notes) + _stamp(results, seeds)
 
 
 def looks(results: Results) -> Html:
