@@ -137,6 +137,15 @@ def test_the_table_shows_the_run_behind_the_results_and_no_other(tmp_path, monke
     text = parts.table(results).text
     assert "eq. 2 + 6 + 8: all of these | 72.5 +7.5" in text  # seed 0 alone: the others are not among the results
     assert "FormSim, procedural" in text
+    assert "not known" in parts.looks(results).text
+    shares = pd.DataFrame(
+        [("4", "EFA", 0, parts.WHOLE, f"{parts.LOOK}{n}", 10.0 * n) for n in (10, 2)], columns=parts.COLUMNS
+    )
+    write(tmp_path / "results", shares)
+    looked = parts.looks(results)
+    assert "frame 2 | frame 10" in looked.text  # by number, not by letter
+    assert "seed 0 | 20 % | 100 %" in looked.text
+    assert "efa explore parts --preset smoke --seeds 0" in looked.text
     write(tmp_path / "results", lines({"eq. 2 + 6 + 8: all of these": [7.5]}), finished="2020-01-01T00:00:00+00:00")
     assert "not known" in parts.table(results).text
     (tmp_path / "results" / "parts.json").write_text("{")

@@ -270,8 +270,8 @@ def table(results: Results) -> Html:
         "Nothing is trained again. Test split, protocol predicted, mean over seeds "
         f"{', '.join(map(str, seeds))}. Below: what is lost, with its 95 % interval over seeds (Student's t, paired). "
         f"'used': at least {TOLERANCE:g} point is lost and the interval lies above 0; 'not used': the interval lies "
-        f"within {TOLERANCE:g} point of 0; 'in the way': it is better without. Of so many intervals one or two miss their "
-        "mark by chance."
+        f"within {TOLERANCE:g} point of 0; 'in the way': it is better without. Of so many intervals one or two "
+        "miss their mark by chance."
     ]
     name = TABLES[results.table].title
     return html.table(f"A trained EFA, parts of it switched off: {name}", head, rows, notes) + _stamp(results, seeds)
