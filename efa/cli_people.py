@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from efa.cli_options import Cpus, Executor, Gpus, Jobs, Preset, RayAddress, Retries, Settings, seeds_of, settings_of
-from efa.console import out
+from efa.console import err, out
 
 
 def leave_one_out(
@@ -56,4 +56,6 @@ def leave_one_out(
         publish(judged, to)
         out.print(repr(table(read(to))), markup=False, highlight=False)
         out.print(f"written to {to}", markup=False, highlight=False)
+    for row in dict.fromkeys(fold.run.row for fold in folds if fold.run.row not in judged):
+        err.print(f"'{row}' is not written: not all of its trainings are finished", markup=False, highlight=False)
     tell(failures)

@@ -142,6 +142,7 @@ def test_a_training_that_fails_leaves_its_row_out_and_the_rest_goes_on(folder, h
     assert [line for line in said if line.startswith("efa: ")] == [
         "efa: EFA seed 0, without bob: training diverged: the loss is nan in epoch 1: clips ann-Bend-0"
     ]
+    assert "'EFA' is not written: not all of its trainings are finished" in said
     assert set(people.read(tmp_path).facts) == {"Video Swin"}
     monkeypatch.setattr(leave_one_out, "fit", fit)
     with pytest.raises(SystemExit) as stopped:
