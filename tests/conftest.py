@@ -1,8 +1,11 @@
 """Fixtures that several test files share."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+CORPUS = {"malformed": "test_bad_input.py::test_bad[", "odd but readable": "test_bad_input.py::test_odd["}
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +22,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Runs and caches of a test go to a folder of its own."""
     monkeypatch.setenv("EFA_HOME", str(tmp_path))
     return tmp_path
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """How many bad inputs there were, and how many of them were answered as they should be."""
+    for kind, test in CORPUS.items():
+        passed, failed = (
+            sum(test in report.nodeid for report in terminalreporter.stats.get(outcome, []) if report.when == "call")
+            for outcome in ("passed", "failed")
+        )
+        if passed + failed:
+            terminalreporter.write_line(f"{kind} inputs: {passed} of {passed + failed} answered")
