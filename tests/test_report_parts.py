@@ -156,7 +156,7 @@ def test_the_table_shows_the_run_behind_the_results_and_no_other(tmp_path, monke
 def test_a_run_that_is_not_finished_is_one_line(home):
     with pytest.raises(InputError, match="6/EFA seed 0 is not finished"):
         parts.of_run(Run("6", "EFA", 0, build("smoke")))
-    with pytest.raises(InputError, match="6/EFA seed 0 is not finished"):
+    with pytest.raises(InputError, match=r"6/EFA seed 0 is not finished.*efa run 6/EFA --preset smoke --seeds 0"):
         parts.publish("smoke", (0,))
 
 

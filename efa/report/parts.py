@@ -46,7 +46,7 @@ METRICS = ("quality_auc", "quality_balanced_acc", "fault_f1")
 SHOWN = ("quality_auc", "fault_f1")
 COLUMNS = ("table", "row", "seed", "part", "metric", "value")
 LOOK = (
-    "steps_on_frame_"  # with the frame's number: a metric of the whole model, the steps' mean weight there, in percent
+    "steps_on_frame_"  # and the frame's number: a metric of the whole model, the steps' mean weight there, in percent
 )
 TOLERANCE = 1.0  # points: what results/README.md calls a difference that matters, declared before any of this
 WHOLE = "nothing"
@@ -127,7 +127,7 @@ def of_run(run: Run, parts: Sequence[str] = tuple(PARTS), split: str = "test") -
     Raises:
         InputError: the run is not finished, or its model lacks a part.
     """
-    if not (run.folder / "provenance.json").is_file():
+    if not run.finished:
         raise InputError(f"{run.label} is not finished", mend=f"efa run {run.table}/{run.row}")
     model, material = EFA.from_pretrained(run.folder).model.eval(), prepare(run.config)
     if not isinstance(model, EFAModel):
@@ -167,9 +167,9 @@ def publish(
         InputError: a run is not finished.
     """
     runs = [run for row in ROWS for run in select(row, preset, tuple(seeds), overrides)]
-    if unfinished := [run for run in runs if not (run.folder / "provenance.json").is_file()]:
-        one = unfinished[0]
-        raise InputError(f"{one.label} is not finished", mend=f"efa run {one.table}/{one.row} --seeds {one.seed}")
+    if one := next((run for run in runs if not run.finished), None):  # before minutes of work for the others
+        mend = f"efa run {one.table}/{one.row} --preset {preset} --seeds {one.seed}"
+        raise InputError(f"{one.label} is not finished", mend=mend)
     tables = []
     for done, run in enumerate(runs):
         progress(done, len(runs))
