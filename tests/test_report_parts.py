@@ -167,6 +167,8 @@ def test_scores_of_a_trained_run_are_those_of_its_own_predictions(home):
     found = parts.of_run(run, (parts.WHOLE, "adapter adds nothing"))
     whole = found[found["part"] == parts.WHOLE].set_index("metric")["value"]
     scores = json.loads((run.folder / "scores.json").read_text())["predicted"]
-    for name in whole.index:
+    for name in parts.METRICS:
         assert whole[name] == pytest.approx(scores[name])
+    assert whole[whole.index.str.startswith(parts.LOOK)].sum() == pytest.approx(100, abs=1e-3)
+    assert len(whole) == len(parts.METRICS) + run.config.data.frames
     assert set(found["part"]) == {parts.WHOLE, "adapter adds nothing"}
