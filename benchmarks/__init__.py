@@ -5,5 +5,5 @@
     python -m benchmarks --quick              # a tiny model in seconds, to see that all of it runs: .cache/benchmarks/
 
 Not part of the package `efa`; see README.md in this folder for what is measured, how, and what each column means.
-Operations are not measured but counted (`efa.audit.budget`, `efa.audit.costs`), so they need no quiet machine.
+Operations are counted, not measured (`efa_book.audit.budget`, `efa_book.audit.costs`): they need no quiet machine.
 """

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from benchmarks.parts import PARTS
 from benchmarks.run import QUICK_ROUNDS, ROUNDS, bench
-from efa import paths
-from efa.console import err
-from efa.errors import InputError
-from efa.report.benchmarks import FACTS, TABLE
+from efa.cli.console import err
+from efa.utils import paths
+from efa.utils.errors import InputError
+from efa_book.benchmarks import FACTS, TABLE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,11 +10,11 @@ from torch import Tensor
 from transformers import BertConfig, BertLMHeadModel
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
-from efa.audit.costs import CLIP_TOKENS, flops, series
-from efa.audit.release import Released
 from efa.baselines.masked_lm import MaskedLM
 from efa.config import Config, DecoderConfig
 from efa.model.decoder import Decoder, load_bert
+from efa_book.audit.costs import CLIP_TOKENS, flops, series
+from efa_book.audit.release import Released
 
 BEGIN, MASK, NEVER = 101, 103, -1  # of bert-base-uncased; no word has the number -1, so that no text ends early
 

@@ -153,8 +153,8 @@ def memory(sizes: Sizes, rounds: int) -> list[Row]:
 
 def rendering(sizes: Sizes, rounds: int) -> list[Row]:
     """FormSim's frames a second; it computes on one core whatever the threads."""
-    from efa.data import formsim
-    from efa.data.formsim.dataset import clips
+    import formsim
+    from formsim.dataset import clips
 
     chosen = clips()[: sizes.clips]
     rows = []

@@ -20,11 +20,11 @@ from benchmarks.apart import apart
 from benchmarks.models import PAPER, TINY
 from benchmarks.parts import PARTS
 from benchmarks.timing import Row
-from efa.console import err
-from efa.errors import InputError
-from efa.files import write_safely
-from efa.report import benchmarks as shown
+from efa.cli.console import err
 from efa.runs import commit, device, versions
+from efa.utils.errors import InputError
+from efa.utils.files import write_safely
+from efa_book import benchmarks as shown
 
 ROUNDS, QUICK_ROUNDS = 5, 2
 
@@ -47,7 +47,7 @@ def bench(only: Sequence[str], to: Path, quick: bool = False, threads: int = 1, 
     """
     unknown = [name for name in only if name not in PARTS]
     if unknown:
-        raise InputError(f"no part '{unknown[0]}'", mend=f"--only takes any of {','.join(PARTS)}")
+        raise InputError(f"no part '{unknown[0]}'", hint=f"--only takes any of {','.join(PARTS)}")
     if threads < 1 or rounds < 0:
         raise InputError("threads must be at least 1 and rounds at least 0")
     rounds = rounds or (QUICK_ROUNDS if quick else ROUNDS)
@@ -76,7 +76,7 @@ def _before(to: Path, quick: bool) -> tuple[list[Row], dict[str, Any]]:
         return [], {}
     found = shown.read(to)
     if any(bool(one["quick"]) != quick for one in found.facts.values()):
-        raise InputError("quick and full rows do not mix", file=to, mend="choose another folder with --to")
+        raise InputError("quick and full rows do not mix", file=to, hint="choose another folder with --to")
     known = found.table.astype(object).where(found.table.notna(), None)
     return [Row(**{str(k): v for k, v in one.items()}) for one in known.to_dict("records")], dict(found.facts)
 

@@ -7,7 +7,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from efa.inference import EFA
+    from efa.predict import EFA
 
 __all__ = ["EFA"]
 
@@ -15,7 +15,7 @@ __all__ = ["EFA"]
 def __getattr__(name: str) -> Any:
     """`EFA` on first use, so that ``import efa.data`` does not load torch models."""
     if name == "EFA":
-        from efa.inference import EFA
+        from efa.predict import EFA
 
         return EFA
     raise AttributeError(f"module 'efa' has no attribute '{name}'")

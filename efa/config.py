@@ -17,7 +17,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from efa.config_checks import check
-from efa.errors import InputError
+from efa.utils.errors import InputError
+
+# Part of every run's key. Raise it when a change of the code may change a result; tests/test_golden.py guards it.
+RESULTS_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,7 @@ class Config:
                 for f in dataclasses.fields(getattr(self, s.name))
             ]
             if key not in known:
-                raise InputError(f"unknown setting '{key}'", mend=_did_you_mean(key, known))
+                raise InputError(f"unknown setting '{key}'", hint=_did_you_mean(key, known))
             part = getattr(config, section)
             hint = get_type_hints(type(part))[name]
             part = dataclasses.replace(part, **{name: _coerce(key, value, hint)})
@@ -268,7 +271,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 def build(preset: str = "laptop", overrides: dict[str, Any] | None = None) -> Config:
     """The preset's settings with `overrides` on top; an unknown preset or key raises InputError."""
     if preset not in PRESETS:
-        raise InputError(f"unknown preset '{preset}'", mend=_did_you_mean(preset, list(PRESETS)))
+        raise InputError(f"unknown preset '{preset}'", hint=_did_you_mean(preset, list(PRESETS)))
     return Config().with_(PRESETS[preset] | (overrides or {}))
 
 
@@ -286,7 +289,7 @@ def _plain(value: Any) -> Any:
 def _coerce(key: str, value: Any, hint: Any) -> Any:
     """`value` as the annotated type; strings from a command line are read, anything doubtful is refused."""
     origin = get_origin(hint)
-    wrong = InputError(f"setting '{key}' cannot be {value!r}", mend=f"it must be {_spell(hint)}")
+    wrong = InputError(f"setting '{key}' cannot be {value!r}", hint=f"it must be {_spell(hint)}")
     if origin is Literal:
         options = get_args(hint)
         by_text = {str(option): option for option in options}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from efa.errors import InputError
+from efa.utils.errors import InputError
 
 if TYPE_CHECKING:
     from efa.config import Config
@@ -36,7 +36,7 @@ def check(config: Config) -> None:
 
     def insist(good: bool, key: str, rule: str) -> None:
         if not good:
-            raise InputError(f"setting '{key}' cannot be {value(key)!r}", mend=rule)
+            raise InputError(f"setting '{key}' cannot be {value(key)!r}", hint=rule)
 
     for key in (f"{section}.{name}" for section, names in _POSITIVE.items() for name in names):
         insist(value(key) >= 1, key, "it must be at least 1")

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from efa.config import build
-from efa.errors import InputError
 from efa.runs import Run
+from efa.utils.errors import InputError
 
 Overrides = dict[str, Any]
 
@@ -88,9 +88,9 @@ TABLES: dict[str, Table] = {
         {"EFA": ("oracle", "none", "wrong"), "w/o text": ("oracle",), "Shuffled text": ("oracle",)},
     ),
 }
-# Not in the paper: real people's motion (UI-PRMD), every subject left out in turn (`efa leave-one-out`). The first rows
-# read what the trunk says as it came; with 'fine-tuned' and 'from scratch' it learns as well, at the price of hours.
-LEAVE_ONE_OUT: dict[str, Overrides] = {
+# Not in the paper: real people's motion (UI-PRMD), every subject left out in turn (`efa leave-one-subject-out`). In the
+# first rows the trunk is frozen; with 'fine-tuned' and 'from scratch' it learns as well, which takes hours.
+LOSO_ROWS: dict[str, Overrides] = {
     "EFA": {},
     "EFA, w/o text": {"fusion.text": "none"},
     "EFA, shuffled text": {"fusion.text": "shuffled"},
@@ -115,12 +115,12 @@ def select(what: str, preset: str, seeds: tuple[int, ...], overrides: Overrides 
     name, _, row = what.partition("/")
     several = {"all": tuple(TABLES), "paper": PAPER}
     if name not in TABLES and name not in several:
-        raise InputError(f"unknown table '{name}'", mend=f"one of {', '.join([*several, *TABLES])}")
+        raise InputError(f"unknown table '{name}'", hint=f"one of {', '.join([*several, *TABLES])}")
     runs = []
     for table in several.get(name, (name,)):
         rows = TABLES[table].rows
         if row and row not in rows:
-            raise InputError(f"table {table} has no row '{row}'", mend=f"one of {', '.join(rows)}")
+            raise InputError(f"table {table} has no row '{row}'", hint=f"one of {', '.join(rows)}")
         for chosen in [row] if row else rows:
             runs += [_run(table, chosen, seed, preset, overrides or {}) for seed in seeds]
     return runs

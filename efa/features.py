@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from efa import paths
-from efa.config import Config, TextConfig
-from efa.data.loader import Progress, cached_array, data_fingerprint, load_frames, source_hash
+from efa.baselines.registry import build_system, encoder_file, load_trunk, trunk_name
+from efa.config import RESULTS_VERSION, Config, TextConfig
+from efa.data.loader import Progress, cached_array, data_fingerprint, load_frames
 from efa.data.manifest import DataSet
 from efa.model.text import TextEncoder
-from efa.systems import build_system, encoder_file, load_trunk, source_of, trunk_name
+from efa.utils import paths
 
 
 def text_vectors(dataset: DataSet, config: TextConfig) -> tuple[Tensor, Tensor]:
@@ -70,12 +70,11 @@ def video_features(dataset: DataSet, config: Config, progress: Progress | None =
 
 def _features_name(dataset: DataSet, config: Config) -> str:
     """What the features depend on; systems with the same trunk share them."""
-    file, source = encoder_file(config), source_of(config)
+    file = encoder_file(config)
     weights = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else "random"
-    code = source_hash(paths.WEIGHTS.parent / "model")
     encoder = {name: value for name, value in config.to_dict()["encoder"].items() if name != "adapter"}
-    settings = [encoder, config.to_dict()["data"], weights, code]
-    if source and trunk_name(config) != "formsim":
-        settings += [config.system.name, config.system.small, source_hash(source.parent)]
+    settings = [encoder, config.to_dict()["data"], weights, RESULTS_VERSION]
+    if trunk_name(config) != "formsim":
+        settings += [config.system.name, config.system.small]
     name = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
     return f"{data_fingerprint(dataset, config.data)}-{name}"

@@ -13,20 +13,20 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from efa import pieces, processes
 from efa.config import TrainingConfig
-from efa.errors import Diverged, InputError
-from efa.files import write_safely
-from efa.material import Material
+from efa.inputs import TrainingInputs
 from efa.pieces import Batch, Shares
+from efa.utils.errors import Diverged, InputError
+from efa.utils.files import write_safely
 
 Losses = Callable[[Batch, Shares | None], dict[str, Tensor]]
 MEMORY = "memory.json"  # in a run's folder: how many clips at once memory holds, where it does not hold a batch
-SHOWN = 8  # clips that an error names
+MAX_NAMED = 8  # clips that an error names
 
 
 class Gradients:
     """A batch's gradient, by as many pieces as memory asks for and as many processes as there are.
 
-    Losses of the pieces count by their shares (`efa.pieces`) and their gradients are added up, so that the optimiser
+    Losses of the pieces count by their shares (`efa.pieces`) and their gradients are added up, so that the optimizer
     sees the batch's gradient whatever the pieces. That is exact, but for the order of sums, where what is said of a
     clip depends on nothing but the clip. In training it also depends
 
@@ -44,7 +44,7 @@ class Gradients:
     Args:
         model: whose parameters learn.
         losses: of a batch, or of a piece that has these shares of one; `total` is the one to minimise.
-        material: for the clips' names.
+        inputs: for the clips' names.
         config: `micro_batch` and `clip`.
         folder: where a run keeps what it learnt of memory, in memory.json.
         report: told when memory is full.
@@ -54,12 +54,12 @@ class Gradients:
         self,
         model: nn.Module,
         losses: Losses,
-        material: Material,
+        inputs: TrainingInputs,
         config: TrainingConfig,
         folder: Path,
         report: Callable[[str], None],
     ):
-        self.model, self.losses, self.material, self.config = model, losses, material, config
+        self.model, self.losses, self.inputs, self.config = model, losses, inputs, config
         self.folder, self.report = folder, report
         limits = (config.micro_batch, processes.agreed(micro_batch(folder)))
         self.limit = min((n for n in limits if n), default=0)  # clips at once in one process; 0: all
@@ -83,7 +83,7 @@ class Gradients:
                     break
                 self.model.zero_grad(set_to_none=True)
                 if code == processes.NOT_FINITE:
-                    raise diverged(*(processes.heard(fault) or ((), [])), self.material, epoch, step)
+                    raise diverged(*(processes.heard(fault) or ((), [])), self.inputs, epoch, step)
                 before.restore()
                 pieces.free_memory()
                 self._halve(len(batch["row"]))
@@ -91,7 +91,7 @@ class Gradients:
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
         if not torch.isfinite(norm):
             self.model.zero_grad(set_to_none=True)
-            raise diverged(("gradient",), batch["row"].tolist(), self.material, epoch, step)
+            raise diverged(("gradient",), batch["row"].tolist(), self.inputs, epoch, step)
         return dict(zip(sums, processes.added(list(sums.values())), strict=True))
 
     def _attempt(
@@ -135,7 +135,7 @@ class Gradients:
         size = math.ceil(share / number)
         smaller = math.ceil(size / 2)
         if self._number(clips, smaller) == number:
-            raise InputError(f"memory does not hold {size} clip{'s' * (size > 1)} at once", mend=pieces.MEND)
+            raise InputError(f"memory does not hold {size} clip{'s' * (size > 1)} at once", hint=pieces.MEND)
         self.limit = smaller
         self.report(f"memory is full: {smaller} clips at once instead of {size}, with the gradient of the same batch")
         if processes.main():
@@ -175,15 +175,15 @@ def not_finite(parts: dict[str, Tensor]) -> tuple[str, ...]:
     return tuple(bad) or ("further term",)
 
 
-def diverged(parts: tuple[str, ...], rows: list[int], material: Material, epoch: int, step: int = 0) -> Diverged:
+def diverged(parts: tuple[str, ...], rows: list[int], inputs: TrainingInputs, epoch: int, step: int = 0) -> Diverged:
     """The error that names parts of the loss, the place and the clips; step 0 is validation."""
-    clips = tuple(material.dataset.table["clip_id"].iloc[rows].head(SHOWN))
+    clips = tuple(inputs.dataset.table["clip_id"].iloc[rows].head(MAX_NAMED))
     what = "the gradient" if parts == ("gradient",) else f"the loss ({', '.join(parts)})"
     place = f"epoch {epoch}, step {step}" if step else f"validation after epoch {epoch}"
-    ids = f"{', '.join(clips)}{', ...' if len(rows) > SHOWN else ''}"
-    mend = "set lower training.lr and training.head_lr, or look for broken values in these clips"
+    ids = f"{', '.join(clips)}{', ...' if len(rows) > MAX_NAMED else ''}"
+    hint = "set lower training.lr and training.head_lr, or look for broken values in these clips"
     return Diverged(
-        f"{what} is no finite number in {place}; clips {ids} ({mend})", epoch=epoch, step=step, clips=clips, parts=parts
+        f"{what} is no finite number in {place}; clips {ids} ({hint})", epoch=epoch, step=step, clips=clips, parts=parts
     )
 
 

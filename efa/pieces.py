@@ -16,7 +16,7 @@ from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor, nn
 
 from efa.config import TrainingConfig
-from efa.errors import InputError
+from efa.utils.errors import InputError
 
 T = TypeVar("T")
 Batch = dict[str, Tensor]
@@ -24,7 +24,7 @@ Shares = tuple[float, float]  # of the whole batch's clips, and of what its text
 MEND = "set training.checkpointing=true, or take a smaller data.size or model, or more memory"
 
 
-def told_first(batch: Batch, config: TrainingConfig) -> Batch:
+def order_for_text_loss(batch: Batch, config: TrainingConfig) -> Batch:
     """The batch in an order in which the explanations that are trained come first, and how much each counts.
 
     Texts of faulty clips teach more, so more of them are taken; weights make up for it, so that the loss stays that of
@@ -125,6 +125,6 @@ class Halves:
                 start = span.stop
                 continue
             if span.stop - span.start == 1:
-                raise InputError("memory does not hold a single clip", mend=MEND)
+                raise InputError("memory does not hold a single clip", hint=MEND)
             self.size = math.ceil((span.stop - span.start) / 2)
             free_memory()

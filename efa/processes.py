@@ -23,10 +23,10 @@ from accelerate.utils import parse_flag_from_env
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from efa.errors import PeerLostError
-from efa.launched import count as count
-from efa.launched import main as main
-from efa.launched import rank as rank
+from efa.launch.launched import count as count
+from efa.launch.launched import main as main
+from efa.launch.launched import rank as rank
+from efa.utils.errors import PeerLostError
 
 T = TypeVar("T")
 FINE, NO_MEMORY, NOT_FINITE = 0, 1, 2  # how a step went; where processes disagree the largest counts

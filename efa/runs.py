@@ -1,12 +1,12 @@
 """One run = one row x one seed = one folder ``runs/<key>/``: found again when finished, resumed when interrupted.
 
-The key is a hash of the configuration, the data and the source code that the run executes. Change any of them and the
-old run is not the run that is asked for any more: it is *stale*, and tables say so.
+The key is a hash of the configuration, the data, the initial weights and `RESULTS_VERSION`, which is raised by hand
+when a change of the code may change numbers (`tests/test_golden.py` guards it). Change any of them and the old run is
+*stale*: tables say so. The commit stands in the provenance.
 """
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import datetime
 import hashlib
@@ -26,16 +26,17 @@ from typing import Any
 import pandas as pd
 import torch
 
-from efa import metrics, paths, processes
-from efa.config import Config, TrainingConfig
-from efa.data import formsim
+import formsim
+from efa import metrics, processes
+from efa.baselines.registry import decoder_file, encoder_file
+from efa.config import RESULTS_VERSION, Config, TrainingConfig
 from efa.data.loader import Progress, data_fingerprint, open_dataset
-from efa.errors import InputError
-from efa.files import locked, write_safely
-from efa.inference import EFA, predict
-from efa.mend import RESUMED, mend
-from efa.systems import decoder_file, encoder_file, source_of
-from efa.training import MEMORY, Report, fit, micro_batch, prepare
+from efa.predict import EFA, predict
+from efa.train import MEMORY, Report, fit, micro_batch, prepare
+from efa.utils import paths
+from efa.utils.errors import InputError
+from efa.utils.files import locked, write_safely
+from efa.utils.recovery import RESUMED, recover
 
 PACKAGE = Path(__file__).parent
 HOW = ("micro_batch", "checkpointing", "compile")  # say how to train, not what: no part of the hash while at defaults
@@ -57,9 +58,8 @@ class Run:
 
     @property
     def key(self) -> str:
-        """Hash of configuration, data and code, 16 hexadecimal digits."""
-        source = executed_source(*_entries(self.config))
-        parts = [config_hash(self.config), _data_hash(self.config), source, _weights_hash(self.config)]
+        """Hash of configuration, data, initial weights and `RESULTS_VERSION`, 16 hexadecimal digits."""
+        parts = [config_hash(self.config), _data_hash(self.config), _weights_hash(self.config), f"v{RESULTS_VERSION}"]
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
 
     @property
@@ -81,7 +81,7 @@ class Run:
             return _help(self)
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / ".lock", lambda: report("another process works on this run: waiting for it")):
-            mend(folder, report)
+            recover(folder, report)
             if processes.agreed((self.key, not (folder / "provenance.json").is_file()))[1]:
                 _train(self, folder, progress, report)
             _predict_missing(self, folder)
@@ -121,8 +121,8 @@ def _weights_hash(config: Config) -> str:
     hashes = []
     for setting, file in (("encoder", encoder_file(config)), ("decoder", decoder_file(config))):
         if file and not Path(file).is_file():
-            mend = f"run 'efa pretrain {setting}', or set {setting}.weights to ''"
-            raise InputError(f"no such file of {setting} weights", file=file, mend=mend)
+            hint = f"run 'efa pretrain {setting}', or set {setting}.weights to ''"
+            raise InputError(f"no such file of {setting} weights", file=file, hint=hint)
         hashes.append(_hash_of_file(file, Path(file).stat().st_mtime_ns) if file else "")
     for name in ("model.safetensors", "pytorch_model.bin", "vocab.txt", "tokenizer.json"):  # a BERT of the user's own
         part = Path(config.text.model) / name
@@ -131,63 +131,8 @@ def _weights_hash(config: Config) -> str:
     return " ".join(hashes).strip()
 
 
-def _entries(config: Config) -> tuple[Path, ...]:
-    """Where the code begins that a run executes: all that training and prediction import, and the compared system."""
-    source = source_of(config)
-    return (PACKAGE / "training.py", PACKAGE / "inference.py", *([source] if source else []))
-
-
-@cache
-def executed_source(*entries: Path) -> str:
-    """One hash over these modules and all of `efa` that they import, directly or not."""
-    seen: set[Path] = set()
-    queue = list(entries)
-    while queue:
-        path = queue.pop()
-        if path not in seen and path.is_file():
-            seen.add(path)
-            queue += [PACKAGE / name for name in _read(path, path.stat().st_mtime_ns)[1]]
-    digest = hashlib.sha256()
-    for path in sorted(seen):
-        code = _read(path, path.stat().st_mtime_ns)[0]
-        digest.update(path.relative_to(PACKAGE).as_posix().encode() + code.encode())
-    return digest.hexdigest()[:16]
-
-
-@cache
-def _read(path: Path, changed: int) -> tuple[str, tuple[str, ...]]:
-    """A module's code without comments and docstrings, and the files of `efa` that it may import."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    files: list[str] = []
-    for node in ast.walk(tree):
-        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        names += [f"{node.module}.{alias.name}" for alias in node.names] if isinstance(node, ast.ImportFrom) else []
-        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        for name in names:
-            if name.split(".")[0] == "efa":
-                stem = "/".join(name.split(".")[1:])
-                files += [f"{stem}.py", f"{stem}/__init__.py".lstrip("/")]
-    return ast.dump(_without_docstrings(tree)), tuple(files)
-
-
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    """Comments and docstrings do not change what a run computes."""
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
-            and ast.get_docstring(node, clean=False) is not None
-        ):
-            node.body = node.body[1:]
-    return tree
-
-
-def scoring_source() -> str:
-    """The part of the code that turns predictions into scores."""
-    return executed_source(PACKAGE / "metrics" / "__init__.py")
-
-
 def state_of(run: Run) -> str:
-    """'done', 'interrupted', 'stale' (the same row and seed was run with other code, data or settings) or 'missing'."""
+    """'done', 'interrupted', 'stale' (run before with another version, data or settings) or 'missing'."""
     folder = run.folder
     if all(holds(folder / name) for name in ("provenance.json", "predictions.parquet", "scores.json")):
         return "done"
@@ -211,8 +156,8 @@ def _help(run: Run) -> Path:
     """What a process that is not the main one does of a run: its share of the training."""
     key, missing = processes.agreed(("", False))
     if key != run.key:
-        mend = "give every machine the same code, settings and data"
-        raise InputError(f"{run.label} is another run here ({run.key}) than in the main process ({key})", mend=mend)
+        hint = "give every machine the same code, settings and data"
+        raise InputError(f"{run.label} is another run here ({run.key}) than in the main process ({key})", hint=hint)
     if missing:
         processes.wait()  # until what is frozen has been computed
         fit(run.config, prepare(run.config, None), run.folder)
@@ -222,18 +167,18 @@ def _help(run: Run) -> Path:
 
 def _train(run: Run, folder: Path, progress: Progress | None, report: Report) -> None:
     started, config = time.time(), run.config
-    material = prepare(config, None)
+    inputs = prepare(config, None)
     processes.wait()
     prepared = time.time()
-    model = fit(config, material, folder, progress, report)
-    EFA.from_material(model, config, material).save_pretrained(folder)
+    model = fit(config, inputs, folder, progress, report)
+    EFA.from_material(model, config, inputs).save_pretrained(folder)
     pieces = micro_batch(folder)
     facts = {
         "labels": [run.label],
         "key": run.key,
         "config_hash": config_hash(config),
         "data_fingerprint": _data_hash(config),
-        "source": executed_source(*_entries(config)),
+        "results_version": RESULTS_VERSION,
         "weights": " ".join(part[:16] for part in _weights_hash(config).split()),
         "commit": commit(),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -260,9 +205,9 @@ def _predict_missing(run: Run, folder: Path) -> None:
     wanted = [protocol for protocol in run.protocols if protocol not in have]
     if not wanted:
         return
-    material = prepare(run.config)
+    inputs = prepare(run.config)
     model = EFA.from_pretrained(folder).model.to(processes.state().device)
-    tables = [predict(model, material, run.config, protocol=protocol) for protocol in wanted]
+    tables = [predict(model, inputs, run.config, protocol=protocol) for protocol in wanted]
     both = pd.concat([*([known] if known is not None else []), *tables], ignore_index=True)
     write_safely(path, lambda partly: both.to_parquet(partly, index=False))
 
@@ -270,8 +215,8 @@ def _predict_missing(run: Run, folder: Path) -> None:
 def _score_missing(run: Run, folder: Path) -> None:
     path = folder / "scores.json"
     known = json.loads(path.read_text()) if path.is_file() else {}
-    if known.get("source") != scoring_source():
-        known = {"source": scoring_source()}
+    if known.get("scores_version") != metrics.SCORES_VERSION:
+        known = {"scores_version": metrics.SCORES_VERSION}
     predictions = pd.read_parquet(folder / "predictions.parquet")
     missing = [protocol for protocol in run.protocols if protocol not in known]
     for protocol in missing:
@@ -345,5 +290,5 @@ def default_checkpoint() -> Path:
             if any(label.startswith("6/EFA ") for label in facts["labels"]):
                 found.append((facts["finished"], path.parent))
     if not found:
-        raise InputError("there is no trained model yet", mend="run 'make reproduce', or give --checkpoint FOLDER")
+        raise InputError("there is no trained model yet", hint="run 'make reproduce', or give --checkpoint FOLDER")
     return max(found)[1]

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from efa.audit.annotations_names import read_names
-from efa.audit.annotations_texts import Writer, written
 from efa.data.manifest import StepText, make_dataset, save_dataset
+from efa_book.audit.annotations_names import read_names
+from efa_book.audit.annotations_texts import Writer, written
 
 GOOD, BAD = "The hop action in this video is good.", "The hop action in this video is bad."
 

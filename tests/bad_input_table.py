@@ -275,8 +275,8 @@ TREES: list[Case] = [
     ("UI-PRMD: file for a folder inside", misplaced, UI_PRMD, "no such folder"),
     ("UI-PRMD: no sequence", without_sequences, UI_PRMD, "no sequence under this folder"),
     ("people: nobody named", bad.clips(lambda rows: [row.pop("subject") for row in rows]),
-     ("leave-one-out", "{in}", "--to", "{out}"), "every clip needs a subject"),
-    ("people: empty folder", bad.a_folder(), ("leave-one-out", "{in}", "--to", "{out}"), "neither manifest"),
+     ("leave-one-subject-out", "{in}", "--to", "{out}"), "every clip needs a subject"),
+    ("people: empty folder", bad.a_folder(), ("leave-one-subject-out", "{in}", "--to", "{out}"), "neither manifest"),
 ]  # fmt: skip
 
 MADE: list[Case] = [

@@ -20,10 +20,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from test_video import encode, grey, sound
 
-from efa.data.tokeniser import SPECIAL, Tokeniser
-from efa.inference import EFA
+from efa.baselines.registry import build_system
+from efa.data.tokenizer import SPECIAL, Tokenizer
 from efa.metrics import COLUMNS
-from efa.systems import build_system
+from efa.predict import EFA
 
 Make = Callable[[Path], Path]
 NOTE = {"steps": [f"Do part {i}." for i in range(1, 6)], "instruction": "Breathe."}  # what --steps takes
@@ -266,10 +266,10 @@ def note(**changes: Any) -> Make:
 
 def save_tiny(folder: Path, config: Any) -> Path:
     """A checkpoint of random weights, without training: two actions and a vocabulary of a few letters."""
-    tokeniser = Tokeniser([*SPECIAL, *"abcdefgh"])
+    tokenizer = Tokenizer([*SPECIAL, *"abcdefgh"])
     torch.manual_seed(0)
-    model = build_system(config, len(STEPS), len(tokeniser), 384, tokeniser.mask)
-    EFA(model, config, tokeniser, dict(STEPS), sorted(STEPS), 384).save_pretrained(folder)
+    model = build_system(config, len(STEPS), len(tokenizer), 384, tokenizer.mask)
+    EFA(model, config, tokenizer, dict(STEPS), sorted(STEPS), 384).save_pretrained(folder)
     return folder
 
 

@@ -10,7 +10,7 @@ CORPUS = {"malformed": "test_bad_input.py::test_bad[", "odd but readable": "test
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Third-party material that lies beside some checkouts; a test that needs it is skipped elsewhere."""
+    """Third-party inputs that lies beside some checkouts; a test that needs it is skipped elsewhere."""
     folder = Path(__file__).resolve().parents[2] / "shared"
     if not folder.is_dir():
         pytest.skip("no ../shared beside this checkout")

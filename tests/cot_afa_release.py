@@ -6,7 +6,7 @@ from typing import Any
 
 import openpyxl
 
-from efa.data.cot_afa_files import COLUMNS, NAMES, REFERENCES, SHEET, STEP_FILE, Notes
+from efa_datasets.cot_afa_files import COLUMNS, NAMES, REFERENCES, SHEET, STEP_FILE, Notes
 
 HEADER = [*COLUMNS.values()]
 ACTIONS = {"Hop": "Hop（跳）", "Dcline Hop ": "Dcline Hop", "Sword Stir": "撩剑", "Taiji Stir": "太极剑撩剑"}

@@ -9,9 +9,9 @@ import pandas as pd
 from efa.config import build
 from efa.data.loader import open_dataset
 from efa.experiments import TABLES
-from efa.report import explorer
-from efa.report.collect import Results
-from efa.report.published import COLUMNS
+from efa_book import explorer
+from efa_book.collect import Results
+from efa_book.published import COLUMNS
 
 NASTY = "</script><img src=x onerror=alert(1)>\u2028"
 FACTS = {"key": "a-key", "finished": "2026-01-01T00:00:00+00:00", "commit": "abc", "device": "a machine", "seconds": {}}

@@ -8,16 +8,16 @@ import numpy as np
 import pandas as pd
 
 from efa.experiments import TABLES
-from efa.report import collect
-from efa.report.collect import Results
-from efa.report.published import COLUMNS
+from efa_book import collect
+from efa_book.collect import Results
+from efa_book.published import COLUMNS
 
 NASTY = "</script><img src=x onerror=alert(1)>"
 RANDOM = {"encoder.weights": "", "decoder.weights": "", "decoder.frozen": False}  # nothing pre-trained to look for
 
 
 def predictions(n: int = 40, seed: int = 0, protocol: str = "predicted", explanation: str = "fine") -> pd.DataFrame:
-    """A table as `efa.inference.predict` writes it."""
+    """A table as `efa.predict.predict` writes it."""
     draw = np.random.RandomState(seed)
     actions = np.array(["Squat", "Plank"])[draw.randint(2, size=n)]
     guessed = np.where(draw.random_sample(n) < 0.7, actions, "Plank")
@@ -67,7 +67,7 @@ def finish(run, scores: dict[str, float | None], seed: int = 0) -> Path:
     run.folder.mkdir(parents=True, exist_ok=True)
     table = pd.concat([predictions(seed=seed, protocol=protocol) for protocol in run.protocols], ignore_index=True)
     table.to_parquet(run.folder / "predictions.parquet", index=False)
-    known = {"source": collect.scoring_source()} | dict.fromkeys(run.protocols, scores)
+    known = {"scores_version": collect.SCORES_VERSION} | dict.fromkeys(run.protocols, scores)
     (run.folder / "scores.json").write_text(json.dumps(known))
     (run.folder / "history.csv").write_text("epoch,val_class\n1,2.5\n2,1.5\n")
     facts = {"labels": [run.label], "key": run.key, "config_hash": collect.config_hash(run.config), "commit": "abc123"}

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from efa.data import formsim
+import formsim
 from efa.data.video import write_mp4
 
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from efa.baselines.registry import build_system
 from efa.config import build
 from efa.model.adapter import Adapter
-from efa.systems import build_system
 
 
 @pytest.mark.parametrize("tokens", [6, 24, 9, 1])

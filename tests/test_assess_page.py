@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from efa import cli
 from efa.data.video import write_mp4
-from efa.inference import EFA
-from efa.training import build_model, prepare
+from efa.predict import EFA
+from efa.train import build_model, prepare
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = json.loads((ROOT / "book" / "_static" / "assessment.schema.json").read_text())
@@ -31,9 +31,9 @@ def home(tmp_path_factory):
 @pytest.fixture(scope="module", params=["EFA", "Video Swin"])
 def checkpoint(request, home) -> str:
     config = tiny.config(system__name=request.param, system__small=True)
-    material = prepare(config)
+    inputs = prepare(config)
     folder = home / request.param
-    EFA.from_material(build_model(config, material), config, material).save_pretrained(folder)
+    EFA.from_material(build_model(config, inputs), config, inputs).save_pretrained(folder)
     return str(folder)
 
 

@@ -9,8 +9,8 @@ import pytest
 import tiny
 from checkpoints import call
 
-from efa.inference import EFA
-from efa.training import build_model, prepare
+from efa.predict import EFA
+from efa.train import build_model, prepare
 
 av = pytest.importorskip("av")
 
@@ -24,8 +24,8 @@ def home(tmp_path_factory):
 @pytest.fixture(scope="module")
 def checkpoint(home) -> str:
     config = tiny.config()
-    material = prepare(config)
-    EFA.from_material(build_model(config, material), config, material).save_pretrained(home / "checkpoint")
+    inputs = prepare(config)
+    EFA.from_material(build_model(config, inputs), config, inputs).save_pretrained(home / "checkpoint")
     return str(home / "checkpoint")
 
 

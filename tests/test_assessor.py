@@ -179,13 +179,13 @@ def test_clips_without_text_add_nothing():
 
 def test_one_batch_can_be_learnt_by_heart():
     model, batch = make(), make_batch()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     history = []
     for _ in range(200):
         parts = losses(run(model, batch), batch, model.config.training)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         parts["total"].backward()
-        optimiser.step()
+        optimizer.step()
         history.append(parts["total"].item())
     assert math.isfinite(history[-1])
     assert history[-1] < 0.1 * history[0]

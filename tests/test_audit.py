@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from efa import cli
-from efa.audit import cuts, practice
-from efa.audit.findings import FINDINGS, finding
-from efa.audit.measured import Measured, Quantity
 from efa.config import Config, DataConfig
-from efa.data.formsim.dataset import some_actions
 from efa.data.manifest import StepText
-from efa.errors import InputError
-from efa.report import audit
-from efa.report.collect import collect
+from efa.utils.errors import InputError
+from efa_book import audit_tables as audit
+from efa_book.audit import cuts, practice
+from efa_book.audit.findings import FINDINGS, finding
+from efa_book.audit.measured import Measured, Quantity
+from efa_book.collect import collect
+from formsim.dataset import some_actions
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "book" / "audit.md").read_text(encoding="utf-8")
@@ -113,7 +113,7 @@ def test_the_notebook_has_a_section_for_every_finding_that_shows_something():
     assert "annotations.blind_table()" in texts["measured-20"]
 
 
-def test_the_releases_optimiser_is_our_default():
+def test_the_releases_optimizer_is_our_default():
     training = Config().training
     assert (training.lr, training.head_lr, training.weight_decay) == (2e-5, 5e-4, 1e-3)
     assert (training.warmup, training.batch, training.clip, training.betas) == (0.1, 24, 1.0, (0.9, 0.98))
@@ -135,7 +135,7 @@ def test_the_overview_shows_every_finding_with_its_setting():
 def test_a_section_has_a_stamp_and_a_command():
     shown = audit.section(15)
     assert "[Computed here]" in shown.text
-    assert "efa/data/loader.py, EpochSampler; efa/training.py, optimiser_of" in shown.text
+    assert "efa/data/loader.py, EpochSampler; efa/train.py, build_optimizer" in shown.text
     assert "Again: papermill notebooks/audit.ipynb" in shown.text
 
 

@@ -6,11 +6,11 @@ import pytest
 from audit_clips import CLIPS, LABELLED, STEPS, clips, names, writers
 
 from efa import metrics
-from efa.audit.annotations import blind_scores, outcome, reached
-from efa.audit.annotations_names import best_threshold, learn_threshold, shortcuts
-from efa.audit.annotations_scores import WIDTH, Pairs, corpus, score
-from efa.audit.annotations_texts import Writer, most_central, usable, written
-from efa.audit.annotations_verdicts import contradictions
+from efa_book.audit.annotations import blind_scores, outcome, reached
+from efa_book.audit.annotations_names import best_threshold, learn_threshold, shortcuts
+from efa_book.audit.annotations_scores import WIDTH, Pairs, corpus, score
+from efa_book.audit.annotations_texts import Writer, most_central, usable, written
+from efa_book.audit.annotations_verdicts import contradictions
 
 # --- texts -----------------------------------------------------------------------------------------------------------
 

@@ -11,15 +11,15 @@ from audit_clips import clips, save
 from reported import NASTY
 
 from efa import cli
-from efa.audit import annotations
-from efa.audit.annotations import audit, write
-from efa.audit.annotations_names import shortcuts
-from efa.audit.annotations_verdicts import contradictions
-from efa.data.cot_afa import convert
-from efa.data.cot_afa_files import SHEET
-from efa.errors import InputError
-from efa.report import annotations as shown
-from efa.report import paper
+from efa.utils.errors import InputError
+from efa_book import annotations as shown
+from efa_book import paper
+from efa_book.audit import annotations
+from efa_book.audit.annotations import audit, write
+from efa_book.audit.annotations_names import shortcuts
+from efa_book.audit.annotations_verdicts import contradictions
+from efa_datasets.cot_afa import convert
+from efa_datasets.cot_afa_files import SHEET
 
 PUBLISHED = Path(__file__).resolve().parents[1] / "results" / "cot-afa"
 

@@ -7,12 +7,12 @@ import torch
 from tiny import config
 from torch.utils.flop_counter import FlopCounterMode
 
-from efa.audit import costs, measures
-from efa.audit.release import LAYERS, Released, ReleasedFusion, of_all_clips
 from efa.config import DecoderConfig, FusionConfig
 from efa.model.assessor import EFAModel
 from efa.model.decoder import Decoder
 from efa.model.fusion import Branch
+from efa_book.audit import costs, measures
+from efa_book.audit.release import LAYERS, Released, ReleasedFusion, of_all_clips
 
 D = 32
 

@@ -174,15 +174,15 @@ def test_learns_one_batch(name):
         if isinstance(module, torch.nn.BatchNorm3d):
             module.momentum = 0.5  # so that evaluation finds what these few steps have seen
     count, lr = (16, 4e-3) if name == "MSCADC" else (40, 2e-3)  # its wide borders make it slow
-    optimiser = torch.optim.AdamW(model.parameters(), lr=lr)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / count)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / count)
     history = []
     for _ in range(count):
         value = losses()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         value.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
         schedule.step()
         history.append(value.item())
     unused = [key for key, p in model.named_parameters() if p.requires_grad and p.grad is None]

@@ -88,7 +88,7 @@ def test_small_scale_and_a_prediction_depends_on_its_clip_alone(name):
 def test_learns_one_batch(name):
     model = SYSTEMS[name][0](size=32, dropout=0.0)
     frames, action, quality = clips(32), torch.arange(B) % A, torch.arange(B) // A
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
 
     def forward() -> tuple[SystemOutput, torch.Tensor]:
         output = model(model.encode_video(frames))
@@ -98,9 +98,9 @@ def test_learns_one_batch(name):
     first = forward()[1].item()
     for step in range(1, 101):
         loss = forward()[1]
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         if step % 10 == 0:
             with torch.no_grad():
                 model.eval()

@@ -5,11 +5,11 @@ import tiny
 import torch
 from transformers import BertConfig, BertLMHeadModel
 
+from efa.baselines.registry import build_system, writer
 from efa.config import DecoderConfig
-from efa.errors import InputError
 from efa.model.beams import beam_search
 from efa.model.decoder import Decoder, load_bert
-from efa.systems import build_system, writer
+from efa.utils.errors import InputError
 
 V, DIM, BOS, EOS = 30, 24, 1, 2
 

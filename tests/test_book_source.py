@@ -307,7 +307,7 @@ def test_a_book_that_was_built_before_notices_changed_code(source, tmp_path):
 
 @pytest.fixture(scope="module")
 def library(source):
-    return source.Library(ROOT, ["efa/**/*.py"])
+    return source.Library(ROOT, [f"{name}/**/*.py" for name in source.PACKAGES])
 
 
 def test_the_book_uses_the_extension():
@@ -362,7 +362,7 @@ def test_a_line_of_the_algorithm_ends_in_its_own_link(label):
         ("alg-1-9", "F.binary_cross_entropy_with_logits("),
         ("alg-1-10", "(each * weight).sum()"),
         ("alg-1-11", "config.weight_class * parts"),
-        ("alg-1-12", "optimiser.step()"),
+        ("alg-1-12", "optimizer.step()"),
     ],
 )
 def test_the_marked_line_does_what_its_label_says(library, label, code):

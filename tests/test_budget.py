@@ -2,11 +2,11 @@
 
 import pytest
 
-from efa.audit import budget, costs
 from efa.config import build
 from efa.data.loader import open_dataset
-from efa.errors import InputError
 from efa.experiments import select
+from efa.utils.errors import InputError
+from efa_book.audit import budget, costs
 
 
 def test_an_explanation_of_256_tokens_from_pixels_to_text():

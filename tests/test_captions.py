@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from efa import metrics
-from efa.errors import InputError
 from efa.metrics import captions
+from efa.utils.errors import InputError
 
 REFERENCES = [
     "The squat in this video is good. The back stays straight and the hips sink below the knees.",
@@ -105,7 +105,7 @@ def test_broken_java_is_one_line_and_no_hang(script: str, tmp_path: Path, monkey
     captions._end_meteor()  # a good one may still be waiting
     with pytest.raises(InputError, match="METEOR"):
         captions.meteor([[text] for text in texts], texts)
-    with pytest.raises(InputError, match="tokeniser"):
+    with pytest.raises(InputError, match="tokenizer"):
         captions.tokenize(texts[:1])
 
 
@@ -137,7 +137,7 @@ def test_java_that_is_killed_on_the_way_is_asked_again(tmp_path: Path, monkeypat
     monkeypatch.setattr(captions, "_ask", kill_at_the_second_clip)
     assert captions.meteor(*pairs)[0] == once
     assert killed
-    java = tmp_path / "java"  # the tokeniser: the first start is killed, the second is the real one
+    java = tmp_path / "java"  # the tokenizer: the first start is killed, the second is the real one
     java.write_text(f'#!/bin/sh\nmkdir {tmp_path}/started 2>/dev/null && kill -9 $$\nexec {captions._java()[0]} "$@"\n')
     java.chmod(0o755)
     tokens = captions.tokenize(REFERENCES)

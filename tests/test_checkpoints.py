@@ -19,8 +19,8 @@ from safetensors.torch import load_file, save_file
 
 from efa import runs
 from efa.config import EncoderConfig
-from efa.errors import InputError
 from efa.model.swin import VideoSwin, load_encoder, relative_position_index, torchvision_names
+from efa.utils.errors import InputError
 
 # Video Swin -------------------------------------------------------------------------------------------------------
 

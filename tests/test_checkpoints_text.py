@@ -14,7 +14,7 @@ from transformers import AutoModel, AutoTokenizer
 from efa.config import TextConfig, build
 from efa.data.loader import open_dataset
 from efa.model.text import TextEncoder
-from efa.training import build_model, prepare
+from efa.train import build_model, prepare
 
 LAYER = {  # BERT's part of a layer -> ours
     "attention.self.query": "attention.query",
@@ -73,16 +73,16 @@ def decoder_from(folder: str | Path, **changes: object):
     """The decoder of a model that starts from this BERT, and its vocabulary."""
     same = {"decoder__dim": 32, "decoder__depth": 2, "decoder__heads": 2, "decoder__max_tokens": 48}
     config = tiny.config(data__clips=6, text__model=str(folder), decoder__weights="text", **(same | changes))
-    material = prepare(config)
-    return build_model(config, material).decoder, material.tokeniser
+    inputs = prepare(config)
+    return build_model(config, inputs).decoder, inputs.tokenizer
 
 
 @pytest.mark.parametrize("vocabulary", ["full", "train"])
 def test_the_decoder_starts_as_the_bert(home, bert, vocabulary):
-    decoder, tokeniser = decoder_from(bert, decoder__vocabulary=vocabulary)
+    decoder, tokenizer = decoder_from(bert, decoder__vocabulary=vocabulary)
     theirs, ours = load_file(bert / "model.safetensors"), dict(decoder.named_parameters())
     full = (bert / "vocab.txt").read_text().splitlines()
-    kept = [full.index(piece) for piece in tokeniser.pieces]
+    kept = [full.index(piece) for piece in tokenizer.pieces]
     assert (len(kept) < len(full)) == (vocabulary == "train")
     words = "bert.embeddings.word_embeddings.weight"
     assert torch.equal(ours["word.weight"], theirs[words][kept])
@@ -99,10 +99,10 @@ def test_the_decoder_starts_as_the_bert(home, bert, vocabulary):
 
 @pytest.mark.parametrize("kind", ["tokenizer.json", "pytorch_model.bin"])
 def test_the_decoder_starts_from_any_folder_that_the_encoder_reads(home, bert, tmp_path, kind):
-    decoder, tokeniser = decoder_from(bert_folder(bert, tmp_path / "bert", kind))
+    decoder, tokenizer = decoder_from(bert_folder(bert, tmp_path / "bert", kind))
     theirs = load_file(bert / "model.safetensors")["bert.embeddings.word_embeddings.weight"]
     full = (bert / "vocab.txt").read_text().splitlines()
-    assert torch.equal(decoder.word.weight, theirs[[full.index(piece) for piece in tokeniser.pieces]])
+    assert torch.equal(decoder.word.weight, theirs[[full.index(piece) for piece in tokenizer.pieces]])
 
 
 def test_the_decoder_starts_from_a_hub_id(home, bert, tmp_path, monkeypatch):
@@ -133,8 +133,8 @@ def test_a_wrong_text_model_is_one_line_and_status_2(efa, bert, tmp_path, monkey
 
 def test_the_words_of_every_data_set_are_read_with_the_bert_of_the_folder(home, bert):
     config = tiny.config(data__clips=6, text__model=str(bert))
-    material = prepare(config)
+    inputs = prepare(config)
     text = next(iter(open_dataset(config.data).steps.values()))
     expected = TextEncoder(config.text).encode([*text.steps, text.instruction])
-    torch.testing.assert_close(material.steps[0], expected[:5], atol=1e-5, rtol=0)
-    torch.testing.assert_close(material.instruction[0], expected[5:], atol=1e-5, rtol=0)
+    torch.testing.assert_close(inputs.steps[0], expected[:5], atol=1e-5, rtol=0)
+    torch.testing.assert_close(inputs.instruction[0], expected[5:], atol=1e-5, rtol=0)

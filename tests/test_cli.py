@@ -11,11 +11,11 @@ import tiny
 import yaml
 from PIL import Image
 
+import formsim
 from efa import cli, runs
-from efa.data import formsim
-from efa.inference import EFA
+from efa.predict import EFA
 from efa.runs import Run
-from efa.training import build_model, prepare
+from efa.train import build_model, prepare
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -29,8 +29,8 @@ def home(tmp_path_factory):
 @pytest.fixture(scope="module")
 def checkpoint(home) -> str:
     config = tiny.config()
-    material = prepare(config)
-    EFA.from_material(build_model(config, material), config, material).save_pretrained(home / "checkpoint")
+    inputs = prepare(config)
+    EFA.from_material(build_model(config, inputs), config, inputs).save_pretrained(home / "checkpoint")
     return str(home / "checkpoint")
 
 
@@ -98,7 +98,7 @@ def test_a_mistake_is_one_line_and_status_2(efa, tmp_path, monkeypatch, argument
 
 
 def test_the_process_ends_with_status_2_and_no_traceback(tmp_path):
-    command = [sys.executable, "-m", "efa.cli", "run", "6/Q-texts"]
+    command = [sys.executable, "-m", "efa", "run", "6/Q-texts"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stdout == ""
@@ -242,11 +242,11 @@ def test_a_contact_sheet_is_drawn(efa, tmp_path):
     assert efa(*both)[0] == 0
     with Image.open(tmp_path / "two.png") as image:
         assert image.height == 2 * (24 + 14)
-    names = [yaml.safe_load(p.read_text())["name"] for p in (ROOT / "efa/data/formsim/actions").glob("*.yaml")]
+    names = [yaml.safe_load(p.read_text())["name"] for p in (ROOT / "formsim/actions").glob("*.yaml")]
     assert "Squat" in names
 
 
 def test_the_package_is_the_command():
     done = subprocess.run([sys.executable, "-m", "efa", "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
-    assert "leave-one-out" in done.stdout
+    assert "leave-one-subject-out" in done.stdout

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from efa.config import PRESETS, Config, build
-from efa.errors import InputError
 from efa.experiments import ABLATION, TABLES, select
 from efa.model.assessor import EFAModel
 from efa.runs import HOW, config_hash
+from efa.utils.errors import InputError
 
 KEYS = [f"{s.name}.{f.name}" for s in dataclasses.fields(Config) for f in dataclasses.fields(getattr(Config(), s.name))]
 

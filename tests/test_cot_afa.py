@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from efa import cli
-from efa.data.cot_afa import ANNOTATIONS_ONLY, Conversion, convert, draw_splits, read_release, written_verdict
-from efa.data.cot_afa_files import COLUMNS, REFERENCES, SHEET, STEP_FILE, Notes
-from efa.data.cot_afa_videos import find_videos
 from efa.data.manifest import check_dataset, load_dataset
-from efa.errors import InputError
+from efa.utils.errors import InputError
+from efa_datasets.cot_afa import ANNOTATIONS_ONLY, Conversion, convert, draw_splits, read_release, written_verdict
+from efa_datasets.cot_afa_files import COLUMNS, REFERENCES, SHEET, STEP_FILE, Notes
+from efa_datasets.cot_afa_videos import find_videos
 
 # what comes out ---------------------------------------------------------------------------------------------------
 

@@ -17,13 +17,13 @@ from stand_ins import render_stand_ins
 
 from efa import metrics
 from efa.baselines.base import text_file
+from efa.baselines.registry import build_system
 from efa.config import Config, build
-from efa.data.cot_afa import read_release
-from efa.data.cot_afa_files import REFERENCES, SHEET
 from efa.metrics import CAPTION_METRICS
 from efa.model.assessor import losses
-from efa.systems import build_system
-from efa.training import prepare, vocabulary
+from efa.train import prepare, vocabulary
+from efa_datasets.cot_afa import read_release
+from efa_datasets.cot_afa_files import REFERENCES, SHEET
 
 SHRUNK: dict[str, object] = {  # what the paper preset needs to run on one core in seconds
     "data.size": 32,
@@ -172,20 +172,18 @@ def test_a_release_is_converted_checked_trained_predicted_and_scored(efa, home, 
 
 def test_clips_without_text_train_class_and_quality_only(home, mine, bert):
     config = build("paper", {**SHRUNK, "data.source": str(mine), "text.model": str(bert)})
-    material = prepare(config)
-    table = material.dataset.table
-    train = material.rows("train")
+    inputs = prepare(config)
+    table = inputs.dataset.table
+    train = inputs.rows("train")
     told = [row for row in train if table["explanation"][row]]
     untold = [row for row in train if not table["explanation"][row]]
     assert len(told) > 5
     assert len(untold) > 5
     torch.manual_seed(0)
-    model = build_system(
-        config, len(material.dataset.actions), len(material.tokeniser), material.steps.shape[-1]
-    ).eval()
+    model = build_system(config, len(inputs.dataset.actions), len(inputs.tokenizer), inputs.steps.shape[-1]).eval()
 
     def parts(rows: list[int]) -> dict[str, torch.Tensor]:
-        return losses_of(config, material, model, rows)
+        return losses_of(config, inputs, model, rows)
 
     both, alone, silent = parts([*told, *untold]), parts(told), parts(untold)
     assert both["text"].item() == pytest.approx(alone["text"].item(), rel=1e-5)  # not thinned by the silent ones
@@ -199,16 +197,16 @@ def test_clips_without_text_train_class_and_quality_only(home, mine, bert):
     assert not any(gradient.any() for name, gradient in gradients.items() if name.startswith("decoder"))
 
 
-def losses_of(config: Config, material, model, rows: list[int]) -> dict[str, torch.Tensor]:
-    table, tokeniser = material.dataset.table.iloc[rows], material.tokeniser
-    frames = torch.from_numpy(material.video[rows]).permute(0, 1, 4, 2, 3)
-    keys = [list(material.dataset.steps).index(action) for action in table["action"]]
+def losses_of(config: Config, inputs, model, rows: list[int]) -> dict[str, torch.Tensor]:
+    table, tokenizer = inputs.dataset.table.iloc[rows], inputs.tokenizer
+    frames = torch.from_numpy(inputs.video[rows]).permute(0, 1, 4, 2, 3)
+    keys = [list(inputs.dataset.steps).index(action) for action in table["action"]]
     batch = {
-        "action": torch.tensor([material.dataset.actions.index(action) for action in table["action"]]),
+        "action": torch.tensor([inputs.dataset.actions.index(action) for action in table["action"]]),
         "quality": torch.tensor(table["quality"].to_list()),
-        "tokens": tokeniser.batch(list(table["explanation"]), config.decoder.max_tokens),
+        "tokens": tokenizer.batch(list(table["explanation"]), config.decoder.max_tokens),
     }
-    steps, instruction = material.steps[keys], material.instruction[keys]
+    steps, instruction = inputs.steps[keys], inputs.instruction[keys]
     output = model(model.encode_video(frames), steps, instruction, None, batch["tokens"])
     return losses(output, batch, config.training)
 

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from efa import cli
-from efa.data.cot_afa import convert, read_release
-from efa.data.cot_afa_files import COLUMNS, NAMES, REFERENCES, SHEET, STEP_FILE
-from efa.data.cot_afa_videos import download
-from efa.errors import InputError
+from efa.utils.errors import InputError
+from efa_datasets.cot_afa import convert, read_release
+from efa_datasets.cot_afa_files import COLUMNS, NAMES, REFERENCES, SHEET, STEP_FILE
+from efa_datasets.cot_afa_videos import download
 
 
 def command(*words: str | Path) -> None:
@@ -114,7 +114,7 @@ def test_bad_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_a_sheet_that_swells_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("efa.data.cot_afa_files.UNPACKED", 100)
+    monkeypatch.setattr("efa_datasets.cot_afa_files.UNPACKED", 100)
     with pytest.raises(InputError, match="when unpacked"):
         read_release(release(tmp_path))
 
@@ -184,5 +184,5 @@ def test_any_cells(place: Path, extra: list[list[Any]]) -> None:
     release(place)
     rows = [(i, list(row)) for i, row in enumerate([HEADER, *sheet_rows()[:3], *extra], 1)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("efa.data.cot_afa_files._cells", lambda file: rows)
+        patch.setattr("efa_datasets.cot_afa_files._cells", lambda file: rows)
         assert said_on_one_line(place)

@@ -15,14 +15,14 @@ import pytest
 from explored import DATA, FRAMES, NASTY
 from PIL import Image
 
+import formsim
 from efa import cli
-from efa.data import formsim
 from efa.data.loader import formsim_clips, open_dataset
-from efa.errors import InputError
 from efa.metrics import FaultParser
-from efa.report import attention, explorer
-from efa.report.explorer_text import FaultMarker
-from efa.report.published import folder_of, read_provenance
+from efa.utils.errors import InputError
+from efa_book import attention, explorer
+from efa_book.explorer_text import FaultMarker
+from efa_book.published import folder_of, read_provenance
 
 CLIPS = {"id", "action", "view", "quality", "fault", "reference", "sprite", "pictures", "seen", "answers", "attention"}
 ROOT = Path(__file__).resolve().parents[1]

@@ -9,7 +9,7 @@ import pytest
 from browser import Browser, chromium
 from explored import NASTY
 
-from efa.report import explorer
+from efa_book import explorer
 
 pytestmark = pytest.mark.slow
 READY = "document.querySelector('.efax-card')"

@@ -11,9 +11,9 @@ import pytest
 import tiny
 from browser import Browser, chromium, wait
 
-from efa.data import formsim
-from efa.inference import EFA
-from efa.training import build_model, prepare
+import formsim
+from efa.predict import EFA
+from efa.train import build_model, prepare
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("jupyterlab")
@@ -32,8 +32,8 @@ def home(tmp_path_factory) -> Iterator[Path]:
     """A project folder with this checkout's results and notebook, a checkpoint that knows nothing, and a video."""
     with tiny.home(tmp_path_factory.mktemp("home")) as home:
         config = tiny.config()
-        material = prepare(config)
-        EFA.from_material(build_model(config, material), config, material).save_pretrained(home / "checkpoint")
+        inputs = prepare(config)
+        EFA.from_material(build_model(config, inputs), config, inputs).save_pretrained(home / "checkpoint")
         write_mp4(home / "mine.mp4", formsim.render_clip(formsim.clips("main", 32, 0)[0], 64, 8), 4)
         (home / "results").symlink_to(ROOT / "results")
         notebook = json.loads((ROOT / "notebooks" / "explore.ipynb").read_text())

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import tiny
 
-from efa.data import formsim
-from efa.inference import EFA
-from efa.training import build_model, prepare
+import formsim
+from efa.predict import EFA
+from efa.train import build_model, prepare
 
 anywidget = pytest.importorskip("anywidget")
 pytest.importorskip("av")
 
 from efa.data.video import write_mp4  # noqa: E402
-from efa.report.explorer_live import GUESS, Explorer, Panel, assessed  # noqa: E402
+from efa_book.explorer_live import GUESS, Explorer, Panel, assessed  # noqa: E402
 
 EMPTY = {"version": 1, "about": {}, "actions": ["Squat"], "names": [], "systems": [], "steps": {}, "clips": []}
 
@@ -23,8 +23,8 @@ EMPTY = {"version": 1, "about": {}, "actions": ["Squat"], "names": [], "systems"
 def checkpoint(tmp_path_factory) -> str:
     with tiny.home(tmp_path_factory.mktemp("home")) as home:
         config = tiny.config()
-        material = prepare(config)
-        EFA.from_material(build_model(config, material), config, material).save_pretrained(home / "checkpoint")
+        inputs = prepare(config)
+        EFA.from_material(build_model(config, inputs), config, inputs).save_pretrained(home / "checkpoint")
         write_mp4(home / "mine.mp4", formsim.render_clip(formsim.clips("main", 32, 0)[0], 64, 8), 4)
         yield home / "checkpoint"
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from known_faults import FAULTS, PARSER
 
 from efa import metrics
-from efa.errors import InputError
+from efa.utils.errors import InputError
 
 VERDICTS = [
     ("The squat action in this video is good. But the knees are bad.", 0),

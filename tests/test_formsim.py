@@ -12,18 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from efa.data import formsim
-from efa.data.formsim import dataset, motion
-from efa.data.formsim.body import Subject
-from efa.data.formsim.preview import specimen
-from efa.data.formsim.schema import load_actions
-from efa.errors import InputError
+import formsim
+from efa.utils.errors import InputError
+from formsim import dataset, motion
+from formsim.body import Subject
+from formsim.preview import specimen
+from formsim.schema import load_actions
 
 ROOT = Path(__file__).resolve().parents[1]
 PHASE = np.linspace(0, 1, 9)
 DIGEST = """
 import hashlib
-from efa.data import formsim
+import formsim
 chosen = [formsim.clips("main", 200, 0)[i] for i in (0, 77)] + [formsim.clips("standards", 200, 0)[5]]
 digest = hashlib.sha256()
 for clip in chosen:

@@ -6,10 +6,10 @@ import time
 import numpy as np
 import pytest
 
-from efa.data.formsim.body import EQUIPMENT, Subject, primitives
-from efa.data.formsim.raycast import cast
-from efa.data.formsim.render import VIEWS, Camera, Scene, render
-from efa.data.formsim.shapes import Builder
+from formsim.body import EQUIPMENT, Subject, primitives
+from formsim.raycast import cast
+from formsim.render import VIEWS, Camera, Scene, render
+from formsim.shapes import Builder
 
 PINNED = (
     0x0B75C946C69E4A6A  # first 64 bits of the SHA-256 of six little clips; changes with body, equipment and renderer

@@ -11,12 +11,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from efa.data import formsim
-from efa.data.formsim import dataset, text
-from efa.data.formsim.schema import FOLDER, Action, load_actions, parse_action, read_action
-from efa.errors import InputError
+import formsim
 from efa.metrics import FaultParser, step_in_text, verdict_in_text
 from efa.metrics.forms import sentences
+from efa.utils.errors import InputError
+from formsim import dataset, text
+from formsim.schema import FOLDER, Action, load_actions, parse_action, read_action
 
 PHRASES = [phrase for _, phrase, _ in dataset.STANDARDS.values()]
 ACTIONS = list(load_actions())

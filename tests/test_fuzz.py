@@ -16,13 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from manifests import write
 
-from efa.cli_steps import read_steps_file
+from efa.cli.steps import read_steps_file
 from efa.config import Config, build
-from efa.data.formsim.schema import FOLDER, read_action
 from efa.data.manifest import check_dataset, load_dataset
-from efa.data.statistics import read_annotations
-from efa.errors import InputError
 from efa.metrics import read_predictions
+from efa.utils.errors import InputError
+from efa_datasets.statistics import read_annotations
+from formsim.schema import FOLDER, read_action
 
 Reader = Callable[[Path], Any]
 CONFIG = build("laptop").to_dict()
@@ -75,7 +75,7 @@ def check(error: InputError, place: Path | None = None) -> None:
 
 
 def test_a_line_holds_nothing_that_a_terminal_obeys():
-    told = str(InputError("no \x1b[2J such\x07 \x9b1m thing\u202e", file="\x00.csv", row="a\x7f\nb", mend="\x08"))
+    told = str(InputError("no \x1b[2J such\x07 \x9b1m thing\u202e", file="\x00.csv", row="a\x7f\nb", hint="\x08"))
     assert told.isprintable()
     assert all(part in told for part in (r"\x1b[2J such\x07", r"\x9b1m", r"\x00.csv", r"a\x7f b", r"(\x08)"))
 

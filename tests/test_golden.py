@@ -16,8 +16,8 @@ import pytest
 import tiny
 import torch
 
-from efa.inference import predict
-from efa.training import fit, prepare
+from efa.predict import predict
+from efa.train import fit, prepare
 
 FILE = Path(__file__).with_name("golden.json")
 SYSTEMS = ("EFA", "SwinBERT", "RICA2")

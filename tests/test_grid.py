@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 import tiny
 
-from efa import cli_run, grid
-from efa.errors import InputError
-from efa.grid_outcome import Failure, failure
+from efa.cli import grid as cli_run
+from efa.launch import grid
+from efa.launch.jobs import Failure, failure
 from efa.runs import Run, scores_of, state_of
+from efa.utils.errors import InputError
 
 
 def asked(row: str, seed: int = 0, table: str = "6", **changes) -> Run:

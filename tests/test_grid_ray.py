@@ -14,9 +14,11 @@ import tiny
 import torch
 from test_grid import asked
 
-from efa import cli_run, grid, grid_ray
-from efa.errors import InputError
-from efa.grid_outcome import Failure
+from efa.cli import grid as cli_run
+from efa.launch import grid
+from efa.launch import ray_cluster as grid_ray
+from efa.launch.jobs import Failure
+from efa.utils.errors import InputError
 
 with_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason=f"Ray is not installed; {grid_ray.MISSING}"

@@ -12,34 +12,34 @@ import pytest
 import tiny
 import torch
 
-from efa.data import formsim
+import formsim
 from efa.data.loader import load_frames
 from efa.data.manifest import StepText
-from efa.errors import InputError
-from efa.inference import EFA, PROTOCOLS, predict
 from efa.metrics import COLUMNS, read_predictions
-from efa.training import fit, prepare
+from efa.predict import EFA, PROTOCOLS, predict
+from efa.train import fit, prepare
+from efa.utils.errors import InputError
 
 KEYS = {"video", "action", "protocol", "top5", "quality", "quality_probability", "explanation", "steps", "warnings"}
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """(model, material, config, frames) of one tiny run."""
+    """(model, inputs, config, frames) of one tiny run."""
     folder = tmp_path_factory.mktemp("home")
     with tiny.home(folder):
         config = tiny.config()
-        material = prepare(config)
+        inputs = prepare(config)
         (folder / "run").mkdir()
-        model = fit(config, material, folder / "run")
-        yield model, material, config, load_frames(material.dataset, config.data)
+        model = fit(config, inputs, folder / "run")
+        yield model, inputs, config, load_frames(inputs.dataset, config.data)
 
 
 @pytest.fixture(scope="module")
 def saved(world, tmp_path_factory) -> Path:
-    model, material, config, _ = world
+    model, inputs, config, _ = world
     folder = tmp_path_factory.mktemp("checkpoint")
-    EFA.from_material(model, config, material).save_pretrained(folder)
+    EFA.from_material(model, config, inputs).save_pretrained(folder)
     return folder
 
 
@@ -48,13 +48,13 @@ def efa(saved) -> EFA:
     return EFA.from_pretrained(saved)
 
 
-def scramble(material):
-    """The same material with another truth in every column that a model must not see."""
-    table = material.dataset.table.copy()
+def scramble(inputs):
+    """The same inputs with another truth in every column that a model must not see."""
+    table = inputs.dataset.table.copy()
     table["quality"] = 1 - table["quality"]
     table["explanation"] = "zebra"
     table["fault"] = ""
-    return dataclasses.replace(material, dataset=dataclasses.replace(material.dataset, table=table))
+    return dataclasses.replace(inputs, dataset=dataclasses.replace(inputs.dataset, table=table))
 
 
 # --- predictions over a split --------------------------------------------------------------------------------------
@@ -63,9 +63,9 @@ def scramble(material):
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_prediction_alone_equals_the_prediction_in_any_batch(world, protocol, batch):
-    model, material, config, _ = world
-    together = predict(model, material, config, "train", protocol)
-    apart = predict(model, material, config.with_({"prediction.batch": batch}), "train", protocol)
+    model, inputs, config, _ = world
+    together = predict(model, inputs, config, "train", protocol)
+    apart = predict(model, inputs, config.with_({"prediction.batch": batch}), "train", protocol)
     assert np.allclose(together["quality_prob"], apart["quality_prob"], atol=1e-5)
     same = [name for name in together if name != "quality_prob"]
     pd.testing.assert_frame_equal(together[same], apart[same])
@@ -73,9 +73,9 @@ def test_a_prediction_alone_equals_the_prediction_in_any_batch(world, protocol, 
 
 
 def test_frames_give_what_their_features_give_in_any_batch(world):
-    model, material, config, frames = world
-    raw = dataclasses.replace(material, video=frames)
-    features = predict(model, material, config)
+    model, inputs, config, frames = world
+    raw = dataclasses.replace(inputs, video=frames)
+    features = predict(model, inputs, config)
     pixels = predict(model, raw, config)
     alone = predict(model, raw, config.with_({"prediction.batch": 1}))
     assert np.allclose(pixels["quality_prob"], alone["quality_prob"], atol=1e-5)
@@ -84,30 +84,30 @@ def test_frames_give_what_their_features_give_in_any_batch(world):
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_truth_does_not_leak(world, protocol):
-    model, material, config, _ = world
-    honest, blind = (predict(model, m, config, "test", protocol) for m in (material, scramble(material)))
+    model, inputs, config, _ = world
+    honest, blind = (predict(model, m, config, "test", protocol) for m in (inputs, scramble(inputs)))
     for column in ("predicted_action", "top5", "quality_prob", "explanation"):
         assert list(honest[column]) == list(blind[column]), column
 
 
 def test_without_the_oracle_the_true_class_changes_nothing(world):
-    model, material, config, _ = world
-    table = material.dataset.table.copy()
-    names = material.dataset.actions
+    model, inputs, config, _ = world
+    table = inputs.dataset.table.copy()
+    names = inputs.dataset.actions
     table["action"] = table["action"].map(lambda name: names[(names.index(name) + 1) % len(names)])
-    dataset = dataclasses.replace(material.dataset, table=table)
+    dataset = dataclasses.replace(inputs.dataset, table=table)
     assert dataset.actions == names
-    other = dataclasses.replace(material, dataset=dataset)
+    other = dataclasses.replace(inputs, dataset=dataset)
     for protocol in ("predicted", "none"):
-        a, b = (predict(model, m, config, "test", protocol) for m in (material, other))
+        a, b = (predict(model, m, config, "test", protocol) for m in (inputs, other))
         assert list(a["quality_prob"]) == list(b["quality_prob"])
         assert list(a["explanation"]) == list(b["explanation"])
-    a, b = (predict(model, m, config, "test", "oracle") for m in (material, other))
+    a, b = (predict(model, m, config, "test", "oracle") for m in (inputs, other))
     assert list(a["quality_prob"]) != list(b["quality_prob"])
 
 
 def test_protocols_differ_by_the_text_they_give(world, monkeypatch):
-    model, material, config, _ = world
+    model, inputs, config, _ = world
     seen = []
     forward = model.forward
 
@@ -116,27 +116,27 @@ def test_protocols_differ_by_the_text_they_give(world, monkeypatch):
         return forward(features, steps, instruction, mask, tokens)
 
     monkeypatch.setattr(model, "forward", spy)
-    keys = list(material.dataset.steps)
+    keys = list(inputs.dataset.steps)
     guesses = {}
     for protocol in PROTOCOLS:
         seen.clear()
-        table = predict(model, material, config, "test", protocol, generate=False)
+        table = predict(model, inputs, config, "test", protocol, generate=False)
         assert set(table["explanation"]) == {""}
         ((steps, mask),) = seen
         guesses[protocol] = None if not mask.any() else [
-            keys[int((material.steps - vector).abs().sum((1, 2)).argmin())] for vector in steps
+            keys[int((inputs.steps - vector).abs().sum((1, 2)).argmin())] for vector in steps
         ]  # fmt: skip
     assert guesses["none"] is None
     assert guesses["oracle"] == list(table["action"])
     assert guesses["predicted"] == list(table["predicted_action"])
     assert all(wrong != right for wrong, right in zip(guesses["wrong"], table["action"], strict=True))
     with pytest.raises(InputError, match="unknown protocol 'orakel'"):
-        predict(model, material, config, protocol="orakel")
+        predict(model, inputs, config, protocol="orakel")
 
 
 def test_predictions_are_what_scoring_reads(world, tmp_path):
-    model, material, config, _ = world
-    table = predict(model, material, config)
+    model, inputs, config, _ = world
+    table = predict(model, inputs, config)
     assert set(COLUMNS) <= set(table.columns)
     table.to_parquet(tmp_path / "predictions.parquet", index=False)
     again = read_predictions(tmp_path / "predictions.parquet")
@@ -164,10 +164,10 @@ def check_answer(answer: dict, actions: list[str]) -> None:
 
 
 def test_an_array_is_assessed_as_the_same_clip_in_a_split(world, efa):
-    model, material, config, frames = world
-    raw = dataclasses.replace(material, video=frames)
+    model, inputs, config, frames = world
+    raw = dataclasses.replace(inputs, video=frames)
     table = predict(model, raw, config, "test", "oracle")
-    rows = material.rows("test")
+    rows = inputs.rows("test")
     for row, wanted in zip(rows, table.itertuples(), strict=True):
         answer = efa.assess(np.array(frames[row]), action=wanted.action)
         check_answer(answer, efa.actions)
@@ -211,9 +211,9 @@ def test_a_new_action_can_be_described_and_an_unknown_one_is_refused(world, efa)
 
 
 def test_a_model_without_text_answers_too(world, tmp_path):
-    _, material, _, frames = world
+    _, inputs, _, frames = world
     config = tiny.config(fusion__text="none", training__epochs=1)
-    answer = EFA.from_material(fit(config, material, tmp_path), config, material).assess(np.array(frames[0]))
+    answer = EFA.from_material(fit(config, inputs, tmp_path), config, inputs).assess(np.array(frames[0]))
     assert set(answer) == KEYS
 
 
@@ -221,11 +221,11 @@ def test_a_model_without_text_answers_too(world, tmp_path):
 
 
 def test_a_checkpoint_gives_the_answers_of_the_model_that_was_saved(world, efa):
-    model, material, config, _ = world
-    pd.testing.assert_frame_equal(predict(model, material, config), predict(efa.model, material, efa.config))
+    model, inputs, config, _ = world
+    pd.testing.assert_frame_equal(predict(model, inputs, config), predict(efa.model, inputs, efa.config))
     assert efa.config == config
-    assert efa.actions == material.dataset.actions
-    assert efa.steps == material.dataset.steps
+    assert efa.actions == inputs.dataset.actions
+    assert efa.steps == inputs.dataset.steps
     assert not efa.model.training
 
 

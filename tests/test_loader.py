@@ -9,9 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import formsim
 from efa.config import DataConfig, build
-from efa.data import formsim
-from efa.data.formsim.export import export
 from efa.data.loader import (
     ClipDataset,
     EpochSampler,
@@ -23,9 +22,10 @@ from efa.data.loader import (
     open_dataset,
     pixels,
 )
-from efa.errors import InputError
-from efa.inference import predict
-from efa.training import fit, prepare
+from efa.predict import predict
+from efa.train import fit, prepare
+from efa.utils.errors import InputError
+from efa_datasets.formsim_files import export
 
 
 @pytest.fixture(scope="module")
@@ -179,15 +179,15 @@ def test_an_exported_folder_trains_and_predicts_like_any_data_set(home, tmp_path
     config = tiny.config(
         data__source=str(folder), data__size=64, encoder__frozen=False, training__epochs=1, training__batch=2
     )
-    material = prepare(config)
+    inputs = prepare(config)
     inside = open_dataset(build("laptop", {"data.clips": 8, "data.actions": 0, "data.size": 64}).data)
-    assert list(material.dataset.table["explanation"]) == list(inside.table["explanation"])
+    assert list(inputs.dataset.table["explanation"]) == list(inside.table["explanation"])
     frames = load_frames(inside, build("laptop", {"data.clips": 8, "data.actions": 0, "data.size": 64}).data)
-    assert material.video.shape == frames.shape
-    assert np.abs(material.video[:, 2].astype(int) - frames[:, 2]).mean() < 16  # compressed, and other moments
+    assert inputs.video.shape == frames.shape
+    assert np.abs(inputs.video[:, 2].astype(int) - frames[:, 2]).mean() < 16  # compressed, and other moments
     run = tmp_path / "run"
     run.mkdir()
-    model = fit(config, material, run)
-    predictions = predict(model, material, config)
+    model = fit(config, inputs, run)
+    predictions = predict(model, inputs, config)
     assert len(predictions) == 1
     assert predictions["split"].tolist() == ["test"]

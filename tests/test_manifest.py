@@ -21,7 +21,7 @@ from efa.data.manifest import (
     make_dataset,
     save_dataset,
 )
-from efa.errors import InputError
+from efa.utils.errors import InputError
 
 # reading and writing ---------------------------------------------------------------------------------
 
@@ -157,7 +157,7 @@ def test_errors_name_file_row_and_mend(tmp_path: Path, kind: str, column: str, v
     assert said in line
     assert line.startswith(f"{tmp_path / 'manifest'}.{kind}, row 4")
     assert "\n" not in line
-    assert caught.value.mend
+    assert caught.value.hint
     errors = [p for p in check_dataset(tmp_path) if p.severity == "error"]
     assert [(p.row, p.column) for p in errors] == [(4, column)]
 

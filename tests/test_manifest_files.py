@@ -12,7 +12,7 @@ from efa.data.manifest import (
     make_dataset,
     save_dataset,
 )
-from efa.errors import InputError
+from efa.utils.errors import InputError
 
 
 def test_dialects_of_csv(tmp_path: Path) -> None:

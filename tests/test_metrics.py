@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from known_faults import PARSER
 
 from efa import metrics
-from efa.errors import InputError
 from efa.metrics.intervals import t_quantile
+from efa.utils.errors import InputError
 
 
 def table(**columns: object) -> pd.DataFrame:

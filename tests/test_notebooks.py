@@ -12,7 +12,7 @@ import pytest
 import tiny
 
 from efa.experiments import CAPTIONERS, RECOGNISERS
-from efa.report.shown import SHOWN
+from efa_book.table_specs import TABLE_SPECS
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted(file for file in (ROOT / "notebooks").glob("*.ipynb") if not file.stem.startswith("out"))
@@ -87,7 +87,7 @@ def test_every_group_of_claims_of_a_page_has_its_figure(name):
     tables = re.findall(r"(\w+) = collect\.obtain\(\"(\w+)\"", text)
     assert tables
     for results, table in tables:
-        for group in SHOWN[table].figures:
+        for group in TABLE_SPECS[table].figures:
             assert re.search(rf'figures\.\w+\({results}, "{group}"\)', text)
 
 

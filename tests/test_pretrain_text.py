@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from efa import pretrain_text as words
 from efa.baselines import c3davg, lavender, mscadc, rica2, swinbert
+from efa.baselines import pretrain_text as words
 from efa.baselines.base import Captioner, language_side, load_text, text_file
 from efa.config import DecoderConfig, build
-from efa.data.tokeniser import SPECIAL
-from efa.errors import InputError
+from efa.data.tokenizer import SPECIAL
+from efa.utils.errors import InputError
 
 CONFIG = tiny.config()
 KNOWN = [*SPECIAL, "hips", "knees", "back", "stay", "drop", "straight"]
@@ -74,14 +74,14 @@ def test_pre_training_teaches_words_and_leaves_what_can_be_loaded(part, tmp_path
     monkeypatch.setattr(words, "explanations", sentences)
     out = tmp_path / "words.safetensors"
     scores = words.pretrain_text(CONFIG, texts=64, passes=10, batch=16, out=out, part=part)
-    tokeniser = words.word_pieces(CONFIG.text).pruned(sentences(64, words.STREAM_SEED))
-    assert out.with_suffix(".txt").read_text().splitlines() == tokeniser.pieces
-    held_out = tokeniser.batch(sentences(512, words.STREAM_SEED + 1), 48)
+    tokenizer = words.word_pieces(CONFIG.text).pruned(sentences(64, words.STREAM_SEED))
+    assert out.with_suffix(".txt").read_text().splitlines() == tokenizer.pieces
+    held_out = tokenizer.batch(sentences(512, words.STREAM_SEED + 1), 48)
     torch.manual_seed(1)
-    writer = words.build_writer(part, CONFIG, tokeniser).eval()
+    writer = words.build_writer(part, CONFIG, tokenizer).eval()
     with torch.no_grad():
         untrained = words.next_piece_loss(writer, held_out).item()
-        load_text(writer, out, tokeniser.pieces)
+        load_text(writer, out, tokenizer.pieces)
         loaded = words.next_piece_loss(writer, held_out).item()
     assert scores["loss"] < 0.6 * untrained
     assert loaded == pytest.approx(scores["loss"], abs=0.01)  # half precision
@@ -91,7 +91,7 @@ def test_pre_training_teaches_words_and_leaves_what_can_be_loaded(part, tmp_path
     assert ("--part" in facts["command"]) == (part != "decoder")
     if part != "s2vt":
         positions = load_file(out)["position.weight"]
-        length = tokeniser.batch(sentences(64, words.STREAM_SEED), 48).shape[1]
+        length = tokenizer.batch(sentences(64, words.STREAM_SEED), 48).shape[1]
         assert positions[:length].abs().sum(1).min() > 0
         assert positions[length:].abs().max() == 0  # no text was that long
 
@@ -150,14 +150,14 @@ def test_frozen_words_stay_and_the_others_learn(name, tmp_path):
     trained = [p for p in model.parameters() if p.requires_grad]
     tokens = torch.tensor([[2, 8, 7, 10, 3], [2, 5, 6, 3, 0], [2, 9, 5, 3, 0]])
     features, steps = torch.randn(4, *FEATURES[name]), torch.randn(4, 5, E)
-    optimiser = torch.optim.AdamW(trained, 1e-2)
+    optimizer = torch.optim.AdamW(trained, 1e-2)
     for _ in range(3):
         output = model(features, steps, None, None, tokens)
         loss = output.class_logits.logsumexp(1).mean() + sum(output.extra.values())
         loss = loss if output.text_logits is None else loss + output.text_logits[..., 5].mean()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     frozen = {key for key, p in model.writer.named_parameters() if not p.requires_grad}
     stayed = {key for key, value in model.writer.state_dict().items() if torch.equal(value, before[key])}
     joint = {"word.weight", "position.weight", "embedding_norm.weight", "embedding_norm.bias"}
@@ -178,9 +178,9 @@ def test_a_system_without_a_writer_has_no_words(tmp_path):
 @part
 def test_words_that_do_not_fit_are_one_line(part, tmp_path):
     config = CONFIG.with_({"decoder.dim": 64})
-    mine = words.build_writer(part, config, words.Tokeniser(WANTED))
-    other = words.build_writer("s2vt" if part == "decoder" else "decoder", config, words.Tokeniser(KNOWN))
-    same = words.build_writer(part, config, words.Tokeniser(KNOWN))
+    mine = words.build_writer(part, config, words.Tokenizer(WANTED))
+    other = words.build_writer("s2vt" if part == "decoder" else "decoder", config, words.Tokenizer(KNOWN))
+    same = words.build_writer(part, config, words.Tokenizer(KNOWN))
     cut, name = language_side(same), "bias" if part != "s2vt" else "out.bias"
 
     def refused(pieces: list[str] = WANTED) -> str:
@@ -208,9 +208,9 @@ def test_words_that_do_not_fit_are_one_line(part, tmp_path):
 
 
 def test_words_of_another_size_are_one_line(tmp_path):
-    small = words.build_writer("decoder", CONFIG, words.Tokeniser(KNOWN))
+    small = words.build_writer("decoder", CONFIG, words.Tokenizer(KNOWN))
     for change in ({"decoder.dim": 64}, {"decoder.depth": 2}, {"decoder.max_tokens": 32}):
-        large = words.build_writer("decoder", CONFIG.with_(change), words.Tokeniser(KNOWN))
+        large = words.build_writer("decoder", CONFIG.with_(change), words.Tokenizer(KNOWN))
         for one, other in ((small, large), (large, small)):
             with pytest.raises(InputError, match="do not fit"):
                 load_text(one, saved(other, tmp_path), KNOWN)

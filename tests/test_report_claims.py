@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 from reported import full, made
 
-from efa.errors import InputError
 from efa.experiments import CAPTIONERS, RECOGNISERS, TABLES
-from efa.report import claims
-from efa.report.claims import FAILS, HOLDS, OPEN, OTHERS, UNTESTABLE, Claim, verdict, verdict_best
-from efa.report.estimates import NOTHING, Estimate
-from efa.report.shown import SHOWN
+from efa.utils.errors import InputError
+from efa_book import claims
+from efa_book.claims import FAILS, HOLDS, OPEN, OTHERS, UNTESTABLE, Claim, verdict, verdict_best
+from efa_book.estimates import NOTHING, Estimate
+from efa_book.table_specs import TABLE_SPECS
 
 ROOT = Path(__file__).resolve().parents[1]
 GOOD = "a,6,the gate beats addition,Add,EFA,cider_d,lower,2,our reading"
@@ -50,7 +50,7 @@ def test_the_file_speaks_of_every_compared_row():
     }
     assert all(one.tolerance > 0 for one in found)
     for table, some in of.items():
-        assert {one.shown for one in some} <= set(SHOWN[table].metrics)
+        assert {one.shown for one in some} <= set(TABLE_SPECS[table].metrics)
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from reported import RANDOM, finish, predictions
 
-from efa import paths
-from efa.errors import InputError
 from efa.experiments import select
-from efa.report import collect, published, tables
-from efa.report.published import COLUMNS
+from efa.utils import paths
+from efa.utils.errors import InputError
+from efa_book import collect, published, tables
+from efa_book.published import COLUMNS
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_publishing_nothing_is_an_error(home):
         published.publish("smoke", (0,), overrides=RANDOM, what="6")
 
 
-@pytest.mark.parametrize("changed", ["key", "scoring"])
+@pytest.mark.parametrize("changed", ["key", "scores_version"])
 def test_published_results_of_other_code_are_stale(home, changed):
     finish(select("6/EFA", "smoke", (0,), RANDOM)[0], {"cider_d": 30.0})
     folder, _ = published.publish("smoke", (0,), overrides=RANDOM, what="6/EFA")

@@ -12,10 +12,10 @@ from PIL import Image
 from reported import NASTY
 
 from efa.data.manifest import make_dataset
-from efa.data.statistics import TABLES, measure
-from efa.report import dataset, dataset_examples, dataset_figures, dataset_sources, html
-from efa.report.dataset_sources import Source, Sources
-from efa.report.html import Html
+from efa_book import dataset, dataset_examples, dataset_figures, dataset_sources, html
+from efa_book.dataset_sources import Source, Sources
+from efa_book.html import Html
+from efa_datasets.statistics import TABLES, measure
 
 PAPER = pd.DataFrame(
     [("I", "clips", 6, "a book"), ("I", "texts", 9, "a book"), ("II", "words a text", 3.1, "a book")],
@@ -165,7 +165,7 @@ def test_formsims_examples_are_drawn_by_the_rule(home: Path):
     assert set(clips["action"]) == {shown.action}
     frames = [one for pair in shown.rows.values() for one in pair if one is not None]
     assert len(frames) == len(clips)
-    assert {one.shape for one in frames} == {(dataset_examples.SHOWN, 16, 16, 3)}
+    assert {one.shape for one in frames} == {(dataset_examples.FRAMES_SHOWN, 16, 16, 3)}
     assert len(shown.faults) == (clips["quality"] == 1).sum() > 0
     assert dataset_examples.RULE in shown.caption
     figure = dataset_examples.views(shown)

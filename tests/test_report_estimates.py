@@ -5,17 +5,17 @@ import pandas as pd
 import pytest
 from reported import full, made, predictions
 
+import formsim
 from efa import metrics
 from efa.config import build
-from efa.data import formsim
 from efa.data.loader import open_dataset
 from efa.experiments import TABLES
 from efa.metrics import METRICS, mean_interval
-from efa.report import estimates
-from efa.report.estimates import Estimate
-from efa.report.parsing import SentenceMemory
-from efa.report.published import COLUMNS
-from efa.report.shown import KNOWN, SHOWN
+from efa_book import estimates
+from efa_book.estimates import Estimate
+from efa_book.parsing import SentenceMemory
+from efa_book.published import COLUMNS
+from efa_book.table_specs import KNOWN, TABLE_SPECS
 
 
 @pytest.fixture
@@ -25,9 +25,9 @@ def parser(tmp_path, monkeypatch) -> SentenceMemory:
 
 
 def test_every_table_shows_metrics_that_exist():
-    assert set(SHOWN) == set(TABLES)
+    assert set(TABLE_SPECS) == set(TABLES)
     assert set(KNOWN) <= set(METRICS)
-    for table, shown in SHOWN.items():
+    for table, shown in TABLE_SPECS.items():
         assert shown.subject in TABLES[table].rows
         assert {metric for group in shown.figures.values() for metric in group} <= set(KNOWN.values())
         for row, protocol, _ in shown.entries:

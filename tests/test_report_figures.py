@@ -6,12 +6,12 @@ import pytest
 from reported import full, made, predictions
 
 from efa.config import build
-from efa.errors import InputError
 from efa.experiments import TABLES
-from efa.report import blind, examples, figures, html
-from efa.report.shown import SHOWN
+from efa.utils.errors import InputError
+from efa_book import blind, examples, figures, html
+from efa_book.table_specs import TABLE_SPECS
 
-GROUPS = [(table, group) for table, shown in SHOWN.items() for group in shown.figures]
+GROUPS = [(table, group) for table, shown in TABLE_SPECS.items() for group in shown.figures]
 
 
 def test_figures_are_the_same_bytes_twice_and_have_an_alt_text():
@@ -40,11 +40,11 @@ def test_figures_are_the_same_bytes_twice_and_have_an_alt_text():
 @pytest.mark.parametrize(("table", "group"), GROUPS)
 def test_every_group_of_claims_has_a_figure(table, group, seeds):
     of = {row: {seed: 40.0 + i + seed for seed in range(seeds)} for i, row in enumerate(TABLES[table].rows)}
-    results = full({metric.key: of for metric in SHOWN[table].figures[group]}, table)
+    results = full({metric.key: of for metric in TABLE_SPECS[table].figures[group]}, table)
     figure = figures.scores(results, group)
-    assert [ax.get_title() for ax in figure.axes] == [metric.title for metric in SHOWN[table].figures[group]]
+    assert [ax.get_title() for ax in figure.axes] == [metric.title for metric in TABLE_SPECS[table].figures[group]]
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert labels == [name for _, _, name in SHOWN[table].entries] or labels == list(TABLES[table].rows)
+    assert labels == [name for _, _, name in TABLE_SPECS[table].entries] or labels == list(TABLES[table].rows)
 
 
 def test_a_number_that_cannot_be_is_named_in_the_figure():

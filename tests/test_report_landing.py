@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from reported import NASTY, full
 
-from efa.report import landing, people
-from efa.report.claims import FAILS, HOLDS, OPEN
+from efa_book import landing, people
+from efa_book.claims import FAILS, HOLDS, OPEN
 
 ROOT = Path(__file__).resolve().parents[1]
 SPREAD = {"cider_d": 200.0, "top1": 90.0, "quality_acc": 75.0, "quality_balanced_acc": 70.0, "quality_auc": 70.0}

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from reported import made
 
-from efa.report import learning
+from efa_book import learning
 
 SIGMA = "fusion.global_branch.text_residual"
 

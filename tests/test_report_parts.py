@@ -10,11 +10,11 @@ import pytest
 import tiny
 import torch
 
+from efa.baselines.registry import build_system
 from efa.config import build
-from efa.errors import InputError
-from efa.report import parts
 from efa.runs import Run
-from efa.systems import build_system
+from efa.utils.errors import InputError
+from efa_book import parts
 
 CLIPS = 3
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reported import NASTY, made, predictions
 
-from efa.report import qualitative
-from efa.report.qualitative import KINDS, SHARED, aligned
+from efa_book import qualitative
+from efa_book.qualitative import KINDS, SHARED, aligned
 
 WORDS = st.lists(
     st.sampled_from(["the", "bar", "tilts", "in", "step", "two", "knees", "cave", "back", "rounds"]), max_size=30

@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 from reported import NASTY, RANDOM, full, made, predictions
 
-from efa.errors import InputError
 from efa.experiments import PAPER, TABLES
 from efa.metrics import METRICS
-from efa.report import examples, html, paper, provenance, tables
-from efa.report.collect import Results
-from efa.report.published import COLUMNS
-from efa.report.shown import SHOWN
+from efa.utils.errors import InputError
+from efa_book import examples, html, paper, provenance, tables
+from efa_book.collect import Results
+from efa_book.published import COLUMNS
+from efa_book.table_specs import TABLE_SPECS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def seeded(table: str, seeds: int) -> Results:
     """Every metric of every row, 40 and a bit."""
     of = {row: {seed: 40.0 + i + seed for seed in range(seeds)} for i, row in enumerate(TABLES[table].rows)}
-    return full({metric.key: of for metric in SHOWN[table].metrics}, table, origin="runs" if seeds else "")
+    return full({metric.key: of for metric in TABLE_SPECS[table].metrics}, table, origin="runs" if seeds else "")
 
 
 # --- tables ---
@@ -33,8 +33,8 @@ def seeded(table: str, seeds: int) -> Results:
 def test_each_table_of_the_paper_renders(table, seeds):
     shown = tables.scores(seeded(table, seeds))
     assert TABLES[table].title in shown.text
-    assert shown.source.count('scope="row"') == len(TABLES[table].rows) + SHOWN[table].floor
-    assert shown.source.count('scope="col"') == len(SHOWN[table].metrics) + 2
+    assert shown.source.count('scope="row"') == len(TABLES[table].rows) + TABLE_SPECS[table].floor
+    assert shown.source.count('scope="col"') == len(TABLE_SPECS[table].metrics) + 2
     assert shown.source.count("<caption>") == 1
     assert not re.search(r"<td[^>]*></td>", shown.source)
     assert f"efa run {table} --preset smoke --seeds" in shown.text
@@ -50,7 +50,7 @@ def test_each_table_of_the_paper_renders(table, seeds):
 def test_each_benchmark_renders(table, seeds):
     shown = tables.benchmark(seeded(table, seeds))
     assert ("No results yet" in shown.text) == (seeds == 0)
-    assert shown.source.count('scope="row"') == (len(SHOWN[table].entries) if seeds else 0)
+    assert shown.source.count('scope="row"') == (len(TABLE_SPECS[table].entries) if seeds else 0)
     assert f"efa run {table} " in shown.text
 
 
@@ -72,7 +72,7 @@ def test_a_score_that_cannot_be_is_named_with_the_reason():
     values = {"cider_d": {"EFA": {0: 30.0}}, "top1": {"EFA": {0: 90.0}, "RICA2": {0: 50.0}}}
     text = tables.scores(full(values, "4")).text
     (line,) = [line for line in text.splitlines() if line.startswith("RICA2 ")]
-    assert line.count("no text") == len(SHOWN["4"].metrics)
+    assert line.count("no text") == len(TABLE_SPECS["4"].metrics)
     assert "27.3 | no text" in line  # the paper has the number, our row does not
     assert "no text: no explanation is written (RICA2)." in text
     assert "CIDEr-D: cannot be tested here" in line
@@ -159,7 +159,7 @@ def test_a_line_that_a_reader_adds_appears_with_its_source(tmp_path, table, row,
 
 
 def test_there_is_no_word_of_missing_numbers_where_none_is_missing():
-    cells = [(row, metric.key) for row in TABLES["7"].rows for metric in SHOWN["7"].metrics if metric.printed]
+    cells = [(row, metric.key) for row in TABLES["7"].rows for metric in TABLE_SPECS["7"].metrics if metric.printed]
     rows = [("7", row, "", "unstated", metric, 50.0, "all of it") for row, metric in cells]
     text = tables.scores(seeded("7", 1), pd.DataFrame(rows, columns=[*COLUMNS, "source"])).text
     assert "n/a" not in text

@@ -2,19 +2,15 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import pandas as pd
 import pytest
 import tiny
 
-from efa import metrics, runs, systems
-from efa.errors import InputError
-from efa.runs import Run, config_hash, executed_source, scores_of, scoring_source, state_of
-from efa.training import Material, fit
-
-PACKAGE = Path(runs.__file__).parent
-RUN = ("training.py", "inference.py")  # where the code of a run of EFA begins
+from efa import metrics, runs
+from efa.runs import Run, config_hash, scores_of, state_of
+from efa.train import TrainingInputs, fit
+from efa.utils.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -79,62 +75,16 @@ def test_other_encoder_weights_are_another_run_and_absent_ones_an_input_error(tm
     assert run.key != first
 
 
-@pytest.fixture
-def package(tmp_path, monkeypatch):
-    """A copy of the package whose source may be edited."""
-    copy = tmp_path / "efa"
-    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", "weights", "*.yaml"))
-    monkeypatch.setattr(runs, "PACKAGE", copy)
-
-    def source(*entries: str) -> str:
-        return executed_source.__wrapped__(*(copy / entry for entry in entries or RUN))
-
-    return copy, source
-
-
-def test_comments_and_docstrings_do_not_make_a_run_stale(package):
-    folder, source = package
-    before = source()
-    file = folder / "training.py"
-    text = file.read_text()
-    file.write_text("# a comment\n" + text.replace('"""AdamW; pre-trained parts', '"""Another docstring'))
-    assert source() == before
-
-
-@pytest.mark.parametrize(
-    ("name", "matters"),
-    [
-        ("training.py", True),
-        ("inference.py", True),
-        ("model/fusion.py", True),
-        ("data/tokeniser.py", True),
-        ("data/formsim/text.py", True),
-        ("config.py", True),
-        ("cli.py", False),
-        ("metrics/captions.py", False),
-        ("pretrain.py", False),
-        ("runs.py", False),
-    ],
-)
-def test_only_the_code_that_a_run_executes_makes_it_stale(package, name, matters):
-    folder, source = package
-    before, scoring = source(), scoring_source()
-    file = folder / name
-    file.write_text(file.read_text() + "\nADDED = 1\n")
-    assert (source() != before) == matters
-    assert (source("metrics/__init__.py") != scoring) == name.startswith("metrics")
-
-
-def test_a_compared_systems_code_makes_its_own_runs_stale_and_no_others(package, monkeypatch):
-    folder, _ = package
-    monkeypatch.setattr(runs, "executed_source", executed_source.__wrapped__)
-    monkeypatch.setattr(systems, "__file__", str(folder / "systems.py"))
-    rows = {name: asked(system__name=name) for name in ("EFA", "TSM", "C3D", "C3DAVG")}
-    before = {name: run.key for name, run in rows.items()}
-    assert len(set(before.values())) == 4
-    file = folder / "baselines" / "c3d.py"  # C3DAVG's trunk is C3D's
-    file.write_text(file.read_text() + "\nADDED = 1\n")
-    assert {name for name, run in rows.items() if run.key != before[name]} == {"C3D", "C3DAVG"}
+@pytest.mark.parametrize("version", ["efa.runs.RESULTS_VERSION", "formsim.VERSION"])
+def test_a_raised_version_makes_runs_stale(home, quick_scores, monkeypatch, version):
+    asked().execute()
+    before = asked().key
+    monkeypatch.setattr(version, 2)
+    runs._hash_of_data.cache_clear()
+    assert asked().key != before
+    assert state_of(asked()) == "stale"
+    monkeypatch.undo()
+    runs._hash_of_data.cache_clear()
 
 
 # --- the life of a run ---------------------------------------------------------------------------------------------
@@ -185,12 +135,12 @@ def test_another_protocol_is_only_predicted_and_scored(home, quick_scores, monke
     assert set(scores_of(run)) == {"predicted", "oracle"}
 
 
-def test_other_scoring_code_scores_again_and_trains_nothing(home, quick_scores, monkeypatch):
+def test_other_metrics_score_again_and_trains_nothing(home, quick_scores, monkeypatch):
     run = asked()
     run.execute()
     monkeypatch.setattr(runs, "fit", no_training)
     monkeypatch.setattr(runs, "predict", no_training)
-    monkeypatch.setattr(runs, "scoring_source", lambda: "new")
+    monkeypatch.setattr(metrics, "SCORES_VERSION", 2)
     monkeypatch.setattr(metrics, "score", lambda table, parser: {"n": -1})
     run.execute()
     assert scores_of(run) == {"predicted": {"n": -1}}
@@ -258,9 +208,9 @@ def test_the_same_seed_gives_the_same_scores_file_twice(tmp_path):
 def test_nothing_is_trained_on_the_test_split(home, quick_scores, monkeypatch):
     rows = []
 
-    def spy(config, material: Material, *args):
-        rows.append(material.rows("train"))
-        return fit(config, material, *args)
+    def spy(config, inputs: TrainingInputs, *args):
+        rows.append(inputs.rows("train"))
+        return fit(config, inputs, *args)
 
     monkeypatch.setattr(runs, "fit", spy)
     run = asked()

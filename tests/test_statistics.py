@@ -11,14 +11,14 @@ import pytest
 from cot_afa_release import release
 
 from efa import cli
-from efa.data import statistics
-from efa.data.cot_afa import convert
-from efa.data.cot_afa_files import SHEET
 from efa.data.manifest import make_dataset
-from efa.data.statistics import TABLES, measure, read_annotations, read_extras, value
-from efa.data.wording import SENTENCES, WORDS
-from efa.errors import InputError
-from efa.report import dataset_files, dataset_sources
+from efa.utils.errors import InputError
+from efa_book import dataset_files, dataset_sources
+from efa_datasets import statistics
+from efa_datasets.cot_afa import convert
+from efa_datasets.cot_afa_files import SHEET
+from efa_datasets.statistics import TABLES, measure, read_annotations, read_extras, value
+from efa_datasets.wording import SENTENCES, WORDS
 
 ROOT = Path(__file__).resolve().parents[1]
 WORD, SENTENCE = next(iter(WORDS)), next(iter(SENTENCES))
@@ -228,8 +228,8 @@ def test_words_and_sentences_lie_within_5_per_cent_of_the_papers(true):
 
 
 def test_the_tokens_are_nearly_those_of_the_metrics(true, shared: Path):
-    from efa.data.cot_afa import read_release
     from efa.metrics.captions import tokenize
+    from efa_datasets.cot_afa import read_release
 
     texts = [text for text in read_release(shared / "cot-afa").dataset.table["explanation"] if text]
     theirs = [[word for word in line.split() if word not in ("-lrb-", "-rrb-")] for line in tokenize(texts)]

@@ -1,12 +1,12 @@
-"""Words, sentences, cues, lexicon and vocabulary growth: made-up texts, properties, and the metrics' own tokeniser."""
+"""Words, sentences, cues, lexicon and vocabulary growth: made-up texts, properties, and the metrics' own tokenizer."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from efa.data import wording
-from efa.data.wording import CUES, SENTENCES, WORDS, extrapolate, growth_curves, lexicon, sentences, tokens
+from efa_datasets import wording
+from efa_datasets.wording import CUES, SENTENCES, WORDS, extrapolate, growth_curves, lexicon, sentences, tokens
 
 HARD = [
     "The athlete's knees don't track over the toes, which can lead to injury (e.g. a sprain).",

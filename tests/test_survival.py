@@ -19,9 +19,9 @@ from safetensors.torch import save_file
 from test_grid import asked
 
 from efa.data.loader import cached_array
-from efa.files import locked, sweep, tidy, write_safely
-from efa.grid_outcome import failure
-from efa.mend import broken, mend
+from efa.launch.jobs import failure
+from efa.utils.files import locked, sweep, tidy, write_safely
+from efa.utils.recovery import broken, recover
 
 BIG = torch.arange(200_000.0)
 WRITERS: dict[str, Callable[[Path], object]] = {
@@ -95,7 +95,7 @@ def test_what_killed_processes_left_is_swept_and_nothing_else(tmp_path):
 HOLD = """
 import sys, time
 from pathlib import Path
-from efa.files import locked
+from efa.utils.files import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -174,7 +174,7 @@ def test_what_cannot_be_read_is_made_again_and_the_rest_is_kept(tmp_path, has, c
         assert broken(tmp_path / cut)
     (tmp_path / ".predictions.parquet.1").touch()
     lines: list[str] = []
-    mend(tmp_path, lines.append)
+    recover(tmp_path, lines.append)
     assert {path.name for path in tmp_path.iterdir()} == kept
     assert [line for line in lines if cut and line.startswith(cut)] == lines
     assert len(lines) == (said is not None)
@@ -189,5 +189,5 @@ def test_a_file_that_the_system_cannot_read_is_not_taken_for_a_broken_one(tmp_pa
 
     monkeypatch.setattr(Path, "read_text", refuse)
     with pytest.raises(PermissionError):
-        mend(tmp_path)
+        recover(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == DONE

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from efa.config import EncoderConfig
-from efa.errors import InputError
 from efa.model.swin import StochasticDepth, VideoSwin, WindowAttention, load_encoder, torchvision_names
+from efa.utils.errors import InputError
 
 TINY = EncoderConfig(patch=(2, 4, 4), window=(2, 3, 3), dim=8, depths=(2, 2), heads=(2, 4), drop_path=0.0)
 

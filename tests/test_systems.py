@@ -7,14 +7,15 @@ import pytest
 import tiny
 import torch
 
-from efa import config, systems
+from efa import config
+from efa.baselines import registry as systems
 from efa.baselines.base import Captioner, System
 from efa.config import build
-from efa.errors import InputError
 from efa.experiments import TABLES, select
-from efa.inference import EFA, predict
 from efa.model.assessor import EFAModel
-from efa.training import build_model, fit, prepare
+from efa.predict import EFA, predict
+from efa.train import build_model, fit, prepare
+from efa.utils.errors import InputError
 
 NAMES = get_args(config.System)
 WRITERS = {"EFA", "C3DAVG", "MSCADC", "SwinBERT", "LAVENDER", "RICA2"}
@@ -87,16 +88,16 @@ def test_an_unknown_system_is_refused_with_the_names_there_are():
 @each
 def test_one_loop_trains_and_asks_every_system(name, home, tmp_path):
     settings = small(name)
-    material = prepare(settings)
-    model = fit(settings, material, tmp_path)
+    inputs = prepare(settings)
+    model = fit(settings, inputs, tmp_path)
     assert isinstance(model, EFAModel if name == "EFA" else System)
-    table = predict(model, material, settings)
-    assert len(table) == len(material.rows("test"))
+    table = predict(model, inputs, settings)
+    assert len(table) == len(inputs.rows("test"))
     assert table["quality_prob"].between(0, 1).all()
     assert table["explanation"].str.len().gt(0).any() == (name in WRITERS)
-    EFA.from_material(model, settings, material).save_pretrained(tmp_path / "saved")
+    EFA.from_material(model, settings, inputs).save_pretrained(tmp_path / "saved")
     again = EFA.from_pretrained(tmp_path / "saved")
-    pd.testing.assert_frame_equal(predict(again.model, material, settings), table)
+    pd.testing.assert_frame_equal(predict(again.model, inputs, settings), table)
     if name in WRITERS and name != "EFA":
         assert isinstance(model, Captioner)
 
@@ -105,10 +106,10 @@ def test_one_loop_trains_and_asks_every_system(name, home, tmp_path):
 @pytest.mark.parametrize("name", ["EFA", "TSM", "RICA2"])
 def test_a_prediction_does_not_depend_on_the_batch(name, home, tmp_path):
     settings = small(name)
-    material = prepare(settings)
-    model = build_model(settings, material).eval()
-    together = predict(model, material, settings)
-    alone = predict(model, material, small(name, prediction__batch=1))
+    inputs = prepare(settings)
+    model = build_model(settings, inputs).eval()
+    together = predict(model, inputs, settings)
+    alone = predict(model, inputs, small(name, prediction__batch=1))
     assert together["explanation"].tolist() == alone["explanation"].tolist()
     assert (together["quality_prob"] - alone["quality_prob"]).abs().max() < 1e-5
 

@@ -9,8 +9,8 @@ from torch import nn
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from efa.config import TextConfig
-from efa.errors import InputError
 from efa.model.text import TextEncoder
+from efa.utils.errors import InputError
 
 SENTENCES = ["lower the hips", "push", "keep the knees over the toes and push the hips back slowly", "push the hips"]
 
@@ -41,7 +41,7 @@ def test_a_sentence_does_not_depend_on_its_neighbours(folder, pooling):
 
 def test_pooling_reads_real_tokens_only(folder):
     encoder = TextEncoder(TextConfig(model=folder))
-    batch = encoder.tokenise(["push", SENTENCES[2]])
+    batch = encoder.tokenize(["push", SENTENCES[2]])
     hidden = encoder.bert(**batch).last_hidden_state
     assert batch["attention_mask"][0].sum() == 3  # [CLS] push [SEP]
     torch.testing.assert_close(encoder(**batch)[0], hidden[0, :3].mean(0))
@@ -70,8 +70,8 @@ def test_a_trainable_bert_is_saved_and_learns(folder):
 
 def test_long_sentences_are_cut(folder):
     encoder = TextEncoder(TextConfig(model=folder, max_tokens=128))
-    assert encoder.tokenise(["push " * 100])["input_ids"].shape == (1, 32)  # the BERT has 32 positions
-    assert TextEncoder(TextConfig(model=folder, max_tokens=6)).tokenise(["push " * 100])["input_ids"].shape == (1, 6)
+    assert encoder.tokenize(["push " * 100])["input_ids"].shape == (1, 32)  # the BERT has 32 positions
+    assert TextEncoder(TextConfig(model=folder, max_tokens=6)).tokenize(["push " * 100])["input_ids"].shape == (1, 6)
 
 
 def test_what_cannot_be_loaded_is_a_one_line_error(tmp_path, monkeypatch):

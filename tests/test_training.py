@@ -17,17 +17,17 @@ from safetensors.torch import save_file
 from efa.baselines.base import SystemOutput
 from efa.config import Config, TrainingConfig
 from efa.data.loader import open_dataset
-from efa.errors import Diverged, InputError
 from efa.experiments import ABLATION
-from efa.files import write_safely
-from efa.inference import predict
 from efa.model.assessor import losses
-from efa.pieces import told_first
-from efa.training import Material, build_model, fit, optimiser_of, prepare, text_keys, vocabulary
+from efa.pieces import order_for_text_loss
+from efa.predict import predict
+from efa.train import TrainingInputs, build_model, build_optimizer, fit, prepare, text_keys, vocabulary
+from efa.utils.errors import Diverged, InputError
+from efa.utils.files import write_safely
 
 
 @pytest.fixture(scope="module")
-def material(tmp_path_factory):
+def inputs(tmp_path_factory):
     with tiny.home(tmp_path_factory.mktemp("home")):
         yield prepare(tiny.config())
 
@@ -37,9 +37,9 @@ def history(folder: Path) -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
 
 
-def train(config: Config, material: Material, folder: Path, **callbacks):
+def train(config: Config, inputs: TrainingInputs, folder: Path, **callbacks):
     folder.mkdir(exist_ok=True)
-    return fit(config, material, folder, **callbacks)
+    return fit(config, inputs, folder, **callbacks)
 
 
 def same_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:
@@ -48,10 +48,10 @@ def same_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(material, tmp_path_factory):
+def undisturbed(inputs, tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
-    model = train(tiny.config(), material, folder)
-    return model, history(folder), predict(model, material, tiny.config())
+    model = train(tiny.config(), inputs, folder)
+    return model, history(folder), predict(model, inputs, tiny.config())
 
 
 def test_history_tells_losses_and_validation(undisturbed):
@@ -64,19 +64,19 @@ def test_history_tells_losses_and_validation(undisturbed):
     assert float(rows[1]["train_total"]) < float(rows[0]["train_total"])
 
 
-def test_the_same_seed_gives_the_same_run_and_another_seed_another(material, undisturbed, tmp_path):
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(inputs, undisturbed, tmp_path):
     model, rows, predictions = undisturbed
-    again = train(tiny.config(), material, tmp_path / "again")
+    again = train(tiny.config(), inputs, tmp_path / "again")
     assert history(tmp_path / "again") == rows
     assert same_weights(again, model)
-    pd.testing.assert_frame_equal(predict(again, material, tiny.config()), predictions)
-    other = train(tiny.config(training__seed=1), material, tmp_path / "other")
+    pd.testing.assert_frame_equal(predict(again, inputs, tiny.config()), predictions)
+    other = train(tiny.config(training__seed=1), inputs, tmp_path / "other")
     assert history(tmp_path / "other") != rows
     assert not same_weights(other, model)
 
 
 @pytest.mark.parametrize("when", ["between epochs", "inside an epoch"])
-def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(material, undisturbed, tmp_path, when):
+def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(inputs, undisturbed, tmp_path, when):
     class StopError(Exception):
         pass
 
@@ -89,38 +89,38 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(material, undistu
             raise StopError
 
     with pytest.raises(StopError):
-        train(tiny.config(), material, tmp_path, progress=progress, report=report)
+        train(tiny.config(), inputs, tmp_path, progress=progress, report=report)
     assert len(history(tmp_path)) == 1
     lines: list[str] = []
-    resumed = train(tiny.config(), material, tmp_path, report=lines.append)
+    resumed = train(tiny.config(), inputs, tmp_path, report=lines.append)
     assert lines[0] == "resumed after epoch 1"
     model, rows, predictions = undisturbed
     assert history(tmp_path) == rows
     assert same_weights(resumed, model)
-    pd.testing.assert_frame_equal(predict(resumed, material, tiny.config()), predictions)
+    pd.testing.assert_frame_equal(predict(resumed, inputs, tiny.config()), predictions)
 
 
-def test_nan_stops_the_run_and_names_the_clips(material, tmp_path):
-    video = np.array(material.video)
-    video[material.rows("train")] = np.nan
+def test_nan_stops_the_run_and_names_the_clips(inputs, tmp_path):
+    video = np.array(inputs.video)
+    video[inputs.rows("train")] = np.nan
     with pytest.raises(Diverged, match=r"epoch 1, step \d; clips main-train-\d+"):
-        train(tiny.config(), dataclasses.replace(material, video=video), tmp_path)
+        train(tiny.config(), dataclasses.replace(inputs, video=video), tmp_path)
     assert not (tmp_path / "best.safetensors").exists()
 
 
 @pytest.mark.parametrize("row", ABLATION)
-def test_every_row_of_the_ablation_trains(row, material, tmp_path):
+def test_every_row_of_the_ablation_trains(row, inputs, tmp_path):
     overrides = {key.replace(".", "__"): value for key, value in ABLATION[row].items()}
     config = tiny.config(training__epochs=1, **overrides)
-    model = train(config, material, tmp_path)
-    fresh = build_model(config, material)
+    model = train(config, inputs, tmp_path)
+    fresh = build_model(config, inputs)
     assert not same_weights(model, fresh)
-    predictions = predict(model, material, config)
-    assert len(predictions) == len(material.rows("test"))
+    predictions = predict(model, inputs, config)
+    assert len(predictions) == len(inputs.rows("test"))
     assert predictions["quality_prob"].between(0, 1).all()
 
 
-def test_frames_train_an_encoder_that_is_not_frozen(material, tmp_path, tmp_path_factory):
+def test_frames_train_an_encoder_that_is_not_frozen(inputs, tmp_path, tmp_path_factory):
     config = tiny.config(encoder__frozen=False, training__epochs=1, data__clips=24)
     with tiny.home(tmp_path_factory.mktemp("frames")):
         raw = prepare(config)
@@ -128,40 +128,40 @@ def test_frames_train_an_encoder_that_is_not_frozen(material, tmp_path, tmp_path
     model, fresh = train(config, raw, tmp_path), build_model(config, raw)
     assert not torch.equal(next(model.encoder.parameters()), next(fresh.encoder.parameters()))
     frozen, start = (
-        train(tiny.config(training__epochs=1), material, tmp_path / "frozen"),
-        build_model(tiny.config(), material),
+        train(tiny.config(training__epochs=1), inputs, tmp_path / "frozen"),
+        build_model(tiny.config(), inputs),
     )
     assert same_weights(frozen.encoder, start.encoder)
 
 
-def test_training_and_selection_never_look_at_the_test_split(material, tmp_path):
+def test_training_and_selection_never_look_at_the_test_split(inputs, tmp_path):
     config = tiny.config(training__feature_noise=0.1)
-    hidden = np.array(material.video)
-    hidden[material.rows("test")] = np.nan
-    table = material.dataset.table.copy()
+    hidden = np.array(inputs.video)
+    hidden[inputs.rows("test")] = np.nan
+    table = inputs.dataset.table.copy()
     test = table["split"] == "test"
     table.loc[test, "explanation"] = "zebra"
     table.loc[test, "quality"] = 1 - table.loc[test, "quality"]
-    dataset = dataclasses.replace(material.dataset, table=table)
-    seen = train(config, material, tmp_path / "seen")
-    blind = train(config, dataclasses.replace(material, video=hidden, dataset=dataset), tmp_path / "blind")
+    dataset = dataclasses.replace(inputs.dataset, table=table)
+    seen = train(config, inputs, tmp_path / "seen")
+    blind = train(config, dataclasses.replace(inputs, video=hidden, dataset=dataset), tmp_path / "blind")
     assert history(tmp_path / "seen") == history(tmp_path / "blind")
     assert same_weights(seen, blind)
 
 
-def test_the_vocabulary_is_that_of_the_training_texts(material):
-    table, tokeniser = material.dataset.table, material.tokeniser
+def test_the_vocabulary_is_that_of_the_training_texts(inputs):
+    table, tokenizer = inputs.dataset.table, inputs.tokenizer
     train_texts = table["explanation"][table["split"] == "train"]
-    assert all(tokeniser.unknown not in tokeniser.encode(text, 500) for text in train_texts)
-    assert len(tokeniser) == len(tokeniser.pruned(list(train_texts)))
+    assert all(tokenizer.unknown not in tokenizer.encode(text, 500) for text in train_texts)
+    assert len(tokenizer) == len(tokenizer.pruned(list(train_texts)))
 
 
-def test_learning_rates_and_decay_go_to_the_right_parameters(material):
+def test_learning_rates_and_decay_go_to_the_right_parameters(inputs):
     config = tiny.config(encoder__frozen=False, training__lr=1e-5, training__head_lr=1e-3)
-    model = build_model(config, material)
+    model = build_model(config, inputs)
     names = {id(p): name for name, p in model.named_parameters()}
     seen = set()
-    for group in optimiser_of(model, config.training).param_groups:
+    for group in build_optimizer(model, config.training).param_groups:
         for parameter in group["params"]:
             name = names[id(parameter)]
             learnt = name.startswith(("encoder.", "decoder.")) and ".cross." not in name  # which starts untrained
@@ -171,9 +171,9 @@ def test_learning_rates_and_decay_go_to_the_right_parameters(material):
     assert seen == set(names.values())
 
 
-def test_missing_encoder_weights_are_an_input_error(material, tmp_path):
+def test_missing_encoder_weights_are_an_input_error(inputs, tmp_path):
     with pytest.raises(InputError, match="absent"):
-        build_model(tiny.config(encoder__weights=str(tmp_path / "absent.safetensors")), material)
+        build_model(tiny.config(encoder__weights=str(tmp_path / "absent.safetensors")), inputs)
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
@@ -202,17 +202,15 @@ def names_of(dataset, keys: np.ndarray) -> list[str]:
     return [names[key] if key >= 0 else "" for key in keys]
 
 
-def test_right_text_is_that_of_action_and_standard(material, standards):
-    assert names_of(material.dataset, text_keys(material.dataset, tiny.config())) == list(
-        material.dataset.table["action"]
-    )
+def test_right_text_is_that_of_action_and_standard(inputs, standards):
+    assert names_of(inputs.dataset, text_keys(inputs.dataset, tiny.config())) == list(inputs.dataset.table["action"])
     table = standards.table
     wanted = [f"{action} [{standard}]" for action, standard in zip(table["action"], table["standard"], strict=True)]
     assert names_of(standards, text_keys(standards, tiny.config())) == wanted
 
 
-def test_shuffled_and_wrong_text_are_never_the_right_one(material, standards):
-    for dataset in (material.dataset, standards):
+def test_shuffled_and_wrong_text_are_never_the_right_one(inputs, standards):
+    for dataset in (inputs.dataset, standards):
         right = text_keys(dataset, tiny.config())
         for keys in (
             text_keys(dataset, tiny.config(fusion__text="shuffled")),
@@ -227,26 +225,26 @@ def test_shuffled_and_wrong_text_are_never_the_right_one(material, standards):
     assert np.mean([n.split(" [")[0] == a for n, a in zip(other, standards.table["action"], strict=True)]) < 0.2
 
 
-def test_no_text_and_unknown_actions_have_no_key(material):
-    dataset = material.dataset
+def test_no_text_and_unknown_actions_have_no_key(inputs):
+    dataset = inputs.dataset
     assert (text_keys(dataset, tiny.config(fusion__text="none")) == -1).all()
     assert (text_keys(dataset, tiny.config(), ["Juggling"] * len(dataset.table)) == -1).all()
 
 
-def test_the_guessed_action_picks_the_text(material):
-    guessed = [material.dataset.actions[0]] * len(material.dataset.table)
-    assert set(names_of(material.dataset, text_keys(material.dataset, tiny.config(), guessed))) == {guessed[0]}
+def test_the_guessed_action_picks_the_text(inputs):
+    guessed = [inputs.dataset.actions[0]] * len(inputs.dataset.table)
+    assert set(names_of(inputs.dataset, text_keys(inputs.dataset, tiny.config(), guessed))) == {guessed[0]}
 
 
-def test_a_frozen_decoder_keeps_its_words_and_learns_to_read_the_video(material, tmp_path):
+def test_a_frozen_decoder_keeps_its_words_and_learns_to_read_the_video(inputs, tmp_path):
     weights = {"decoder.weights": str(tmp_path / "words.safetensors"), "decoder.frozen": True}
-    source = build_model(tiny.config(), material).decoder
+    source = build_model(tiny.config(), inputs).decoder
     kept = {n: p for n, p in source.state_dict().items() if ".cross." not in n and not n.startswith("memory_in.")}
     save_file(kept, tmp_path / "words.safetensors")
-    material.tokeniser.save(tmp_path / "words.txt")
+    inputs.tokenizer.save(tmp_path / "words.txt")
     config = tiny.config(training__epochs=1).with_(weights)
-    before = {n: p.clone() for n, p in build_model(config, material).decoder.state_dict().items()}
-    after = train(config, material, tmp_path / "run").decoder.state_dict()
+    before = {n: p.clone() for n, p in build_model(config, inputs).decoder.state_dict().items()}
+    after = train(config, inputs, tmp_path / "run").decoder.state_dict()
     changed = {name for name in after if not torch.equal(after[name], before[name])}
     assert changed
     assert all(".cross." in name for name in changed)
@@ -254,16 +252,16 @@ def test_a_frozen_decoder_keeps_its_words_and_learns_to_read_the_video(material,
         tiny.config(decoder__frozen=True)
 
 
-def test_text_beyond_the_first_pieces_teaches_nothing(material, tmp_path):
+def test_text_beyond_the_first_pieces_teaches_nothing(inputs, tmp_path):
     config = tiny.config(training__epochs=1, training__text_tokens=9)
-    table = material.dataset.table.copy()
+    table = inputs.dataset.table.copy()
     first = [" ".join(text.split()[:12]) for text in table["explanation"]]  # more than nine pieces each
     table["explanation"] = [f"{start} something else altogether" for start in first]
-    other = dataclasses.replace(material, dataset=dataclasses.replace(material.dataset, table=table))
-    one, two = train(config, material, tmp_path / "one"), train(config, other, tmp_path / "two")
+    other = dataclasses.replace(inputs, dataset=dataclasses.replace(inputs.dataset, table=table))
+    one, two = train(config, inputs, tmp_path / "one"), train(config, other, tmp_path / "two")
     assert same_weights(one, two)
     longer = config.with_({"training.text_tokens": 0})
-    assert not same_weights(one, train(longer, material, tmp_path / "three"))
+    assert not same_weights(one, train(longer, inputs, tmp_path / "three"))
 
 
 @given(
@@ -279,7 +277,7 @@ def test_the_texts_that_are_trained_stand_for_the_whole_batch(faulty, share, pre
     batch = {"quality": torch.tensor([*faulty, *[True] * silent]).float(), "row": torch.arange(size), "tokens": tokens}
     shuffled = torch.randperm(size, generator=torch.Generator().manual_seed(size))
     batch = {name: value[shuffled] for name, value in batch.items()}
-    new = told_first(batch, TrainingConfig(text_share=share, text_faulty=preferred))
+    new = order_for_text_loss(batch, TrainingConfig(text_share=share, text_faulty=preferred))
     if share == 1 or max(1, round(share * len(faulty))) == size:
         assert new is batch
         return
@@ -317,24 +315,24 @@ SHIPPED = {"decoder.dim": 128, "decoder.heads": 4, "decoder.max_tokens": 128, "d
 
 
 @pytest.mark.parametrize(("word", "learns"), [("", False), (" quux", True)])
-def test_frozen_words_learn_where_the_file_lacks_some(material, word, learns):
+def test_frozen_words_learn_where_the_file_lacks_some(inputs, word, learns):
     """Frozen rows of pieces that nobody trained would be noise for ever."""
-    table = material.dataset.table.assign(explanation=material.dataset.table["explanation"] + word)
-    dataset = dataclasses.replace(material.dataset, table=table)
+    table = inputs.dataset.table.assign(explanation=inputs.dataset.table["explanation"] + word)
+    dataset = dataclasses.replace(inputs.dataset, table=table)
     config = tiny.config().with_(SHIPPED | {"decoder.frozen": True})
-    model = build_model(config, dataclasses.replace(material, dataset=dataset, tokeniser=vocabulary(dataset, config)))
+    model = build_model(config, dataclasses.replace(inputs, dataset=dataset, tokenizer=vocabulary(dataset, config)))
     learning = {name for name, parameter in model.decoder.named_parameters() if parameter.requires_grad}
     assert any(".cross." in name for name in learning)
     assert {"word.weight", "bias"} <= learning if learns else learning.isdisjoint({"word.weight", "bias"})
 
 
 @pytest.mark.parametrize("system", ["EFA", "SwinBERT"])
-def test_a_data_set_without_explanations_trains_class_and_verdict(material, tmp_path, system):
-    silent = dataclasses.replace(material.dataset, table=material.dataset.table.assign(explanation=""))
+def test_a_data_set_without_explanations_trains_class_and_verdict(inputs, tmp_path, system):
+    silent = dataclasses.replace(inputs.dataset, table=inputs.dataset.table.assign(explanation=""))
     config = tiny.config(training__epochs=1, system__name=system, system__small=True)
     config = config.with_(SHIPPED | {"decoder.frozen": True}) if system == "EFA" else config
     model = train(
-        config, dataclasses.replace(material, dataset=silent, tokeniser=vocabulary(silent, config)), tmp_path / "run"
+        config, dataclasses.replace(inputs, dataset=silent, tokenizer=vocabulary(silent, config)), tmp_path / "run"
     )
     (row,) = history(tmp_path / "run")
     assert float(row["train_text"]) == float(row["val_text"]) == 0.0

@@ -9,27 +9,28 @@ import pytest
 import tiny
 import torch
 
-from efa import cli, runs, training
-from efa.errors import Diverged
-from efa.inference import predict
-from efa.training import fit, prepare
+from efa import cli, runs
+from efa import train as training
+from efa.predict import predict
+from efa.train import fit, prepare
+from efa.utils.errors import Diverged
 
 
 @pytest.fixture(scope="module")
-def material(tmp_path_factory):
+def inputs(tmp_path_factory):
     with tiny.home(tmp_path_factory.mktemp("home")):
         yield prepare(tiny.config())
 
 
-def broken(material, split: str):
-    video = np.array(material.video)
-    video[material.rows(split)[:3]] = np.nan
-    return dataclasses.replace(material, video=video)
+def broken(inputs, split: str):
+    video = np.array(inputs.video)
+    video[inputs.rows(split)[:3]] = np.nan
+    return dataclasses.replace(inputs, video=video)
 
 
-def test_the_error_names_place_part_and_clips(material, tmp_path):
+def test_the_error_names_place_part_and_clips(inputs, tmp_path):
     with pytest.raises(Diverged) as caught:
-        fit(tiny.config(), broken(material, "train"), tmp_path)
+        fit(tiny.config(), broken(inputs, "train"), tmp_path)
     error = caught.value
     assert (error.epoch, error.parts) == (1, ("class", "quality", "text"))
     assert error.step in (1, 2)
@@ -45,7 +46,7 @@ def test_the_error_names_place_part_and_clips(material, tmp_path):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_the_weights_never_take_it_in(material, tmp_path, monkeypatch, value):
+def test_the_weights_never_take_it_in(inputs, tmp_path, monkeypatch, value):
     steps = []
     step = torch.optim.AdamW.step
     monkeypatch.setattr(torch.optim.AdamW, "step", lambda self, *args: (steps.append(1), step(self, *args))[1])
@@ -64,22 +65,22 @@ def test_the_weights_never_take_it_in(material, tmp_path, monkeypatch, value):
 
     monkeypatch.setattr(training, "losses", bad)
     with pytest.raises(Diverged, match=r"the loss \(quality\)"):
-        fit(tiny.config(), material, tmp_path)
+        fit(tiny.config(), inputs, tmp_path)
     assert finite == [True]
     assert len(steps) == 1
 
 
-def test_a_gradient_without_end_is_stopped_too(material, tmp_path, monkeypatch):
+def test_a_gradient_without_end_is_stopped_too(inputs, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda parameters, most: torch.tensor(float("inf")))
     with pytest.raises(Diverged, match="the gradient is no finite number in epoch 1, step 1") as caught:
-        fit(tiny.config(), material, tmp_path)
+        fit(tiny.config(), inputs, tmp_path)
     assert caught.value.parts == ("gradient",)
 
 
-def test_the_folder_goes_on_from_the_last_good_epoch(material, tmp_path, monkeypatch):
+def test_the_folder_goes_on_from_the_last_good_epoch(inputs, tmp_path, monkeypatch):
     for name in ("whole", "stopped"):
         (tmp_path / name).mkdir()
-    whole = fit(tiny.config(), material, tmp_path / "whole")
+    whole = fit(tiny.config(), inputs, tmp_path / "whole")
     with monkeypatch.context() as patch:
         step = training._step
 
@@ -91,18 +92,18 @@ def test_the_folder_goes_on_from_the_last_good_epoch(material, tmp_path, monkeyp
 
         patch.setattr(training, "_step", bad)
         with pytest.raises(Diverged, match=r"further term.*epoch 2"):
-            fit(tiny.config(), material, tmp_path / "stopped")
+            fit(tiny.config(), inputs, tmp_path / "stopped")
     lines: list[str] = []
-    resumed = fit(tiny.config(), material, tmp_path / "stopped", report=lines.append)
+    resumed = fit(tiny.config(), inputs, tmp_path / "stopped", report=lines.append)
     assert lines[0] == "resumed after epoch 1"
-    assert list(predict(resumed, material, tiny.config())["quality_prob"]) == list(
-        predict(whole, material, tiny.config())["quality_prob"]
+    assert list(predict(resumed, inputs, tiny.config())["quality_prob"]) == list(
+        predict(whole, inputs, tiny.config())["quality_prob"]
     )
 
 
-def test_no_best_weights_come_from_a_validation_that_is_no_number(material, tmp_path):
+def test_no_best_weights_come_from_a_validation_that_is_no_number(inputs, tmp_path):
     with pytest.raises(Diverged, match=r"validation after epoch 1; clips main-val-\d+") as caught:
-        fit(tiny.config(), broken(material, "val"), tmp_path)
+        fit(tiny.config(), broken(inputs, "val"), tmp_path)
     assert (caught.value.epoch, caught.value.step) == (1, 0)
     assert not list(tmp_path.iterdir())  # no weights, and no epoch to go on from
 
@@ -124,8 +125,8 @@ def test_the_command_line_says_it_on_one_line(tmp_path, monkeypatch, capfd):
     assert said == [f"efa: 6/EFA seed 0: training diverged: {why}"]
 
 
-def test_the_gate_is_recorded_with_validation(material, tmp_path):
-    fit(tiny.config(training__select_every=2), material, tmp_path)
+def test_the_gate_is_recorded_with_validation(inputs, tmp_path):
+    fit(tiny.config(training__select_every=2), inputs, tmp_path)
     with (tmp_path / "history.csv").open(newline="") as file:
         gates = [row["val_gate"] for row in csv.DictReader(file)]
     assert gates[0] == ""

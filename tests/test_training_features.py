@@ -10,7 +10,7 @@ import tiny
 import torch
 
 from efa.data.loader import ClipDataset
-from efa.training import fit, prepare
+from efa.train import fit, prepare
 
 PLAIN = {"training__feature_noise": 0.0, "fusion__text_dropout": 0.0, "training__epochs": 1}
 

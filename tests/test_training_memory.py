@@ -8,8 +8,8 @@ import together
 import torch
 from safetensors.torch import load_file
 
-from efa.inference import predict
-from efa.training import _step, build_model, fit, prepare
+from efa.predict import predict
+from efa.train import _step, build_model, fit, prepare
 
 DEEP = {"encoder.depths": (2, 2), "decoder.depth": 2, "encoder.drop_path": 0.2, "decoder.dropout": 0.1}
 LEARNT = {"encoder.frozen": False, "encoder.adapter": 0}
@@ -24,14 +24,14 @@ def frames(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def material(tmp_path_factory):
+def inputs(tmp_path_factory):
     with tiny.home(tmp_path_factory.mktemp("features")):
         yield prepare(tiny.config())
 
 
-def saved_bytes(config, material) -> tuple[int, dict[str, torch.Tensor]]:
+def saved_bytes(config, inputs) -> tuple[int, dict[str, torch.Tensor]]:
     """What a step keeps for its way back, parameters aside, and its gradients."""
-    model = build_model(config, material).train()
+    model = build_model(config, inputs).train()
     known = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     kept: dict[int, int] = {}
 
@@ -43,7 +43,7 @@ def saved_bytes(config, material) -> tuple[int, dict[str, torch.Tensor]]:
 
     torch.manual_seed(1)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
-        _, parts = _step(model, together.batch_of(material, config), config, material)
+        _, parts = _step(model, together.batch_of(inputs, config), config, inputs)
         total = sum(kept.values())
         parts["total"].backward()
     return total, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
@@ -51,10 +51,10 @@ def saved_bytes(config, material) -> tuple[int, dict[str, torch.Tensor]]:
 
 @pytest.mark.parametrize("name", ["EFA", "Video Swin"])
 def test_checkpointing_keeps_less_and_has_the_same_gradient(frames, name):
-    config, material = frames
+    config, inputs = frames
     config = config.with_({"system.name": name, "training.text_share": 1.0})
-    plain, wanted = saved_bytes(config, material)
-    less, gradients = saved_bytes(config.with_({"training.checkpointing": True}), material)
+    plain, wanted = saved_bytes(config, inputs)
+    less, gradients = saved_bytes(config.with_({"training.checkpointing": True}), inputs)
     assert less < 0.5 * plain
     assert gradients.keys() == wanted.keys()
     for key, value in wanted.items():  # drop path and dropout fell on the same clips and units, or nothing would fit
@@ -62,18 +62,18 @@ def test_checkpointing_keeps_less_and_has_the_same_gradient(frames, name):
 
 
 def test_checkpointing_changes_no_prediction(frames, tmp_path):
-    config, material = frames
+    config, inputs = frames
     both = []
     for again in (False, True):
         changed = config.with_({"training.checkpointing": again, "training.epochs": 1})
         (tmp_path / str(again)).mkdir()
-        both.append(predict(fit(changed, material, tmp_path / str(again)), material, changed))
+        both.append(predict(fit(changed, inputs, tmp_path / str(again)), inputs, changed))
     assert both[0]["quality_prob"].to_numpy() == pytest.approx(both[1]["quality_prob"].to_numpy(), abs=1e-4)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("c++") is None and shutil.which("g++") is None, reason="no C++ compiler")
-def test_compiled_code_trains_the_same_model(material, tmp_path):
+def test_compiled_code_trains_the_same_model(inputs, tmp_path):
     """To 1e-3 of a loss: compiled kernels add up in another order, and two epochs carry that on."""
     config = tiny.config(training__feature_noise=0.0, fusion__text_dropout=0.0)
     models, losses = [], []
@@ -81,26 +81,26 @@ def test_compiled_code_trains_the_same_model(material, tmp_path):
         folder = tmp_path / str(compiled)
         folder.mkdir()
         lines: list[str] = []
-        models.append(fit(config.with_({"training.compile": compiled}), material, folder, report=lines.append))
+        models.append(fit(config.with_({"training.compile": compiled}), inputs, folder, report=lines.append))
         losses.append([float(line.split('"val_total": ')[1].split(",")[0]) for line in lines])
         assert not [name for name in load_file(folder / "best.safetensors") if "_orig_mod" in name]
         assert not [name for name in torch.load(folder / "resume.pt")["model"] if "_orig_mod" in name]
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
-    tables = [predict(model, material, config) for model in models]
+    tables = [predict(model, inputs, config) for model in models]
     assert tables[1]["quality_prob"].to_numpy() == pytest.approx(tables[0]["quality_prob"].to_numpy(), abs=1e-2)
 
 
 @pytest.mark.parametrize("switches", [{}, {"training.checkpointing": True}, {"training.micro_batch": 4}])
 def test_half_precision_trains_with_every_switch(frames, tmp_path, switches):
-    config, material = frames
+    config, inputs = frames
     config = config.with_({"training.precision": "bf16", "training.epochs": 1} | switches)
     seen: list[torch.dtype] = []
-    model = build_model(config, material)
+    model = build_model(config, inputs)
     model.encoder.register_forward_hook(lambda module, given, found: seen.append(found.dtype))
-    output, parts = _step(model.train(), together.batch_of(material, config), config, material)
+    output, parts = _step(model.train(), together.batch_of(inputs, config), config, inputs)
     assert seen == [torch.float32] or seen == [torch.bfloat16]  # the last LayerNorm decides
     assert output.class_logits.dtype == parts["total"].dtype == torch.float32
-    trained = fit(config, material, tmp_path)
+    trained = fit(config, inputs, tmp_path)
     assert all(value.dtype == torch.float32 for value in trained.parameters())
-    assert predict(trained, material, config)["quality_prob"].between(0, 1).all()
+    assert predict(trained, inputs, config)["quality_prob"].between(0, 1).all()
     assert not torch.is_autocast_enabled("cpu")

@@ -11,14 +11,15 @@ import tiny
 import together
 import torch
 
-from efa import metrics, training
+from efa import metrics
+from efa import train as training
 from efa.baselines.masked_lm import mask_words
-from efa.errors import InputError
 from efa.gradients import MEMORY
-from efa.inference import predict
-from efa.pieces import Halves, no_memory, number_of_pieces, part_of, shares_of, text_weight, told_first
+from efa.pieces import Halves, no_memory, number_of_pieces, order_for_text_loss, part_of, shares_of, text_weight
+from efa.predict import predict
 from efa.runs import Run
-from efa.training import fit, prepare
+from efa.train import fit, prepare
+from efa.utils.errors import InputError
 
 FULL = (
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
@@ -28,7 +29,7 @@ ALONE = {"fusion.pool_norm": False, "encoder.adapter": 0}  # no clip is normalis
 
 
 @pytest.fixture(scope="module")
-def material(tmp_path_factory):
+def inputs(tmp_path_factory):
     with tiny.home(tmp_path_factory.mktemp("home")):
         yield prepare(tiny.config())
 
@@ -60,9 +61,9 @@ def same_weights(a, b) -> bool:
 def test_the_pieces_gradients_add_up_to_the_batchs(name, size, tmp_path, tmp_path_factory):
     config = together.settings(name, False).with_(ALONE)
     with tiny.home(tmp_path_factory.getbasetemp() / "together"):
-        material = together.exact(prepare(config))
-        whole, losses, seen = together.gradient(config, material, tmp_path)
-        pieces, of_pieces, also = together.gradient(config.with_({"training.micro_batch": size}), material, tmp_path)
+        inputs = together.exact(prepare(config))
+        whole, losses, seen = together.gradient(config, inputs, tmp_path)
+        pieces, of_pieces, also = together.gradient(config.with_({"training.micro_batch": size}), inputs, tmp_path)
     assert sorted(seen) == sorted(also)
     assert of_pieces == pytest.approx(losses, rel=1e-5)
     assert pieces.keys() == whole.keys()
@@ -70,9 +71,9 @@ def test_the_pieces_gradients_add_up_to_the_batchs(name, size, tmp_path, tmp_pat
         assert torch.allclose(value.double(), pieces[key].double(), rtol=1e-6, atol=1e-9), key
 
 
-def test_shares_of_the_pieces_are_one_in_all(material):
+def test_shares_of_the_pieces_are_one_in_all(inputs):
     config = tiny.config()
-    batch = together.batch_of(material, config)
+    batch = together.batch_of(inputs, config)
     for number in (1, 2, 3, 8):
         parts = [part_of(batch, i, number) for i in range(number)]
         rows = [row for part in parts for row in part["row"].tolist()]
@@ -85,8 +86,8 @@ def test_shares_of_the_pieces_are_one_in_all(material):
 
 
 @pytest.mark.parametrize("share", [0.15, 0.5])
-def test_a_masked_text_weighs_what_is_hidden_of_it(material, share):
-    batch = together.batch_of(material, tiny.config())
+def test_a_masked_text_weighs_what_is_hidden_of_it(inputs, share):
+    batch = together.batch_of(inputs, tiny.config())
     told = batch["tokens"][: int(batch["told"])]
     _, hidden = mask_words(told, share, 0.8, 1, 50)
     assert text_weight(batch, share) == int(hidden.sum())
@@ -101,10 +102,10 @@ def test_no_piece_is_too_small_for_batch_normalisation():
 
 
 @pytest.mark.parametrize("error", FULL, ids=["GPU", "CPU"])
-def test_training_goes_on_from_the_same_batch_with_fewer_clips(material, tmp_path, monkeypatch, error):
+def test_training_goes_on_from_the_same_batch_with_fewer_clips(inputs, tmp_path, monkeypatch, error):
     lines: list[str] = []
     asked = crowded(monkeypatch, 4, error)
-    fit(tiny.config(), material, tmp_path, report=lines.append)
+    fit(tiny.config(), inputs, tmp_path, report=lines.append)
     assert asked[:3] == [8, 4, 4]  # the batch, and then its halves; never the whole again
     assert set(asked[1:]) == {4}
     assert [line for line in lines if "memory" in line] == [
@@ -112,7 +113,7 @@ def test_training_goes_on_from_the_same_batch_with_fewer_clips(material, tmp_pat
     ]
 
 
-def test_nothing_is_drawn_twice_where_a_step_begins_again(material, tmp_path, monkeypatch):
+def test_nothing_is_drawn_twice_where_a_step_begins_again(inputs, tmp_path, monkeypatch):
     """Noise, hidden texts and running statistics are those of a run that never tried more than four clips."""
     models = []
     for name, most in (("small", 99), ("full", 4)):
@@ -120,11 +121,11 @@ def test_nothing_is_drawn_twice_where_a_step_begins_again(material, tmp_path, mo
             (tmp_path / name).mkdir()
             crowded(patch, most)
             config = tiny.config(training__micro_batch=4 if name == "small" else 0)
-            models.append(fit(config, material, tmp_path / name))
+            models.append(fit(config, inputs, tmp_path / name))
     assert same_weights(*models)
 
 
-def test_the_smaller_number_holds_when_the_run_goes_on(material, tmp_path, monkeypatch):
+def test_the_smaller_number_holds_when_the_run_goes_on(inputs, tmp_path, monkeypatch):
     class StopError(Exception):
         pass
 
@@ -134,26 +135,26 @@ def test_the_smaller_number_holds_when_the_run_goes_on(material, tmp_path, monke
 
     asked = crowded(monkeypatch, 4)
     with pytest.raises(StopError):
-        fit(tiny.config(), material, tmp_path, report=stop)
+        fit(tiny.config(), inputs, tmp_path, report=stop)
     assert json.loads((tmp_path / MEMORY).read_text()) == {"micro_batch": 4}
     asked.clear()
-    fit(tiny.config(), material, tmp_path)
+    fit(tiny.config(), inputs, tmp_path)
     assert set(asked) == {4}
 
 
-def test_memory_for_no_piece_at_all_is_one_line(material, tmp_path, monkeypatch):
+def test_memory_for_no_piece_at_all_is_one_line(inputs, tmp_path, monkeypatch):
     crowded(monkeypatch, 0)
     with pytest.raises(InputError, match=r"memory does not hold 1 clip at once .*training\.checkpointing"):
-        fit(tiny.config().with_(ALONE), material, tmp_path)
+        fit(tiny.config().with_(ALONE), inputs, tmp_path)
     with pytest.raises(InputError, match="memory does not hold 2 clips at once"):
-        fit(tiny.config(), material, tmp_path)
+        fit(tiny.config(), inputs, tmp_path)
 
 
-def test_other_errors_are_not_taken_for_full_memory(material, tmp_path, monkeypatch):
+def test_other_errors_are_not_taken_for_full_memory(inputs, tmp_path, monkeypatch):
     assert not no_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     asked = crowded(monkeypatch, 4, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="mat1"):
-        fit(tiny.config(), material, tmp_path)
+        fit(tiny.config(), inputs, tmp_path)
     assert asked == [8]
 
 
@@ -166,10 +167,10 @@ def test_the_provenance_says_how_many_clips_memory_held(tmp_path, monkeypatch):
     assert not (folder / MEMORY).exists()
 
 
-def test_validation_and_prediction_take_fewer_clips_where_memory_is_full(material, tmp_path, monkeypatch):
+def test_validation_and_prediction_take_fewer_clips_where_memory_is_full(inputs, tmp_path, monkeypatch):
     config = tiny.config(training__epochs=1)
-    model = fit(config, material, tmp_path)
-    whole = predict(model, material, config, "train")
+    model = fit(config, inputs, tmp_path)
+    whole = predict(model, inputs, config, "train")
     forward, asked = model.forward, []
 
     def full(features, *args, **options):
@@ -179,12 +180,12 @@ def test_validation_and_prediction_take_fewer_clips_where_memory_is_full(materia
         return forward(features, *args, **options)
 
     monkeypatch.setattr(model, "forward", full)
-    halved = predict(model, material, config, "train")
+    halved = predict(model, inputs, config, "train")
     assert asked[:4] == [22, 11, 6, 3]
     pd.testing.assert_frame_equal(whole, halved, rtol=1e-5)
     monkeypatch.setattr(model, "classify", mock.Mock(side_effect=FULL[0]))
     with pytest.raises(InputError, match="a single clip"):
-        predict(model, material, config)
+        predict(model, inputs, config)
 
 
 def test_halves_cover_every_place_once():
@@ -201,7 +202,7 @@ def test_halves_cover_every_place_once():
     assert [span.stop - span.start for span in tried[:3]] == [8, 4, 2]
 
 
-def test_validation_in_halves_has_the_losses_of_the_whole(material, tmp_path, monkeypatch):
+def test_validation_in_halves_has_the_losses_of_the_whole(inputs, tmp_path, monkeypatch):
     config = tiny.config(training__epochs=1)
     found = []
     for most in (99, 2):
@@ -216,14 +217,14 @@ def test_validation_in_halves_has_the_losses_of_the_whole(material, tmp_path, mo
                 return step(model, batch, *args, **options)
 
             patch.setattr(training, "_step", full)
-            fit(config, material, folder)
+            fit(config, inputs, folder)
         found.append(pd.read_csv(folder / "history.csv").drop(columns="seconds"))
     pd.testing.assert_frame_equal(*found, rtol=1e-5)
 
 
-def test_a_share_without_a_text_adds_none(material):
-    batch = together.batch_of(material, tiny.config())
+def test_a_share_without_a_text_adds_none(inputs):
+    batch = together.batch_of(inputs, tiny.config())
     silent = dataclasses.replace(tiny.config().training, text_share=0.05)
-    one = told_first({name: batch[name] for name in ("tokens", "quality", "row")}, silent)
+    one = order_for_text_loss({name: batch[name] for name in ("tokens", "quality", "row")}, silent)
     assert shares_of(part_of(one, 1, 2), one)[1] == 0.0
     assert shares_of(part_of(one, 0, 2), one)[1] == 1.0

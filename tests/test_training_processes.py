@@ -137,7 +137,9 @@ def test_a_run_of_two_processes_has_the_scores_of_one(home):
 
 STOP = """
 import sys
-from efa import cli, launched, training
+from efa import cli
+from efa.launch import launched
+from efa import train as training
 
 step, steps = training._step, []
 
@@ -153,11 +155,11 @@ if __name__ == "__main__":  # processes that render import this again
 """
 
 
-@pytest.mark.parametrize(("rank", "error"), [(1, "KeyError('broken')"), (0, "InputError('broken', mend='x')")])
+@pytest.mark.parametrize(("rank", "error"), [(1, "KeyError('broken')"), (0, "InputError('broken', hint='x')")])
 def test_a_failure_in_one_process_ends_all_and_the_run_goes_on(home, tmp_path, rank, error):
     folder = sharing(home, f"failing-{rank}")
     script = tmp_path / "stop.py"
-    script.write_text("from efa.errors import InputError\n" + STOP.format(rank=rank, at=8, error=error))
+    script.write_text("from efa.utils.errors import InputError\n" + STOP.format(rank=rank, at=8, error=error))
     failed = run(folder, *LAUNCH, str(script))
     assert failed.returncode != 0
     assert "broken" in failed.stderr

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from efa import cli, leave_one_out
-from efa.data import ui_prmd, ui_prmd_files
-from efa.data import ui_prmd_body as vicon
-from efa.data.formsim.motion import INDEX
+from efa import cli
 from efa.data.manifest import check_dataset, load_dataset
-from efa.data.ui_prmd import Export, export, split_of
-from efa.errors import InputError
-from efa.report import people
+from efa.utils.errors import InputError
+from efa_book import people
+from efa_datasets import loso, ui_prmd, ui_prmd_files
+from efa_datasets import ui_prmd_body as vicon
+from efa_datasets.ui_prmd import Export, export, split_of
+from formsim.motion import INDEX
 
 # A person standing at the origin who faces +x: millimetres of the left side and the middle, the right side mirrored.
 _MIDDLE = {"C7": (-80, 0, 1440), "T10": (-90, 0, 1180), "CLAV": (50, 0, 1375), "STRN": (90, 0, 1135)}
@@ -180,7 +180,7 @@ def test_a_bad_file_is_one_line_and_the_rest_goes_on(root, tmp_path, case):
     assert count == 24
     assert len(skipped) == 1
     assert str(skipped[0]).startswith(str(file))
-    assert skipped[0].mend
+    assert skipped[0].hint
     with pytest.raises(InputError, match=message):
         raise skipped[0]
 
@@ -338,9 +338,9 @@ def test_the_reference_accuracy_of_the_real_data(shared):
     root = shared / "ui-prmd"
     if not root.is_dir():
         pytest.skip("no UI-PRMD there")
-    found, _ = leave_one_out.markers(root)[leave_one_out.MARKERS]
+    found, _ = loso.markers(root)[loso.MARKERS]
     assert len(found) == 1979
-    one = people.estimate(found, leave_one_out.MARKERS, "acc")
+    one = people.estimate(found, loso.MARKERS, "acc")
     assert one.low < 75 < one.high
     assert one.value == pytest.approx(75.45, abs=0.5)
 

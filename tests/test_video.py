@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from efa.data import sampling, video
-from efa.errors import InputError
+from efa.utils.errors import InputError
 
 av = pytest.importorskip("av")
 
@@ -256,7 +256,7 @@ def bad(path: Path) -> str:
     with pytest.raises(InputError):
         video.probe(path)
     assert str(caught.value.file) == str(path)
-    assert caught.value.mend
+    assert caught.value.hint
     assert "\n" not in str(caught.value)
     return str(caught.value)
 

@@ -10,7 +10,7 @@ from efa.baselines.base import ROWS, Captioner, language_side, load_text
 from efa.baselines.c3davg import C3DAVG, SMALL, C3DAVGConfig
 from efa.baselines.swinbert import SMALL as SWINBERT_SMALL
 from efa.baselines.swinbert import SwinBERT, SwinBERTConfig
-from efa.errors import InputError
+from efa.utils.errors import InputError
 
 KNOWN = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "hip", "knee", "bar"]
 OWN = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "bar", "rope", "hip"]

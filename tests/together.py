@@ -22,11 +22,11 @@ from efa import processes
 from efa.baselines import masked_lm
 from efa.config import Config
 from efa.data.loader import ClipDataset, EpochSampler, as_is
-from efa.errors import Diverged
 from efa.gradients import MEMORY, Gradients
 from efa.model.swin import StochasticDepth
-from efa.pieces import Batch, told_first
-from efa.training import Material, _step, build_model, fit, prepare, text_keys
+from efa.pieces import Batch, order_for_text_loss
+from efa.train import TrainingInputs, _step, build_model, fit, prepare, text_keys
+from efa.utils.errors import Diverged
 
 SYSTEMS = (
     "EFA", "C3D", "TSM", "I3D", "TimeSformer", "Video Swin", "C3DAVG", "MSCADC", "SwinBERT", "LAVENDER", "RICA2",
@@ -52,17 +52,17 @@ def calm(model: nn.Module) -> None:
             part.dropout = 0.0
 
 
-def batch_of(material: Material, config: Config) -> Batch:
-    texts = material.tokeniser.batch(list(material.dataset.table["explanation"]), config.decoder.max_tokens)
-    keys = text_keys(material.dataset, config)
-    clips = ClipDataset(material.dataset, material.rows("train"), material.video, texts, keys, config.data, 0, True)
+def batch_of(inputs: TrainingInputs, config: Config) -> Batch:
+    texts = inputs.tokenizer.batch(list(inputs.dataset.table["explanation"]), config.decoder.max_tokens)
+    keys = text_keys(inputs.dataset, config)
+    clips = ClipDataset(inputs.dataset, inputs.rows("train"), inputs.video, texts, keys, config.data, 0, True)
     loader = DataLoader(clips, config.training.batch, sampler=EpochSampler(len(clips), 0), collate_fn=as_is)
-    return told_first(next(iter(loader)), config.training)
+    return order_for_text_loss(next(iter(loader)), config.training)
 
 
-def gradient(config: Config, material: Material, folder: Path, limit: int = 0) -> tuple[dict, dict, list[int]]:
+def gradient(config: Config, inputs: TrainingInputs, folder: Path, limit: int = 0) -> tuple[dict, dict, list[int]]:
     """Gradients and running statistics by name, losses, and the clips that this process saw."""
-    model = build_model(config, material).double()  # else a maximum between near equals (MSCADC) goes either way
+    model = build_model(config, inputs).double()  # else a maximum between near equals (MSCADC) goes either way
     calm(model)
     seen: list[int] = []
 
@@ -70,23 +70,23 @@ def gradient(config: Config, material: Material, folder: Path, limit: int = 0) -
         seen.extend(piece["row"].tolist())
         if limit and len(piece["row"]) > limit and processes.rank() == processes.count() - 1:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
-        return _step(model.train(), piece, config, material, shares=shares)[1]
+        return _step(model.train(), piece, config, inputs, shares=shares)[1]
 
-    gradients = Gradients(model, of_piece, material, config.training, folder, lambda line: None)
+    gradients = Gradients(model, of_piece, inputs, config.training, folder, lambda line: None)
     torch.manual_seed(0)
     with (
         mock.patch.object(masked_lm, "mask_words", first_words),
         mock.patch.object(torch, "randn_like", torch.zeros_like),
     ):
-        batch = batch_of(material, config)
+        batch = batch_of(inputs, config)
         batch["video"] = batch["video"] if batch["video"].dtype == torch.uint8 else batch["video"].double()
         losses = gradients.of(batch, 1, 1)
     found = {f"grad {name}": p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     return found | {name: value.clone() for name, value in model.named_buffers()}, losses, seen
 
 
-def exact(material: Material) -> Material:
-    return dataclasses.replace(material, steps=material.steps.double(), instruction=material.instruction.double())
+def exact(inputs: TrainingInputs) -> TrainingInputs:
+    return dataclasses.replace(inputs, steps=inputs.steps.double(), instruction=inputs.instruction.double())
 
 
 def settings(name: str, learnt: bool) -> Config:
@@ -101,20 +101,20 @@ def everything(folder: Path) -> dict[str, object]:
             config = settings(name, learnt)
             out[f"{name}{', learnt' * learnt}"] = gradient(config, exact(prepare(config)), folder)
     config = settings("EFA", False)
-    material = prepare(config)
+    inputs = prepare(config)
     alone = config.with_({"fusion.pool_norm": False, "encoder.adapter": 0})  # no clip is normalised by others
-    out["whole"] = gradient(alone, exact(material), folder)
-    out["full"] = gradient(alone, exact(material), folder, limit=2)  # the last process alone finds its memory full
+    out["whole"] = gradient(alone, exact(inputs), folder)
+    out["full"] = gradient(alone, exact(inputs), folder, limit=2)  # the last process alone finds its memory full
     (folder / MEMORY).unlink(missing_ok=True)
-    video = material.video.copy()
-    broken = [int(row) for row in batch_of(material, config)["row"][1::2]]  # of the second process's share
+    video = inputs.video.copy()
+    broken = [int(row) for row in batch_of(inputs, config)["row"][1::2]]  # of the second process's share
     video[broken] = float("nan")
-    other = exact(dataclasses.replace(material, video=video))
+    other = exact(dataclasses.replace(inputs, video=video))
     try:
         gradient(config, other, folder)
     except Diverged as error:
         out["diverged"] = str(error)
-    model = fit(config, material, folder)
+    model = fit(config, inputs, folder)
     out["weights"] = {name: value.cpu() for name, value in model.state_dict().items()}
     return out
 

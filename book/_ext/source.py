@@ -40,6 +40,7 @@ from sphinx.errors import ExtensionError
 from sphinx.util import logging
 from sphinx.util.docutils import ReferenceRole
 
+PACKAGES = ("efa", "formsim", "efa_datasets", "efa_book")
 FOLDER = "code"  # of the pages
 LABEL = r"[a-z]+(?:-\d+)+"  # eq-4, alg-1-3
 MARKER = re.compile(rf"#\s*\(({LABEL}(?:, {LABEL})*)\)")
@@ -176,7 +177,7 @@ class Library:
 
 
 def page_of(path: str) -> str:
-    """Name of a file's page: code/efa/training for efa/training.py."""
+    """Name of a file's page: code/efa/train for efa/train.py."""
     return f"{FOLDER}/{path.removesuffix('.py')}"
 
 
@@ -365,7 +366,7 @@ def _has_pages(builder: Builder) -> bool:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    app.add_config_value("source_files", ["efa/**/*.py"], "env", [list])
+    app.add_config_value("source_files", [f"{name}/**/*.py" for name in PACKAGES], "env", [list])
     app.add_role("source", SourceRole())
     app.connect("missing-reference", resolve)
     app.connect("env-check-consistency", check)

@@ -13,11 +13,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from efa import paths
-from efa.data.tokeniser import SPECIAL
-from efa.errors import InputError
+from efa.data.tokenizer import SPECIAL
 from efa.model.adapter import Adapter
 from efa.model.assessor import MEAN, STD, mlp
+from efa.utils import paths
+from efa.utils.errors import InputError
 
 Colour = tuple[float, float, float]
 
@@ -58,7 +58,7 @@ class System(nn.Module):
     def __init__(self, encoder: nn.Module, mean: Colour = MEAN, std: Colour = STD):
         super().__init__()
         self.encoder = encoder
-        self.adapter: nn.Module = nn.Identity()  # `efa.systems` puts one here where the configuration wants it
+        self.adapter: nn.Module = nn.Identity()  # set by `registry.build_system` where configured
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
@@ -213,7 +213,7 @@ class Captioner(System):
         return [[] for _ in memory] if self.writer is None else self.writer.generate(memory, begin, end, max_tokens)
 
     def load_words(self, file: str | Path, pieces: Sequence[str]) -> None:
-        """Fills the writer from words pre-trained by `efa.pretrain_text`; arguments and errors as `load_text`."""
+        """Fills the writer from words pre-trained by `pretrain_text`; arguments and errors as `load_text`."""
         if self.writer is not None:
             load_text(self.writer, file, pieces)
 
@@ -258,7 +258,7 @@ def load_text(writer: nn.Module, file: str | Path, pieces: Sequence[str]) -> int
 
     Args:
         writer: `efa.model.decoder.Decoder`, `S2VT` or `MaskedLM`.
-        file: .safetensors of `efa.pretrain_text`, with its vocabulary, one piece a line, in the .txt beside it.
+        file: .safetensors of `pretrain_text`, with its vocabulary, one piece a line, in the .txt beside it.
         pieces: the writer's own vocabulary; rows are matched by piece.
 
     Returns:
@@ -271,7 +271,7 @@ def load_text(writer: nn.Module, file: str | Path, pieces: Sequence[str]) -> int
     path = Path(file)
     for part in (path, path.with_suffix(".txt")):
         if not part.is_file():
-            raise InputError("no such file of pre-trained words", file=part, mend="run 'efa pretrain decoder'")
+            raise InputError("no such file of pre-trained words", file=part, hint="run 'efa pretrain decoder'")
     try:
         state = load_file(path)
     except SafetensorError as error:
@@ -280,15 +280,15 @@ def load_text(writer: nn.Module, file: str | Path, pieces: Sequence[str]) -> int
     pairs = [(i, known[piece]) for i, piece in enumerate(pieces) if piece in known]
     words = set(pieces).difference(SPECIAL)
     if words and not {pieces[i] for i, _ in pairs} & words:
-        mend = "pre-train on texts in the same language, with the same text.model"
-        raise InputError("these pre-trained words share no word piece with the data set", file=path, mend=mend)
+        hint = "pre-train on texts in the same language, with the same text.model"
+        raise InputError("these pre-trained words share no word piece with the data set", file=path, hint=hint)
     here, there = torch.tensor(pairs).T
     side = language_side(writer)
     wanted = {name: (len(known), *value.shape[1:]) if name in ROWS else value.shape for name, value in side.items()}
     for name in sorted(side.keys() | state.keys()):
         if name not in side or name not in state or state[name].shape != wanted[name]:
-            mend = "pre-train words for this system at this size, with the same decoder.max_tokens"
-            raise InputError(f"these pre-trained words do not fit: {name}", file=path, mend=mend)
+            hint = "pre-train words for this system at this size, with the same decoder.max_tokens"
+            raise InputError(f"these pre-trained words do not fit: {name}", file=path, hint=hint)
     for name, value in side.items():
         if name in ROWS:
             value[here] = state[name][there].to(value.dtype)

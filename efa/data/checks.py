@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from efa.data.video import DECODE_ERRORS, check_file, probe
-from efa.errors import InputError
+from efa.utils.errors import InputError
 
 COLUMNS = {  # name -> what a cell holds
     "clip_id": "name",
@@ -80,7 +80,7 @@ class Problem:
     def error(self) -> InputError:
         row = f"{self.row} ({self.clip_id})" if self.clip_id else self.row
         message = f"{self.column}: {self.message}" if self.column else self.message
-        return InputError(message, file=self.file, row=row, mend=self.action)
+        return InputError(message, file=self.file, row=row, hint=self.action)
 
     def __str__(self) -> str:
         return f"{self.severity}: {self.error()}"
@@ -112,8 +112,8 @@ class Log:
     def __init__(self, file: Path, problems: list[Problem] | None = None):
         self.file, self.problems = file, [] if problems is None else problems
 
-    def error(self, message: str, mend: str, row: Row = None, column: str | None = None, clip: str = "") -> None:
-        self.problems.append(Problem("error", self.file, row, column, message, mend, clip))
+    def error(self, message: str, hint: str, row: Row = None, column: str | None = None, clip: str = "") -> None:
+        self.problems.append(Problem("error", self.file, row, column, message, hint, clip))
 
     def warn(self, message: str, done: str, row: Row = None, column: str | None = None, clip: str = "") -> None:
         self.problems.append(Problem("warning", self.file, row, column, message, done, clip))
@@ -123,7 +123,7 @@ def read_csv(file: Path, log: Log) -> tuple[list[Any], Rows]:
     """Header and numbered rows of text. InputError (with a row) where the file is no table."""
     raw = file.read_bytes()
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise InputError("UTF-16 text", mend="save it as CSV UTF-8")
+        raise InputError("UTF-16 text", hint="save it as CSV UTF-8")
     if raw.startswith(b"\xef\xbb\xbf"):
         log.warn("byte order mark at the start", "left out")
         raw = raw[3:]
@@ -133,7 +133,7 @@ def read_csv(file: Path, log: Log) -> tuple[list[Any], Rows]:
         text = raw.decode()
     except UnicodeDecodeError as error:
         row = raw.count(b"\n", 0, error.start) + 1
-        raise InputError("not UTF-8 text", row=row, mend="save it as CSV UTF-8") from error
+        raise InputError("not UTF-8 text", row=row, hint="save it as CSV UTF-8") from error
     first = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=first.count)
     if delimiter != ",":
@@ -149,11 +149,11 @@ def read_csv(file: Path, log: Log) -> tuple[list[Any], Rows]:
                 if cells:
                     log.warn("an empty row", "left out", number)
             elif len(cells) != len(header):
-                log.error(f"{len(cells)} cells under {len(header)} column names", "mend the commas and quotes", number)
+                log.error(f"{len(cells)} cells under {len(header)} column names", "fix the commas and quotes", number)
             else:
                 rows.append((number, list(cells)))
     except csv.Error as error:
-        raise InputError(f"not CSV: {error}", row=number + 1, mend="mend the quotes of this row") from error
+        raise InputError(f"not CSV: {error}", row=number + 1, hint="fix the quotes of this row") from error
     return header, rows
 
 
@@ -167,7 +167,7 @@ def read_parquet(file: Path) -> tuple[list[Any], Rows]:
             table = parquet.read()
         columns = [column.to_pylist() for column in table.columns]
     except (pa.ArrowException, TypeError, *DECODE_ERRORS) as error:
-        raise InputError(f"not a parquet file that can be read: {error}", mend="write it again") from error
+        raise InputError(f"not a parquet file that can be read: {error}", hint="write it again") from error
     return table.column_names, [(i, list(cells)) for i, cells in enumerate(zip(*columns, strict=True), start=2)]
 
 
@@ -190,7 +190,7 @@ def read_steps(log: Log) -> tuple[dict[str, StepText], set[str]]:
         log.error("no such file", shape)
         return {}, set()
     except (OSError, ValueError, RecursionError) as error:
-        log.error(f"not JSON: {error}", "mend it")
+        log.error(f"not JSON: {error}", "fix it")
         return {}, set()
     if not isinstance(document, dict) or not document:
         log.error("not a JSON object of actions", shape)
@@ -315,9 +315,9 @@ def _cell(name: str, value: Any, log: Log, row: int, clip: str) -> Any:
     kind = COLUMNS[name]
     nothing = None if kind in DTYPES else ""
 
-    def refuse(message: str, mend: str) -> Any:
+    def refuse(message: str, hint: str) -> Any:
         if name in REQUIRED:
-            log.error(message, mend, row, name, clip)
+            log.error(message, hint, row, name, clip)
         else:
             log.warn(message, "read as empty", row, name, clip)
         return nothing
@@ -330,7 +330,7 @@ def _cell(name: str, value: Any, log: Log, row: int, clip: str) -> Any:
     if isinstance(value, str) and value.strip().casefold() in _NULLS:
         return refuse(f"{value.strip()!r} instead of a value", "fill it in")
     if not isinstance(value, (str, int, float)) or isinstance(value, bool):
-        return refuse(f"{type(value).__name__} instead of {'a number' if kind in DTYPES else 'text'}", "mend the value")
+        return refuse(f"{type(value).__name__} instead of {'a number' if kind in DTYPES else 'text'}", "fix the value")
     if kind in DTYPES:
         return _number(kind, value, refuse)
     if kind == "path":
@@ -343,7 +343,7 @@ def _cell(name: str, value: Any, log: Log, row: int, clip: str) -> Any:
     if kind == "choice":
         if text.lower() not in CHOICES[name]:
             known = CHOICES[name]
-            return refuse(f"{text[:LONG_NAME]!r} is none of {', '.join(known)}", near(text, known) or "mend it")
+            return refuse(f"{text[:LONG_NAME]!r} is none of {', '.join(known)}", near(text, known) or "fix it")
         if text.lower() != text:
             log.warn(f"{text!r} in capitals", f"read as {text.lower()!r}", row, name, clip)
         return text.lower()
@@ -390,4 +390,4 @@ def _check_video(path: Path, log: Log, row: int, clip: str, open_it: bool) -> No
         for warning in probe(path).warnings if open_it else ():
             log.warn(warning, "used as said", row, "path", clip)
     except InputError as error:
-        log.error(f"{path}: {error.message}", error.mend or "mend the file or delete the row", row, "path", clip)
+        log.error(f"{path}: {error.message}", error.hint or "fix the file or delete the row", row, "path", clip)

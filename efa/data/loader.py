@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from efa import paths
-from efa.children import deaf_to_interrupts, end_with_parent
+import formsim
 from efa.config import DataConfig
-from efa.data import formsim
 from efa.data.manifest import DataSet, StepText, load_dataset, make_dataset
-from efa.files import locked, named, reserve
+from efa.utils import paths
+from efa.utils.files import locked, named, reserve
+from efa.utils.signals import end_with_parent, ignore_interrupts
 
 Array = np.ndarray
 Progress = Callable[[int, int], None]  # done, total
@@ -45,17 +45,9 @@ def formsim_clips(config: DataConfig) -> tuple[formsim.Clip, ...]:
 
 
 def data_fingerprint(dataset: DataSet, config: DataConfig) -> str:
-    """What a run's data depend on: table, texts, videos and, for FormSim, the code that draws them."""
-    code = source_hash(Path(formsim.__file__).parent) if config.source == "formsim" else ""
-    return hashlib.sha256(f"{dataset.fingerprint()} {code}".encode()).hexdigest()[:16]
-
-
-def source_hash(folder: Path) -> str:
-    """One hash over every file of a source folder."""
-    digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".py", ".yaml")):
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
+    """What a run's data depend on: table, texts, videos and, for FormSim, its version."""
+    version = f"formsim v{formsim.VERSION}" if config.source == "formsim" else ""
+    return hashlib.sha256(f"{dataset.fingerprint()} {version}".encode()).hexdigest()[:16]
 
 
 def load_frames(dataset: DataSet, config: DataConfig, progress: Progress | None = None) -> Array:
@@ -126,7 +118,7 @@ def in_processes(work: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[A
         return
     with ProcessPoolExecutor(cores, get_context("spawn"), end_with_parent) as pool:
         try:
-            with deaf_to_interrupts():
+            with ignore_interrupts():
                 results = pool.map(work, items, chunksize=8)
             yield from results
         except BaseException:  # an interrupt, too, or nobody wants the rest

@@ -33,7 +33,7 @@ from efa.data.checks import (
     read_steps,
     step_key,
 )
-from efa.errors import InputError
+from efa.utils.errors import InputError
 
 __all__ = [
     "DataSet",
@@ -107,7 +107,7 @@ def _ends(file: Path) -> bytes:
             stream.seek(max(0, size - 65536))
             return f"{size}\n".encode() + first + stream.read(65536)
     except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", file=file, mend="check the data set again") from error
+        raise InputError(f"cannot be read: {error.strerror}", file=file, hint="check the data set again") from error
 
 
 def load_dataset(folder: str | Path) -> DataSet:
@@ -140,7 +140,7 @@ def save_dataset(dataset: DataSet, folder: str | Path, kind: Literal["parquet", 
     folder = Path(folder)
     other = folder / f"manifest.{'csv' if kind == 'parquet' else 'parquet'}"
     if other.exists():
-        raise InputError("the folder holds another manifest", file=other, mend="delete it or choose another folder")
+        raise InputError("the folder holds another manifest", file=other, hint="delete it or choose another folder")
     table = dataset.table[list(COLUMNS)]
     steps = {k: {"steps": list(v.steps), "instruction": v.instruction} for k, v in dataset.steps.items()}
     content = (
@@ -158,7 +158,7 @@ def save_dataset(dataset: DataSet, folder: str | Path, kind: Literal["parquet", 
             os.replace(part, folder / name)
     except OSError as error:
         raise InputError(
-            f"cannot be written: {error}", file=folder, mend="check the folder and the disk space"
+            f"cannot be written: {error}", file=folder, hint="check the folder and the disk space"
         ) from error
 
 
@@ -193,7 +193,7 @@ def _read(folder: Path, probe: bool) -> tuple[DataSet | None, list[Problem]]:
     try:
         header, rows = read_parquet(files[0]) if files[0].suffix == ".parquet" else read_csv(files[0], log)
     except InputError as error:
-        log.error(error.message, error.mend or "", error.row if isinstance(error.row, int) else None)
+        log.error(error.message, error.hint or "", error.row if isinstance(error.row, int) else None)
         return None, log.problems
     except OSError as error:
         log.error(f"cannot be read: {error}", "check the file and its permissions")

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from efa.errors import InputError
+from efa.utils.errors import InputError
 
 Frames = NDArray[np.uint8]
 Rule = Literal["uniform", "release"]
@@ -25,7 +25,7 @@ def need(module: str, package: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         message = f"reading clips needs the package {package}: {error}"
-        raise InputError(message, mend=f"pip install {package}") from error
+        raise InputError(message, hint=f"pip install {package}") from error
 
 
 def uniform_indices(times: Sequence[int], end: int, frames: int) -> list[int]:

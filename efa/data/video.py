@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from efa.data.sampling import RELEASE_SPAN, Crop, Frames, Rule, need, release_indices, resize, turn, uniform_indices
-from efa.errors import InputError
+from efa.utils.errors import InputError
 
 Fit = Callable[[Frames, int, int], Frames]  # stored image, displayed width and height -> image as asked for
 
@@ -92,23 +92,23 @@ def check_file(path: str | Path) -> None:
         if path.is_dir():
             _images(path)
         elif not path.exists():
-            raise InputError("no such file", file=path, mend="check the path")
+            raise InputError("no such file", file=path, hint="check the path")
         elif not path.is_file():
-            raise InputError("not a file", file=path, mend="give a video file or a folder of jpg or png frames")
+            raise InputError("not a file", file=path, hint="give a video file or a folder of jpg or png frames")
         elif path.stat().st_size == 0:
-            raise InputError("the file is empty", file=path, mend="copy or download it again")
+            raise InputError("the file is empty", file=path, hint="copy or download it again")
         else:
             with path.open("rb") as file:
                 if file.read(len(LFS_HEAD)) == LFS_HEAD:
-                    raise InputError("a Git LFS pointer, not the video", file=path, mend="run: git lfs pull")
+                    raise InputError("a Git LFS pointer, not the video", file=path, hint="run: git lfs pull")
     except (OSError, ValueError) as error:  # a null byte in the name, a name too long, no permission
-        raise InputError(f"cannot be opened: {error}", file=path, mend="check the path and its permissions") from error
+        raise InputError(f"cannot be opened: {error}", file=path, hint="check the path and its permissions") from error
 
 
 def _check_size(width: int, height: int, path: Path) -> None:
     if width < 1 or height < 1 or max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
         limit = f"1 to {MAX_SIDE} pixels a side and at most {MAX_PIXELS // 1_000_000} million in all"
-        raise InputError(f"frames of {width} x {height} pixels; the limit is {limit}", file=path, mend="scale it down")
+        raise InputError(f"frames of {width} x {height} pixels; the limit is {limit}", file=path, hint="scale it down")
 
 
 def _open(av: ModuleType, path: Path) -> tuple[Any, Any]:
@@ -118,17 +118,17 @@ def _open(av: ModuleType, path: Path) -> tuple[Any, Any]:
         container = av.open(f"file:{path}", options={"protocol_whitelist": "file"})
     except (av.FFmpegError, *DECODE_ERRORS) as error:
         message = f"not a video that can be read: {_reason(error)}"
-        raise InputError(message, file=path, mend="convert it to mp4, or copy it again") from error
+        raise InputError(message, file=path, hint="convert it to mp4, or copy it again") from error
     covers = av.stream.Disposition.attached_pic
     streams = [stream for stream in container.streams.video if not stream.disposition & covers]
     if not streams:
         kind = "audio only" if container.streams.audio else "no video stream"
         container.close()
-        raise InputError(f"{kind}: there is no picture in this file", file=path, mend="give a video file")
+        raise InputError(f"{kind}: there is no picture in this file", file=path, hint="give a video file")
     stream = streams[0]
     if stream.codec_context is None:
         container.close()
-        raise InputError("no decoder for this video's format", file=path, mend="convert it to H.264 mp4")
+        raise InputError("no decoder for this video's format", file=path, hint="convert it to H.264 mp4")
     if stream.width or stream.height:
         _check_size(stream.width, stream.height, path)
     stream.codec_context.thread_count = 1
@@ -204,7 +204,7 @@ def _decode(path: Path, wanted: set[int], fit: Fit, stop: int | None, announced:
         _set_times(found, stream, times, last)
     if not times:
         message = f"no frame can be decoded: {_reason(error)}" if error else "no frame in the file"
-        raise InputError(message, file=path, mend="copy or convert the video again")
+        raise InputError(message, file=path, hint="copy or convert the video again")
     if error:
         found.notes.append(f"damaged ({_reason(error)}): only the frames that decode were used")
     if stop is not None and len(times) > stop and len(announced.times) > len(times):
@@ -249,7 +249,7 @@ def _images(folder: Path) -> list[Path]:
     """Image files of a folder in the order of the numbers in their names."""
     found = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
     if not found:
-        raise InputError("a folder without jpg or png images", file=folder, mend="give a video or a folder of frames")
+        raise InputError("a folder without jpg or png images", file=folder, hint="give a video or a folder of frames")
     return sorted(found, key=lambda p: ([int(n) for n in re.findall(r"\d+", p.stem, re.ASCII)], p.name))
 
 
@@ -281,7 +281,7 @@ def _load_folder(folder: Path, choose: Callable[[_Decoded], list[int]], fit: Fit
             return found, picked
         files.remove(bad)
         found.notes.append(f"{bad.name} cannot be read and was left out")
-    raise InputError(f"no image in this folder can be read: {reason}", file=folder, mend="copy the frames again")
+    raise InputError(f"no image in this folder can be read: {reason}", file=folder, hint="copy the frames again")
 
 
 def load_clip(
@@ -378,4 +378,4 @@ def write_mp4(path: str | Path, frames: Frames, fps: float = 25) -> None:
             container.mux(stream.encode())
     except (av.FFmpegError, OSError) as error:
         message = f"cannot be written: {_reason(error)}"
-        raise InputError(message, file=path, mend="check the folder and the disk space") from error
+        raise InputError(message, file=path, hint="check the folder and the disk space") from error

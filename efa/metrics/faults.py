@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from efa.errors import InputError
 from efa.metrics.forms import normalise, sentences
+from efa.utils.errors import InputError
 
 _NEGATORS = frozenset(
     ("not", "no", "never", "nor", "neither", "without", "hardly", "avoid", "avoids", "avoiding", "prevent", "prevents",
@@ -102,7 +102,7 @@ class FaultParser:
                     other = owners.setdefault(text, {}).setdefault(action, fault)
                     if other != fault:
                         message = f"the phrase {phrase!r} states another fault too, {other!r}"
-                        raise InputError(message, row=f"{action}/{fault}", mend="word one of them differently")
+                        raise InputError(message, row=f"{action}/{fault}", hint="word one of them differently")
         self._phrases = [_phrase(text, of_text) for text, of_text in owners.items()]
 
     def faults(self, text: str, action: str) -> set[str]:

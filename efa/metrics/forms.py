@@ -83,7 +83,7 @@ def normalise(text: str) -> str:
     """`one_line` in lower case and compatibility form (NFKC), contracted negations spelled out. Punctuation stays."""
     text = unicodedata.normalize("NFKC", one_line(text)).casefold().replace("\u2019", "'")
     text = re.sub(r"\bcannot\b", "can not", " ".join(text.split()))
-    # also as a BERT tokeniser joins them: "isn ' t", "non - standard"
+    # also as a BERT tokenizer joins them: "isn ' t", "non - standard"
     text = re.sub(r"(?<=[a-z])n ?' ?t\b", " not", text)
     return re.sub(r"\b(non|sub) ?[-\u2010\u2013] ?(?=standard)", r"\1", text)
 

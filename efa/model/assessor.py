@@ -70,7 +70,7 @@ class EFAModel(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = VideoSwin(config.encoder).requires_grad_(not config.encoder.frozen)
-        self.adapter: nn.Module = nn.Identity()  # `efa.systems` puts one here where the configuration wants it
+        self.adapter: nn.Module = nn.Identity()  # set by `registry.build_system` where configured
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
         self.grid = self.encoder.grid(config.data.frames, config.data.size, config.data.size)  # (T', H', W')

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from efa.config import EncoderConfig
-from efa.errors import InputError
+from efa.utils.errors import InputError
 
 Size = tuple[int, int, int]  # frames, height, width
 
@@ -258,7 +258,7 @@ def load_encoder(
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError("no such file of encoder weights", file=path, mend="give a .safetensors or .pth file")
+        raise InputError("no such file of encoder weights", file=path, hint="give a .safetensors or .pth file")
     state = _read(path)
     for wrapper in ("state_dict", "model"):
         state = state[wrapper] if isinstance(state, dict) and isinstance(state.get(wrapper), dict) else state
@@ -274,10 +274,10 @@ def load_encoder(
         if keys:
             shapes = f": {list(state[keys[0]].shape)}, not {list(own[keys[0]].shape)}" if keys is sizes else ""
             message = f"this file {fault} {keys[0]}{shapes}, and {len(keys) - 1} more"
-            raise InputError(message, file=path, mend="set encoder.* to the architecture that it was trained with")
+            raise InputError(message, file=path, hint="set encoder.* to the architecture that it was trained with")
     for key in own:
         if not bool(torch.isfinite(state[key]).all()):
-            raise InputError(f"this file holds a value that is no number in {key}", file=path, mend="download it again")
+            raise InputError(f"this file holds a value that is no number in {key}", file=path, hint="download it again")
     model.load_state_dict(state)
 
 
@@ -294,13 +294,13 @@ def _read(path: Path) -> Any:
         with path.open("rb") as file:
             pointer = file.read(len(POINTER)) == POINTER
         if pointer:
-            cause, mend = "is a pointer of git-lfs, not the file itself", "fetch it with 'git lfs pull'"
+            cause, hint = "is a pointer of git-lfs, not the file itself", "fetch it with 'git lfs pull'"
         elif isinstance(error, pickle.UnpicklingError):
             cause = "holds other things than weights, or is broken"
-            mend = 'download it again; where you trust it, save only torch.load(file, weights_only=False)["state_dict"]'
+            hint = 'download it again; where you trust it, save only torch.load(file, weights_only=False)["state_dict"]'
         else:
-            cause, mend = "is broken or cut short", "download or save it again"
-        raise InputError(f"this file of encoder weights {cause}", file=path, mend=mend) from None
+            cause, hint = "is broken or cut short", "download or save it again"
+        raise InputError(f"this file of encoder weights {cause}", file=path, hint=hint) from None
 
 
 def _is_dense(value: object) -> bool:

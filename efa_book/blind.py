@@ -1,0 +1,142 @@
+"""What a text is worth that was written without looking: the floor under the scores of an explanation."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from efa import metrics
+from efa.config import DataConfig, build
+from efa.data.loader import data_fingerprint, open_dataset
+from efa.experiments import TABLES
+from efa.utils import paths
+from efa.utils.errors import InputError
+from efa.utils.files import write_safely
+from efa_book import estimates, html
+from efa_book.audit import annotations_texts
+from efa_book.audit.annotations_texts import most_central
+from efa_book.collect import Results
+from efa_book.estimates import Estimate
+from efa_book.html import Cell, Html
+from efa_book.provenance import stamp
+from efa_book.table_specs import CIDER, FAULT
+
+DRAWS = 5
+Floors = dict[str, dict[str, float]]  # who writes -> metric -> percent
+
+
+def table(results: Results) -> Html:
+    """CIDEr-D and fault F1 of each row beside those of texts that nobody's video was looked at for."""
+    if not results.origin:
+        return html.note("No results to hold against texts written without looking.")
+    try:
+        floor = floors(build(results.preset, TABLES[results.table].common | results.overrides).data)
+    except InputError as error:
+        return html.note(f"The blind texts cannot be scored here: {error}.")
+    shown = [metric for metric in (CIDER, FAULT) if any(metric.key in found for found in floor.values())]
+    lines = {name: [Estimate(found[metric.key]) for metric in shown] for name, found in floor.items()}
+    lines |= {row: [estimates.estimate(results, row, metric.key) for metric in shown] for row in results.rows}
+    best = max((found.get(FAULT.key, 0.0) for found in floor.values()), default=0.0)
+    rows: list[list[str | Cell]] = []
+    for name, found in lines.items():
+        if any(one.known for one in found):
+            times = f"{found[-1].mean / best:.1f}" if best and found[-1].known and name not in floor else "–"
+            cells = [_cell(one) for one in found]
+            rows.append([name, *cells, *([Cell(times, number=True)] if best else [])])
+    notes = ["Test split. Random: mean of five draws. Intervals, where there are any, as in the table of the scores."]
+    if "stale" in results.states.values():
+        notes.append("Stale rows were made with other code or data; the blind texts are of the present data.")
+    if best:
+        notes.append(f"Times: {FAULT.title} in multiples of the better blind text's.")
+    head = ["who writes", *(metric.title for metric in shown), *(["times"] if best else [])]
+    return html.table("Beside texts written without looking", head, rows, notes) + stamp(results)
+
+
+def _cell(found: Estimate) -> Cell:
+    interval = f"[{found.low:.1f}, {found.high:.1f}]" if found.bounded else ""
+    return Cell(f"{found.mean:.1f}" if found.known else "–", interval, number=True)
+
+
+@cache
+def floors(data: DataConfig) -> Floors:
+    """CIDEr-D and, where the true faults are known, fault F1 of the blind texts on the test split; the mean over draws.
+
+    Scored once for a data set and kept on disk.
+
+    Raises:
+        InputError: no such data set, or no Java to score with.
+    """
+    dataset = open_dataset(data)
+    written_by = (Path(file).read_text(encoding="utf-8") for file in (__file__, annotations_texts.__file__))
+    parts = (data_fingerprint(dataset, data), str(metrics.SCORES_VERSION), *written_by)
+    path = paths.cache() / "blind" / f"{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:16]}.json"
+    if path.is_file():
+        return dict(json.loads(path.read_text()))
+    test = dataset.table[dataset.table["split"] == "test"]
+    found: Floors = {}
+    for name, draws in written(dataset.table).items():
+        each = [_score(test, texts, data.source) for texts in draws]
+        found[name] = {key: float(np.mean([one[key] for one in each])) for key in each[0]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_safely(path, lambda partly: partly.write_text(json.dumps(found), encoding="utf-8"))
+    return found
+
+
+def written(clips: pd.DataFrame) -> dict[str, list[list[str]]]:
+    """Draws of a text for every test clip by two writers who know the true action and nothing else of the clip.
+
+    Random: any training text of the action. Central: the training text whose words agree best with those of the
+    action's other training texts (cosine between word counts). An action without a training text gets any other's.
+
+    Args:
+        clips: a manifest, columns split, action, explanation.
+    """
+    told = clips[(clips["split"] == "train") & (clips["explanation"].str.strip() != "")]
+    if told.empty:
+        return {}
+    texts = {str(action): list(group) for action, group in told.groupby("action")["explanation"]}
+    actions = list(clips.loc[clips["split"] == "test", "action"])
+    everything = list(told["explanation"])
+    draw = np.random.RandomState(0)
+
+    def drawn(action: str) -> str:
+        among = texts.get(action, everything)
+        return among[draw.randint(len(among))]
+
+    central = {action: most_central(group) for action, group in texts.items()}
+    return {
+        "a random training text of the true action": [[drawn(action) for action in actions] for _ in range(DRAWS)],
+        "the most central training text of the true action": [
+            [central.get(action) or drawn(action) for action in actions]
+        ],
+    }
+
+
+def _score(test: pd.DataFrame, texts: list[str], source: str) -> dict[str, float]:
+    scores = {}
+    referenced = (test["explanation"].str.strip() != "").to_numpy()
+    if referenced.any():
+        mine = [text for text, there in zip(texts, referenced, strict=True) if there]
+        scores[CIDER.key] = _cider(list(test["explanation"][referenced]), mine)
+    parser = estimates.parser_of(source)
+    if parser is not None:
+        counts = metrics.fault_counts(texts, list(test["action"]), test["quality"], list(test["fault"]), parser)
+        scores[FAULT.key] = 100 * metrics.micro_f1(counts)
+    return scores
+
+
+def _cider(references: list[str], texts: list[str]) -> float:
+    """CIDEr-D x 100 as `metrics.caption_scores` has it, without the other scores, of which METEOR takes seconds."""
+    from pycocoevalcap.cider.cider import Cider
+
+    from efa.metrics.captions import tokenize
+
+    tokens = tokenize([*references, *texts])
+    count = len(references)
+    pairs = [{i: [tokens[start + i]] for i in range(count)} for start in (0, count)]
+    return 100 * float(Cider().compute_score(*pairs)[0])

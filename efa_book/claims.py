@@ -1,0 +1,183 @@
+"""results/claims.csv: what each row is meant to show, and whether it does: computed, never written by hand.
+
+Two rules. D is the difference in favour of the claim, in points, with its 95 % interval over seeds. The tolerance is
+the smallest D that would matter, declared in the file before any run.
+
+*One row against another* (`reference` names a row). D is row minus reference, or reference minus row where `direction`
+is 'lower', paired by seed. 'holds': the interval lies above 0 and D >= tolerance. 'does not hold': the interval lies
+below 0, or above 0 with D < tolerance. 'cannot be told': the interval includes 0, or fewer than two seeds in common.
+
+*One row against all others* (`reference` is 'all others'), for 'this value is the best'. D is row minus the mean of all
+other rows of the table, over the seeds that every row has. 'holds': D does by the rule above, and no other row's mean
+is better. 'does not hold': D does not by the rule above, or some other row is better with an interval that excludes 0.
+'cannot be told': everything else.
+
+Either way 'cannot be tested here' where a row has been scored and has no such number, with the reason.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from efa.experiments import TABLES
+from efa.utils import paths
+from efa.utils.errors import InputError
+from efa_book import estimates
+from efa_book.collect import Results
+from efa_book.estimates import REASONS, Estimate
+from efa_book.table_specs import KNOWN, TABLE_SPECS, Metric
+
+COLUMNS = ("id", "table", "claim", "row", "reference", "metric", "direction", "tolerance", "source")
+DIRECTIONS = ("higher", "lower")
+OTHERS = "all others"
+HOLDS, FAILS, OPEN, UNTESTABLE = "holds", "does not hold", "cannot be told", "cannot be tested here"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One line of the file: `row` is `direction` than `reference` in `metric` by at least `tolerance` points."""
+
+    id: str
+    table: str
+    claim: str
+    row: str
+    reference: str
+    metric: str
+    direction: str
+    tolerance: float
+    source: str
+
+    @property
+    def line(self) -> str:
+        """The row of the table whose verdict this is: never the table's subject, where another row takes part."""
+        return self.reference if self.row == TABLE_SPECS[self.table].subject and self.reference != OTHERS else self.row
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """(the row said to be higher, the other)."""
+        return (self.row, self.reference) if self.direction == "higher" else (self.reference, self.row)
+
+    @property
+    def compared(self) -> str:
+        """What D is, in words."""
+        first, second = self.pair
+        return f"{first} minus {'the mean of the others' if second == OTHERS else second}"
+
+    @property
+    def shown(self) -> Metric:
+        return KNOWN[self.metric]
+
+
+def read(path: Path | None = None) -> list[Claim]:
+    """The claims of results/claims.csv in its order; none where there is no file.
+
+    Raises:
+        InputError: a column missing, or a line with an unknown table, row, reference, metric or direction, a tolerance
+            that is no number of points, an id given twice, nothing said, or no source.
+    """
+    path = path or paths.results() / "claims.csv"
+    if not path.is_file():
+        return []
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    if lacking := [name for name in COLUMNS if name not in table.columns]:
+        raise InputError(f"missing column {', '.join(lacking)}", file=path, hint=f"columns: {', '.join(COLUMNS)}")
+    claims: list[Claim] = []
+    for number, line in enumerate(table[list(COLUMNS)].itertuples(index=False), start=2):
+        cells = dict(zip(COLUMNS, map(str, line), strict=True))
+        if problem := _problem(cells, {claim.id for claim in claims}):
+            message, hint = problem
+            raise InputError(message, file=path, row=number, hint=hint)
+        claims.append(Claim(**cells | {"tolerance": float(cells["tolerance"])}))  # type: ignore[arg-type]
+    return claims
+
+
+def _problem(cells: dict[str, str], ids: set[str]) -> tuple[str, str | None] | None:
+    """What is wrong with a line, and the mend."""
+    for name in ("id", "claim", "source"):
+        if not cells[name].strip():
+            return f"{name} is empty", None
+    if cells["id"] in ids:
+        return f"id '{cells['id']}' stands above already", None
+    if cells["table"] not in TABLES:
+        return f"unknown table '{cells['table']}'", f"one of {', '.join(TABLES)}"
+    rows = list(TABLES[cells["table"]].rows)
+    if cells["row"] not in rows:
+        return f"table {cells['table']} has no row '{cells['row']}'", f"one of {', '.join(rows)}"
+    if cells["reference"] not in (*rows, OTHERS) or cells["reference"] == cells["row"]:
+        others = ", ".join(row for row in rows if row != cells["row"])
+        return f"unknown reference '{cells['reference']}'", f"one of {others}, or '{OTHERS}'"
+    for name, known in (("metric", tuple(KNOWN)), ("direction", DIRECTIONS)):
+        if cells[name] not in known:
+            return f"unknown {name} '{cells[name]}'", f"one of {', '.join(known)}"
+    if cells["reference"] == OTHERS and cells["direction"] != "higher":
+        return f"against '{OTHERS}' the direction is 'higher'", None
+    try:
+        good = 0 <= float(cells["tolerance"]) < math.inf
+    except ValueError:
+        good = False
+    return None if good else (f"tolerance '{cells['tolerance']}' is no number of points", "0 or more, such as 1.0")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim, the difference in favour of it, its outcome, and why it cannot be tested, where it cannot."""
+
+    claim: Claim
+    gap: Estimate
+    outcome: str
+    reason: str = ""
+
+
+def judge(results: Results, claims: Sequence[Claim] | None = None) -> list[Judged]:
+    """Every claim on a table, judged; by default those of results/claims.csv."""
+    return [_judge(results, one) for one in (read() if claims is None else claims) if one.table == results.table]
+
+
+def outcomes(results: Results, claims: Sequence[Claim] | None = None) -> pd.DataFrame:
+    """`judge` as plain numbers and texts, for any program to read.
+
+    Returns:
+        The columns of the file, and before source: difference, low, high (points, in favour of the claim; NaN: none),
+        over ('seeds', 'clips' or '': what the interval is over), outcome, reason.
+    """
+    rows = []
+    for one in judge(results, claims):
+        found = {"difference": one.gap.mean, "low": one.gap.low, "high": one.gap.high, "over": one.gap.over}
+        rows.append(asdict(one.claim) | found | {"outcome": one.outcome, "reason": one.reason})
+    columns = [*COLUMNS[:-1], "difference", "low", "high", "over", "outcome", "reason", "source"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def verdict(gap: Estimate, tolerance: float) -> str:
+    """The first rule, for a difference in favour of the claim."""
+    if gap.over != "seeds" or not gap.bounded or gap.low <= 0 <= gap.high:
+        return OPEN
+    return HOLDS if gap.low > 0 and gap.mean >= tolerance else FAILS
+
+
+def verdict_best(gap: Estimate, each: Sequence[Estimate], tolerance: float) -> str:
+    """The second rule: `gap` over the mean of the others, and over `each` of them."""
+    first = verdict(gap, tolerance)
+    if FAILS in (first, *(verdict(one, 0.0) for one in each)):
+        return FAILS
+    ahead = all(one.known and one.mean >= 0 for one in each)
+    return HOLDS if first == HOLDS and ahead else OPEN
+
+
+def _judge(results: Results, claim: Claim) -> Judged:
+    first, second = claim.pair
+    others = [row for row in results.rows if row != claim.row]
+    for row in (claim.row, *(others if second == OTHERS else [claim.reference])):
+        if label := estimates.absence(results, row, claim.metric):
+            return Judged(claim, estimates.NOTHING, UNTESTABLE, f"{row}: {REASONS[label]}")
+    if second == OTHERS:
+        gap = estimates.lead(results, claim.row, claim.metric)
+        each = [estimates.difference(results, claim.row, row, claim.metric) for row in others]
+        return Judged(claim, gap, verdict_best(gap, each, claim.tolerance))
+    gap = estimates.difference(results, first, second, claim.metric)
+    return Judged(claim, gap, verdict(gap, claim.tolerance))

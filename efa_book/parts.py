@@ -1,0 +1,312 @@
+"""Parts of a trained EFA switched off when it is asked, nothing trained again: does the model use what it has?
+
+Table VI asks whether a model that is *trained* without a part is worse. That says little about the part of a model that
+has it: another one may learn to do its work. Here the model stays as it was trained, and one part hands on what it
+would if it did not look: even attention weights, half a gate, nothing. Where no score moves, nothing that is read off
+that part explains an answer.
+
+>>> # efa explore parts --preset laptop --seeds 0,1,2
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from efa import metrics
+from efa.experiments import TABLES, Overrides, select
+from efa.metrics.intervals import mean_interval
+from efa.model.adapter import Adapter
+from efa.model.assessor import EFAModel
+from efa.model.fusion import Attention
+from efa.predict import EFA, predict
+from efa.runs import Run, commit, parser_for, versions
+from efa.train import prepare
+from efa.utils.errors import InputError
+from efa.utils.files import write_safely
+from efa_book import attention, html
+from efa_book.collect import Results
+from efa_book.html import Cell, Html
+from efa_book.provenance import stamp
+from efa_book.published import folder_of
+from efa_book.table_specs import KNOWN
+
+ROWS = ("6/EFA", "standards/EFA")
+METRICS = ("quality_auc", "quality_balanced_acc", "fault_f1")
+METRICS_SHOWN = ("quality_auc", "fault_f1")
+COLUMNS = ("table", "row", "seed", "part", "metric", "value")
+LOOK = (
+    "steps_on_frame_"  # and the frame's number: a metric of the whole model, the steps' mean weight there, in percent
+)
+TOLERANCE = 1.0  # points: what results/README.md calls a difference that matters, declared before any of this
+WHOLE = "nothing"
+Hook = Callable[[nn.Module, tuple[Any, ...], Any], Any]  # module, what it was given, what it says -> what it is to say
+
+
+def _even(module: nn.Module, given: tuple[Tensor, Tensor], said: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Attention that looks everywhere alike: the mean of the values."""
+    result, weights = said
+    assert isinstance(module, Attention)
+    mean = module.value(given[1]).mean(1, keepdim=True)  # [B, 1, D]
+    return mean.expand_as(result), torch.full_like(weights, 1 / weights.shape[-1])
+
+
+def _nothing(module: nn.Module, given: tuple[Tensor, Tensor], said: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Attention that hands on nothing, so that the residual is all there is."""
+    return torch.zeros_like(said[0]), said[1]
+
+
+def _gate(
+    module: nn.Module, given: tuple[Tensor, Tensor], said: tuple[Tensor, Tensor], share: float
+) -> tuple[Tensor, Tensor]:
+    """Equation 10 with the same g for every channel of every token."""
+    of_global, of_steps = given
+    return share * of_global + (1 - share) * of_steps, torch.full_like(said[1], share)
+
+
+def _plain(module: nn.Module, given: tuple[Tensor], said: Tensor) -> Tensor:
+    """The features as the adapter standardises them, without what it adds."""
+    assert isinstance(module, Adapter)
+    return module.standardised(given[0])
+
+
+STEPS, BACK = "fusion.step_branch.text_attention", "fusion.step_branch.video_attention"
+INSTRUCTION, INSTRUCTED = "fusion.global_branch.text_attention", "fusion.global_branch.video_attention"
+PARTS: dict[str, dict[str, Hook]] = {
+    WHOLE: {},
+    "eq. 6: steps look evenly": {STEPS: _even},
+    "eq. 2: instruction looks evenly": {INSTRUCTION: _even},
+    "eq. 8: video reads all steps alike": {BACK: _even},
+    "eq. 2 + 6 + 8: all of these": {STEPS: _even, INSTRUCTION: _even, BACK: _even},
+    "eq. 6: steps see nothing": {STEPS: _nothing},
+    "eq. 8: video reads no steps": {BACK: _nothing},
+    "eq. 4: video reads no instruction": {INSTRUCTED: _nothing},
+    "eq. 9: gate one half": {"fusion.merge": partial(_gate, share=0.5)},
+    "eq. 9: global branch alone": {"fusion.merge": partial(_gate, share=1.0)},
+    "eq. 9: step branch alone": {"fusion.merge": partial(_gate, share=0.0)},
+    "adapter adds nothing": {"adapter": _plain},
+}
+"""What is switched off -> module of `EFAModel` -> what it says instead."""
+
+
+@contextlib.contextmanager
+def switched_off(model: EFAModel, part: str) -> Iterator[EFAModel]:
+    """The model without a part, one of `PARTS`, for as long as the context lasts.
+
+    Raises:
+        InputError: the model has no such part, or it is unknown.
+    """
+    if part not in PARTS:
+        raise InputError(f"there is no part '{part}'", hint=f"one of {'; '.join(PARTS)}")
+    modules = dict(model.named_modules())
+    if lacking := [name for name in PARTS[part] if type(modules.get(name)) in (type(None), nn.Identity, nn.Linear)]:
+        raise InputError(f"this model has no {', '.join(lacking)}", hint=f"take {' or '.join(ROWS)}")
+    with contextlib.ExitStack() as stack:
+        for name, hook in PARTS[part].items():
+            stack.callback(modules[name].register_forward_hook(hook).remove)
+        yield model
+
+
+def of_run(run: Run, parts: Sequence[str] = tuple(PARTS), split: str = "test") -> pd.DataFrame:
+    """Scores of a finished run's model with each of the parts switched off, columns `COLUMNS`, in percent.
+
+    With `WHOLE` among the parts also where its steps look.
+
+    Protocol 'predicted': the model's own answer picks the steps, which no part has a say in.
+
+    Raises:
+        InputError: the run is not finished, or its model lacks a part.
+    """
+    if not run.finished:
+        raise InputError(f"{run.label} is not finished", hint=f"efa run {run.table}/{run.row}")
+    model, inputs = EFA.from_pretrained(run.folder).model.eval(), prepare(run.config)
+    if not isinstance(model, EFAModel):
+        raise InputError(f"{run.label} is another system", hint=f"take {' or '.join(ROWS)}")
+    lines = []
+    for part in parts:
+        with switched_off(model, part):
+            told = predict(model, inputs, run.config, split, "predicted")
+        scores = metrics.score(told.assign(reference=""), parser_for(run.config))  # without words in common
+        for name in METRICS:
+            if (value := scores[name]) is not None:
+                lines.append((run.table, run.row, run.seed, part, name, value))
+        if part == WHOLE:
+            weights = attention.of_run(run, split).groupby("frame")["weight"].mean()
+            lines += [
+                (run.table, run.row, run.seed, part, f"{LOOK}{frame}", 100 * share) for frame, share in weights.items()
+            ]
+    return pd.DataFrame(lines, columns=list(COLUMNS))
+
+
+def publish(
+    preset: str,
+    seeds: Sequence[int],
+    overrides: Overrides | None = None,
+    out: Path | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Path:
+    """Writes parts.csv and parts.json of finished runs of `ROWS` to results/<data set>-<preset>/.
+
+    Args:
+        progress: told runs done, and of all runs.
+
+    Returns:
+        the path of parts.csv.
+
+    Raises:
+        InputError: a run is not finished.
+    """
+    runs = [run for row in ROWS for run in select(row, preset, tuple(seeds), overrides)]
+    if one := next((run for run in runs if not run.finished), None):  # before minutes of work for the others
+        hint = f"efa run {one.table}/{one.row} --preset {preset} --seeds {one.seed}"
+        raise InputError(f"{one.label} is not finished", hint=hint)
+    tables = []
+    for done, run in enumerate(runs):
+        progress(done, len(runs))
+        tables.append(of_run(run))
+    folder = out or folder_of(preset, overrides)
+    folder.mkdir(parents=True, exist_ok=True)
+    given = ",".join(map(str, seeds))
+    facts = {
+        "columns": ", ".join(COLUMNS),
+        "protocol": "predicted",
+        "split": "test",
+        "command": f"efa explore parts --preset {preset} --seeds {given}",
+        "read_with": {"commit": commit(), "versions": versions()},
+        "runs": {run.label: _named(json.loads((run.folder / "provenance.json").read_text())) for run in runs},
+    }
+    path, text = folder / "parts.csv", json.dumps(facts, indent=1, allow_nan=False) + "\n"
+    csv = pd.concat(tables).to_csv(index=False, float_format="%.4f", lineterminator="\n")
+    write_safely(path, lambda partly: partly.write_text(csv))
+    write_safely(path.with_suffix(".json"), lambda partly: partly.write_text(text))
+    return path
+
+
+def _named(facts: dict[str, Any]) -> dict[str, Any]:
+    """What tells a run from another of the same configuration."""
+    return {name: facts.get(name) for name in ("key", "finished", "commit", "device")}
+
+
+def published(results: Results, row: str = "EFA") -> pd.DataFrame:
+    """What is published of a table's row, for the seeds whose runs are the very ones behind these results.
+
+    Raises:
+        InputError: parts.csv or parts.json cannot be read.
+    """
+    path = folder_of(results.preset, results.overrides) / "parts.csv"
+    if not path.is_file() or not path.with_suffix(".json").is_file():
+        return pd.DataFrame(columns=list(COLUMNS))
+    try:
+        runs = json.loads(path.with_suffix(".json").read_text())["runs"]
+        table = pd.read_csv(path, dtype={"table": str})[list(COLUMNS)]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"cannot be read: {reason}", file=path, hint="efa explore parts writes it again") from None
+    table = table[(table["table"] == results.table) & (table["row"] == row)]
+    same = [
+        seed
+        for seed in results.seeds
+        if (entry := runs.get(f"{results.table}/{row} seed {seed}")) and (facts := results.facts.get((row, seed)))
+        if all(entry.get(name) == facts.get(name) for name in ("key", "finished"))
+    ]
+    return table[table["seed"].isin(same)]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A metric without a part: its mean over seeds, and what it lost against the whole model, paired by seed."""
+
+    value: float
+    loss: float
+    low: float
+    high: float
+
+    @property
+    def outcome(self) -> str:
+        """'used': at least `TOLERANCE` is lost, and the interval lies above 0; 'not used': it lies within that."""
+        if self.low > 0 and self.loss >= TOLERANCE:
+            return "used"
+        if self.low > -TOLERANCE and self.high < TOLERANCE:
+            return "not used"
+        return "in the way" if self.high < 0 and self.loss <= -TOLERANCE else "cannot be told"
+
+
+def change(table: pd.DataFrame, part: str, metric: str) -> Change:
+    """Of a `published` table; NaN where the metric is not there."""
+    by_seed = table[table["metric"] == metric].pivot(index="seed", columns="part", values="value")
+    if part not in by_seed or WHOLE not in by_seed:
+        return Change(*[math.nan] * 4)
+    both = by_seed[[part, WHOLE]].dropna() if part != WHOLE else by_seed
+    return Change(float(both[part].mean()), *mean_interval((both[WHOLE] - both[part]).to_numpy()))
+
+
+def table(results: Results) -> Html:
+    """Scores with each part switched off; under each the loss with its interval over seeds, and what follows."""
+    known = published(results)
+    if known.empty:
+        return html.note("What the model uses is not known for these results: efa explore parts publishes it.")
+    shown = [name for name in METRICS_SHOWN if name in set(known["metric"])]
+    seeds = sorted(int(seed) for seed in known["seed"].unique())
+    head: list[str | Cell] = ["switched off", *(Cell(KNOWN[name].title, number=True) for name in shown)]
+    rows: list[list[str | Cell]] = []
+    for part in [part for part in PARTS if part in set(known["part"])]:
+        line: list[str | Cell] = [part]
+        for name in shown:
+            one = change(known, part, name)
+            lost = "" if part == WHOLE or math.isnan(one.loss) else _lost(one)
+            line.append(Cell(f"{one.value:.1f}", lost, number=True))
+        rows.append(line)
+    notes = [
+        "Nothing is trained again. Test split, protocol predicted, mean over seeds "
+        f"{', '.join(map(str, seeds))}. Below: what is lost, with its 95 % interval over seeds (Student's t, paired). "
+        f"'used': at least {TOLERANCE:g} point is lost and the interval lies above 0; 'not used': the interval lies "
+        f"within {TOLERANCE:g} point of 0; 'in the way': it is better without. Of so many intervals one or two "
+        "miss their mark by chance."
+    ]
+    name = TABLES[results.table].title
+    return html.table(f"A trained EFA, parts of it switched off: {name}", head, rows, notes) + _stamp(results, seeds)
+
+
+def looks(results: Results) -> Html:
+    """Where the steps of each seed look."""
+    known = published(results)
+    known = known[known["metric"].str.startswith(LOOK)]
+    if known.empty:
+        return html.note("Where the steps look is not known for these results: efa explore parts publishes it.")
+    shares = known.assign(frame=known["metric"].str.removeprefix(LOOK).astype(int))
+    wide = shares.pivot(index="seed", columns="frame", values="value")
+    head: list[str | Cell] = ["", *(Cell(f"frame {frame}", number=True) for frame in wide.columns)]
+    rows: list[list[str | Cell]] = [
+        [f"seed {seed}", *(Cell(f"{value:.0f} %", number=True) for value in wide.loc[seed])] for seed in wide.index
+    ]
+    notes = ["The weights of equation 6, mean over the clips of the test split and the five steps."]
+    seeds = [int(seed) for seed in wide.index]
+    return html.table("Where the steps look, seed by seed", head, rows, notes) + _stamp(results, seeds)
+
+
+def _stamp(results: Results, seeds: Sequence[int], row: str = "EFA") -> Html:
+    cells = [(row, seed) for seed in seeds]
+    mine = replace(
+        results,
+        seeds=tuple(seeds),
+        states={cell: results.states[cell] for cell in cells},
+        facts={cell: results.facts[cell] for cell in cells},
+    )
+    given = f"--preset {results.preset} --seeds {','.join(map(str, seeds))}"
+    first = "".join(f"efa run {one} {given} && " for one in ROWS)
+    return stamp(mine, f"{first}efa explore parts {given}")
+
+
+def _lost(one: Change) -> str:
+    interval = "" if math.isnan(one.low) else f" ({one.low:+.1f} to {one.high:+.1f})"
+    return f"{one.loss:+.1f}{interval} {one.outcome}"

@@ -1,0 +1,306 @@
+"""Numbers about a data set, as the paper's Tables I to III have them: each with the definition it was counted by.
+
+`measure` turns annotations into small tables of aggregates, none of which holds a clip or a text. Nothing is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from efa.data.checks import SPLITS, Log, check_rows, read_csv, read_parquet, read_steps
+from efa.data.manifest import DataSet
+from efa.utils.errors import InputError
+from efa_datasets import wording
+
+VIEWS = ("front", "side", "back")
+CUT_CHARACTERS = 256  # where the released code cuts each step and each instruction
+CUT_PIECES = (128, 256)  # `decoder.max_tokens` of the presets laptop and paper
+RELEASED = {"clip_id", "label", "reason", "seconds"}  # what is read of released.csv
+ODDITIES = {"what", "done"}  # and of oddities.csv
+TABLES: dict[str, tuple[str, ...]] = {  # file -> columns
+    "statistics": ("about", "quantity", "definition", "value"),
+    "types": ("mode", "type", "actions", "clips", "standard", "nonstandard", *SPLITS, "texts"),
+    "actions": ("mode", "type", "number", "clips", "standard", "nonstandard", "texts"),
+    "splits": ("split", "clips", "standard", "nonstandard", "texts", "actions", "actions_with_text", "of_told_actions"),
+    "cues": ("what", "list", "cue", "texts", "occurrences"),
+    "lexicon": ("what", "parent", "word", "texts"),
+    "growth": ("texts", "words", "low", "high"),
+    "oddities": ("what", "done", "times"),
+}
+
+Pieces = Callable[[str], Sequence[object]]
+Row = tuple[str, str, str, float]
+
+
+def read_annotations(folder: Path) -> DataSet:
+    """The manifest and steps.json of a folder. Unlike `load_dataset` it looks for no video.
+
+    Raises:
+        InputError: no such folder, a file missing or malformed; the first error with its row.
+    """
+    if not folder.is_dir():
+        raise InputError("no such folder", file=folder, hint="give a folder with a manifest and steps.json")
+    file = next((f for f in (folder / "manifest.parquet", folder / "manifest.csv") if f.is_file()), None)
+    if file is None:
+        raise InputError(
+            "neither manifest.parquet nor manifest.csv", file=folder, hint="efa data cot-afa or efa data check"
+        )
+    log = Log(file)
+    steps, keys = read_steps(Log(folder / "steps.json", log.problems))
+    try:
+        header, rows = read_parquet(file) if file.suffix == ".parquet" else read_csv(file, log)
+    except InputError as error:
+        raise InputError(error.message, file=file, row=error.row, hint=error.hint) from error
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", file=file, hint="check the file") from error
+    table = check_rows(header, rows, keys, log, None, open_videos=False)
+    for problem in log.problems:
+        if problem.severity == "error":
+            raise problem.error()
+    assert table is not None
+    return DataSet(folder, table, steps)
+
+
+def read_extras(folder: Path) -> dict[str, pd.DataFrame]:
+    """released.csv and oddities.csv where `efa data cot-afa` left them: 'released' and 'oddities', texts as written.
+
+    Raises:
+        InputError: a file is there and is no such table.
+    """
+    found = {}
+    for name, needed in (("released", RELEASED), ("oddities", ODDITIES)):
+        file = folder / f"{name}.csv"
+        if not file.is_file():
+            continue
+        try:
+            table = pd.read_csv(file, dtype=str, keep_default_na=False)
+        except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+            message = f"cannot be read: {' '.join(str(error).split())}"
+            raise InputError(message, file=file, hint="efa data cot-afa writes it again") from error
+        if missing := sorted(needed - set(table.columns)):
+            message = f"missing column {', '.join(missing)}"
+            raise InputError(message, file=file, hint="efa data cot-afa writes it again")
+        found[name] = table
+    return found
+
+
+def measure(
+    dataset: DataSet, extras: Mapping[str, pd.DataFrame] | None = None, pieces: Pieces | None = None
+) -> dict[str, pd.DataFrame]:
+    """Every table of `TABLES` that the data set fills; columns as there.
+
+    Args:
+        extras: as `read_extras` gives them.
+        pieces: a text's word pieces; without it nothing is counted by them.
+
+    Raises:
+        InputError: released.csv holds no number where one is due.
+    """
+    extras = extras or {}
+    clips = dataset.table
+    told = clips[has_text(clips)]
+    words = [wording.tokens(text) for text in told["explanation"]]
+    curves = wording.growth_curves(words)
+    rows = [
+        *_counts(dataset),
+        *_texts(told, pieces),
+        *_vocabulary(curves, len(clips)),
+        *_steps(dataset, pieces),
+        *(_released(extras["released"]) if "released" in extras else []),
+    ]
+    tables = {
+        "statistics": pd.DataFrame(rows, columns=list(TABLES["statistics"])),
+        "types": _types(clips),
+        "actions": _actions(dataset),
+        "splits": _splits(clips),
+    }
+    if words:
+        texts = list(told["explanation"])
+        tables |= {"cues": wording.cue_table(texts), "lexicon": wording.lexicon(texts)}
+        tables["growth"] = wording.growth_table(curves)
+    if "oddities" in extras:
+        tables["oddities"] = _oddities(extras["oddities"])
+    return tables
+
+
+def has_text(clips: pd.DataFrame) -> pd.Series[bool]:
+    """Which clips have an explanation: any that is not blank."""
+    return clips["explanation"].str.strip() != ""
+
+
+def _counts(dataset: DataSet) -> list[Row]:
+    clips = dataset.table
+    told = clips[has_text(clips)]
+    kinds = clips.drop_duplicates("action")
+    found: dict[tuple[str, str], float] = {
+        ("clips", ""): len(clips),
+        ("actions", ""): clips["action"].nunique(),
+        ("types", ""): clips.loc[clips["type"] != "", "type"].nunique(),
+        ("modes", ""): clips.loc[clips["mode"] != "", "mode"].nunique(),
+    }
+    for mode in ("manual", "apparatus"):
+        found[f"clips, {mode}", ""] = (clips["mode"] == mode).sum()
+        found[f"actions, {mode}", ""] = (kinds["mode"] == mode).sum()
+    found["clips, standard", ""] = (clips["quality"] == 0).sum()
+    found["clips, non-standard", ""] = (clips["quality"] == 1).sum()
+    for view in VIEWS:
+        found[f"clips, {view} view", ""] = (clips["view"] == view).sum()
+    found["clips, view not said", ""] = (clips["view"] == "").sum()
+    found["people", "named in the manifest"] = clips.loc[clips["subject"] != "", "subject"].nunique()
+    found["clips with a known fault", ""] = (clips["fault"] != "").sum()
+    found["texts", "explanation not blank"] = len(told)
+    found["texts", "each different one once"] = told["explanation"].map(wording.fold).nunique()
+    found["texts", "of non-standard clips"] = (told["quality"] == 1).sum()
+    found["actions with a text", ""] = told["action"].nunique()
+    found["actions with a text", "in train"] = told.loc[told["split"] == "train", "action"].nunique()
+    return [("counts", quantity, definition, float(value)) for (quantity, definition), value in found.items()]
+
+
+def _texts(told: pd.DataFrame, pieces: Pieces | None) -> list[Row]:
+    if told.empty:
+        return []
+    ways: dict[str, Pieces] = {**wording.WORDS, **({"word pieces of the text encoder": pieces} if pieces else {})}
+    texts = list(told["explanation"])
+    rows: list[Row] = []
+    for definition, split in ways.items():
+        split_texts = [[str(word) for word in split(text)] for text in texts]
+        rows += [("texts", what, definition, value) for what, value in wording.word_statistics(split_texts).items()]
+    for definition, part in wording.SENTENCES.items():
+        rows.append(("texts", "sentences a text", definition, float(np.mean([len(part(text)) for text in texts]))))
+    sizes = np.array([(len(wording.tokens(text)), len(wording.sentences(text))) for text in texts])
+    groups = {"every text": np.ones(len(told), dtype=bool), "standard clips": (told["quality"] == 0).to_numpy()}
+    groups["non-standard clips"] = ~groups["standard clips"]
+    groups |= {f"split {name}": (told["split"] == name).to_numpy() for name in SPLITS}
+    for name, there in groups.items():
+        if there.any():
+            number, length = sizes[there].mean(0)
+            rows += [
+                ("by group", "texts", name, float(there.sum())),
+                ("by group", "words a text", name, float(number)),
+                ("by group", "sentences a text", name, float(length)),
+            ]
+    for name in ("every text", "non-standard clips"):
+        found = wording.cue_rates([text for text, there in zip(texts, groups[name], strict=True) if there])
+        rows += [(f"{what}, {name}", measured, cues, value) for what, measured, cues, value in found]
+    if pieces:
+        lengths = np.array([len(pieces(text)) for text in texts])
+        for limit in CUT_PIECES:
+            share = float((lengths > limit).mean())
+            rows.append(("texts", "share of texts cut", f"longer than {limit} word pieces", share))
+    return rows
+
+
+def _vocabulary(curves: np.ndarray, clips: int) -> list[Row]:
+    found = wording.extrapolate(curves, clips)
+    if found is None:
+        return []
+    values = {
+        "texts": found.texts,
+        "words": found.words,
+        "words, low": found.low,
+        "words, high": found.high,
+        "exponent": found.beta,
+        "said of the texts that are there, over the truth": found.bias,
+    }
+    return [("vocabulary if every clip had a text", name, "Heaps' law", float(value)) for name, value in values.items()]
+
+
+def _steps(dataset: DataSet, pieces: Pieces | None) -> list[Row]:
+    kinds = {
+        "steps": [step for text in dataset.steps.values() for step in text.steps],
+        "instructions": [text.instruction for text in dataset.steps.values()],
+    }
+    rows: list[Row] = []
+    for name, texts in kinds.items():
+        about = f"{name} of the actions"
+        rows += [
+            (about, "texts", "", float(len(texts))),
+            (about, "words a text", next(iter(wording.WORDS)), float(np.mean([len(wording.tokens(t)) for t in texts]))),
+            (
+                *(about, "share of texts cut", f"longer than {CUT_CHARACTERS} characters"),
+                float(np.mean([len(text) > CUT_CHARACTERS for text in texts])),
+            ),
+        ]
+        if pieces:
+            share = float(np.mean([len(pieces(text)) > CUT_PIECES[0] for text in texts]))
+            rows.append((about, "share of texts cut", f"longer than {CUT_PIECES[0]} word pieces", share))
+    return rows
+
+
+def _released(table: pd.DataFrame) -> list[Row]:
+    """What the release says of its clips beyond the manifest's columns."""
+    seconds = pd.to_numeric(table["seconds"].replace("", np.nan), errors="coerce")
+    if bad := (seconds.isna() & (table["seconds"] != "")).to_numpy().nonzero()[0].tolist():
+        raise InputError(
+            f"seconds cannot be {table['seconds'].iloc[bad[0]][:80]!r}",
+            file="released.csv",
+            row=bad[0] + 2,
+            hint="efa data cot-afa writes it again",
+        )
+    labels = table["label"].value_counts().sort_index()
+    faulty = table[table["label"] != "0"]
+    rows: list[Row] = [("as released", "clips", f"label {label}", float(count)) for label, count in labels.items()]
+    rows.append(("as released", "clips", "non-standard, with a reason", float((faulty["reason"] != "").sum())))
+    rows.append(("as released", "clips", "with a length", float(seconds.notna().sum())))
+    if seconds.notna().any():
+        rows.append(("as released", "mean seconds", "clips with a length", float(seconds.mean())))
+    return rows
+
+
+def _types(clips: pd.DataFrame) -> pd.DataFrame:
+    """One row a type, the modes together and the larger types first."""
+    groups = _tallied(clips, ["mode", "type"])
+    groups = groups.assign(actions=clips.groupby(["mode", "type"])["action"].nunique())
+    for name in SPLITS:
+        count = clips[clips["split"] == name].groupby(["mode", "type"]).size()
+        groups[name] = count.reindex(groups.index, fill_value=0)
+    return _ordered(groups.reset_index(), ["mode", "clips", "type"])[list(TABLES["types"])]
+
+
+def _actions(dataset: DataSet) -> pd.DataFrame:
+    """One row an action that has clips; `number` is its class, so that the table names none."""
+    groups = _tallied(dataset.table, ["mode", "type", "action"]).reset_index()
+    groups["number"] = groups["action"].map(dataset.actions.index)
+    return _ordered(groups, ["mode", "type", "clips", "number"])[list(TABLES["actions"])]
+
+
+def _tallied(clips: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    marked = clips.assign(standard=clips["quality"] == 0, nonstandard=clips["quality"] == 1, texts=has_text(clips))
+    found = marked.groupby(keys)[["standard", "nonstandard", "texts"]].sum()
+    return found.assign(clips=marked.groupby(keys).size())
+
+
+def _ordered(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """'manual' before 'apparatus' before nothing; more clips before fewer; the rest rising."""
+    return table.sort_values(by, ascending=[name not in ("mode", "clips") for name in by], ignore_index=True)
+
+
+def _splits(clips: pd.DataFrame) -> pd.DataFrame:
+    """One row a split; `of_told_actions` counts its clips whose action has an explanation in train."""
+    known = set(clips.loc[has_text(clips) & (clips["split"] == "train"), "action"])
+    rows = []
+    for name in SPLITS:
+        part = clips[clips["split"] == name]
+        told = part[has_text(part)]
+        faulty = int((part["quality"] == 1).sum())
+        actions = part["action"].nunique(), told["action"].nunique(), int(part["action"].isin(known).sum())
+        rows.append((name, len(part), len(part) - faulty, faulty, len(told), *actions))
+    return pd.DataFrame(rows, columns=list(TABLES["splits"]))
+
+
+def _oddities(table: pd.DataFrame) -> pd.DataFrame:
+    """How often each kind: what stands before ': ' (see `efa_datasets.cot_afa_files.Oddity`), the frequent first."""
+    kinds = table[["what", "done"]].apply(lambda column: column.str.split(": ").str[0])
+    counts = kinds.groupby(["what", "done"]).size().rename("times").reset_index()
+    return counts.sort_values(["times", "what", "done"], ascending=[False, True, True], ignore_index=True)
+
+
+def value(tables: Mapping[str, pd.DataFrame], about: str, quantity: str, definition: str = "") -> float | None:
+    """One number of the table 'statistics'; None where it is not there."""
+    table = tables["statistics"]
+    rows = table[(table["about"] == about) & (table["quantity"] == quantity) & (table["definition"] == definition)]
+    return float(rows["value"].iloc[0]) if len(rows) else None

@@ -1,0 +1,238 @@
+"""Vicon markers -> FormSim's twenty-joint body.
+
+39 Plug-in-Gait markers lie on the skin; joints lie inside. Hips follow from the pelvis markers (Bell et al. 1989),
+knees and ankles from the lateral marker moved inwards by half a joint's width, all else from means of opposite markers.
+x forward, y left, z up, metres, floor at 0.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from efa.utils.errors import InputError
+from formsim.body import PROPORTIONS, Subject
+from formsim.dataset import seed_of
+from formsim.motion import INDEX, JOINTS
+from formsim.shapes import cross, dot, length, mean, square_to, unit
+
+Array = np.ndarray
+
+MARKERS = (
+    "LFHD", "RFHD", "LBHD", "RBHD", "C7", "T10", "CLAV", "STRN", "RBAK",
+    "LSHO", "LUPA", "LELB", "LFRM", "LWRA", "LWRB", "LFIN", "RSHO", "RUPA", "RELB", "RFRM", "RWRA", "RWRB", "RFIN",
+    "LASI", "RASI", "LPSI", "RPSI",
+    "LTHI", "LKNE", "LTIB", "LANK", "LHEE", "LTOE", "RTHI", "RKNE", "RTIB", "RANK", "RHEE", "RTOE",
+)  # fmt: skip
+# The order of the columns, three each.
+PLACE = {name: i for i, name in enumerate(MARKERS)}
+DRAWN = tuple(n for n in MARKERS if n != "RBAK" and n[1:] not in ("UPA", "FRM", "THI", "TIB"))  # what the body needs
+
+_SEEN = 0.5  # share of the frames in which a marker must be there to be interpolated
+# A lost marker from three others a, b, c of the same rigid part. a + b - c: the fourth corner of a parallelogram.
+_CORNER = {
+    "LFHD": ("RFHD", "LBHD", "RBHD"),
+    "RFHD": ("LFHD", "RBHD", "LBHD"),
+    "LBHD": ("RBHD", "LFHD", "RFHD"),
+    "RBHD": ("LBHD", "RFHD", "LFHD"),
+    "C7": ("CLAV", "T10", "STRN"),
+    "T10": ("STRN", "C7", "CLAV"),
+    "CLAV": ("C7", "STRN", "T10"),
+    "STRN": ("CLAV", "T10", "C7"),
+}
+# Or the mirror image of a in the plane midway between b and c.
+_MIRROR = {
+    "LASI": ("RASI", "LPSI", "RPSI"),
+    "RASI": ("LASI", "LPSI", "RPSI"),
+    "LPSI": ("RPSI", "LASI", "RASI"),
+    "RPSI": ("LPSI", "LASI", "RASI"),
+}
+_KNEE, _ANKLE, _ACROMION = 0.050, 0.035, 0.050  # metres from the marker to the joint
+_PELVIS = 0.28  # metres between the front pelvis markers at most: subject 5 wears them on the outside of the hips, 0.44
+_SOLE = 0.08  # metres from ankle to sole, and to the floor under the toe joint's 0.06 m, as FormSim draws feet
+_TOE = 0.06
+_HEEL = 0.015  # metres by which the heel's marker sits higher than the toe's
+
+
+def mend(markers: Array) -> Array:
+    """Fill dropouts: 0,0,0 or NaN [T, 39, 3] -> the same with gaps interpolated in time.
+
+    A marker that is there in less than half of the frames is rebuilt from its rigid part, or NaN throughout.
+    """
+    markers = np.array(markers, float)
+    gone = (markers == 0).all(axis=2) | np.isnan(markers).any(axis=2)  # [T, 39]
+    time = np.arange(len(markers))
+    for i in range(len(MARKERS)):
+        there = ~gone[:, i]
+        if there.mean() < _SEEN:
+            markers[:, i] = np.nan
+        elif not there.all():
+            for axis in range(3):
+                markers[:, i, axis] = np.interp(time, time[there], markers[there, i, axis])
+    for name in DRAWN:
+        if np.isnan(markers[0, PLACE[name], 0]):
+            markers[:, PLACE[name]] = _rebuilt(name, markers)
+    return markers
+
+
+def _rebuilt(name: str, markers: Array) -> Array:
+    """A marker that was never seen, [T, 3]; NaN where what it would follow from is missing too."""
+
+    def at(other: str) -> Array:
+        return markers[:, PLACE[other]]
+
+    if name in _CORNER:
+        a, b, c = map(at, _CORNER[name])
+        return a + b - c
+    if name in _MIRROR:
+        a, b, c = map(at, _MIRROR[name])
+        normal = unit(b - c)
+        return a - 2 * dot(a - 0.5 * (b + c), normal)[:, None] * normal
+    if name[1:] in ("WRA", "WRB"):
+        side, twin = name[0], at(name[:3] + ("B" if name[3] == "A" else "A"))
+        return at(side + "ELB") + 0.75 * (at(side + "FIN") - at(side + "ELB")) if np.isnan(twin).any() else twin
+    return np.full((len(markers), 3), np.nan)
+
+
+def check(markers: Array, file: Path) -> None:
+    """InputError where [T, 39, 3] in metres make no body: a marker is missing, or the figure has no human size."""
+    lost = [name for name in DRAWN if np.isnan(markers[:, PLACE[name]]).any()]
+    if lost:
+        raise InputError(
+            f"{', '.join(lost)} seen in less than half of the frames, and nothing to rebuild it from",
+            file=file,
+            hint="the sequence cannot be used",
+        )
+    drawn = markers[:, [PLACE[name] for name in DRAWN]]
+    extent = float((drawn.max(axis=1) - drawn.min(axis=1)).max())
+    if not 0.5 < extent < 4.0:
+        raise InputError(
+            f"the markers span {1000 * extent:.4g} mm, not a person", file=file, hint="write millimetres, z up"
+        )
+    if float((markers[:, PLACE["C7"], 2] - markers[:, PLACE["LTOE"], 2]).mean()) < 0.2:
+        raise InputError("the neck is not above the feet", file=file, hint="columns must be x, y, z with z up")
+
+
+def localise(markers: Array) -> Array:
+    """Turned about z and moved over the floor: the pelvis starts over the origin and faces +x on the whole."""
+    a, b, c, d = (markers[:, PLACE[name]] for name in ("LASI", "RASI", "LPSI", "RPSI"))
+    left = mean(a - b + c - d)
+    size = np.sqrt(left[0] ** 2 + left[1] ** 2)
+    cos, sin = (left[1] / size, -left[0] / size) if size > 1e-6 else (1.0, 0.0)
+    start = 0.25 * (a[0] + b[0] + c[0] + d[0])
+    x, y = markers[..., 0] - start[0], markers[..., 1] - start[1]
+    return np.stack([cos * x + sin * y, cos * y - sin * x, markers[..., 2]], axis=-1)
+
+
+def body(markers: Array, who: str) -> tuple[Array, Subject]:
+    """Joints and looks of a performance.
+
+    Args:
+        markers: [T, 39, 3] metres, mended and checked.
+        who: name of the subject; the same name, the same clothes.
+
+    Returns:
+        joints: float64 [T, 20, 3] in the order of `motion.JOINTS`, the lower sole on the floor in every frame.
+        subject: FormSim's performer with this person's limb lengths.
+    """
+    m = dict(zip(MARKERS, np.moveaxis(localise(markers), 1, 0), strict=True))
+    point = _core(m)
+    for side, sign in (("l", 1.0), ("r", -1.0)):
+        point |= _leg(m, point, side, sign)
+    spans = {
+        "lower_trunk": ("pelvis", "chest"),
+        "upper_trunk": ("chest", "neck"),
+        "thigh": ("hip_l", "knee_l"),
+        "shank": ("knee_l", "ankle_l"),
+    }
+    size = {name: float(np.median(length(point[a] - point[b]))) for name, (a, b) in spans.items()}
+    height = sum(size.values()) / sum(PROPORTIONS[name] for name in spans)
+    size |= {n: height * PROPORTIONS[n] for n in ("neck", "head", "hand", "foot", "shoulder_half_width")}
+
+    up = unit(point["neck"] - point["chest"])
+    point["head"] = point["neck"] + (size["neck"] + size["head"]) * _upright_head(m, point["neck"], up)
+    for side, sign in (("l", 1.0), ("r", -1.0)):
+        point |= _arm(m, point, side, sign, up, size)
+        along, down = point.pop(f"along_{side}"), point.pop(f"down_{side}")
+        point[f"toe_{side}"] = point[f"ankle_{side}"] + size["foot"] * along + _TOE * down
+        point[f"sole_{side}"] = point[f"ankle_{side}"] + _SOLE * down
+        point[f"tip_{side}"] = point[f"toe_{side}"] + (_SOLE - _TOE) * down
+    size["upper_arm"] = float(np.median(length(point["shoulder_r"] - point["elbow_r"])))
+    size["forearm"] = float(np.median(length(point["elbow_r"] - point["wrist_r"])))
+    size["hip_half_width"] = 0.5 * float(np.median(length(point["hip_l"] - point["hip_r"])))
+
+    floor = np.min([point[f"{part}_{side}"][:, 2] for part in ("sole", "tip") for side in "lr"], axis=0)  # [T]
+    joints = np.stack([point[name] for name in JOINTS], axis=1)
+    joints[:, :, 2] -= floor[:, None]
+    looks = Subject.sample(np.random.RandomState(seed_of("ui-prmd", who)))
+    subject = dataclasses.replace(looks, height=height, **size)  # type: ignore[arg-type]
+    return np.round(joints * 2**20) / 2**20, subject
+
+
+def _core(m: dict[str, Array]) -> dict[str, Array]:
+    """Pelvis, hips, chest and neck."""
+    asis, psis = 0.5 * (m["LASI"] + m["RASI"]), 0.5 * (m["LPSI"] + m["RPSI"])
+    left = unit(m["LASI"] - m["RASI"])
+    front = square_to(asis - psis, left)
+    up = cross(front, left)
+    width = min(float(np.median(length(m["LASI"] - m["RASI"]))), _PELVIS)
+    centre = asis - 0.19 * width * front - 0.30 * width * up
+    trunk = 0.5 * (m["T10"] + m["STRN"])
+    return {
+        "pelvis": centre,
+        "hip_l": centre + 0.36 * width * left,
+        "hip_r": centre - 0.36 * width * left,
+        "chest": trunk + 0.15 * (centre - trunk),
+        "neck": 0.5 * (m["C7"] + m["CLAV"]),
+    }
+
+
+def _upright_head(m: dict[str, Array], neck: Array, up: Array) -> Array:
+    """Direction from the neck to the top of the head, [T, 3]: between where the head is and how it is tilted."""
+    left = unit(m["LFHD"] + m["LBHD"] - m["RFHD"] - m["RBHD"])
+    front = square_to(m["LFHD"] + m["RFHD"] - m["LBHD"] - m["RBHD"], left)
+    centre = 0.25 * (m["LFHD"] + m["RFHD"] + m["LBHD"] + m["RBHD"])
+    return unit(unit(centre - neck) + cross(front, left) + 0.5 * up)
+
+
+def _arm(
+    m: dict[str, Array], point: dict[str, Array], side: str, sign: float, up: Array, size: dict[str, float]
+) -> dict[str, Array]:
+    """Shoulder to fist. The shoulder's marker slides inwards over a raised arm, so the collar keeps its length."""
+    n = side.upper()
+    left = square_to(m["LSHO"] - m["RSHO"], up)
+    root = point["neck"] - 0.05 * up
+    marker = m[f"{n}SHO"] - _ACROMION * up + 0.02 * sign * left
+    shoulder = root + size["shoulder_half_width"] * unit(marker - root)
+    wrist = 0.5 * (m[f"{n}WRA"] + m[f"{n}WRB"])
+    hand = wrist + size["hand"] * unit(m[f"{n}FIN"] - wrist)
+    return {f"shoulder_{side}": shoulder, f"elbow_{side}": m[f"{n}ELB"], f"wrist_{side}": wrist, f"hand_{side}": hand}
+
+
+def _leg(m: dict[str, Array], point: dict[str, Array], side: str, sign: float) -> dict[str, Array]:
+    """Knee and ankle, and the foot's directions along the sole and down through it."""
+    n = side.upper()
+    knee, ankle = m[f"{n}KNE"], m[f"{n}ANK"]
+    way = m[f"{n}TOE"] - m[f"{n}HEE"]
+    left = unit(cross(unit(knee - ankle), unit(way)))  # the axis about which shank and foot bend
+    along = unit(way + _HEEL * cross(unit(way), left))
+    thigh = unit(knee - point[f"hip_{side}"])
+    hinge = 0.3 * left + cross(thigh, unit(ankle - knee))  # a bent knee shows its own axis, a straight one does not
+    return {
+        f"knee_{side}": knee - sign * _KNEE * square_to(hinge, thigh),
+        f"ankle_{side}": ankle - sign * _ANKLE * left,
+        f"along_{side}": along,
+        f"down_{side}": -cross(along, left),
+    }
+
+
+def limb_lengths(joints: Array) -> dict[str, Array]:
+    """Length of each limb segment in every frame, metres [T]; joints [T, 20, 3]."""
+    parts = (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle"), ("ankle", "toe"))
+    return {
+        f"{a}-{b}_{side}": length(joints[:, INDEX[f"{a}_{side}"]] - joints[:, INDEX[f"{b}_{side}"]])
+        for a, b in parts
+        for side in "lr"
+    }

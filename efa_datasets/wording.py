@@ -1,0 +1,303 @@
+"""What explanations are made of: words, sentences, cues for reasons and advice, and how the vocabulary grows.
+
+The paper gives such numbers (Table II) without saying how they were counted. So each is counted by several definitions;
+the first of a dictionary is the one that a table shows, and the others say how much depends on it.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+Splitter = Callable[[str], Sequence[str]]
+
+_CONTRACTED = re.compile(r"(?:n't|'(?:s|re|ve|ll|d|m))$")
+_PART = re.compile(r"(?:[a-z]\.){2,}|\b(?:etc|vs)\.|[^\W_]+(?:[-'/&][^\W_]+|[.,](?=\d)\d+)*'?%?|[^\w\s]|_")
+_RUN = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+
+
+def fold(text: str) -> str:
+    """Lower case, compatibility form (NFKC), straight apostrophes."""
+    return unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
+
+
+def tokens(text: str, punctuation: bool = False) -> list[str]:
+    """Tokens much like those that the caption metrics count (Penn Treebank, lower case, no punctuation).
+
+    A hyphenated word is one token, a contraction two ("doesn't": does n't, "knee's": knee 's). In plain Python, so that
+    statistics need no Java; a test holds it against the metrics' own tokenizer, which counts brackets, too (as -lrb-).
+
+    Args:
+        punctuation: each mark counts as a token, too.
+    """
+    found: list[str] = []
+    for part in _PART.findall(fold(text)):
+        word = part.rstrip("'%")
+        if not word[:1].isalnum():
+            found += [part] if punctuation else []
+            continue
+        short = _CONTRACTED.search(word)
+        if word == "cannot":
+            found += ["can", "not"]
+        elif short and short.start() > 0:
+            found += [word[: short.start()], short[0]]
+        else:
+            found.append(word)
+        found += list(part[len(word) :]) if punctuation else []
+    return found
+
+
+WORDS: dict[str, Splitter] = {
+    "tokens as the caption metrics count them": tokens,
+    "runs of letters and digits, hyphens split": lambda text: _RUN.findall(fold(text)),
+    "whatever stands between blanks": lambda text: fold(text).split(),
+    "tokens, punctuation included": lambda text: tokens(text, punctuation=True),
+}
+
+_END = re.compile(r"[.!?]+[\"')\]\u201d\u2019]*(?=\s|$)|(?<=[a-z]{3})[.!?](?=[A-Z])")
+_ABBREVIATION = re.compile(r"(?:^|[\s(])(?:e\.g|i\.e|etc|vs|cf|approx|mrs?|ms|dr|prof|st|fig|no|[a-z])$", re.IGNORECASE)
+_LIST_NUMBER = re.compile(r"(?:^|[\s:;(])\d{1,2}$")
+
+
+def sentences(text: str) -> list[str]:
+    """Sentences by rule: '.', '!' or '?' before a blank or the end closes one, or before a capital where the blank was
+    forgotten; but not in '0.5', after an abbreviation that no capital follows, or after the number of a list's item."""
+    cuts = [0]
+    for end in _END.finditer(text):
+        before, after = text[cuts[-1] : end.start()], text[end.end() :].lstrip()
+        short = _ABBREVIATION.search(before) and not re.match(r"[A-Z\"']", after)
+        if after and (short or (text[end.start()] == "." and _LIST_NUMBER.search(before))):
+            continue
+        cuts.append(end.end())
+    parts = [text[a:b].strip() for a, b in pairwise([*cuts, len(text)])]
+    return [part for part in parts if any(char.isalnum() for char in part)]
+
+
+def _between(marks: str) -> Splitter:
+    return lambda text: [part for part in re.split(f"[{marks}]+", text) if part.strip()]
+
+
+SENTENCES: dict[str, Splitter] = {
+    "by rule: decimals, abbreviations and lists survive": sentences,
+    "text between full stops": _between("."),
+    "text between any of . ! ?": _between(".!?"),
+}
+
+# 'lead*' is any word that begins so. The paper's own words for either were not to be had; narrow and wide are ours.
+CUES: dict[str, dict[str, tuple[str, ...]]] = {
+    "reasoning": {
+        "narrow": ("because", "since", "therefore"),
+        "wide": (
+            *("because", "since", "therefore", "thus", "hence", "so that", "due to", "as a result", "result* in"),
+            *("lead* to", "caus*", "ensures", "ensuring", "allow*", "indicat*", "prevent*", "reduc*", "which can"),
+            *("which could", "which may", "which might", "which is", "which helps"),
+        ),
+    },
+    "suggestion": {
+        "narrow": ("should", "recommend*", "suggest*"),
+        "wide": (
+            *("should", "recommend*", "suggest*", "must", "need* to", "ought to", "to improve", "to correct"),
+            *("advis*", "try to", "aim to", "focus on", "make sure", "ensure", "avoid", "practice", "consider"),
+        ),
+    },
+}
+
+
+def cue_pattern(cues: Sequence[str]) -> re.Pattern[str]:
+    """One expression for several cues, for folded text; of cues that begin alike the longer one is found."""
+    longest = sorted(cues, key=lambda cue: (-len(cue), cue))
+    parts = [re.escape(cue).replace(r"\*", r"\w*").replace(r"\ ", r"\s+") for cue in longest]
+    return re.compile(rf"\b(?:{'|'.join(parts)})\b")
+
+
+def cue_table(texts: Sequence[str]) -> pd.DataFrame:
+    """How often each cue stands in the texts: columns what, list, cue, texts (that have it), occurrences."""
+    folded = [fold(text) for text in texts]
+    rows = []
+    for what, lists in CUES.items():
+        for cue in dict.fromkeys(cue for cues in lists.values() for cue in cues):
+            pattern = cue_pattern([cue])
+            counts = [len(pattern.findall(text)) for text in folded]
+            narrow = "narrow" if cue in lists["narrow"] else "wide"
+            rows.append((what, narrow, cue, sum(count > 0 for count in counts), sum(counts)))
+    return pd.DataFrame(rows, columns=["what", "list", "cue", "texts", "occurrences"])
+
+
+def cue_rates(texts: Sequence[str]) -> list[tuple[str, str, str, float]]:
+    """(what, measure, list, value) for each list of cues: occurrences a text, sentences with one a text, and the share
+    of texts with one. No rows without texts."""
+    found = []
+    split = [list(map(fold, sentences(text))) for text in texts]
+    for what, lists in CUES.items():
+        for name, cues in lists.items():
+            pattern = cue_pattern(cues)
+            counts = [[len(pattern.findall(sentence)) for sentence in parts] for parts in split]
+            if counts:
+                found += [
+                    (what, "occurrences a text", name, float(np.mean([sum(one) for one in counts]))),
+                    (what, "sentences a text", name, float(np.mean([sum(c > 0 for c in one) for one in counts]))),
+                    (what, "share of texts", name, float(np.mean([any(one) for one in counts]))),
+                ]
+    return found
+
+
+# --- the words around a cue -------------------------------------------------------------------------------------------
+
+# Function words, and whoever is filmed: in nearly every sentence, and so without meaning here.
+_STOP = (
+    "a about above across action additionally after again against all also although always an and another "
+    "any are around as at athlete away back be been before being below between both but by can character "
+    "could did do does doing done down due during each either enough even every exercise few first for "
+    "from further had has have he her hers him himself his how however i if in individual individuals "
+    "instead into is it its itself just last lastly less like man many may me might more most much must "
+    "my near neither next no nor not of off on once one only onto or other others our out over overall "
+    "own per performer person player practitioner rather s same second she should so some still subject "
+    "such t than that the their them themselves then there these they this those three through throughout "
+    "thus to together too toward towards two under until up upon very video was we were what when where "
+    "whether which while who whole will with within without woman would you your yourself"
+)
+STOP = frozenset(_STOP.split())
+_CLAUSE = re.compile(r"[,.;:!?()\"\u2013\u2014]")
+_WORD = re.compile(r"[a-z]+(?:[-'][a-z]+)*")
+_ADVISED = re.compile(r"\b(?:should|must)\b")
+
+
+def _content(clause: str) -> list[str]:
+    words = (word.removesuffix("'s") for word in _WORD.findall(clause))
+    return [word for word in words if len(word) > 2 and word not in STOP]
+
+
+def lexicon(texts: Sequence[str], heads: int = 10, words: int = 6) -> pd.DataFrame:
+    """The words around reasons and advice: columns what, parent, word ('' for the parent itself), texts.
+
+    Reasoning: the parent is a cue of the wide list, its words are the content words after it, up to the end of the
+    clause or the next cue. Suggestion: the parent is the first content word after 'should' or 'must', adverbs in -ly
+    passed over, which is nearly always a verb; its words likewise. A content word is none of `STOP` and longer than two
+    letters. A text counts once for each pair.
+
+    Args:
+        heads: parents kept of each kind, the most frequent. words: kept of each parent.
+    """
+    reasons = cue_pattern(CUES["reasoning"]["wide"])
+    counts: Counter[tuple[str, str, str]] = Counter()
+    shown = {cue: cue_pattern([cue]) for cue in CUES["reasoning"]["wide"]}
+    for text in texts:
+        pairs: set[tuple[str, str, str]] = set()
+        for sentence in map(fold, sentences(text)):
+            for start in reasons.finditer(sentence):
+                cue = next(name for name, known in shown.items() if known.fullmatch(start[0]))
+                clause = reasons.split(_CLAUSE.split(sentence[start.end() :])[0])[0]
+                pairs |= {("reasoning", cue, word) for word in ("", *_content(clause))}
+            for start in _ADVISED.finditer(sentence):
+                clause = _CLAUSE.split(sentence[start.end() :])[0]
+                verb, *rest = [word for word in _content(clause) if not word.endswith("ly")] or [""]
+                if verb:
+                    pairs |= {("suggestion", verb, word) for word in ("", *rest) if word != verb}
+        counts.update(pairs)
+    rows = []
+    for what in CUES:
+        totals = {parent: n for (kind, parent, word), n in counts.items() if kind == what and not word}
+        for parent in sorted(totals, key=lambda p: (-totals[p], p))[:heads]:
+            own = {word: n for (kind, head, word), n in counts.items() if (kind, head) == (what, parent) and word}
+            best = sorted(own, key=lambda word: (-own[word], word))[:words]
+            rows += [(what, parent, "", totals[parent]), *((what, parent, word, own[word]) for word in best)]
+    return pd.DataFrame(rows, columns=["what", "parent", "word", "texts"])
+
+
+# --- how the vocabulary grows -----------------------------------------------------------------------------------------
+
+ORDERS = 200
+LEAST_TEXTS = 100  # with fewer the law has nothing to be fitted to
+
+
+@dataclass(frozen=True)
+class Extrapolation:
+    """The vocabulary that more texts of the same kind would have.
+
+    Attributes:
+        texts: how many there would be. low, high: 95 % interval. beta: exponent of Heaps' law.
+        bias: what the same method says of the texts that are there, over the truth.
+    """
+
+    texts: int
+    words: float
+    low: float
+    high: float
+    beta: float
+    bias: float
+
+
+def growth_curves(words: Sequence[Sequence[str]], orders: int = ORDERS, seed: int = 0) -> np.ndarray:
+    """How many different words the first n texts have, n = 1 ... N, in random orders of the texts. int [orders, N]."""
+    where: dict[str, list[int]] = {}
+    for i, text in enumerate(words):
+        for word in dict.fromkeys(text):
+            where.setdefault(word, []).append(i)
+    count = len(words)
+    if not where:
+        return np.zeros((orders, count), dtype=int)
+    flat = np.concatenate([np.array(places) for places in where.values()])
+    starts = np.cumsum([0, *(len(places) for places in where.values())])[:-1]
+    draw = np.random.RandomState(seed)
+    curves = np.empty((orders, count), dtype=int)
+    for order in range(orders):
+        place = np.empty(count, dtype=int)
+        place[draw.permutation(count)] = np.arange(count)
+        first = np.minimum.reduceat(place[flat], starts)  # of each word
+        curves[order] = np.bincount(first, minlength=count).cumsum()
+    return curves
+
+
+def _heaps(curve: np.ndarray, upto: int, at: int) -> tuple[float, float]:
+    """Heaps' law V = K n^beta, least squares in logarithms on the second half of the first `upto` texts: V(at), beta"""
+    n = np.arange(max(1, upto // 2), upto + 1)
+    beta, shift = np.polyfit(np.log(n), np.log(curve[n - 1]), 1)
+    return float(np.exp(shift) * at**beta), float(beta)
+
+
+def extrapolate(curves: np.ndarray, to: int) -> Extrapolation | None:
+    """The vocabulary of `to` texts from the curves of fewer; None with fewer than `LEAST_TEXTS`, or nothing to add.
+
+    Heaps' law alone overshoots, since its exponent falls as texts are added. By how much is measured on the texts that
+    are there: in each order the law is fitted to the share of them that they are of `to`, and what it says of all of
+    them is held against the truth. The mean of what it says of `to` is divided by that ratio; the interval holds the
+    middle 95 % over the orders. It is right as far as the missing texts are like those that are there.
+    """
+    count = curves.shape[1]
+    if count < LEAST_TEXTS or to <= count:
+        return None
+    part = max(2, round(count * count / to))
+    said, betas = np.array([_heaps(curve, count, to) for curve in curves]).T
+    ratio = np.array([_heaps(curve, part, count)[0] / curve[-1] for curve in curves])
+    low, high = np.percentile(said.mean() / ratio, [2.5, 97.5])
+    return Extrapolation(
+        to, said.mean() / ratio.mean(), float(low), float(high), float(betas.mean()), float(ratio.mean())
+    )
+
+
+def growth_table(curves: np.ndarray, points: int = 40) -> pd.DataFrame:
+    """The curves at some numbers of texts: columns texts, words (mean), low, high (middle 95 % of the orders)."""
+    count = curves.shape[1]
+    at = np.unique(np.linspace(1, count, min(points, count)).round().astype(int))
+    low, high = np.percentile(curves[:, at - 1], [2.5, 97.5], axis=0)
+    return pd.DataFrame({"texts": at, "words": curves[:, at - 1].mean(0), "low": low, "high": high})
+
+
+def word_statistics(words: Sequence[Sequence[str]]) -> Mapping[str, float]:
+    """Mean, median and greatest number of words a text, and how many different words there are."""
+    sizes = [len(text) for text in words]
+    if not sizes:
+        return {}
+    return {
+        "words a text": float(np.mean(sizes)),
+        "median words a text": float(np.median(sizes)),
+        "most words a text": float(max(sizes)),
+        "vocabulary": float(len({word for text in words for word in text})),
+    }

@@ -1,0 +1,292 @@
+"""The performer: sampled proportions and looks, and the solids that stand for body and clothes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from formsim.equipment import EQUIPMENT, add_equipment
+from formsim.shapes import Array, Builder, Color, Paint, Pose, Primitives, cross, square_to, unit
+
+__all__ = ["EQUIPMENT", "Color", "Primitives", "Subject", "primitives"]
+
+SLEEVES = ("none", "short", "long")
+LEGS = ("shorts", "capri", "long")
+HAIR = ("bald", "short", "long", "bun")
+
+# Segment lengths as fractions of the body height (Drillis & Contini 1966; hand = fist, foot = ankle to toe tip).
+# lower_trunk + upper_trunk + neck + head + thigh + shank + ankle height (0.039) = 1.
+PROPORTIONS = {
+    "lower_trunk": 0.130,
+    "upper_trunk": 0.165,
+    "neck": 0.045,
+    "head": 0.130,
+    "shoulder_half_width": 0.108,
+    "hip_half_width": 0.052,
+    "upper_arm": 0.178,
+    "forearm": 0.146,
+    "hand": 0.048,
+    "thigh": 0.245,
+    "shank": 0.246,
+    "foot": 0.122,
+}
+ANKLE_HEIGHT = 0.039
+VERTICAL = ("lower_trunk", "upper_trunk", "neck", "head", "thigh", "shank")
+
+SKIN = (
+    (0.96, 0.80, 0.69), (0.90, 0.70, 0.56), (0.80, 0.59, 0.44), (0.66, 0.46, 0.32), (0.48, 0.32, 0.22),
+    (0.34, 0.22, 0.16),
+)  # fmt: skip
+HAIR_COLORS = (
+    (0.08, 0.06, 0.05), (0.22, 0.13, 0.07), (0.42, 0.26, 0.13), (0.74, 0.56, 0.28), (0.55, 0.53, 0.52),
+    (0.48, 0.17, 0.08),
+)  # fmt: skip
+CLOTH = (
+    (0.86, 0.20, 0.20), (0.95, 0.55, 0.15), (0.97, 0.82, 0.25), (0.35, 0.72, 0.30), (0.10, 0.48, 0.30),
+    (0.12, 0.62, 0.65), (0.20, 0.45, 0.85), (0.14, 0.20, 0.48), (0.48, 0.25, 0.66), (0.90, 0.42, 0.65),
+    (0.93, 0.93, 0.92), (0.55, 0.57, 0.60), (0.22, 0.23, 0.26), (0.45, 0.14, 0.18), (0.60, 0.78, 0.92),
+    (0.62, 0.58, 0.36),
+)  # fmt: skip
+
+
+def grid(value: float) -> float:
+    """Round to a multiple of 2**-20: the same float64 on every machine whatever its last bits were."""
+    return round(value * 1048576.0) / 1048576.0
+
+
+def bell(rng: np.random.RandomState, mean: float, half: float) -> float:
+    """A bell-shaped draw in mean +- half from three uniform ones (normal variates would go through libm's log)."""
+    total = rng.random_sample() + rng.random_sample() + rng.random_sample()
+    return grid(mean + half * (total / 1.5 - 1.0))
+
+
+def pick(rng: np.random.RandomState, colors: tuple[Color, ...], jitter: float) -> Color:
+    """One of `colors`, every channel moved by up to `jitter` and kept within 0..1."""
+    r, g, b = colors[rng.randint(len(colors))]
+    r, g, b = (min(1.0, max(0.0, grid(c + jitter * (2.0 * rng.random_sample() - 1.0)))) for c in (r, g, b))
+    return r, g, b
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One performer. Lengths in metres, joint to joint; colours are RGB in 0..1.
+
+    `neck` + `head` is the distance from the neck joint (base of the neck) to the top of the head, `hand` that from the
+    wrist to the end of the fist, `foot` that from the ankle joint to the tip of the toes. Standing upright with the
+    ankles at `ankle_height`, the top of the head is at `height`.
+    """
+
+    height: float
+    lower_trunk: float
+    upper_trunk: float
+    neck: float
+    head: float
+    shoulder_half_width: float
+    hip_half_width: float
+    upper_arm: float
+    forearm: float
+    hand: float
+    thigh: float
+    shank: float
+    foot: float
+    girth: float  # of the trunk, 1 = average
+    limb_girth: float
+    skin: Color
+    hair: Color
+    top: Color
+    bottom: Color
+    shoe: Color
+    accent: Color  # stripe of the garments
+    sleeve: str  # one of SLEEVES
+    legs: str  # one of LEGS
+    hair_style: str  # one of HAIR
+    stripe: int  # 0 plain top, 1 chest band, 2 hoops
+
+    @property
+    def ankle_height(self) -> float:
+        """Height of the ankle joint above the sole in metres."""
+        return ANKLE_HEIGHT * self.height
+
+    @classmethod
+    def sample(cls, rng: np.random.RandomState) -> Subject:
+        """Draw a performer: height 1.50 to 1.95 m, each proportion within a few per cent of the average, any looks."""
+        height = bell(rng, 1.725, 0.225)
+        share = {name: value * bell(rng, 1.0, 0.07) for name, value in PROPORTIONS.items()}
+        share["shoulder_half_width"] *= bell(rng, 1.0, 0.07)
+        share["hip_half_width"] *= bell(rng, 1.0, 0.07)
+        stretch = (1.0 - ANKLE_HEIGHT) / (sum(share[name] for name in VERTICAL))
+        length = {name: grid(height * value * (stretch if name in VERTICAL else 1.0)) for name, value in share.items()}
+        girth = bell(rng, 1.0, 0.17)
+        limb_girth = grid(0.5 * girth + 0.5 * bell(rng, 1.0, 0.17))
+        skin = pick(rng, SKIN, 0.03)
+        hair = pick(rng, HAIR_COLORS, 0.03)
+        top, bottom = pick(rng, CLOTH, 0.06), pick(rng, CLOTH, 0.06)
+        if sum(abs(s - t) for s, t in zip(top, bottom, strict=True)) < 0.35:  # the waist must show: darken the trousers
+            bottom = (grid(0.4 * bottom[0]), grid(0.4 * bottom[1]), grid(0.4 * bottom[2]))
+        shoe = pick(rng, ((0.92, 0.92, 0.92), (0.12, 0.12, 0.13), (0.80, 0.25, 0.20), (0.25, 0.45, 0.80)), 0.05)
+        accent = pick(rng, CLOTH, 0.05)
+        return cls(
+            height=height, **length, girth=girth, limb_girth=limb_girth,
+            skin=skin, hair=hair, top=top, bottom=bottom, shoe=shoe, accent=accent,
+            sleeve=SLEEVES[rng.randint(len(SLEEVES))], legs=LEGS[rng.randint(len(LEGS))],
+            hair_style=HAIR[(0, 1, 1, 1, 2, 2, 3)[rng.randint(7)]], stripe=int((0, 0, 1, 2)[rng.randint(4)]),
+        )  # fmt: skip
+
+
+def primitives(joints: Array, subject: Subject, equipment: tuple[str, ...] = ()) -> Primitives:
+    """Solids for a clip: body, clothes and equipment.
+
+    Args:
+        joints: float64 [T, 20, 3] metres, in the order of `motion.JOINTS`; x forward, y left, z up, floor at 0.
+        equipment: names of `EQUIPMENT`. Held things follow the hands, fixed things stand still for the clip.
+
+    Raises:
+        ValueError: joints of another shape, or an unknown name.
+    """
+    joints = np.asarray(joints, float)
+    if joints.ndim != 3 or joints.shape[1:] != (20, 3) or len(joints) == 0:
+        raise ValueError(f"joints must be [T, 20, 3] with T > 0, not {list(joints.shape)}")
+    pose = Pose.of(joints)
+    build = Builder(len(joints), subject.accent)
+    _trunk(build, pose, subject)
+    _head(build, pose, subject)
+    for side in (0, 1):
+        _arm(build, pose, subject, side)
+        _leg(build, pose, subject, side)
+    add_equipment(build, pose, equipment)
+    return build.build()
+
+
+def _trunk(build: Builder, pose: Pose, who: Subject) -> None:
+    size = who.height / 1.75
+    k = size * who.girth
+    hips, chest, neck = pose.pelvis, pose.chest, pose.neck
+    low, high, left_low, left, front_low, front = (
+        pose.spine,
+        pose.back,
+        pose.left_low,
+        pose.left,
+        pose.front_low,
+        pose.front,
+    )
+    cloth = {
+        0: None,
+        1: Paint(who.accent, chest + 0.03 * high, high, 0.07 * size),
+        2: Paint(who.accent, chest - 0.5 * high, high, 0.035, 0.09),
+    }[who.stripe]
+    belt = Paint(who.bottom, hips + 0.055 * size * low, -low)
+    flat = ((left_low, 1.38),)
+    build.cone(hips, chest, 0.099 * k, 0.095 * k, who.top, squash=flat, paint=belt)
+    top = neck - (0.055 * size + 0.05 * k) * high
+    build.cone(chest + 0.004 * front, top, 0.094 * k, 0.099 * k, who.top, squash=((left, 1.42),), paint=cloth)
+    build.cone(
+        neck + 0.8 * (pose.shoulder[1] - neck),
+        neck + 0.8 * (pose.shoulder[0] - neck),
+        0.056 * k,
+        0.056 * k,
+        who.top,
+        squash=((high, 1.1),),
+    )
+    for side in (0, 1):
+        build.cone(neck + 0.02 * high, pose.shoulder[side] + 0.012 * high, 0.047 * size, 0.04 * k, who.top)  # trapezius
+    hip_right, hip_left = pose.hip[1], pose.hip[0]
+    up = 0.015 * low
+    build.cone(hip_right + up, hip_left + up, 0.080 * k, 0.080 * k, who.bottom, squash=((front_low, 1.08),))
+    for hip in (hip_left, hip_right):
+        build.ball(hip - 0.035 * size * front_low - 0.005 * low, 0.082 * k, who.bottom)
+
+
+def _head(build: Builder, pose: Pose, who: Subject) -> None:
+    up = unit(pose.head - pose.neck)
+    left = square_to(pose.left, up)
+    ahead = cross(left, up)
+    size = who.head
+    r = 0.43 * size
+    skull = pose.head - r * up
+    jaw = pose.head - 0.74 * size * up + 0.13 * size * ahead
+    narrow = ((left, 0.80),)
+    build.cone(
+        pose.neck - 0.02 * up, skull - 0.25 * size * up - 0.03 * ahead, 0.062 * who.height / 1.75, 0.054, who.skin
+    )
+    crown = unit(0.72 * up - 0.69 * ahead)
+    line = None if who.hair_style == "bald" else Paint(who.hair, skull, crown)
+    build.cone(skull, jaw, r, 0.24 * size, who.skin, squash=narrow, paint=line)
+    for sign in (-1.0, 1.0):
+        build.ball(skull + sign * 0.80 * r * left - 0.12 * size * up, 0.085 * size, who.skin, squash=((left, 0.45),))
+        eye = skull + sign * 0.30 * r * left + 0.90 * r * ahead - 0.16 * r * up
+        build.ball(eye, 0.052 * size, (0.08, 0.06, 0.06), squash=((left, 1.25),))
+    red, green, blue = who.skin
+    nose = skull + 0.94 * r * ahead
+    build.cone(
+        nose - 0.2 * r * up,
+        nose + 0.1 * r * ahead - 0.5 * r * up,
+        0.03 * size,
+        0.06 * size,
+        (0.93 * red, 0.88 * green, 0.86 * blue),
+    )
+    if who.hair_style == "bald":
+        return
+    build.ball(skull + 0.14 * r * crown, 0.98 * r, who.hair, squash=((left, 0.85),))
+    if who.hair_style == "long":
+        build.cone(
+            skull - 0.5 * r * ahead,
+            pose.neck - 0.075 * ahead + 0.01 * up,
+            0.62 * r,
+            0.42 * r,
+            who.hair,
+            squash=((left, 1.2),),
+        )
+    elif who.hair_style == "bun":
+        build.ball(skull + 1.12 * r * unit(0.6 * up - 0.8 * ahead), 0.42 * r, who.hair)
+
+
+def _arm(build: Builder, pose: Pose, who: Subject, side: int) -> None:
+    k = who.height / 1.75 * who.limb_girth
+    shoulder, elbow, wrist, hand = pose.shoulder[side], pose.elbow[side], pose.wrist[side], pose.hand[side]
+    upper, lower = unit(elbow - shoulder), unit(wrist - elbow)
+    bare = who.sleeve == "none"
+    cuff = Paint(who.skin, shoulder + 0.56 * who.upper_arm * upper, upper) if who.sleeve == "short" else None
+    build.ball(shoulder + 0.01 * upper, 0.062 * k, who.skin if bare else who.top)
+    build.cone(
+        shoulder + 0.02 * upper,
+        elbow,
+        (0.051 if bare else 0.056) * k,
+        0.040 * k,
+        who.skin if bare else who.top,
+        paint=cuff,
+    )
+    sleeve = who.top if who.sleeve == "long" else who.skin
+    belly = elbow + 0.24 * who.forearm * lower
+    build.cone(elbow, belly, 0.040 * k, 0.043 * k, sleeve)
+    build.cone(belly, wrist, 0.043 * k, 0.029 * k, sleeve)
+    fist = 0.033 * who.height / 1.75
+    build.cone(wrist, hand - fist * lower, 0.027 * k, fist, who.skin)
+
+
+def _leg(build: Builder, pose: Pose, who: Subject, side: int) -> None:
+    k = who.height / 1.75 * who.limb_girth
+    hip, knee, ankle = pose.hip[side], pose.knee[side], pose.ankle[side]
+    upper, lower = unit(knee - hip), unit(ankle - knee)
+    ahead, down = pose.foot(side)
+    hem = Paint(who.skin, hip + 0.62 * who.thigh * upper, upper) if who.legs == "shorts" else None
+    build.cone(hip, knee, 0.084 * k, 0.054 * k, who.bottom, paint=hem)
+    back = square_to(-ahead, lower)
+    calf = knee + 0.32 * who.shank * lower + 0.014 * k * back
+    shin = who.skin if who.legs == "shorts" else who.bottom
+    cuff = Paint(who.skin, knee + 0.42 * who.shank * lower, lower) if who.legs == "capri" else None
+    build.cone(knee, calf, 0.052 * k, 0.056 * k, shin)
+    build.cone(calf, ankle, 0.056 * k, 0.036 * k, shin, paint=cuff)
+    sole = Paint((0.9, 0.9, 0.88), ankle + 0.066 * down, down)
+    tip = pose.toe[side]
+    heel = ankle + 0.042 * down - 0.030 * ahead
+    build.cone(
+        heel,
+        tip - 0.031 * ahead - 0.010 * down,
+        0.038,
+        0.030,
+        who.shoe,
+        squash=((cross(down, ahead), 1.12),),
+        paint=sole,
+    )
+    build.cone(ankle - 0.01 * down, ankle + 0.5 * who.foot * ahead + 0.038 * down, 0.039, 0.030, who.shoe)

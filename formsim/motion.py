@@ -1,0 +1,311 @@
+"""Angles -> joints: keyframes, faults, forward kinematics and contact.
+
+A pose is 35 angles in degrees (`ANGLES`; `lift` is in centimetres). Trunk, neck and limbs are absolute directions, not
+a chain of rotations: a thigh of 90 points forward whatever the pelvis does; a fault on one segment leaves the others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from formsim.body import Subject
+
+if TYPE_CHECKING:
+    from formsim.schema import Action, Fault
+
+Array = np.ndarray
+
+_SIDE = ("shoulder", "elbow", "wrist", "hand", "hip", "knee", "ankle", "toe")
+JOINTS = ("pelvis", "chest", "neck", "head", *(f"{joint}_{side}" for side in "lr" for joint in _SIDE))
+INDEX = {name: i for i, name in enumerate(JOINTS)}
+
+SIDED = ("shoulder", "upper_arm", "forearm", "thigh", "shank", "foot")  # 'thigh' in a YAML file means both sides
+_BODY = ("yaw", "lift", "pelvis.roll", "pelvis.twist")
+_TRUNK = ("trunk.lower", "trunk.upper", "trunk.side", "trunk.side_upper", "trunk.twist", "neck", "neck.side")
+ANGLES = (*_BODY, *_TRUNK, *(f"{part}_{side}{out}" for part in SIDED for side in "lr" for out in ("", ".out")))
+# yaw: whole body about z, left positive          trunk.lower, trunk.upper: lean, forward positive (absolute)
+# trunk.side: bend of both parts to the left      trunk.side_upper: the upper part's extra bend
+# neck: relative to the upper trunk
+# thigh, shank, upper_arm, forearm: 0 = down, 90 = forward, 180 = up; .out: away from the body
+# foot: toes up positive; foot.out: turn-out      shoulder: shrug upwards in degrees of the collar; shoulder.out unused
+
+_ANKLE = 0.08  # height of the ankle over the sole, metres
+_FLESH = {
+    "shoulder": 0.10,
+    "pelvis": 0.11,
+    "chest": 0.11,
+    "head": 0.03,
+    "knee": 0.055,
+    "elbow": 0.045,
+    "hand": 0.03,
+    "toe": 0.02,
+    "hip": 0.10,
+    "wrist": 0.03,
+}
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """How the body rests.
+
+    pitch: degrees about the left-right axis before contact (90: face down, -90: face up); roll: about the forward axis.
+    low: joints of which the lowest touches `height`; two groups are levelled by a rotation about the left-right axis.
+    """
+
+    low: tuple[str, ...]
+    other: tuple[str, ...] = ()
+    pitch: float = 0.0
+    roll: float = 0.0
+    height: float = 0.0  # metres, of what `low` rests on
+    seat: bool = False  # that thing is chosen to fit: `height` is for a shank of 0.426 m and grows with the subject's
+    other_height: float = 0.0
+    fixed: tuple[str, ...] = ()  # joints whose mean stays over the origin; default: low
+
+
+_FEET = ("sole_l", "sole_r", "toe_l", "toe_r")
+_HANDS = ("hand_l", "hand_r")
+_ELBOWS = ("elbow_l", "elbow_r")
+_TOES = ("toe_l", "toe_r")
+_KNEES = ("knee_l", "knee_r")
+_BACK = ("shoulder_l", "shoulder_r", "chest", "pelvis")
+_ANKLES = ("ankle_l", "ankle_r")
+ANCHORS: dict[str, Anchor] = {
+    "stand": Anchor(_FEET, fixed=_ANKLES),
+    "in_place": Anchor(_FEET, fixed=("pelvis",)),  # running on the spot
+    "stand_right": Anchor(_FEET, fixed=("ankle_r",)),  # the other foot steps
+    "left_foot": Anchor(("sole_l", "toe_l"), fixed=("ankle_l",)),
+    "right_foot": Anchor(("sole_r", "toe_r"), fixed=("ankle_r",)),
+    "kneel": Anchor((*_KNEES, *_TOES), fixed=_KNEES),
+    "half_kneel": Anchor(("knee_r", "sole_l", "toe_r"), fixed=("sole_l", "knee_r")),
+    "seat": Anchor(("pelvis",), height=0.45, seat=True),  # on a box or bench
+    "floor_seat": Anchor(("pelvis",)),
+    "hang": Anchor(_HANDS, height=2.25),
+    "dip": Anchor(_HANDS, height=1.15),
+    "hands_and_toes": Anchor(_HANDS, _TOES, pitch=80.0, fixed=_TOES),
+    "climb": Anchor(_HANDS, _TOES, pitch=80.0, fixed=_HANDS),  # the feet leave the floor in turn
+    "hands_and_feet": Anchor(_HANDS, _FEET, pitch=60.0, fixed=_TOES),
+    "hands_and_knees": Anchor(_HANDS, _KNEES, pitch=90.0, fixed=_KNEES),
+    "hands_and_knee": Anchor(_HANDS, _KNEES, pitch=90.0, fixed=_HANDS),  # one knee leaves the floor
+    "elbows_and_toes": Anchor(_ELBOWS, _TOES, pitch=85.0, fixed=_TOES),
+    "elbow_and_foot": Anchor(
+        ("elbow_r",), ("ankle_r",), roll=75.0, fixed=("ankle_r",)
+    ),  # side plank on the right elbow
+    "hands_behind": Anchor(_HANDS, _FEET, height=0.45, fixed=_HANDS),  # bench dip
+    "prone": Anchor(("chest", "hip_l", "hip_r"), pitch=90.0, fixed=("pelvis",)),
+    "supine": Anchor(_BACK, pitch=-90.0, fixed=("pelvis",)),
+    "bench": Anchor(_BACK, pitch=-90.0, height=0.45, seat=True, fixed=("pelvis",)),
+    "bridge": Anchor(("shoulder_l", "shoulder_r"), _FEET, pitch=-70.0, fixed=_ANKLES),
+    "bench_bridge": Anchor(("shoulder_l", "shoulder_r"), _FEET, pitch=-70.0, height=0.42, fixed=_ANKLES),
+    "side_lying": Anchor(("shoulder_r", "hip_r"), roll=90.0, fixed=("hip_r",)),
+    "shoulder_stand": Anchor(("shoulder_l", "shoulder_r"), pitch=180.0),
+    "hand_stand": Anchor(_HANDS, pitch=180.0),
+}
+
+
+def ease(keys: tuple[tuple[float, dict[str, float]], ...], base: dict[str, float], phase: Array) -> dict[str, Array]:
+    """Cosine-eased keyframes: the excursion of every angle from `base` at each phase, degrees [T]."""
+    times = np.array([at for at, _ in keys])
+    moving = dict.fromkeys(angle for _, pose in keys for angle in pose)
+    segment = np.clip(np.searchsorted(times, phase, side="right") - 1, 0, len(times) - 2)  # [T]
+    part = (phase - times[segment]) / (times[segment + 1] - times[segment])
+    blend = 0.5 - 0.5 * np.cos(np.pi * np.clip(part, 0, 1))
+    excursion = {}
+    for angle in moving:
+        values = np.array([pose.get(angle, base.get(angle, 0.0)) for _, pose in keys]) - base.get(angle, 0.0)
+        excursion[angle] = values[segment] * (1 - blend) + values[segment + 1] * blend
+    return excursion
+
+
+def angles(
+    action: Action,
+    phase: Array,
+    faults: tuple[tuple[Fault, float, float], ...] = (),
+    scale: float = 1.0,
+) -> dict[str, Array]:
+    """Angles of one performance, degrees [T] each.
+
+    Args:
+        phase: position in the movement, [T] in [0, 1].
+        faults: (fault, magnitude, onset): magnitude 1 is the fault as written, onset the phase at which it sets in.
+        scale: factor on the excursion of `action.range_angles`: how far the movement goes.
+    """
+    excursion = ease(action.keys, action.base, phase)
+    for angle in action.range_angles:
+        if angle in excursion:
+            excursion[angle] = excursion[angle] * scale
+    on = _activity(excursion, phase)
+    pose = {angle: np.full(len(phase), action.base.get(angle, 0.0)) for angle in ANGLES}
+    offset = {angle: np.zeros(len(phase)) for angle in ANGLES}
+    for fault, magnitude, onset in faults:
+        begun = np.clip((phase - onset) / 0.08, 0, 1) * magnitude if onset > 0 else np.full(len(phase), magnitude)
+        for angle, (operator, amount) in fault.change.items():
+            if operator == "*":
+                factor = np.maximum(
+                    1 + (amount - 1) * begun, 0
+                )  # a severe fault stops a movement, it does not turn it round
+                excursion[angle] = excursion.get(angle, np.zeros(len(phase))) * factor
+            else:
+                offset[angle] = offset[angle] + amount * begun * (on if operator == "+" else 1.0)
+    for angle in ANGLES:
+        pose[angle] = pose[angle] + excursion.get(angle, 0.0) + offset[angle]
+    return pose
+
+
+def _activity(excursion: dict[str, Array], phase: Array) -> Array:
+    """How far the movement is on, [T] in [0, 1]: its excursion as a share of the largest; 1 for a held pose."""
+    if not excursion:
+        return np.ones(len(phase))
+    total = np.zeros(len(phase))
+    for values in excursion.values():  # a fixed order of additions, so that the sum is the same everywhere
+        total = total + np.abs(values)
+    dense = total.max()
+    return total / dense if dense > 1e-6 else np.ones(len(phase))
+
+
+def joints(pose: dict[str, Array], subject: Subject, anchor: Anchor, arms: str = "world") -> Array:
+    """Forward kinematics and contact: 35 angles [T] -> joints float64 [T, 20, 3], metres, x forward, y left, z up."""
+    a = {name: np.deg2rad(values) for name, values in pose.items() if name != "lift"}
+    zero, one = np.zeros_like(a["yaw"]), np.ones_like(a["yaw"])
+    point: dict[str, Array] = {"pelvis": _stack(zero, zero, zero)}
+
+    bend_low, bend_up = a["trunk.side"], a["trunk.side"] + a["trunk.side_upper"]
+    low, up = _upward(a["trunk.lower"], bend_low), _upward(a["trunk.upper"], bend_up)
+    point["chest"] = point["pelvis"] + subject.lower_trunk * low
+    point["neck"] = point["chest"] + subject.upper_trunk * up
+    neck = _upward(a["trunk.upper"] + a["neck"], bend_up + a["neck.side"])
+    point["head"] = point["neck"] + (subject.neck + subject.head) * neck
+
+    lean = a["trunk.upper"]
+    across = _stack(  # to the left, square to the trunk before it twists
+        -np.sin(lean) * np.sin(bend_up), np.cos(bend_up), -np.cos(lean) * np.sin(bend_up)
+    )
+    ahead = _cross(across, up)
+    twist = a["trunk.twist"][:, None]
+    left, front = np.cos(twist) * across - np.sin(twist) * ahead, np.cos(twist) * ahead + np.sin(twist) * across
+    roll, turn = a["pelvis.roll"], a["pelvis.twist"]
+    hip_left = _stack(-np.sin(turn) * np.cos(roll), np.cos(turn) * np.cos(roll), np.sin(roll))
+    frames = {
+        "trunk": (front, left, -up),
+        "world": (_stack(one, zero, zero), _stack(zero, one, zero), _stack(zero, zero, -one)),
+    }
+
+    for side, sign in (("l", 1.0), ("r", -1.0)):
+        shrug = a[f"shoulder_{side}"][:, None]
+        collar = np.cos(shrug) * sign * left + np.sin(shrug) * up
+        point[f"shoulder_{side}"] = point["neck"] - 0.05 * up + subject.shoulder_half_width * collar
+        for start, part, end, length, frame in (
+            ("shoulder", "upper_arm", "elbow", subject.upper_arm, arms),
+            ("elbow", "forearm", "wrist", subject.forearm, arms),
+            ("wrist", "forearm", "hand", subject.hand, arms),
+        ):
+            way = _limb(a[f"{part}_{side}"], a[f"{part}_{side}.out"], sign, frames[frame])
+            point[f"{end}_{side}"] = point[f"{start}_{side}"] + length * way
+        point[f"hip_{side}"] = point["pelvis"] + sign * subject.hip_half_width * hip_left
+        for start, part, end, length in (
+            ("hip", "thigh", "knee", subject.thigh),
+            ("knee", "shank", "ankle", subject.shank),
+        ):
+            way = _limb(a[f"{part}_{side}"], a[f"{part}_{side}.out"], sign, frames["world"])
+            point[f"{end}_{side}"] = point[f"{start}_{side}"] + length * way
+        point[f"toe_{side}"], point[f"sole_{side}"] = _foot(a, side, sign, point[f"ankle_{side}"], subject)
+
+    names = [*JOINTS, "sole_l", "sole_r"]
+    body = np.stack([point[name] for name in names], axis=1)  # [T, 22, 3]
+    if anchor.seat:
+        anchor = dataclasses.replace(anchor, height=anchor.height * subject.shank / 0.426)
+    body = _rest(_turn_z(body, a["yaw"]), names, anchor)
+    body[:, :, 2] += pose["lift"][:, None] / 100
+    return np.round(body[:, : len(JOINTS)] * 2**20) / 2**20
+
+
+def _foot(a: dict[str, Array], side: str, sign: float, ankle: Array, subject: Subject) -> tuple[Array, Array]:
+    """Tip of the toe and point under the ankle, [T, 3] each; a foot of 0 points straight ahead."""
+    pitch, out = a[f"foot_{side}"], a[f"foot_{side}.out"]
+    toe = _stack(np.cos(pitch) * np.cos(out), sign * np.cos(pitch) * np.sin(out), np.sin(pitch))
+    down = _stack(np.sin(pitch) * np.cos(out), sign * np.sin(pitch) * np.sin(out), -np.cos(pitch))
+    return ankle + subject.foot * toe + (_ANKLE - 0.02) * down, ankle + _ANKLE * down
+
+
+def _rest(body: Array, names: list[str], anchor: Anchor) -> Array:
+    """Pitch or roll the body, level its contacts, and set it down so that `anchor.fixed` stays over the origin."""
+
+    def lowest(group: tuple[str, ...]) -> tuple[Array, Array]:
+        index = [names.index(name) for name in group]
+        flesh = np.array([0.0 if n.startswith("sole") else _FLESH.get(n.split("_")[0], 0.0) for n in group])
+        heights = body[:, index, 2] - flesh  # [T, n]
+        pick = heights.argmin(axis=1)
+        return body[np.arange(len(body)), np.array(index)[pick], 0], heights.min(axis=1)
+
+    body = _turn_y(body, np.full(len(body), np.deg2rad(anchor.pitch)))
+    body = _turn_x(body, np.deg2rad(anchor.roll))
+    if anchor.other:
+        axis = 1 if anchor.roll else 0
+        for _ in range(4):  # the lowest joint of a group can change as the body turns
+            if axis:
+                body = _swap(body)
+            (x, z), (other_x, other_z) = lowest(anchor.low), lowest(anchor.other)
+            rise = (z - anchor.height) - (other_z - anchor.other_height)
+            distance = x - other_x
+            body = _turn_y(body, np.arctan2(rise, np.abs(distance) + 1e-9) * np.where(distance >= 0, 1.0, -1.0))
+            if axis:
+                body = _swap(body)
+    body[:, :, 2] -= (lowest(anchor.low)[1] - anchor.height)[:, None]
+    index = [names.index(name) for name in (anchor.fixed or anchor.low)]
+    mean = body[:, index[0], :2]
+    for i in index[1:]:
+        mean = mean + body[:, i, :2]
+    body[:, :, :2] -= (mean / len(index))[:, None]
+    return body
+
+
+def _swap(body: Array) -> Array:
+    """x and y exchanged, so that levelling about the left-right axis serves bodies that lie on their side."""
+    return body[:, :, [1, 0, 2]].copy()
+
+
+def _stack(x: Array, y: Array, z: Array) -> Array:
+    return np.stack([x, y, z], axis=-1)
+
+
+def _upward(lean: Array, bend: Array) -> Array:
+    """A trunk segment's direction from lean (forward) and bend (to the left), radians [T] -> [T, 3]."""
+    return _stack(np.sin(lean) * np.cos(bend), np.sin(bend), np.cos(lean) * np.cos(bend))
+
+
+def _limb(forward: Array, out: Array, sign: float, frame: tuple[Array, Array, Array]) -> Array:
+    """A limb segment's direction, radians [T] -> [T, 3], in a (front, left, down) frame."""
+    front, left, down = frame
+    f, o = forward[:, None], out[:, None]
+    return np.sin(f) * np.cos(o) * front + sign * np.sin(o) * left + np.cos(f) * np.cos(o) * down
+
+
+def _cross(a: Array, b: Array) -> Array:
+    return _stack(
+        a[:, 1] * b[:, 2] - a[:, 2] * b[:, 1],
+        a[:, 2] * b[:, 0] - a[:, 0] * b[:, 2],
+        a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0],
+    )
+
+
+def _turn_z(body: Array, angle: Array) -> Array:
+    c, s = np.cos(angle)[:, None], np.sin(angle)[:, None]
+    x, y, z = body[..., 0], body[..., 1], body[..., 2]
+    return np.stack([c * x - s * y, s * x + c * y, z], axis=-1)
+
+
+def _turn_y(body: Array, angle: Array) -> Array:
+    """Pitch: positive tips the head forward (+x) and the face down."""
+    c, s = np.cos(angle)[:, None], np.sin(angle)[:, None]
+    x, y, z = body[..., 0], body[..., 1], body[..., 2]
+    return np.stack([c * x + s * z, y, c * z - s * x], axis=-1)
+
+
+def _turn_x(body: Array, angle: float) -> Array:
+    """Roll: positive tips the head to the right (-y)."""
+    c, s = np.cos(angle), np.sin(angle)
+    x, y, z = body[..., 0], body[..., 1], body[..., 2]
+    return np.stack([x, c * y - s * z, s * y + c * z], axis=-1)

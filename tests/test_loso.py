@@ -1,0 +1,313 @@
+"""Leave one subject out: who is in which split, what a fold remembers, and estimates over people."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from efa import cli
+from efa.data.manifest import StepText, load_dataset, make_dataset, save_dataset
+from efa.experiments import LOSO_ROWS, select
+from efa.launch import grid
+from efa.utils.errors import InputError
+from efa_book import people
+from efa_datasets import loso
+from efa_datasets.loso import COLUMNS, collect, folds, without
+
+SMALL = {"data.size": 32, "encoder.dim": 8, "encoder.heads": (1, 2), "encoder.depths": (1, 1), "encoder.weights": ""}
+
+
+def same(action: str) -> dict[str, str]:
+    blank = dict.fromkeys(("view", "explanation", "fault"), "")
+    return blank | {"action": action, "mode": "manual", "type": "exercise", "split": "train"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Four people, two movements, three repetitions of each, correct and incorrect; videos as folders of frames."""
+    from PIL import Image
+
+    place, rows = tmp_path_factory.mktemp("people"), []
+    random = np.random.RandomState(0)
+    for person in ("ann", "bob", "cid", "dot"):
+        for action in ("Bend", "Turn"):
+            for i in range(6):
+                clip = f"{person}-{action}-{i}"
+                (place / "frames" / clip).mkdir(parents=True)
+                for t in range(6):
+                    pixels = random.randint(0, 255, (32, 32, 3)).astype(np.uint8)
+                    Image.fromarray(pixels).save(place / "frames" / clip / f"{t:03d}.png")
+                rows.append(
+                    {"clip_id": clip, "path": f"frames/{clip}", "quality": i % 2, "subject": person} | same(action)
+                )
+    texts = {name: StepText(tuple(f"{name} {i}." for i in range(5)), f"{name}.") for name in ("Bend", "Turn")}
+    save_dataset(make_dataset(rows, texts), place)
+    return place
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered():
+    loso._material.cache_clear()
+
+
+def predictions(right: dict[str, float], row: str = "A", views: tuple[str, ...] = ("",), seed: int = 0) -> pd.DataFrame:
+    """`right`: person -> share of ten repetitions of one movement that are judged right."""
+    rows = []
+    for person, share in right.items():
+        for i in range(10):
+            quality = i % 2
+            hit = i < round(10 * share)
+            for view in views:
+                clip = f"{person}{i}" + (f"-{view}" if view else "")
+                prob = float(quality) if hit else 1.0 - quality
+                rows.append((row, seed, person, clip, "Bend", view, quality, 0.1 + 0.8 * prob, "Bend"))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def test_nobody_is_in_two_splits(folder, home):
+    dataset = load_dataset(folder)
+    inputs = loso.TrainingInputs(dataset, np.zeros(0), None, None, None)  # type: ignore[arg-type]
+    tested = []
+    for person in ("ann", "bob", "cid", "dot"):
+        table = without(inputs, person).dataset.table
+        assert set(table.loc[table["split"] == "test", "subject"]) == {person}
+        assert (table.groupby("subject")["split"].nunique() == 1).all()
+        assert table["split"].value_counts().to_dict() == {"train": 24, "val": 12, "test": 12}
+        tested += list(table.loc[table["split"] == "test", "clip_id"])
+    assert sorted(tested) == sorted(dataset.table["clip_id"])
+
+
+def test_a_fold_is_trained_once_and_found_again(folder, home):
+    wanted = folds(folder, ["EFA", "Video Swin"], "smoke", (0,), SMALL)
+    assert len({fold.key for fold in wanted}) == len(wanted) == 8
+    assert grid.execute_all(wanted) == [fold.folder for fold in wanted]
+    judged = collect(wanted)
+    for row in ("EFA", "Video Swin"):  # everybody judged once, by a model that did not train on them
+        part, facts = judged[row]
+        assert facts["trainings"] == 4
+        assert list(part.columns) == list(COLUMNS)
+        assert set(part["row"]) == {row}
+        assert sorted(part["clip_id"]) == sorted(load_dataset(folder).table["clip_id"])
+        assert part["quality_prob"].between(0, 1).all()
+    times = {fold.key: (fold.folder / "predictions.parquet").stat().st_mtime_ns for fold in wanted}
+    again = folds(folder, ["EFA", "Video Swin"], "smoke", (0,), SMALL)
+    grid.execute_all(again)
+    for row, (table, _) in collect(again).items():
+        pd.testing.assert_frame_equal(judged[row][0], table)
+    assert times == {fold.key: (fold.folder / "predictions.parquet").stat().st_mtime_ns for fold in wanted}
+    assert not [*home.glob("runs/*/best.safetensors"), *home.glob("runs/*/resume.pt")]
+
+
+def test_a_data_set_without_explanations_trains_no_text(folder, home):
+    config = folds(folder, ["EFA"], "smoke")[0].run.config
+    assert config.training.weight_text == 0
+    assert config.decoder.vocabulary == "full"
+
+
+def test_two_processes_predict_what_one_does(folder, home, tmp_path_factory, monkeypatch):
+    wanted = folds(folder, ["Video Swin"], "smoke", (0,), SMALL)
+    grid.execute_all(wanted)
+    one = collect(wanted)["Video Swin"][0]
+    monkeypatch.setenv("EFA_HOME", str(tmp_path_factory.mktemp("other")))
+    assert not any(fold.finished for fold in wanted)
+    grid.execute_all(wanted, 2)
+    pd.testing.assert_frame_equal(one, collect(wanted)["Video Swin"][0])
+
+
+def options(**changes: object) -> list[str]:
+    text = {k: ",".join(map(str, v)) if isinstance(v, tuple) else str(v) for k, v in (SMALL | changes).items()}
+    return [part for name, value in text.items() for part in ("--set", f"{name}={value}")]
+
+
+def test_a_training_that_fails_leaves_its_row_out_and_the_rest_goes_on(folder, home, tmp_path, capsys, monkeypatch):
+    fit = loso.fit
+
+    def once(config, inputs, *rest):
+        table = inputs.dataset.table
+        if "bob" in set(table.loc[table["split"] == "test", "subject"]) and config.training.weight_class == 0.5:
+            raise FloatingPointError("the loss is nan in epoch 1: clips ann-Bend-0")
+        return fit(config, inputs, *rest)
+
+    rows = {row: LOSO_ROWS[row] | {"training.weight_class": w} for row, w in (("EFA", 0.5), ("Video Swin", 1.0))}
+    monkeypatch.setattr(loso, "LOSO_ROWS", LOSO_ROWS | rows)
+    monkeypatch.setattr(loso, "fit", once)
+    command = [
+        "leave-one-subject-out",
+        str(folder),
+        "--row",
+        "EFA",
+        "--row",
+        "Video Swin",
+        "--preset",
+        "smoke",
+        "--jobs",
+        "1",
+    ]
+    monkeypatch.setattr("sys.argv", ["efa", *command, *options(), "--to", str(tmp_path)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    said = capsys.readouterr().err.splitlines()
+    assert stopped.value.code == 1
+    assert [line for line in said if line.startswith("efa: ")] == [
+        "efa: EFA seed 0, without bob: training diverged: the loss is nan in epoch 1: clips ann-Bend-0"
+    ]
+    assert "'EFA' is not written: not all of its trainings are finished" in said
+    assert set(people.read(tmp_path).facts) == {"Video Swin"}
+    monkeypatch.setattr(loso, "fit", fit)
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code in (0, None)
+    begun = [line for line in capsys.readouterr().err.splitlines() if "epoch" in line]
+    assert len(begun) == 1 * folds(folder, ["EFA"], "smoke", (0,), SMALL)[0].config.training.epochs  # bob's alone
+    assert set(people.read(tmp_path).facts) == {"EFA", "Video Swin"}
+
+
+def test_what_a_power_cut_left_of_a_fold_is_trained_again(folder, home):
+    (fold, *_) = folds(folder, ["Video Swin"], "smoke", (0,), SMALL)
+    fold.execute()
+    before = (fold.folder / "predictions.parquet").read_bytes()
+    (fold.folder / "provenance.json").write_bytes(b"")
+    assert not fold.finished
+    lines = []
+    fold.execute(report=lines.append)
+    assert "provenance.json cannot be read: trained again" in lines
+    assert fold.finished
+    assert (fold.folder / "predictions.parquet").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_a_model_that_never_saw_people_is_asked_with_their_own_movements_text(folder, home):
+    runs = select("6/EFA", "smoke", (0,), {"data.clips": 48, "training.epochs": 1, "prediction.max_tokens": 4})
+    grid.execute_all(runs)
+    found, _ = loso.zero_shot(runs, folder, "smoke")[loso.ZERO_SHOT]
+    assert list(found["clip_id"]) == list(load_dataset(folder).table["clip_id"])
+    assert found["quality_prob"].between(0, 1).all()
+    assert found["quality_prob"].nunique() > 10
+    assert set(found["predicted_action"]) == {""}  # its class head knows none of these movements
+
+
+def test_mistakes_are_said_in_one_line(folder, home, tmp_path, capsys, monkeypatch):
+    with pytest.raises(InputError, match="there is no row 'EFX'"):
+        folds(folder, ["EFX"])
+    table = load_dataset(folder)
+    nameless = dataclasses.replace(table, table=table.table.assign(subject=""))
+    monkeypatch.setattr(loso, "open_dataset", lambda config: nameless)
+    with pytest.raises(InputError, match="every clip needs a subject"):
+        folds(folder)
+    monkeypatch.undo()
+    monkeypatch.setattr("sys.argv", ["efa", "leave-one-subject-out", str(tmp_path / "nowhere")])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert stopped.value.code == 2
+    assert len([line for line in lines if line.startswith("efa: ")]) == 1
+    assert "Traceback" not in "".join(lines)
+
+
+def test_the_rows_say_what_their_names_say():
+    assert LOSO_ROWS["EFA"] == {}
+    for row in ("EFA", "Video Swin"):
+        extra = {k: v for k, v in LOSO_ROWS[f"{row}, random trunk"].items() if k not in LOSO_ROWS[row]}
+        assert extra == {"encoder.weights": ""}
+    tuned, scratch = LOSO_ROWS["EFA, fine-tuned"], LOSO_ROWS["EFA, from scratch"]
+    assert {key for key in tuned | scratch if tuned.get(key) != scratch.get(key)} == {"encoder.weights", "training.lr"}
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 10), min_size=2, max_size=8))
+def test_accuracy_is_the_share_of_repetitions_and_lies_in_its_interval(hits):
+    found = predictions({f"p{i}": hit / 10 for i, hit in enumerate(hits)})
+    one = people.estimate(found, "A", "acc")
+    assert one.value == pytest.approx(10 * np.mean(hits))
+    assert one.low <= one.value + 1e-9
+    assert one.high >= one.value - 1e-9
+    assert (one.low == one.high) == (len(set(hits)) == 1)
+
+
+def test_two_views_of_a_repetition_are_judged_together():
+    """One view alone would be wrong; the mean of the probabilities is right."""
+    found = predictions({"ann": 1.0, "bob": 1.0}, views=("front", "side"))
+    side = found["view"] == "side"
+    found.loc[side, "quality_prob"] = 0.5 + (found.loc[side, "quality_prob"] - 0.5) * -0.1
+    assert people.estimate(found, "A", "acc").value == 100
+    assert people.estimate(found[side], "A", "acc").value == 0
+
+
+def test_a_difference_is_taken_within_people():
+    """B is ten points better than A with everybody, so the difference is certain although people differ much."""
+    shares = {f"p{i}": share for i, share in enumerate((0.1, 0.4, 0.5, 0.8))}
+    both = pd.concat([predictions(shares), predictions({k: v + 0.1 for k, v in shares.items()}, "B")])
+    gap = people.estimate(both, "B", "acc", "A")
+    assert (gap.value, gap.low, gap.high) == pytest.approx((10, 10, 10))
+    alone = people.estimate(both, "A", "acc")
+    assert alone.high - alone.low > 10
+
+
+def test_seeds_are_averaged_and_make_no_interval_narrower():
+    shares = {"ann": 0.5, "bob": 0.9}
+    one = predictions(shares)
+    three = pd.concat([predictions(shares, seed=seed) for seed in range(3)])
+    assert people.estimate(one, "A", "acc") == people.estimate(three, "A", "acc")
+
+
+def test_auc_needs_no_threshold():
+    found = predictions({"ann": 1.0, "bob": 1.0})
+    found["quality_prob"] = 0.6 + found["quality_prob"] / 10  # everything is called incorrect, in the right order
+    assert people.estimate(found, "A", "acc").value == 50
+    assert people.estimate(found, "A", "auc").value == 100
+
+
+def test_what_was_not_judged_has_no_figure():
+    found = predictions({"ann": 1.0, "bob": 1.0}).assign(predicted_action="")
+    assert math.isnan(people.estimate(found, "A", "top1").value)
+    assert set(people.scores(found)["metric"]) == {"acc", "auc"}
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "said"),
+    [
+        (5, 1, 9, "holds"),
+        (2, 1, 3, "does not hold"),
+        (-5, -9, -1, "does not hold"),
+        (5, -1, 9, "cannot be told"),
+        (5, 0, 9, "cannot be told"),
+        (math.nan, math.nan, math.nan, "cannot be told"),
+    ],
+)
+def test_the_rule(value, low, high, said):
+    assert people.outcome(people.Interval(value, low, high)) == said
+
+
+def test_published_results_are_read_as_they_were_written_and_rows_are_replaced(tmp_path):
+    place = tmp_path / "lab-smoke"
+    facts = {"trainings": 1, "seconds": 60, "device": "a <b>core</b>", "commit": "c0ffee", "versions": {}}
+    first = {"EFA": (predictions({"ann": 0.5, "bob": 1.0}, "EFA"), facts)}
+    people.publish(first | {"Video Swin": (predictions({"ann": 0.1, "bob": 0.2}, "Video Swin"), facts)}, place)
+    people.publish({"Video Swin": (predictions({"ann": 1.0, "bob": 1.0}, "Video Swin"), facts)}, place)
+    found = people.read(place)
+    assert found.scores.set_index(["row", "metric"]).loc[("Video Swin", "acc"), "value"] == 100
+    assert found.scores.set_index(["row", "metric"]).loc[("EFA", "acc"), "value"] == 75
+    gap = found.comparisons.set_index("claim").loc["EFA judges better than Video Swin"]
+    assert gap["difference"] == -25
+    assert gap["outcome"] in ("does not hold", "cannot be told")
+    assert "EFA judges better than Video Swin" in people.answers(found).source
+    assert "<b>core" not in people.stamp(found).source
+    assert "2 minutes of one core" in people.stamp(found).source
+    assert "100.0" in people.table(found).text
+    assert "by chance | 50 | 50 | 100" in people.table(found).text  # one movement
+    assert "views" not in people.table(found).text
+    assert "own data: lab" in people.stamp(found).text
+    assert "efa leave-one-subject-out lab --seeds 0" in people.stamp(found).text
+    assert "UI-PRMD" not in people.stamp(found).text
+    files = {path.name: path.read_bytes() for path in place.iterdir()}
+    people.publish(first, place)  # nothing new: the same bytes
+    assert files == {path.name: path.read_bytes() for path in place.iterdir()}
+
+
+def test_missing_results_are_said_in_one_line(tmp_path):
+    with pytest.raises(InputError, match="there are no results of people here"):
+        people.read(tmp_path)

@@ -1,0 +1,103 @@
+"""Words to numbers and back."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import formsim
+from efa.config import TextConfig
+from efa.data.tokenizer import SPECIAL, Tokenizer
+from efa.train import word_pieces
+
+TEXTS = [str(formsim.record(clip)["explanation"]) for clip in formsim.clips("main", 90, 1)]
+WORDS = sorted({word for text in TEXTS for word in text.split()})
+
+
+@pytest.fixture(scope="module")
+def full() -> Tokenizer:
+    return word_pieces(TextConfig(model="minilm"))
+
+
+def pieces_of(tokenizer: Tokenizer, text: str) -> list[str]:
+    return [tokenizer.pieces[i] for i in tokenizer.encode(text, 1000)]
+
+
+def plain(text: str) -> str:
+    return "".join(text.lower().split())
+
+
+@pytest.mark.parametrize("name", ["full", "pruned"])
+def test_explanations_survive_there_and_back(full, name):
+    tokenizer = full if name == "full" else full.pruned(TEXTS)
+    for text in TEXTS:
+        back = tokenizer.decode(tokenizer.encode(text, 300))
+        assert plain(back) == plain(text)
+        assert back.lower() == text.lower()  # spaces included
+        assert back[0].isupper()
+
+
+@given(st.sets(st.sampled_from(TEXTS), min_size=1, max_size=12))
+@settings(deadline=None, max_examples=25)
+def test_pruning_keeps_the_tokenisation_of_the_texts_it_was_made_for(full, texts):
+    few = full.pruned(sorted(texts))
+    assert len(few) < len(full)
+    assert few.pieces[0] == "[PAD]"
+    assert few.pad == 0
+    assert set(SPECIAL) <= set(few.pieces)
+    for text in texts:
+        assert pieces_of(few, text) == pieces_of(full, text)
+
+
+@given(st.lists(st.one_of(st.sampled_from(WORDS), st.text(max_size=10)), max_size=12).map(" ".join))
+@settings(deadline=None, max_examples=60)
+def test_pruning_keeps_the_tokenisation_of_any_text(full, text):
+    few = full.pruned([text])
+    assert pieces_of(few, text) == pieces_of(full, text)
+    assert few.pruned([text]).pieces == few.pieces
+
+
+@given(st.text(max_size=60), st.integers(2, 12))
+@settings(deadline=None, max_examples=60)
+def test_a_caption_begins_ends_and_is_never_too_long(full, text, limit):
+    ids = full.encode(text, limit)
+    assert ids[0] == full.begin
+    assert ids[-1] == full.end
+    assert len(ids) <= limit
+    whole = full.encode(text, 1000)
+    assert ids[:-1] == whole[: len(ids) - 1]
+
+
+def test_a_batch_is_padded_and_an_empty_text_carries_no_loss(full):
+    batch = full.batch([TEXTS[0], "  ", "the knees"], 300)
+    assert batch.shape == (3, len(full.encode(TEXTS[0], 300)))
+    assert (batch[1] == full.pad).all()
+    assert batch[2, :4].tolist() == full.encode("the knees", 300)
+    assert (batch[2, 4:] == full.pad).all()
+    assert full.batch([], 300).shape[0] == 0
+    assert full.batch([""], 300).shape == (1, 1)
+
+
+def test_unknown_words_and_special_pieces_leave_no_trace_in_a_text(full):
+    few = full.pruned(["the knees"])
+    assert few.unknown in few.encode("zebra", 9)
+    assert few.decode([few.begin, few.unknown, few.end, few.pad]) == ""
+    assert few.decode(few.encode("the knees . the knees", 20)) in (
+        "The knees",
+        "The knees. The knees",
+        "The knees the knees",
+    )
+
+
+def test_a_vocabulary_survives_its_file_and_must_have_the_special_pieces(full, tmp_path):
+    few = full.pruned(TEXTS)
+    few.save(tmp_path / "vocab.txt")
+    assert Tokenizer.from_file(tmp_path / "vocab.txt").pieces == few.pieces
+    with pytest.raises(ValueError, match=r"\[SEP\]"):
+        Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[MASK]", "knee"])
+
+
+def test_pieces_are_numbered_as_in_the_encoder(full):
+    sample = np.random.RandomState(0).randint(len(full), size=50)
+    assert all(full.pieces.index(full.pieces[i]) == i for i in sample)
+    assert full.pieces.index("[CLS]") == 101  # BERT's
