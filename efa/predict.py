@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,10 @@ from efa.data.tokenizer import Tokenizer
 from efa.inputs import TrainingInputs, text_keys
 from efa.model.assessor import EFAModel
 from efa.model.text import TextEncoder
-from efa.pieces import Halves
-from efa.train import _contiguous
+from efa.train import contiguous_state
 from efa.utils.errors import InputError
 from efa.utils.files import write_safely
+from efa.utils.memory import run_in_batches
 
 BROKEN = (OSError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError, RuntimeError)
 PROTOCOLS = ("predicted", "oracle", "none", "wrong")
@@ -90,17 +91,14 @@ def predict(
     rows = inputs.rows(split)
     limit = min(config.prediction.max_tokens, config.decoder.max_tokens)
     device = next(model.parameters()).device
-    features: list[tuple[slice, Tensor]] = []
-    logits = []
 
-    def recognise(span: slice) -> tuple[Tensor, Tensor]:
-        seen = _features(model, inputs.video, rows[span])
-        return seen, model.classify(seen)
+    def recognize(part: slice) -> tuple[Tensor, Tensor]:
+        features = _features(model, inputs.video, rows[part])
+        return features, model.classify(features)
 
-    for span, (seen, classes) in Halves(config.prediction.batch).over(recognise, 0, len(rows)):
-        features.append((span, seen))
-        logits.append(classes)
-    probability = torch.cat(logits).softmax(1)  # [n, A]
+    found = run_in_batches(recognize, len(rows), config.prediction.batch)
+    features, logits = (torch.cat(parts) for parts in zip(*found, strict=True))  # [n, N, C], [n, A]
+    probability = logits.softmax(1)  # [n, A]
     best = probability.topk(min(5, len(actions)), dim=1).indices.tolist()
     guessed = list(dataset.table["action"])
     if protocol == "predicted":
@@ -109,24 +107,19 @@ def predict(
     keys = text_keys(dataset, config, guessed, wrong=protocol == "wrong")[rows]
     if protocol == "none":
         keys = np.full(len(rows), -1)
-    quality, texts = [], []
-    halves = Halves(config.prediction.batch)
-    for span, seen in features:
 
-        def explain(part: slice, first: int = span.start, seen: Tensor = seen) -> tuple[list[float], list[str]]:
-            key = torch.as_tensor(keys[part])
-            own = seen[part.start - first : part.stop - first]
-            steps, instruction = (v[key.clamp(min=0)].to(device) for v in (inputs.steps, inputs.instruction))
-            told = (steps, instruction, (key >= 0).to(device))
-            verdicts = model(own, *told).quality_logit.sigmoid().tolist()
-            if not generate:
-                return verdicts, []
-            ids = model.generate(own, *told, inputs.tokenizer.begin, inputs.tokenizer.end, limit)
-            return verdicts, [inputs.tokenizer.decode(line) for line in ids]
+    def explain(part: slice) -> tuple[list[float], list[str]]:
+        key = torch.as_tensor(keys[part])
+        steps, instruction = (v[key.clamp(min=0)].to(device) for v in (inputs.steps, inputs.instruction))
+        seen = (features[part], steps, instruction, (key >= 0).to(device))
+        verdicts = model(*seen).quality_logit.sigmoid().tolist()
+        if not generate:
+            return verdicts, []
+        ids = model.generate(*seen, inputs.tokenizer.begin, inputs.tokenizer.end, limit)
+        return verdicts, [inputs.tokenizer.decode(line) for line in ids]
 
-        for _, (verdicts, written) in halves.over(explain, span.start, span.stop):
-            quality += verdicts
-            texts += written
+    answers = run_in_batches(explain, len(rows), config.prediction.batch)
+    quality, texts = (list(chain.from_iterable(parts)) for parts in zip(*answers, strict=True))
     table = dataset.table.iloc[rows]
     return pd.DataFrame(
         {
@@ -192,7 +185,7 @@ class EFA:
         meta = {"config": self.config.to_dict(), "actions": self.actions, "steps": steps, "text_dim": self.text_dim}
         write_safely(folder / "config.json", lambda path: path.write_text(json.dumps(meta, indent=1), encoding="utf-8"))
         write_safely(folder / "vocab.txt", self.tokenizer.save)
-        write_safely(folder / "model.safetensors", lambda path: save_file(_contiguous(self.model), path))
+        write_safely(folder / "model.safetensors", lambda path: save_file(contiguous_state(self.model), path))
 
     @staticmethod
     def from_pretrained(source: str | Path) -> EFA:

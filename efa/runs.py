@@ -27,10 +27,11 @@ import pandas as pd
 import torch
 
 import formsim
-from efa import metrics, processes
+from efa import metrics
 from efa.baselines.registry import decoder_file, encoder_file
 from efa.config import RESULTS_VERSION, Config, TrainingConfig
 from efa.data.loader import Progress, data_fingerprint, open_dataset
+from efa.launch import distributed
 from efa.predict import EFA, predict
 from efa.train import MEMORY, Report, fit, micro_batch, prepare
 from efa.utils import paths
@@ -77,17 +78,17 @@ class Run:
         the others wait.
         """
         folder = self.folder
-        if not processes.main():
+        if not distributed.main():
             return _help(self)
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / ".lock", lambda: report("another process works on this run: waiting for it")):
             recover(folder, report)
-            if processes.agreed((self.key, not (folder / "provenance.json").is_file()))[1]:
+            if distributed.broadcast((self.key, not (folder / "provenance.json").is_file()))[1]:
                 _train(self, folder, progress, report)
             _predict_missing(self, folder)
             _score_missing(self, folder)
             _add_label(self, folder)
-        processes.wait()
+        distributed.wait()
         return folder
 
 
@@ -154,21 +155,21 @@ def _labels() -> Iterator[str]:
 
 def _help(run: Run) -> Path:
     """What a process that is not the main one does of a run: its share of the training."""
-    key, missing = processes.agreed(("", False))
+    key, missing = distributed.broadcast(("", False))
     if key != run.key:
         hint = "give every machine the same code, settings and data"
         raise InputError(f"{run.label} is another run here ({run.key}) than in the main process ({key})", hint=hint)
     if missing:
-        processes.wait()  # until what is frozen has been computed
+        distributed.wait()  # until what is frozen has been computed
         fit(run.config, prepare(run.config, None), run.folder)
-    processes.wait()
+    distributed.wait()
     return run.folder
 
 
 def _train(run: Run, folder: Path, progress: Progress | None, report: Report) -> None:
     started, config = time.time(), run.config
     inputs = prepare(config, None)
-    processes.wait()
+    distributed.wait()
     prepared = time.time()
     model = fit(config, inputs, folder, progress, report)
     EFA.from_material(model, config, inputs).save_pretrained(folder)
@@ -191,8 +192,8 @@ def _train(run: Run, folder: Path, progress: Progress | None, report: Report) ->
     }
     if pieces:
         facts["micro_batch"] = pieces  # memory did not hold a batch: so many clips at once
-    if processes.count() > 1:
-        facts["processes"] = processes.count()
+    if distributed.count() > 1:
+        facts["processes"] = distributed.count()
     _write_json(folder / "provenance.json", facts)
     for leftover in (*RESUMED, MEMORY):  # only now: until the provenance stands, the run is not finished
         (folder / leftover).unlink(missing_ok=True)
@@ -206,7 +207,7 @@ def _predict_missing(run: Run, folder: Path) -> None:
     if not wanted:
         return
     inputs = prepare(run.config)
-    model = EFA.from_pretrained(folder).model.to(processes.state().device)
+    model = EFA.from_pretrained(folder).model.to(distributed.state().device)
     tables = [predict(model, inputs, run.config, protocol=protocol) for protocol in wanted]
     both = pd.concat([*([known] if known is not None else []), *tables], ignore_index=True)
     write_safely(path, lambda partly: both.to_parquet(partly, index=False))

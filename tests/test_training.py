@@ -16,10 +16,10 @@ from safetensors.torch import save_file
 
 from efa.baselines.base import SystemOutput
 from efa.config import Config, TrainingConfig
+from efa.data.batches import order_for_text_loss
 from efa.data.loader import open_dataset
 from efa.experiments import ABLATION
 from efa.model.assessor import losses
-from efa.pieces import order_for_text_loss
 from efa.predict import predict
 from efa.train import TrainingInputs, build_model, build_optimizer, fit, prepare, text_keys, vocabulary
 from efa.utils.errors import Diverged, InputError

@@ -72,7 +72,7 @@ def test_the_weights_never_take_it_in(inputs, tmp_path, monkeypatch, value):
 
 def test_a_gradient_without_end_is_stopped_too(inputs, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda parameters, most: torch.tensor(float("inf")))
-    with pytest.raises(Diverged, match="the gradient is no finite number in epoch 1, step 1") as caught:
+    with pytest.raises(Diverged, match="the gradient is not finite in epoch 1, step 1") as caught:
         fit(tiny.config(), inputs, tmp_path)
     assert caught.value.parts == ("gradient",)
 
@@ -82,7 +82,7 @@ def test_the_folder_goes_on_from_the_last_good_epoch(inputs, tmp_path, monkeypat
         (tmp_path / name).mkdir()
     whole = fit(tiny.config(), inputs, tmp_path / "whole")
     with monkeypatch.context() as patch:
-        step = training._step
+        step = training.compute_losses
 
         def bad(model, batch, *args, **options):
             output, parts = step(model, batch, *args, **options)
@@ -90,7 +90,7 @@ def test_the_folder_goes_on_from_the_last_good_epoch(inputs, tmp_path, monkeypat
                 parts["total"] = parts["total"] * float("inf")
             return output, parts
 
-        patch.setattr(training, "_step", bad)
+        patch.setattr(training, "compute_losses", bad)
         with pytest.raises(Diverged, match=r"further term.*epoch 2"):
             fit(tiny.config(), inputs, tmp_path / "stopped")
     lines: list[str] = []
@@ -110,7 +110,7 @@ def test_no_best_weights_come_from_a_validation_that_is_no_number(inputs, tmp_pa
 
 def test_the_command_line_says_it_on_one_line(tmp_path, monkeypatch, capfd):
     def fail(*args, **options):
-        raise Diverged("the loss (text) is no finite number in epoch 3, step 2")
+        raise Diverged("the loss (text) is not finite in epoch 3, step 2")
 
     monkeypatch.setattr(runs, "fit", fail)
     overrides = [
@@ -120,8 +120,8 @@ def test_the_command_line_says_it_on_one_line(tmp_path, monkeypatch, capfd):
     with tiny.home(tmp_path), pytest.raises(SystemExit) as done:
         cli.main()
     assert done.value.code == 1
-    said = [line for line in capfd.readouterr().err.splitlines() if "no finite number" in line]
-    why = "the loss (text) is no finite number in epoch 3, step 2"
+    said = [line for line in capfd.readouterr().err.splitlines() if "not finite" in line]
+    why = "the loss (text) is not finite in epoch 3, step 2"
     assert said == [f"efa: 6/EFA seed 0: training diverged: {why}"]
 
 

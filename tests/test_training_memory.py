@@ -2,14 +2,14 @@
 
 import shutil
 
+import batch_gradients
 import pytest
 import tiny
-import together
 import torch
 from safetensors.torch import load_file
 
 from efa.predict import predict
-from efa.train import _step, build_model, fit, prepare
+from efa.train import build_model, compute_losses, fit, prepare
 
 DEEP = {"encoder.depths": (2, 2), "decoder.depth": 2, "encoder.drop_path": 0.2, "decoder.dropout": 0.1}
 LEARNT = {"encoder.frozen": False, "encoder.adapter": 0}
@@ -43,7 +43,7 @@ def saved_bytes(config, inputs) -> tuple[int, dict[str, torch.Tensor]]:
 
     torch.manual_seed(1)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
-        _, parts = _step(model, together.batch_of(inputs, config), config, inputs)
+        _, parts = compute_losses(model, batch_gradients.batch_of(inputs, config), config, inputs)
         total = sum(kept.values())
         parts["total"].backward()
     return total, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
@@ -97,7 +97,7 @@ def test_half_precision_trains_with_every_switch(frames, tmp_path, switches):
     seen: list[torch.dtype] = []
     model = build_model(config, inputs)
     model.encoder.register_forward_hook(lambda module, given, found: seen.append(found.dtype))
-    output, parts = _step(model.train(), together.batch_of(inputs, config), config, inputs)
+    output, parts = compute_losses(model.train(), batch_gradients.batch_of(inputs, config), config, inputs)
     assert seen == [torch.float32] or seen == [torch.bfloat16]  # the last LayerNorm decides
     assert output.class_logits.dtype == parts["total"].dtype == torch.float32
     trained = fit(config, inputs, tmp_path)

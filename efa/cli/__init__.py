@@ -32,7 +32,7 @@ from efa.cli.options import (
     settings_of,
 )
 from efa.cli.steps import read_steps_file
-from efa.launch import launched
+from efa.launch import distributed
 from efa.utils.errors import Diverged, InputError, PeerLostError
 from efa_book.cli_audit import audit_app
 from efa_book.cli_explore import explore_app
@@ -78,16 +78,16 @@ def main() -> None:
 
 def _alone_or_run() -> None:
     """Of several processes of `accelerate launch` the main one alone prints, and only a training is shared."""
-    if launched.count() > 1:
-        err.quiet = out.quiet = not launched.main()
+    if distributed.count() > 1:
+        err.quiet = out.quiet = not distributed.main()
         if sys.argv[1:2] != ["run"]:
             raise InputError("several processes can share a training only", hint="accelerate launch ... -m efa run ROW")
 
 
 def _tell(error: Exception) -> None:
     """One line. Another process than the main one speaks only where it may be the only one that failed."""
-    place = f"efa, process {launched.rank()}" if launched.connected() and not launched.main() else "efa"
-    if launched.connected() and not isinstance(error, Diverged):  # which all processes find out at once
+    place = f"efa, process {distributed.rank()}" if distributed.connected() and not distributed.main() else "efa"
+    if distributed.connected() and not isinstance(error, Diverged):  # which all processes find out at once
         err.quiet = False
     err.print(f"{place}: {error}", markup=False, highlight=False, soft_wrap=True)
 

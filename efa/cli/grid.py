@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import typer
 
 from efa.cli.console import bar, err, out
-from efa.launch import grid, launched
+from efa.launch import distributed, grid
 from efa.utils.errors import InputError
 from efa.utils.signals import sigterm_interrupts
 
 
 def pool_of(executor: str, jobs: int, address: str | None, cpus: float | None, gpus: float | None) -> grid.Pool | None:
     """The Ray cluster that was asked for, or None for processes of this machine; InputError where that is not clear."""
-    if executor == "ray" and launched.count() > 1:
+    if executor == "ray" and distributed.count() > 1:
         raise InputError("processes that share a run cannot spread runs as well", hint="leave --executor ray out")
     if executor == "ray":
         from efa.launch.ray_cluster import RayPool
@@ -49,7 +49,7 @@ def run_all(chosen: Sequence[grid.Job], jobs: int, pool: grid.Pool | None, retri
 
     try:
         with sigterm_interrupts(), bar("") as update:
-            jobs = 1 if launched.count() > 1 else jobs or grid.default_jobs(chosen)
+            jobs = 1 if distributed.count() > 1 else jobs or grid.default_jobs(chosen)
             outcomes = grid.execute_all(chosen, jobs, update, begun, lambda line: say(f"    {line}"), pool, retries)
     except grid.StoppedError as error:
         say(f"efa: {error}; what is finished stays, and the same command goes on once that is mended")

@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 
 from efa.data.loader import Progress
-from efa.launch import launched
+from efa.launch import distributed
 from efa.launch.jobs import Failure, Job, Outcome, StoppedError, attempt, failure
 from efa.launch.local import News, Processes
 from efa.train import Report, prepare
@@ -162,7 +162,7 @@ def _kept(outcome: Outcome) -> Outcome:
 
 def _check_disk(runs: Sequence[Job]) -> None:
     """Tries to write where the runs will, before an hour of work; StoppedError where that fails."""
-    if not launched.main() or all(run.finished for run in runs):
+    if not distributed.main() or all(run.finished for run in runs):
         return
     probe = paths.runs() / ".probe"
     try:

@@ -14,7 +14,7 @@ import torch
 
 from efa.config import Config
 from efa.data.loader import Progress
-from efa.launch import launched
+from efa.launch import distributed
 from efa.train import Report
 from efa.utils.errors import Diverged, InputError
 from efa.utils.files import write_safely
@@ -78,7 +78,7 @@ def attempt(run: Job, progress: Progress | None, report: Report) -> Outcome:
     try:
         return run.execute(progress, report)
     except Exception as error:
-        if launched.count() > 1 and not isinstance(error, Diverged):
+        if distributed.count() > 1 and not isinstance(error, Diverged):
             raise
         found = failure(run, error)
     if torch.cuda.is_available():

@@ -5,21 +5,21 @@ import json
 import math
 from unittest import mock
 
+import batch_gradients
 import pandas as pd
 import pytest
 import tiny
-import together
 import torch
 
 from efa import metrics
 from efa import train as training
 from efa.baselines.masked_lm import mask_words
-from efa.gradients import MEMORY
-from efa.pieces import Halves, no_memory, number_of_pieces, order_for_text_loss, part_of, shares_of, text_weight
+from efa.data.batches import order_for_text_loss, part_of_batch, shares_of_batch, split_batch, text_weight
 from efa.predict import predict
 from efa.runs import Run
-from efa.train import fit, prepare
+from efa.train import MEMORY, build_model, fit, prepare
 from efa.utils.errors import InputError
+from efa.utils.memory import run_in_batches
 
 FULL = (
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
@@ -37,7 +37,7 @@ def inputs(tmp_path_factory):
 def crowded(monkeypatch, most: int, error: Exception = FULL[0]) -> list[int]:
     """Memory holds `most` clips from now on; -> how many clips each forward pass in training was asked for."""
     asked: list[int] = []
-    step = training._step
+    step = training.compute_losses
 
     def full(model, batch, *args, **options):
         if model.training:
@@ -47,7 +47,7 @@ def crowded(monkeypatch, most: int, error: Exception = FULL[0]) -> list[int]:
             raise error
         return step(model, batch, *args, **options)
 
-    monkeypatch.setattr(training, "_step", full)
+    monkeypatch.setattr(training, "compute_losses", full)
     return asked
 
 
@@ -59,11 +59,11 @@ def same_weights(a, b) -> bool:
 @pytest.mark.parametrize("name", ["EFA", "RICA2", "SwinBERT", "LAVENDER", "TimeSformer"])
 @pytest.mark.parametrize("size", [3, 1])
 def test_the_pieces_gradients_add_up_to_the_batchs(name, size, tmp_path, tmp_path_factory):
-    config = together.settings(name, False).with_(ALONE)
-    with tiny.home(tmp_path_factory.getbasetemp() / "together"):
-        inputs = together.exact(prepare(config))
-        whole, losses, seen = together.gradient(config, inputs, tmp_path)
-        pieces, of_pieces, also = together.gradient(config.with_({"training.micro_batch": size}), inputs, tmp_path)
+    config = batch_gradients.settings(name, False).with_(ALONE)
+    with tiny.home(tmp_path_factory.getbasetemp() / "gradients"):
+        inputs = batch_gradients.exact(prepare(config))
+        whole, losses, seen = batch_gradients.gradient(config, inputs)
+        pieces, of_pieces, also = batch_gradients.gradient(config.with_({"training.micro_batch": size}), inputs)
     assert sorted(seen) == sorted(also)
     assert of_pieces == pytest.approx(losses, rel=1e-5)
     assert pieces.keys() == whole.keys()
@@ -73,21 +73,21 @@ def test_the_pieces_gradients_add_up_to_the_batchs(name, size, tmp_path, tmp_pat
 
 def test_shares_of_the_pieces_are_one_in_all(inputs):
     config = tiny.config()
-    batch = together.batch_of(inputs, config)
+    batch = batch_gradients.batch_of(inputs, config)
     for number in (1, 2, 3, 8):
-        parts = [part_of(batch, i, number) for i in range(number)]
+        parts = [part_of_batch(batch, i, number) for i in range(number)]
         rows = [row for part in parts for row in part["row"].tolist()]
         assert sorted(rows) == sorted(batch["row"].tolist())
         assert sum(int(part["told"]) for part in parts) == int(batch["told"])
         for hidden in (0.0, 0.15, 0.5):
-            clips, texts = zip(*(shares_of(part, batch, hidden) for part in parts), strict=True)
+            clips, texts = zip(*(shares_of_batch(part, batch, hidden) for part in parts), strict=True)
             assert math.isclose(sum(clips), 1)
             assert math.isclose(sum(texts), 1, rel_tol=1e-6)
 
 
 @pytest.mark.parametrize("share", [0.15, 0.5])
 def test_a_masked_text_weighs_what_is_hidden_of_it(inputs, share):
-    batch = together.batch_of(inputs, tiny.config())
+    batch = batch_gradients.batch_of(inputs, tiny.config())
     told = batch["tokens"][: int(batch["told"])]
     _, hidden = mask_words(told, share, 0.8, 1, 50)
     assert text_weight(batch, share) == int(hidden.sum())
@@ -95,25 +95,27 @@ def test_a_masked_text_weighs_what_is_hidden_of_it(inputs, share):
     assert text_weight(silent, share) == int(mask_words(silent["tokens"], share, 0.8, 1, 50)[1].sum()) == 1
 
 
-def test_no_piece_is_too_small_for_batch_normalisation():
-    assert [number_of_pieces(8, size) for size in (0, 8, 4, 3, 1)] == [1, 1, 2, 3, 8]
-    assert [number_of_pieces(8, size, least=2) for size in (3, 2, 1)] == [3, 4, 4]
-    assert number_of_pieces(1, 1, least=2) == 1
+@pytest.mark.parametrize(("norms", "sizes"), [(False, [8, 4, 3, 1]), (True, [8, 4, 3, 2])])
+def test_no_piece_is_too_small_for_batch_norm(inputs, norms, sizes):
+    config = tiny.config() if norms else tiny.config().with_(ALONE)
+    model, batch = build_model(config, inputs).train(), batch_gradients.batch_of(inputs, config)
+    for wanted, most in zip((8, 4, 3, 1), sizes, strict=True):
+        assert max(len(piece["row"]) for piece, _ in split_batch(batch, model, wanted)) == most
 
 
 @pytest.mark.parametrize("error", FULL, ids=["GPU", "CPU"])
-def test_training_goes_on_from_the_same_batch_with_fewer_clips(inputs, tmp_path, monkeypatch, error):
+def test_full_memory_halves_the_clips_at_once(inputs, tmp_path, monkeypatch, error):
     lines: list[str] = []
     asked = crowded(monkeypatch, 4, error)
     fit(tiny.config(), inputs, tmp_path, report=lines.append)
     assert asked[:3] == [8, 4, 4]  # the batch, and then its halves; never the whole again
     assert set(asked[1:]) == {4}
     assert [line for line in lines if "memory" in line] == [
-        "memory is full: 4 clips at once instead of 8, with the gradient of the same batch"
+        "memory is full: 4 clips at once from now on, with the gradient of the same batch"
     ]
 
 
-def test_nothing_is_drawn_twice_where_a_step_begins_again(inputs, tmp_path, monkeypatch):
+def test_nothing_is_drawn_twice_after_full_memory(inputs, tmp_path, monkeypatch):
     """Noise, hidden texts and running statistics are those of a run that never tried more than four clips."""
     models = []
     for name, most in (("small", 99), ("full", 4)):
@@ -142,16 +144,13 @@ def test_the_smaller_number_holds_when_the_run_goes_on(inputs, tmp_path, monkeyp
     assert set(asked) == {4}
 
 
-def test_memory_for_no_piece_at_all_is_one_line(inputs, tmp_path, monkeypatch):
+def test_memory_for_no_clip_is_one_line(inputs, tmp_path, monkeypatch):
     crowded(monkeypatch, 0)
-    with pytest.raises(InputError, match=r"memory does not hold 1 clip at once .*training\.checkpointing"):
-        fit(tiny.config().with_(ALONE), inputs, tmp_path)
-    with pytest.raises(InputError, match="memory does not hold 2 clips at once"):
+    with pytest.raises(InputError, match=r"memory does not hold a single clip .*training\.checkpointing"):
         fit(tiny.config(), inputs, tmp_path)
 
 
 def test_other_errors_are_not_taken_for_full_memory(inputs, tmp_path, monkeypatch):
-    assert not no_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     asked = crowded(monkeypatch, 4, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="mat1"):
         fit(tiny.config(), inputs, tmp_path)
@@ -188,18 +187,17 @@ def test_validation_and_prediction_take_fewer_clips_where_memory_is_full(inputs,
         predict(model, inputs, config)
 
 
-def test_halves_cover_every_place_once():
-    tried: list[slice] = []
+def test_batches_cover_every_place_once():
+    tried: list[int] = []
 
-    def work(span: slice) -> int:
-        tried.append(span)
-        if span.stop - span.start > 2:
+    def work(part: slice) -> list[int]:
+        tried.append(part.stop - part.start)
+        if tried[-1] > 2:
             raise FULL[1]
-        return span.start
+        return list(range(part.start, part.stop))
 
-    spans = [span for span, _ in Halves(8).over(work, 3, 12)]
-    assert [place for span in spans for place in range(span.start, span.stop)] == list(range(3, 12))
-    assert [span.stop - span.start for span in tried[:3]] == [8, 4, 2]
+    assert [place for part in run_in_batches(work, 9, 8) for place in part] == list(range(9))
+    assert tried[:3] == [8, 4, 2]
 
 
 def test_validation_in_halves_has_the_losses_of_the_whole(inputs, tmp_path, monkeypatch):
@@ -209,22 +207,22 @@ def test_validation_in_halves_has_the_losses_of_the_whole(inputs, tmp_path, monk
         with monkeypatch.context() as patch:
             folder = tmp_path / str(most)
             folder.mkdir()
-            step = training._step
+            step = training.compute_losses
 
             def full(model, batch, *args, step=step, most=most, **options):
                 if not model.training and len(batch["row"]) > most:
                     raise FULL[0]
                 return step(model, batch, *args, **options)
 
-            patch.setattr(training, "_step", full)
+            patch.setattr(training, "compute_losses", full)
             fit(config, inputs, folder)
         found.append(pd.read_csv(folder / "history.csv").drop(columns="seconds"))
     pd.testing.assert_frame_equal(*found, rtol=1e-5)
 
 
 def test_a_share_without_a_text_adds_none(inputs):
-    batch = together.batch_of(inputs, tiny.config())
+    batch = batch_gradients.batch_of(inputs, tiny.config())
     silent = dataclasses.replace(tiny.config().training, text_share=0.05)
     one = order_for_text_loss({name: batch[name] for name in ("tokens", "quality", "row")}, silent)
-    assert shares_of(part_of(one, 1, 2), one)[1] == 0.0
-    assert shares_of(part_of(one, 0, 2), one)[1] == 1.0
+    assert shares_of_batch(part_of_batch(one, 1, 2), one)[1] == 0.0
+    assert shares_of_batch(part_of_batch(one, 0, 2), one)[1] == 1.0

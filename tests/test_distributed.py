@@ -63,19 +63,19 @@ def sharing(home: Path, name: str) -> Path:
 
 @pytest.fixture(scope="module")
 def gradients(home):
-    """What `together.py` found: by itself, and each of two processes."""
+    """What `batch_gradients.py` found: by itself, and each of two processes."""
     folder = home / "gradients"
     folder.mkdir()
-    alone = start(home, str(TESTS / "together.py"), str(folder))
+    alone = start(home, str(TESTS / "batch_gradients.py"), str(folder))
     assert alone.returncode == 0, alone.stderr
-    both = start(home, *LAUNCH, str(TESTS / "together.py"), str(folder))
+    both = start(home, *LAUNCH, str(TESTS / "batch_gradients.py"), str(folder))
     assert both.returncode == 0, both.stderr
     return [torch.load(folder / f"{name}.pt", weights_only=False) for name in ("1-0", "2-0", "2-1")]
 
 
 def test_every_systems_gradient_is_the_batchs_and_each_process_saw_half(gradients):
     alone, *both = gradients
-    names = [name for name in alone if isinstance(alone[name], tuple) and name != "full"]
+    names = [name for name in alone if name not in ("accumulated", "not finite", "weights")]
     assert len(names) == 15  # eleven systems, three whose trunk learns, one without batch normalisation
     for name in names:
         wanted, losses, batch = alone[name]
@@ -89,20 +89,18 @@ def test_every_systems_gradient_is_the_batchs_and_each_process_saw_half(gradient
         assert sorted(rows[0] + rows[1]) == sorted(batch)
 
 
-def test_both_take_smaller_pieces_where_one_has_no_memory(gradients):
+def test_micro_batches_of_two_processes_add_up(gradients):
     alone, *both = gradients
-    whole, _, batch = alone["whole"]
-    for found, _, seen in (part["full"] for part in both):
-        assert set(seen) < set(batch)
-        assert len(seen) > len(batch) // 2  # it began again
+    whole, losses, batch = alone["whole"]
+    for found, of_both, seen in (part["accumulated"] for part in both):
+        assert of_both == pytest.approx(losses, rel=1e-5)
+        assert len(seen) == len(batch) // 2
         for key, value in whole.items():
             assert torch.allclose(found[key].double(), value.double(), rtol=1e-5, atol=1e-8), key
 
 
-def test_what_one_process_finds_broken_stops_both_with_its_words(gradients):
-    said = [part["diverged"] for part in gradients[1:]]
-    assert said[0] == said[1]
-    assert "no finite number in epoch 1, step 1" in said[0]
+def test_a_loss_broken_in_one_process_stops_both(gradients):
+    assert [part["not finite"] for part in gradients[1:]] == [("class", "quality", "text")] * 2
 
 
 def test_a_whole_training_ends_with_the_same_weights(gradients):
@@ -138,19 +136,19 @@ def test_a_run_of_two_processes_has_the_scores_of_one(home):
 STOP = """
 import sys
 from efa import cli
-from efa.launch import launched
+from efa.launch import distributed
 from efa import train as training
 
-step, steps = training._step, []
+step, steps = training.compute_losses, []
 
 def fail(model, *args, **options):
     steps.append(model.training)
-    if launched.rank() == {rank} and sum(steps) == {at}:
+    if distributed.rank() == {rank} and sum(steps) == {at}:
         raise {error}
     return step(model, *args, **options)
 
 if __name__ == "__main__":  # processes that render import this again
-    training._step = fail
+    training.compute_losses = fail
     cli.main()
 """
 

@@ -1,6 +1,6 @@
 """One batch's gradient of every system, for a test that starts this once by itself and once as two processes.
 
-    accelerate launch --multi_gpu --num_processes 2 tests/together.py FOLDER
+    accelerate launch --multi_gpu --num_processes 2 tests/batch_gradients.py FOLDER
 
 Nothing random is drawn for a clip: no noise, no dropout, and masked language models hide the first words of each text.
 Each process writes what it found to FOLDER/<processes>-<rank>.pt.
@@ -18,15 +18,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from efa import processes
 from efa.baselines import masked_lm
 from efa.config import Config
+from efa.data.batches import Batch, order_for_text_loss
 from efa.data.loader import ClipDataset, EpochSampler, as_is
-from efa.gradients import MEMORY, Gradients
+from efa.launch import distributed
 from efa.model.swin import StochasticDepth
-from efa.pieces import Batch, order_for_text_loss
-from efa.train import TrainingInputs, _step, build_model, fit, prepare, text_keys
-from efa.utils.errors import Diverged
+from efa.train import NotFiniteError, TrainingInputs, TrainingStep, backward, build_model, fit, prepare, text_keys
 
 SYSTEMS = (
     "EFA", "C3D", "TSM", "I3D", "TimeSformer", "Video Swin", "C3DAVG", "MSCADC", "SwinBERT", "LAVENDER", "RICA2",
@@ -60,19 +58,15 @@ def batch_of(inputs: TrainingInputs, config: Config) -> Batch:
     return order_for_text_loss(next(iter(loader)), config.training)
 
 
-def gradient(config: Config, inputs: TrainingInputs, folder: Path, limit: int = 0) -> tuple[dict, dict, list[int]]:
+def gradient(config: Config, inputs: TrainingInputs) -> tuple[dict, dict, list[int]]:
     """Gradients and running statistics by name, losses, and the clips that this process saw."""
-    model = build_model(config, inputs).double()  # else a maximum between near equals (MSCADC) goes either way
+    model = build_model(config, inputs).double().train()  # else a maximum between near equals (MSCADC) goes either way
     calm(model)
+    clips = ClipDataset(inputs.dataset, inputs.rows("train"), inputs.video, *[torch.zeros(1)] * 2, config.data, 0, True)
+    step = TrainingStep(model, config, inputs, clips)
     seen: list[int] = []
-
-    def of_piece(piece: Batch, shares: tuple[float, float] | None) -> dict[str, Tensor]:
-        seen.extend(piece["row"].tolist())
-        if limit and len(piece["row"]) > limit and processes.rank() == processes.count() - 1:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
-        return _step(model.train(), piece, config, inputs, shares=shares)[1]
-
-    gradients = Gradients(model, of_piece, inputs, config.training, folder, lambda line: None)
+    step.register_forward_pre_hook(lambda module, given: seen.extend(given[0]["row"].tolist()))
+    step = distributed.data_parallel(step)
     torch.manual_seed(0)
     with (
         mock.patch.object(masked_lm, "mask_words", first_words),
@@ -80,7 +74,7 @@ def gradient(config: Config, inputs: TrainingInputs, folder: Path, limit: int = 
     ):
         batch = batch_of(inputs, config)
         batch["video"] = batch["video"] if batch["video"].dtype == torch.uint8 else batch["video"].double()
-        losses = gradients.of(batch, 1, 1)
+        losses = backward(step, model, batch, config.training.micro_batch or config.training.batch)
     found = {f"grad {name}": p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     return found | {name: value.clone() for name, value in model.named_buffers()}, losses, seen
 
@@ -99,21 +93,19 @@ def everything(folder: Path) -> dict[str, object]:
     for learnt in (False, True):
         for name in LEARNT if learnt else SYSTEMS:
             config = settings(name, learnt)
-            out[f"{name}{', learnt' * learnt}"] = gradient(config, exact(prepare(config)), folder)
+            out[f"{name}{', learnt' * learnt}"] = gradient(config, exact(prepare(config)))
     config = settings("EFA", False)
     inputs = prepare(config)
     alone = config.with_({"fusion.pool_norm": False, "encoder.adapter": 0})  # no clip is normalised by others
-    out["whole"] = gradient(alone, exact(inputs), folder)
-    out["full"] = gradient(alone, exact(inputs), folder, limit=2)  # the last process alone finds its memory full
-    (folder / MEMORY).unlink(missing_ok=True)
+    out["whole"] = gradient(alone, exact(inputs))
+    out["accumulated"] = gradient(alone.with_({"training.micro_batch": 2}), exact(inputs))
     video = inputs.video.copy()
     broken = [int(row) for row in batch_of(inputs, config)["row"][1::2]]  # of the second process's share
     video[broken] = float("nan")
-    other = exact(dataclasses.replace(inputs, video=video))
     try:
-        gradient(config, other, folder)
-    except Diverged as error:
-        out["diverged"] = str(error)
+        gradient(config, exact(dataclasses.replace(inputs, video=video)))
+    except NotFiniteError as error:
+        out["not finite"] = error.parts
     model = fit(config, inputs, folder)
     out["weights"] = {name: value.cpu() for name, value in model.state_dict().items()}
     return out
@@ -123,5 +115,5 @@ if __name__ == "__main__":
     where = Path(sys.argv[1])
     torch.set_num_threads(1)
     found = everything(where)
-    torch.save(found, where / f"{processes.count()}-{processes.rank()}.pt")
-    processes.wait()
+    torch.save(found, where / f"{distributed.count()}-{distributed.rank()}.pt")
+    distributed.wait()
