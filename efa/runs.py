@@ -31,10 +31,9 @@ from efa import metrics
 from efa.baselines.registry import decoder_file, encoder_file
 from efa.config import RESULTS_VERSION, Config, TrainingConfig
 from efa.data.loader import Progress, data_fingerprint, open_dataset
-from efa.launch import distributed
 from efa.predict import EFA, predict
 from efa.train import MEMORY, Report, fit, micro_batch, prepare
-from efa.utils import paths
+from efa.utils import distributed, paths
 from efa.utils.errors import InputError
 from efa.utils.files import locked, write_safely
 from efa.utils.recovery import RESUMED, recover

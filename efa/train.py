@@ -37,8 +37,8 @@ from efa.inputs import prepare as prepare
 from efa.inputs import text_keys as text_keys
 from efa.inputs import vocabulary as vocabulary
 from efa.inputs import word_pieces as word_pieces
-from efa.launch import distributed
 from efa.model.assessor import Output, losses
+from efa.utils import distributed
 from efa.utils.errors import Diverged, InputError
 from efa.utils.files import write_safely
 from efa.utils.memory import HINT, halve_on_full_memory

@@ -22,9 +22,9 @@ from efa.baselines import masked_lm
 from efa.config import Config
 from efa.data.batches import Batch, order_for_text_loss
 from efa.data.loader import ClipDataset, EpochSampler, as_is
-from efa.launch import distributed
 from efa.model.swin import StochasticDepth
 from efa.train import NotFiniteError, TrainingInputs, TrainingStep, backward, build_model, fit, prepare, text_keys
+from efa.utils import distributed
 
 SYSTEMS = (
     "EFA", "C3D", "TSM", "I3D", "TimeSformer", "Video Swin", "C3DAVG", "MSCADC", "SwinBERT", "LAVENDER", "RICA2",

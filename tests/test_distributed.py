@@ -136,7 +136,7 @@ def test_a_run_of_two_processes_has_the_scores_of_one(home):
 STOP = """
 import sys
 from efa import cli
-from efa.launch import distributed
+from efa.utils import distributed
 from efa import train as training
 
 step, steps = training.compute_losses, []

@@ -32,7 +32,7 @@ from efa.cli.options import (
     settings_of,
 )
 from efa.cli.steps import read_steps_file
-from efa.launch import distributed
+from efa.utils import distributed
 from efa.utils.errors import Diverged, InputError, PeerLostError
 from efa_book.cli_audit import audit_app
 from efa_book.cli_explore import explore_app

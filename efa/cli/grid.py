@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import typer
 
 from efa.cli.console import bar, err, out
-from efa.launch import distributed, grid
+from efa.launch import grid
+from efa.utils import distributed
 from efa.utils.errors import InputError
 from efa.utils.signals import sigterm_interrupts
 

@@ -15,11 +15,10 @@ from typing import Protocol
 import torch
 
 from efa.data.loader import Progress
-from efa.launch import distributed
 from efa.launch.jobs import Failure, Job, Outcome, StoppedError, attempt, failure
 from efa.launch.local import News, Processes
 from efa.train import Report, prepare
-from efa.utils import paths
+from efa.utils import distributed, paths
 from efa.utils.files import tidy, write_safely
 
 __all__ = ["Failure", "Job", "Outcome", "Pool", "Processes", "StoppedError", "cores", "default_jobs", "execute_all"]

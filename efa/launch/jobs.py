@@ -14,8 +14,8 @@ import torch
 
 from efa.config import Config
 from efa.data.loader import Progress
-from efa.launch import distributed
 from efa.train import Report
+from efa.utils import distributed
 from efa.utils.errors import Diverged, InputError
 from efa.utils.files import write_safely
 from efa.utils.recovery import TRACEBACK
