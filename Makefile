@@ -41,10 +41,13 @@ test: setup ## run the fast tests
 test-all: setup ## run the slow tests too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "" $(PYTEST_ARGS)
 
-lint: setup ## check style, formatting and types
+lint: setup ## check style, formatting, types and which package imports which; count lines
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	@for part in efa formsim efa_datasets efa_book benchmarks book tests; do \
+		printf "%-14s %6d lines of Python\n" $$part $$(git ls-files "$$part/*.py" | xargs cat | wc -l); done
 
 format: setup ## mend style and formatting where a machine can
 	$(BIN)/ruff check --fix .

@@ -10,6 +10,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,18 +35,24 @@ from efa.cli.options import (
 from efa.cli.steps import read_steps_file
 from efa.utils import distributed
 from efa.utils.errors import Diverged, InputError, PeerLostError
-from efa_book.cli_audit import audit_app
-from efa_book.cli_explore import explore_app
-from efa_datasets.cli_people import loso
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(data_app, name="data")
-app.add_typer(audit_app, name="audit")
-app.add_typer(explore_app, name="explore")
 pretrain_app = typer.Typer(no_args_is_help=True, help="Make the pre-trained parts again that ship with the package.")
 app.add_typer(pretrain_app, name="pretrain")
-app.command("leave-one-subject-out")(loso)
 
+
+def register_commands(group: str, to: typer.Typer) -> None:
+    """Adds what packages register under an entry point group: a Typer app as sub-commands, a function as a command."""
+    for entry in sorted(entry_points(group=group), key=lambda entry: entry.name):
+        value = entry.load()
+        if isinstance(value, typer.Typer):
+            to.add_typer(value, name=entry.name)
+        else:
+            to.command(entry.name)(value)
+
+
+register_commands("efa.commands", app)
 PATHS = "check the path, its permissions and the disk space"
 
 

