@@ -1,7 +1,8 @@
-"""EFA re-done: explainable action form assessment, from rendered videos to the paper's tables.
+"""EFA reproduced: explainable action form assessment, from videos to the paper's tables.
 
 >>> from efa import EFA
->>> EFA.from_pretrained("runs/<key>").assess("squat.mp4")
+>>> EFA.from_pretrained("my-checkpoint").assess("squat.mp4")["explanation"]  # doctest: +ELLIPSIS
+'...'
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,13 +1,15 @@
-"""Predictions over a split, and the answer to one video.
+"""Predictions over a split, and the assessment of one video.
 
 >>> from efa import EFA
->>> EFA.from_pretrained("runs/latest").assess("squat.mp4")["verdict"]
+>>> assessment = EFA.from_pretrained("my-checkpoint").assess("squat.mp4")  # a folder of save_pretrained
+>>> assessment["quality"] in ("standard", "non-standard")
+True
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -33,39 +35,6 @@ from efa.utils.memory import run_in_batches
 
 BROKEN = (OSError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError, RuntimeError)
 PROTOCOLS = ("predicted", "oracle", "none", "wrong")
-
-
-@dataclass
-class Answer:
-    """What the model says of a batch of clips; row i is clip i, and depends on nothing but clip i."""
-
-    class_probability: Tensor  # [B, A]
-    quality_probability: Tensor  # [B], of non-standard form
-    step_attention: Tensor | None  # [B, 5, N]
-    gate: Tensor | None  # [B, N, D]
-    tokens: list[list[int]]
-
-
-@torch.inference_mode()
-def answer(
-    model: Model,
-    features: Tensor,
-    steps: Tensor | None,
-    instruction: Tensor | None,
-    tokenizer: Tokenizer,
-    max_tokens: int,
-) -> Answer:
-    """Verdict and explanation from features [B, N, C] and the text of each clip, [B, 5, E] and [B, 1, E] or None."""
-    output = model(features, steps, instruction, None)
-    tokens = model.generate(features, steps, instruction, None, tokenizer.begin, tokenizer.end, max_tokens)
-    fusion = getattr(output, "fusion", None)  # of EFA alone
-    return Answer(
-        output.class_logits.softmax(1),
-        output.quality_logit.sigmoid(),
-        fusion.step_attention if fusion else None,
-        fusion.gate if fusion else None,
-        tokens,
-    )
 
 
 @torch.inference_mode()
@@ -255,14 +224,12 @@ class EFA:
         name = action or self.actions[order[0]]
         text = steps or self._steps_of(name)
         vectors = self._encode(text)
-        result = answer(
-            self.model,
-            features,
-            *vectors,
-            self.tokenizer,
-            min(self.config.prediction.max_tokens, self.config.decoder.max_tokens),
-        )
-        wrong = float(result.quality_probability[0])
+        limit = min(self.config.prediction.max_tokens, self.config.decoder.max_tokens)
+        with torch.inference_mode():
+            output = self.model(features, *vectors, None)
+            tokens = self.model.generate(features, *vectors, None, self.tokenizer.begin, self.tokenizer.end, limit)
+        attention = getattr(getattr(output, "fusion", None), "step_attention", None)  # [1, 5, N], of EFA alone
+        wrong = float(output.quality_logit.sigmoid()[0])
         return {
             "video": None if isinstance(video, np.ndarray) else str(video),
             "action": name,
@@ -270,10 +237,10 @@ class EFA:
             "top5": [{"action": self.actions[i], "probability": round(float(probability[i]), 6)} for i in order[:5]],
             "quality": "non-standard" if wrong >= 0.5 else "standard",
             "quality_probability": round(wrong, 6),
-            "explanation": self.tokenizer.decode(result.tokens[0]),
+            "explanation": self.tokenizer.decode(tokens[0]),
             "steps": [
                 {"text": sentence, "frames": weights}
-                for sentence, weights in zip(text.steps, self._over_frames(result.step_attention), strict=True)
+                for sentence, weights in zip(text.steps, self._over_frames(attention), strict=True)
             ],
             "warnings": warnings,
         }
@@ -329,4 +296,4 @@ def _download(name: str) -> Path:
         ) from None
 
 
-__all__ = ["EFA", "PROTOCOLS", "Answer", "answer", "predict"]
+__all__ = ["EFA", "PROTOCOLS", "predict"]
