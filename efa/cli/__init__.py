@@ -36,7 +36,6 @@ from efa.launch import launched
 from efa.utils.errors import Diverged, InputError, PeerLostError
 from efa_book.cli_audit import audit_app
 from efa_book.cli_explore import explore_app
-from efa_datasets.cli_people import loso
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(data_app, name="data")
@@ -44,7 +43,6 @@ app.add_typer(audit_app, name="audit")
 app.add_typer(explore_app, name="explore")
 pretrain_app = typer.Typer(no_args_is_help=True, help="Make the pre-trained parts again that ship with the package.")
 app.add_typer(pretrain_app, name="pretrain")
-app.command("leave-one-subject-out")(loso)
 
 PATHS = "check the path, its permissions and the disk space"
 
