@@ -35,9 +35,7 @@ from efa.utils.files import write_safely
 from efa_datasets import cot_afa_files as raw
 from efa_datasets.cot_afa_files import Notes, SheetRow, fold
 
-FITNESS, FITNESS_TYPES, MARTIAL_ARTS, VIEWS = (
-    raw.TERMS[n] for n in ("fitness", "fitness types", "martial arts", "views")
-)
+FITNESS, FITNESS_TYPES, MARTIAL_ARTS, VIEWS = map(raw.TERMS.get, ("fitness", "fitness types", "martial arts", "views"))
 TYPES = {*FITNESS_TYPES.values(), *(kind for _, kind in MARTIAL_ARTS.values())}
 VALIDATION = 0.15  # of all clips, as in the paper
 NO_VIDEOS = "annotations without videos: they can be counted and audited, but nothing can be trained on them"
@@ -83,15 +81,12 @@ def command(
     table = made.dataset.table
     sizes = ", ".join(f"{len(made.dataset.split(name))} {name}" for name in ("train", "val", "test"))
     standard, texts = (table["quality"] == 0).sum(), (table["explanation"].str.strip() != "").sum()
-    lines = [
-        f"{len(table)} clips ({sizes}) in {folder}",
-        f"{table['action'].nunique()} actions, {table['type'].nunique()} types, "
-        f"{standard} standard / {len(table) - standard} non-standard, {texts} with text",
-        f"each oddity: {folder / 'oddities.csv'}",
-    ]
+    lines = [f"{len(table)} clips ({sizes}) in {folder}"]
+    lines += [f"{table['action'].nunique()} actions, {table['type'].nunique()} types, "]
+    lines[-1] += f"{standard} standard / {len(table) - standard} non-standard, {texts} with text"
     if (folder / ANNOTATIONS_ONLY).is_file():
-        lines.insert(2, f"{NO_VIDEOS}; --videos DIR says where they are")
-    out.print("\n".join(lines), markup=False, highlight=False)
+        lines.append(f"{NO_VIDEOS}; --videos DIR says where they are")
+    out.print("\n".join([*lines, f"each oddity: {folder / 'oddities.csv'}"]), markup=False, highlight=False)
 
 
 def convert(
@@ -106,9 +101,8 @@ def convert(
 
     Args:
         root: holds both parts; `annotations` and `videos` say where one of them is instead.
-        seed: of the training and validation splits.
-        with_videos: False keeps every clip and looks for no video. A root that holds annotations alone, as the authors'
-            repository does, is treated the same way, and the file `ANNOTATIONS_ONLY` in `out` says so.
+        with_videos: False keeps every clip and looks for no video, as for a root that holds annotations alone like the
+            authors' repository; the file `ANNOTATIONS_ONLY` in `out` then says so.
 
     Raises:
         InputError: a file is missing or malformed, or `videos` holds none.
@@ -127,11 +121,9 @@ def convert(
         made.dataset.folder = out
         made.dataset.table["path"] = link_videos(home, out) + made.dataset.table["path"]
     save_dataset(made.dataset, out)
-    for name, table in (
-        ("released", made.released),
-        ("oddities", pd.DataFrame(notes, columns=list(raw.Oddity._fields))),
-    ):
-        write_safely(out / f"{name}.csv", partial(table.to_csv, index=False, lineterminator="\n"))
+    oddities = pd.DataFrame(notes, columns=list(raw.Oddity._fields))
+    for name, table in (("released.csv", made.released), ("oddities.csv", oddities)):
+        write_safely(out / name, partial(table.to_csv, index=False, lineterminator="\n"))
     (out / ANNOTATIONS_ONLY).unlink(missing_ok=True)
     if not found:
         write_safely(out / ANNOTATIONS_ONLY, partial(Path.write_text, data=NO_VIDEOS + "\n"))
@@ -163,9 +155,8 @@ def read_release(
             notes.add(raw.STEP_FILE, name, "", what, "kept, since the texts quote it")
     kinds = _kinds(list(sheet.values()), notes)
     texts = {clip: _choose_text(clip, comments[clip], references.get(clip, ""), notes) for clip in sheet}
-    splits = draw_splits(
-        [(row.clip_id, row.number, int(row.label > 0)) for row in sheet.values()], set(references), seed
-    )
+    clips = [(clip, row.number, int(row.label > 0)) for clip, row in sheet.items()]
+    splits = draw_splits(clips, set(references), seed)
     first: dict[str, str] = {}
     records, released = [], []
     for clip, row in sheet.items():
@@ -198,10 +189,7 @@ def draw_splits(clips: Sequence[tuple[str, int, int]], test: Set[str], seed: int
     """Clip -> split. Validation gets 15 % of all clips, drawn from those that are not test clips, an equal share of
     each action and quality (largest remainders, ties at random), and never the last clip of one.
 
-    Args:
-        clips: name, class and quality of each.
-        test: names of the test clips.
-    """
+    `clips`: name, class and quality of each; `test`: names of the test clips."""
     strata: dict[tuple[int, int], list[str]] = defaultdict(list)
     for name, number, quality in sorted(clips):
         if name not in test:
@@ -239,9 +227,8 @@ def _kinds(sheet: Sequence[SheetRow], notes: Notes) -> dict[int, tuple[str, str]
             notes.add(raw.SHEET, "", "", what, "mode or type kept as written, or empty")
     for row in sheet:
         if not row.major:
-            notes.add(
-                raw.SHEET, row.row, row.clip_id, "no major and minor class", "taken from other clips of the action"
-            )
+            what, done = "no major and minor class", "taken from other clips of the action"
+            notes.add(raw.SHEET, row.row, row.clip_id, what, done)
         elif (row.major, row.minor) != majority[row.number]:
             what = f"major and minor class differ from the action's: {row.major} {row.minor}".rstrip()
             notes.add(raw.SHEET, row.row, row.clip_id, what, "the action's are used")
@@ -319,29 +306,27 @@ def find_videos(folder: Path, out: Path, notes: Notes) -> dict[str, str]:
     def fail(error: OSError) -> None:
         raise error
 
+    skip = out.resolve()
     candidates: dict[str, list[tuple[bool, str]]] = defaultdict(list)  # clip -> (is a folder of frames, path)
     for place, folders, files in os.walk(folder, onerror=fail):
         below = Path(place).relative_to(folder)
-        for name in sorted([*folders, *files]):
-            stem, suffix = (name, "") if name in folders else os.path.splitext(name)
-            if raw.CLIP.fullmatch(stem) and (name in folders or suffix.lower() in VIDEO_SUFFIXES):
-                candidates[stem].append((name in folders, (below / name).as_posix()))
-        folders[:] = sorted(
-            n for n in folders if not raw.CLIP.fullmatch(n) and (Path(place) / n).resolve() != out.resolve()
-        )
+        videos = [(False, name, Path(name).stem) for name in sorted(files) if name.lower().endswith(VIDEO_SUFFIXES)]
+        for is_frames, name, clip in [*videos, *((True, name, name) for name in folders)]:
+            if raw.CLIP.fullmatch(clip):
+                candidates[clip].append((is_frames, (below / name).as_posix()))
+        folders[:] = sorted(n for n in folders if not raw.CLIP.fullmatch(n) and (folder / below / n).resolve() != skip)
     found: dict[str, tuple[bool, str]] = {}
     for clip in sorted(candidates):
         for is_frames, path in sorted(candidates[clip], key=lambda candidate: candidate[0]):
-            if clip in found:
-                if found[clip][0] == is_frames:
-                    what = f"another video of a clip: {found[clip][1]}"
-                    notes.add(path, "", clip, what, "left out; the first is used")
-                continue
-            try:
-                check_file(folder / path)
-                found[clip] = is_frames, path
-            except InputError as error:
-                notes.add(path, "", clip, f"unusable video: {error.message}", "left out")
+            if clip not in found:
+                try:
+                    check_file(folder / path)
+                    found[clip] = is_frames, path
+                except InputError as error:
+                    notes.add(path, "", clip, f"unusable video: {error.message}", "left out")
+            elif found[clip][0] == is_frames:
+                what = f"another video of a clip: {found[clip][1]}"
+                notes.add(path, "", clip, what, "left out; the first is used")
     return {clip: path for clip, (_, path) in found.items()}
 
 
@@ -364,11 +349,7 @@ def link_videos(videos: Path, out: Path) -> str:
 
 
 def download_videos(kaggle_id: str | None) -> Path:
-    """Fetch the videos from Kaggle into kagglehub's cache; returns their folder.
-
-    Args:
-        kaggle_id: OWNER/NAME. The release gives a link that does not contain it.
-    """
+    """Fetch the videos from Kaggle into kagglehub's cache; returns their folder. `kaggle_id`: OWNER/NAME."""
     by_hand = f"or download by hand from {PAGE} and give --videos DIR"
     if not kaggle_id:
         message = "the release does not state the data set's Kaggle id OWNER/NAME"

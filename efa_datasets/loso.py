@@ -126,10 +126,7 @@ def folds(
 
 
 def collect(wanted: Sequence[Fold]) -> Judged:
-    """Predictions of every complete row: one whose folds are all finished.
-
-    A subject who is missing from a row would be missing from its mean, and not at random.
-    """
+    """Predictions of the rows whose folds are all finished: a subject would not be missing from a mean at random."""
     judged: Judged = {}
     for row in dict.fromkeys(fold.row for fold in wanted):
         folders = [fold.folder for fold in wanted if fold.row == row and fold.finished]
@@ -149,10 +146,7 @@ def collect(wanted: Sequence[Fold]) -> Judged:
 
 
 def judge_markers(root: str | Path) -> Judged:
-    """Predictions of a logistic regression on UI-PRMD's own markers; one row per repetition, no view.
-
-    It sees all joints of all frames in three dimensions, and is given the movement.
-    """
+    """Predictions of a logistic regression on UI-PRMD's own markers, given the movement; one row per repetition."""
     started = time.time()
     rows = []
     for one, probability in predict_from_markers(root)[0]:
@@ -165,10 +159,7 @@ def judge_zero_shot(runs: Sequence[Run], folder: str | Path, preset: str = "lapt
     """Predictions of EFA trained on FormSim, on clips of other people and other exercises.
 
     Its class head knows none of these exercises, so the true one picks the steps (protocol `oracle`), and
-    `predicted_action` stays empty.
-
-    Args:
-        runs: of '6/EFA', finished.
+    `predicted_action` stays empty. `runs`: of '6/EFA', finished.
     """
     started = time.time()
     inputs = _prepare(build(preset, {"data.source": str(Path(folder).resolve()), "decoder.vocabulary": "full"}))

@@ -76,15 +76,14 @@ def export(
     """Render every sequence from front and side and write the data set to `how.folder`.
 
     Args:
-        test_subject: who is left out for the test; None: the fixed split, see `split_of`.
+        test_subject: as in `split_of`.
         repetitions: only the first so many of each movement, subject and label; 0: all.
 
     Returns:
-        How many clips there are, and why each file that was left out was.
+        The number of clips, and an error for each file that was left out.
 
     Raises:
         InputError: nothing can be used, or the folder holds another data set.
-        OSError: the folder cannot be written.
     """
     from efa.data.loader import in_processes
 
@@ -139,18 +138,9 @@ def split_of(subject: int, test_subject: int | None = None, subjects: Sequence[i
 def manifest_row(one: Repetition, view: str, split: str, images: bool = False) -> dict[str, object]:
     """One row of the manifest; columns that are not named here stay empty."""
     clip = f"{one.name}-{view}"
-    return {
-        "clip_id": clip,
-        "path": f"frames/{clip}" if images else f"videos/{clip}.mp4",
-        "action": movements()[one.movement][0],
-        "mode": "manual",
-        "type": "rehabilitation",
-        "quality": one.quality,
-        "view": view,
-        "explanation": "",
-        "split": split,
-        "subject": f"s{one.subject:02d}",
-    }
+    path, action = f"frames/{clip}" if images else f"videos/{clip}.mp4", movements()[one.movement][0]
+    row = {"clip_id": clip, "path": path, "action": action, "mode": "manual", "type": "rehabilitation", "view": view}
+    return row | {"quality": one.quality, "explanation": "", "split": split, "subject": f"s{one.subject:02d}"}
 
 
 def _write(one: Repetition, how: Export) -> InputError | None:
@@ -178,16 +168,13 @@ def _write(one: Repetition, how: Export) -> InputError | None:
 
 
 def draw(one: Repetition, markers: Array, view: str, count: int, size: int) -> Array:
-    """uint8 [count, size, size, 3]: the repetition at `count` moments, each the middle of an equal part.
-
-    Args:
-        markers: [T, 39, 3] metres, gaps filled and checked.
-    """
+    """uint8 [count, size, size, 3]: the repetition at `count` moments, each the middle of an equal part; markers
+    [T, 39, 3] in metres, gaps filled and checked."""
     joints, subject = fit_body(markers, f"s{one.subject:02d}")
     solids = primitives(_resample(joints, sample_phases(count)), subject, EQUIPMENT.get(one.movement, ()))
-    own = seed_of("ui-prmd", one.name, view)
-    camera = Camera.sample(view, solids.points(), np.random.RandomState(seed_of("camera", own)))
-    return render(solids, Scene.sample(np.random.RandomState(seed_of("scene", own))), camera, size)
+    seed = seed_of("ui-prmd", one.name, view)
+    camera = Camera.sample(view, solids.points(), np.random.RandomState(seed_of("camera", seed)))
+    return render(solids, Scene.sample(np.random.RandomState(seed_of("scene", seed))), camera, size)
 
 
 def _resample(frames: Array, phases: Array) -> Array:
@@ -198,22 +185,15 @@ def _resample(frames: Array, phases: Array) -> Array:
     return frames[low] * (1 - part) + frames[low + 1] * part
 
 
-def features(markers: Array, moments: int = 20) -> Array:
-    """Input of the marker baseline: markers [T, 39, 3], gaps filled -> positions at `moments` equally spaced moments,
-    turned and moved so that the pelvis starts over the origin and faces forward, metres [moments * 117]."""
-    return _resample(localise(markers), np.linspace(0, 1, moments)).reshape(-1)
-
-
 def predict_from_markers(
     root: str | Path, components: int = 30, l2: float = 1.0
 ) -> tuple[list[tuple[Repetition, float]], list[InputError]]:
     """Correct or incorrect from the markers alone, by leave-one-subject-out cross-validation, one model per movement.
 
-    Standardised `features`, their first principal components (of the training subjects), logistic regression with a
-    penalty l2 / 2 |w|^2. A reference for video models on the rendered clips.
+    Standardised positions of all markers at 20 moments, as `localise` gives them, their first principal components (of
+    the training subjects), logistic regression with a penalty l2 / 2 |w|^2. A reference for video models.
 
-    Returns:
-        Each sequence with its probability of 'incorrect', and why each file that was left out was.
+    Returns each sequence with its probability of 'incorrect', and an error for each file that was left out.
 
     Raises:
         InputError: fewer than two subjects did both, or there is no such folder.
@@ -222,7 +202,8 @@ def predict_from_markers(
     table: dict[int, list[tuple[Repetition, Array]]] = defaultdict(list)
     for one in chosen:
         try:
-            table[one.movement].append((one, features(read_markers(one.file))))
+            positions = _resample(localise(read_markers(one.file)), np.linspace(0, 1, 20))  # [20, 39, 3]
+            table[one.movement].append((one, positions.reshape(-1)))
         except InputError as problem:
             skipped.append(problem)
     predictions = []

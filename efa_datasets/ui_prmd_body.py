@@ -117,26 +117,15 @@ def localise(markers: Array) -> Array:
 
 
 def fit_body(markers: Array, who: str) -> tuple[Array, Subject]:
-    """Joints and looks of a performance.
-
-    Args:
-        markers: [T, 39, 3] metres, gaps filled and checked.
-        who: name of the subject; the same name, the same clothes.
-
-    Returns:
-        joints: float64 [T, 20, 3] in the order of `motion.JOINTS`, the lower sole on the floor in every frame.
-        subject: FormSim's performer with this person's limb lengths.
-    """
+    """Joints and looks of a performance: markers [T, 39, 3] in metres, gaps filled and checked -> joints float64
+    [T, 20, 3] in the order of `motion.JOINTS`, the lower sole on the floor in every frame, and FormSim's performer with
+    this person's limb lengths; `who` names the subject: the same name, the same clothes."""
     m = dict(zip(MARKERS, np.moveaxis(localise(markers), 1, 0), strict=True))
     point = _core(m)
     for side, sign in (("l", 1.0), ("r", -1.0)):
         point |= _leg(m, point, side, sign)
-    spans = {
-        "lower_trunk": ("pelvis", "chest"),
-        "upper_trunk": ("chest", "neck"),
-        "thigh": ("hip_l", "knee_l"),
-        "shank": ("knee_l", "ankle_l"),
-    }
+    spans = {"lower_trunk": ("pelvis", "chest"), "upper_trunk": ("chest", "neck")}
+    spans |= {"thigh": ("hip_l", "knee_l"), "shank": ("knee_l", "ankle_l")}
     size = {name: float(np.median(length(point[a] - point[b]))) for name, (a, b) in spans.items()}
     height = sum(size.values()) / sum(PROPORTIONS[name] for name in spans)
     size |= {n: height * PROPORTIONS[n] for n in ("neck", "head", "hand", "foot", "shoulder_half_width")}
