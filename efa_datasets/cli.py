@@ -1,4 +1,6 @@
-"""`efa leave-one-subject-out` and `efa data statistics`: commands for any data set, registered in pyproject.toml."""
+"""`efa leave-one-subject-out` and `efa data statistics`: commands for any data set, registered in pyproject.toml.
+
+`efa.cli` loads this module; import that one first."""
 
 from __future__ import annotations
 
