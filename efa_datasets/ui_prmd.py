@@ -123,7 +123,7 @@ def export(
 
 
 def split_of(subject: int, test_subject: int | None = None, subjects: Sequence[int] = tuple(range(1, 11))) -> str:
-    """The split of all clips of a subject: nobody is in two.
+    """The one split of all clips of a subject.
 
     Without `test_subject` subjects 9 and 10 are tested, 7 and 8 validate. With it that one is tested, the next one
     (after the last the first) validates.
