@@ -1,13 +1,11 @@
-"""CoT-AFA as released -> a data set like anybody's own (see `efa.data.manifest`).
+"""CoT-AFA as released -> a data set in EFA's format (see `efa.data.manifest`).
 
 The annotations are GYM88.xlsx, comment/ and three JSON files (see `efa_datasets.cot_afa_files`). The videos are
-workout_ori/NN/NN_MM.mp4 or folders of frames frames/NN_MM/*.jpg, anywhere below one folder; a video goes before frames.
+workout_ori/NN/NN_MM.mp4 or folders of frames frames/NN_MM/*.jpg, anywhere below one folder; a video is preferred.
 
 OUT gets manifest.parquet, steps.json, released.csv (what the manifest has no column for: label and view as released,
-body parts, reason, seconds, where the text is from) and oddities.csv. A manifest's paths are relative and stay inside
-its folder, so OUT/videos becomes a symbolic link to the videos' folder, and a path reads
-videos/workout_ori/NN/NN_MM.mp4. Nothing is copied. Videos that lie inside OUT need no link. Without videos the paths
-say where they would be, and `load_dataset` misses every one: `read_release` serves whoever only counts.
+body parts, reason, seconds, where the text is from) and oddities.csv. Nothing is copied: OUT/videos becomes a symbolic
+link to the videos' folder, unless they lie inside OUT. Without videos the paths say where they would be.
 
 Label 2 has no meaning in the release. The one clip that has it gives a reason for bad form: it is read as non-standard.
 Action names keep the release's spelling, since the texts quote it. Only the ids of the test split are released; the
@@ -16,94 +14,79 @@ other two are drawn here, before any clip is left out, so that they do not depen
 
 from __future__ import annotations
 
+import importlib
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
+import typer
 
-from efa.data.manifest import DataSet, make_dataset, save_dataset
+from efa.data.manifest import ANNOTATIONS_ONLY, DataSet, make_dataset, save_dataset
+from efa.data.video import check_file
 from efa.utils.errors import InputError
 from efa.utils.files import write_safely
-from efa_datasets.cot_afa_files import (
-    COMMENTS,
-    NAMES,
-    REFERENCES,
-    SHEET,
-    STEP_FILE,
-    SUFFIX,
-    Notes,
-    SheetRow,
-    fold,
-    read_comments,
-    read_names,
-    read_references,
-    read_sheet,
-    read_steps,
-)
-from efa_datasets.cot_afa_videos import find_videos, link
+from efa_datasets import cot_afa_files as raw
+from efa_datasets.cot_afa_files import Notes, SheetRow, fold
 
-FITNESS = {"徒手": "manual", "器械": "apparatus"}  # major class: the minor one is the type
-FITNESS_TYPES = {
-    "普拉提": "Pilates",
-    "瑜伽": "Yoga",
-    "拉伸": "Stretching",
-    "健身操": "Aerobics",
-    "热身": "Warm-up",
-    "俯卧撑": "Push-up",
-    "杠铃": "Barbell",
-    "哑铃": "Dumbbell",
-    "单杠": "Horizontal Bar",
-    "双杠": "Parallel Bars",
-    "划船机": "Rowing Machine",
-    "拉力器": "Cable Machine",
-    "拉背机": "Cable Machine",
-    "史密斯机": "Smith Machine",
-}
-MARTIAL = {  # major class -> mode and type
-    "翻子拳": ("manual", "Fanziquan"),
-    "南拳": ("manual", "Nanquan"),
-    "少林拳": ("manual", "Shaolinquan"),
-    "太极拳": ("manual", "Taijiquan"),
-    "长拳": ("manual", "Changquan"),
-    "刀术": ("apparatus", "Broadsword"),
-    "南刀": ("apparatus", "Southern Broadsword"),
-    "棍术": ("apparatus", "Staff"),
-    "南棍": ("apparatus", "Southern Staff"),
-    "枪术": ("apparatus", "Spear"),
-    "剑术": ("apparatus", "Sword"),
-    "太极剑": ("apparatus", "Taiji Sword"),
-    "九节鞭": ("apparatus", "Nine-Section Whip"),
-    "流星锤": ("apparatus", "Meteor Hammer"),
-    "双截棍": ("apparatus", "Nunchaku"),
-}
-VIEWS = {"正面": "front", "侧面": "side", "侧面(左)": "side", "侧面(右)": "side", "背面": "back"}
-MISSPELT = {"Dcline": "Decline", "Crul-up": "Curl-up", "Keen lift": "Knee lift"}
+FITNESS, FITNESS_TYPES, MARTIAL_ARTS, VIEWS = map(raw.TERMS.get, ("fitness", "fitness types", "martial arts", "views"))
+TYPES = {*FITNESS_TYPES.values(), *(kind for _, kind in MARTIAL_ARTS.values())}
 VALIDATION = 0.15  # of all clips, as in the paper
+NO_VIDEOS = "annotations without videos: they can be counted and audited, but nothing can be trained on them"
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm")
+PAGE = "https://www.kaggle.com/datasets/dd34dc6f49a960a31e03af896f85be526a72f8c9a684defd715c75d62bedbdc2"
 _OPENING = re.compile(r"\bin (?:this|the) video\b(.{0,40})")
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What became of the release.
+    """The converted release."""
 
-    Attributes:
-        dataset: without a folder where no videos were asked for.
-        released: one row a clip of the data set.
-        oddities: all, in the order in which they were met.
-    """
-
-    dataset: DataSet
-    released: pd.DataFrame
-    oddities: Notes
+    dataset: DataSet  # without a folder where no videos were asked for
+    released: pd.DataFrame  # one row per clip of the data set
+    oddities: Notes  # in the order in which they were found
 
 
-ANNOTATIONS_ONLY = "ANNOTATIONS_ONLY.txt"
-NO_VIDEOS = "annotations without videos: they can be counted and audited, and nothing can be trained on them"
+def command(
+    root: Annotated[Path, typer.Argument(help="CoT-AFA's folder: annotations and videos")],
+    folder: Annotated[Path, typer.Argument(metavar="OUT")],
+    annotations: Annotated[Path | None, typer.Option(help="where the annotations are, if not in ROOT")] = None,
+    videos: Annotated[Path | None, typer.Option(help="where the videos are, if not in ROOT")] = None,
+    no_videos: Annotated[bool, typer.Option("--no-videos", help="annotations only, for statistics")] = False,
+    download: Annotated[bool, typer.Option("--download", help="fetch the videos with kagglehub")] = False,
+    kaggle_id: Annotated[str | None, typer.Option(help="OWNER/NAME for --download")] = None,
+    seed: Annotated[int, typer.Option(help="of the training and validation splits", min=0, max=2**32 - 1)] = 0,
+) -> None:
+    """Turn CoT-AFA as released into a data set.   Example: efa data cot-afa CoT-AFA my-data"""
+    from rich.table import Table
+
+    from efa.cli.console import out
+
+    if no_videos + download + (videos is not None) > 1:
+        raise InputError("--no-videos, --videos and --download exclude each other", hint="give one of them")
+    if download:
+        read_release(annotations or root, seed)  # so that cheap mistakes show before gigabytes are fetched
+        videos = download_videos(kaggle_id)
+    made = convert(root, folder, annotations, videos, seed, with_videos=not no_videos)
+    kinds = Table("times", "what is odd", "what was done")
+    for (what, done), count in made.oddities.counts().most_common():
+        kinds.add_row(str(count), what, done)
+    out.print(kinds)
+    table = made.dataset.table
+    sizes = ", ".join(f"{len(made.dataset.split(name))} {name}" for name in ("train", "val", "test"))
+    standard, texts = (table["quality"] == 0).sum(), (table["explanation"].str.strip() != "").sum()
+    lines = [f"{len(table)} clips ({sizes}) in {folder}"]
+    lines += [f"{table['action'].nunique()} actions, {table['type'].nunique()} types, "]
+    lines[-1] += f"{standard} standard / {len(table) - standard} non-standard, {texts} with text"
+    if (folder / ANNOTATIONS_ONLY).is_file():
+        lines.append(f"{NO_VIDEOS}; --videos DIR says where they are")
+    out.print("\n".join([*lines, f"each oddity: {folder / 'oddities.csv'}"]), markup=False, highlight=False)
 
 
 def convert(
@@ -118,43 +101,32 @@ def convert(
 
     Args:
         root: holds both parts; `annotations` and `videos` say where one of them is instead.
-        seed: of the training and validation splits.
-        with_videos: False keeps every clip and looks for no video. A root that holds annotations alone, as the authors'
-            repository does, is taken the same way, and `ANNOTATIONS_ONLY` in `out` says so.
+        with_videos: False keeps every clip and looks for no video, as for a root that holds annotations alone like the
+            authors' repository; the file `ANNOTATIONS_ONLY` in `out` then says so.
 
     Raises:
         InputError: a file is missing or malformed, or `videos` holds none.
+        OSError: a file cannot be read or written.
     """
-    home = videos or root
-    found = None
-    notes = Notes()
-    try:
-        if out.exists() and not out.is_dir():
-            raise InputError("is a file", file=out, hint="choose a folder to write to")
-        if with_videos:
-            found = find_videos(home, out, notes)
-            if not found and videos is not None:
-                hint = "give --videos DIR, or --no-videos for the annotations alone"
-                raise InputError("no video called NN_MM, nor folder of frames", file=home, hint=hint)
-            found = found or None
-        made = read_release(annotations or root, seed, found, notes)
-        out.mkdir(parents=True, exist_ok=True)
-        if found is not None:
-            prefix = link(home, out)
-            made.dataset.table["path"] = [prefix + path for path in made.dataset.table["path"]]
-            made = replace(made, dataset=DataSet(out, made.dataset.table, made.dataset.steps))
-        save_dataset(made.dataset, out)
-        lists = pd.DataFrame([asdict(one) for one in notes], columns=["file", "row", "clip_id", "what", "done"])
-        if found is None:
-            write_safely(out / ANNOTATIONS_ONLY, partial(Path.write_text, data=NO_VIDEOS + "\n"))
-        else:
-            (out / ANNOTATIONS_ONLY).unlink(missing_ok=True)
-        for name, table in (("released.csv", made.released), ("oddities.csv", lists)):
-            write_safely(out / name, partial(table.to_csv, index=False, lineterminator="\n"))
-    except OSError as error:
-        raise InputError(
-            f"cannot be read or written: {error}", file=out, hint="check folders and disk space"
-        ) from error
+    notes, home = Notes(), videos or root
+    if out.exists() and not out.is_dir():
+        raise InputError("is a file", file=out, hint="choose a folder to write to")
+    found = find_videos(home, out, notes) if with_videos else {}
+    if with_videos and videos is not None and not found:
+        hint = "give --videos DIR, or --no-videos for the annotations alone"
+        raise InputError("no video called NN_MM, nor folder of frames", file=home, hint=hint)
+    made = read_release(annotations or root, seed, found or None, notes)
+    out.mkdir(parents=True, exist_ok=True)
+    if found:
+        made.dataset.folder = out
+        made.dataset.table["path"] = link_videos(home, out) + made.dataset.table["path"]
+    save_dataset(made.dataset, out)
+    oddities = pd.DataFrame(notes, columns=list(raw.Oddity._fields))
+    for name, table in (("released.csv", made.released), ("oddities.csv", oddities)):
+        write_safely(out / name, partial(table.to_csv, index=False, lineterminator="\n"))
+    (out / ANNOTATIONS_ONLY).unlink(missing_ok=True)
+    if not found:
+        write_safely(out / ANNOTATIONS_ONLY, partial(Path.write_text, data=NO_VIDEOS + "\n"))
     return made
 
 
@@ -164,65 +136,49 @@ def read_release(
     """The annotations as a data set in memory.
 
     Args:
-        seed: of the training and validation splits.
         videos: clip -> path; clips without one are left out. None: all are kept.
-        notes: takes the oddities.
     """
+    for name in ("", raw.STEP_FILE, raw.SHEET, raw.NAMES, raw.REFERENCES, raw.COMMENTS):
+        if not (folder / name).exists():
+            hint = "give the folder with CoT-AFA's annotations, --annotations DIR"
+            raise InputError("no such file or folder", file=folder / name, hint=hint)
     notes = Notes() if notes is None else notes
-    if not folder.is_dir():
-        raise InputError("no such folder", file=folder, hint="give the folder with GYM88.xlsx, --annotations DIR")
-    actions = read_steps(folder / STEP_FILE, notes)
-    sheet = read_sheet(folder / SHEET, len(actions), notes)
-    names = read_names(folder / NAMES, notes)
-    numbers = {row.clip_id: row.row for row in sheet}
-    references = read_references(folder / REFERENCES, numbers, notes)
-    comments = read_comments(folder / COMMENTS, numbers, notes)
+    actions = raw.read_steps(folder / raw.STEP_FILE, notes)
+    sheet = {row.clip_id: row for row in raw.read_sheet(folder / raw.SHEET, len(actions), notes)}
+    names = raw.read_names(folder / raw.NAMES, notes)
+    references = raw.read_references(folder / raw.REFERENCES, sheet, notes)
+    comments = raw.read_comments(folder / raw.COMMENTS, sheet, notes)
     for name, _ in actions:
-        for wrong, right in MISSPELT.items():
-            if wrong in name:
-                notes.add(STEP_FILE, name, "", f"spelling: {wrong} for {right}", "kept, since the texts quote it")
-        if "\u2019" in name:
-            notes.add(STEP_FILE, name, "", "curly apostrophe in an action's name", "kept, since the texts quote it")
-    kinds = _kinds(sheet, notes)
-    texts = {row.clip_id: _text(row.clip_id, comments, references, notes) for row in sheet}
-    qualities = {row.clip_id: int(row.label > 0) for row in sheet}
-    splits = draw_splits([(row.clip_id, row.number, qualities[row.clip_id]) for row in sheet], set(references), seed)
+        odd = [f"spelling: {wrong} for {right}" for wrong, right in raw.TERMS["misspellings"].items() if wrong in name]
+        odd += ["curly apostrophe in an action's name"] if "\u2019" in name else []
+        for what in odd:
+            notes.add(raw.STEP_FILE, name, "", what, "kept, since the texts quote it")
+    kinds = _kinds(list(sheet.values()), notes)
+    texts = {clip: _choose_text(clip, comments[clip], references.get(clip, ""), notes) for clip in sheet}
+    clips = [(clip, row.number, int(row.label > 0)) for clip, row in sheet.items()]
+    splits = draw_splits(clips, set(references), seed)
     first: dict[str, str] = {}
     records, released = [], []
-    for row in sheet:
-        clip, (action, steps), (text, source) = row.clip_id, actions[row.number], texts[row.clip_id]
+    for clip, row in sheet.items():
+        (action, steps), (text, source) = actions[row.number], texts[clip]
         _check_row(row, action, names, notes)
         if text:
-            file = REFERENCES if source == "reference" else f"{COMMENTS}/{clip}{SUFFIX}"
-            _check_text(text, file, clip, action, qualities[clip], first, notes)
-        path: str | None = f"videos/workout_ori/{clip.partition('_')[0]}/{clip}.mp4"
-        if videos is not None:
-            path = videos.get(clip)
+            file = raw.REFERENCES if source == "reference" else f"{raw.COMMENTS}/{clip}{raw.SUFFIX}"
+            _check_text(text, file, row, action, first, notes)
+        path = f"videos/workout_ori/{clip.partition('_')[0]}/{clip}.mp4" if videos is None else videos.get(clip)
         if steps is None:
-            notes.add(SHEET, row.row, clip, f"clip of an action with missing steps: {action}", "left out")
-            continue
-        if path is None:
-            notes.add(SHEET, row.row, clip, "missing video", "left out of the manifest")
-            continue
-        mode, kind = kinds[row.number]
-        records.append(
-            {
-                "clip_id": clip,
-                "path": path,
-                "action": action,
-                "mode": mode,
-                "type": kind,
-                "quality": qualities[clip],
-                "view": VIEWS.get(fold(row.view), ""),
-                "explanation": text,
-                "split": splits[clip],
-            }
-        )
-        kept = {"label": row.label, "view": row.view, "parts": row.parts, "reason": row.reason, "seconds": row.seconds}
-        released.append({"clip_id": clip, **kept, "text_from": source})
-    if videos is not None:
-        for clip in sorted(set(videos) - set(numbers)):
-            notes.add(videos[clip], "", clip, "video without a row in the sheet", "left out")
+            notes.add(raw.SHEET, row.row, clip, f"clip of an action with missing steps: {action}", "left out")
+        elif path is None:
+            notes.add(raw.SHEET, row.row, clip, "missing video", "left out of the manifest")
+        else:
+            mode, kind = kinds[row.number]
+            record: dict[str, object] = {"clip_id": clip, "path": path, "action": action, "mode": mode, "type": kind}
+            record |= {"quality": int(row.label > 0), "view": VIEWS.get(fold(row.view), "")}
+            records.append(record | {"explanation": text, "split": splits[clip]})
+            extra = {key: asdict(row)[key] for key in ("clip_id", "label", "view", "parts", "reason", "seconds")}
+            released.append(extra | {"text_from": source})
+    for clip in sorted(set(videos or ()) - set(sheet)):
+        notes.add((videos or {})[clip], "", clip, "video without a row in the sheet", "left out")
     if not records:
         raise InputError("no clip is left: none has both steps and a video", file=folder, hint="check --videos")
     dataset = make_dataset(records, {name: steps for name, steps in actions if steps})
@@ -231,12 +187,9 @@ def read_release(
 
 def draw_splits(clips: Sequence[tuple[str, int, int]], test: Set[str], seed: int) -> dict[str, str]:
     """Clip -> split. Validation gets 15 % of all clips, drawn from those that are not test clips, an equal share of
-    each action and quality (largest remainders, ties by lot), and never the last clip of one.
+    each action and quality (largest remainders, ties at random), and never the last clip of one.
 
-    Args:
-        clips: name, class and quality of each.
-        test: names of the test clips.
-    """
+    `clips`: name, class and quality of each; `test`: names of the test clips."""
     strata: dict[tuple[int, int], list[str]] = defaultdict(list)
     for name, number, quality in sorted(clips):
         if name not in test:
@@ -247,8 +200,8 @@ def draw_splits(clips: Sequence[tuple[str, int, int]], test: Set[str], seed: int
     quotas = sizes * target / max(1, sizes.sum())
     counts = np.minimum(np.floor(quotas).astype(int), sizes - 1)
     random = np.random.RandomState(seed)
-    lots = random.permutation(len(keys))
-    for i in sorted(range(len(keys)), key=lambda i: (counts[i] - quotas[i], lots[i])):
+    order = random.permutation(len(keys))
+    for i in sorted(range(len(keys)), key=lambda i: (counts[i] - quotas[i], order[i])):
         counts[i] += counts[i] < sizes[i] - 1 and counts.sum() < target
     splits = {name: "test" if name in test else "train" for name, _, _ in clips}
     for key, count in zip(keys, counts, strict=True):
@@ -259,48 +212,43 @@ def draw_splits(clips: Sequence[tuple[str, int, int]], test: Set[str], seed: int
 
 def _kinds(sheet: Sequence[SheetRow], notes: Notes) -> dict[int, tuple[str, str]]:
     """Class -> mode and type, by what most of its rows say; rows that say nothing or something else are noted."""
-    said: dict[int, Counter[tuple[str, str]]] = defaultdict(Counter)
+    votes: dict[int, Counter[tuple[str, str]]] = defaultdict(Counter)
     for row in sheet:
-        said[row.number].update([(row.major, row.minor)] if row.major else [])
+        votes[row.number].update([(row.major, row.minor)] if row.major else [])
+    majority = {number: votes[number].most_common(1)[0][0] if votes[number] else ("", "") for number in sorted(votes)}
     kinds: dict[int, tuple[str, str]] = {}
-    for number in sorted(said):
-        major, minor = said[number].most_common(1)[0][0] if said[number] else ("", "")
-        mode, kind = (
-            (FITNESS[major], FITNESS_TYPES.get(minor, minor)) if major in FITNESS else MARTIAL.get(major, ("", major))
-        )
+    for number, (major, minor) in majority.items():
+        mode, kind = MARTIAL_ARTS.get(major, ("", major))
+        if major in FITNESS:
+            mode, kind = FITNESS[major], FITNESS_TYPES.get(minor, minor)
         kinds[number] = mode, kind
-        if not (mode and kind in {*FITNESS_TYPES.values(), *(known for _, known in MARTIAL.values())}):
-            done = "mode or type kept as written, or empty"
-            notes.add(SHEET, "", "", f"class {number} of unknown kind: {major} {minor}".rstrip(), done)
+        if not mode or kind not in TYPES:
+            what = f"class {number} of unknown kind: {major} {minor}".rstrip()
+            notes.add(raw.SHEET, "", "", what, "mode or type kept as written, or empty")
     for row in sheet:
         if not row.major:
-            notes.add(SHEET, row.row, row.clip_id, "no major and minor class", "taken from other clips of the action")
-        elif (row.major, row.minor) != said[row.number].most_common(1)[0][0]:
+            what, done = "no major and minor class", "taken from other clips of the action"
+            notes.add(raw.SHEET, row.row, row.clip_id, what, done)
+        elif (row.major, row.minor) != majority[row.number]:
             what = f"major and minor class differ from the action's: {row.major} {row.minor}".rstrip()
-            notes.add(SHEET, row.row, row.clip_id, what, "the action's are used")
+            notes.add(raw.SHEET, row.row, row.clip_id, what, "the action's are used")
     return kinds
 
 
-def _text(
-    clip: str, comments: Mapping[str, str | None], references: Mapping[str, str], notes: Notes
-) -> tuple[str, str]:
+def _choose_text(clip: str, comment: str | None, reference: str, notes: Notes) -> tuple[str, str]:
     """Explanation, and whether 'comment' or 'reference' has it. A test clip's reference goes first."""
-    comment, reference = comments[clip], references.get(clip, "")
     what = "no comment file" if comment is None else "empty comment file" if not comment else ""
     if reference and comment and reference.casefold() != comment.casefold():
         what = "comment and test reference differ"
     if what:
         done = "the test reference is used" if reference else "kept with an empty explanation"
-        notes.add(f"{COMMENTS}/{clip}{SUFFIX}", "", clip, what, done)
+        notes.add(f"{raw.COMMENTS}/{clip}{raw.SUFFIX}", "", clip, what, done)
     return (reference, "reference") if reference else (comment or "", "comment" if comment else "")
 
 
 def _check_row(row: SheetRow, action: str, names: Mapping[str, str], notes: Notes) -> None:
-    """What is odd about one row of the sheet."""
-
-    def note(what: str, done: str) -> None:
-        notes.add(SHEET, row.row, row.clip_id, what, done)
-
+    """Note what is odd about one row of the sheet."""
+    note = partial(notes.add, raw.SHEET, row.row, row.clip_id)
     if row.label == 2:
         note("unexplained label 2", "read as non-standard" + (", since a reason is given" if row.reason else ""))
     if row.label and not row.reason:
@@ -316,40 +264,101 @@ def _check_row(row: SheetRow, action: str, names: Mapping[str, str], notes: Note
     if ("(" in row.name) != (")" in row.name):
         note("mixed brackets in the action name", "read like the others")
     martial = row.minor if row.major not in FITNESS else ""
-    spelt = [fold(name) for name in (row.name, row.major + martial if martial else "", martial) if name]
-    if not spelt:
+    spellings = [fold(name) for name in (row.name, row.major + martial if martial else "", martial) if name]
+    known = [names[name] for name in spellings if name in names]
+    if not spellings:
         note("no action name", "taken from the class in the clip's name")
-        return
-    known = [names[name] for name in spelt if name in names]
-    if not known:
-        note(f"action name is not in {NAMES}: {spelt[0][:80]}", "taken from the class in the clip's name")
+    elif not known:
+        note(f"action name is not in {raw.NAMES}: {spellings[0][:80]}", "taken from the class in the clip's name")
     elif known[0] != action:
         note(f"action name is another class's: {known[0]}", f"the class in the clip's name is used: {action}")
 
 
-def _check_text(
-    text: str, file: str, clip: str, action: str, quality: int, first: dict[str, str], notes: Notes
-) -> None:
-    """What is odd about one explanation."""
-
-    def note(what: str, done: str = "kept") -> None:
-        notes.add(file, clip if file == REFERENCES else 1, clip, what, done)
-
-    verdict = written_verdict(text)
+def _check_text(text: str, file: str, row: SheetRow, action: str, first: dict[str, str], notes: Notes) -> None:
+    """Note what is odd about one explanation. `first`: text -> the first clip that has it."""
+    note = partial(notes.add, file, row.clip_id if file == raw.REFERENCES else 1, row.clip_id, done="kept")
+    verdict, quality = written_verdict(text), int(row.label > 0)
     if verdict is None:
-        note("the text states no verdict")
+        note(what="the text states no verdict")
     elif verdict != quality:
-        note(f"contradicting verdict: {('good', 'bad')[verdict]}, labelled {('standard', 'non-standard')[quality]}")
+        label = ("standard", "non-standard")[quality]
+        note(what=f"contradicting verdict: {('good', 'bad')[verdict]}, labelled {label}")
     if fold(action).casefold() not in fold(text).casefold():
-        note(f"the text does not name the action as the release does: {action}")
-    other = first.setdefault(text.casefold(), clip)
-    if other != clip:
-        note(f"same text as another clip: {other}")
+        note(what=f"the text does not name the action as the release does: {action}")
+    other = first.setdefault(text.casefold(), row.clip_id)
+    if other != row.clip_id:
+        note(what=f"same text as another clip: {other}")
 
 
 def written_verdict(text: str) -> int | None:
-    """What a text of the release says of the form where it opens 'The ... action in this video is ...'."""
+    """1 for 'bad' and 0 for 'good' where a text of the release opens 'The ... action in this video is ...'."""
     match = _OPENING.search(fold(text).casefold())
     if not match:
         return None
     return 1 if "bad" in match[1] or "not good" in match[1] else 0 if "good" in match[1] else None
+
+
+def find_videos(folder: Path, out: Path, notes: Notes) -> dict[str, str]:
+    """Clip -> path below `folder` of its video or folder of frames; neither `out` nor links to folders are entered."""
+    if not folder.is_dir():
+        raise InputError("no such folder", file=folder, hint="check the path, or give --videos DIR")
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    skip = out.resolve()
+    candidates: dict[str, list[tuple[bool, str]]] = defaultdict(list)  # clip -> (is a folder of frames, path)
+    for place, folders, files in os.walk(folder, onerror=fail):
+        below = Path(place).relative_to(folder)
+        videos = [(False, name, Path(name).stem) for name in sorted(files) if name.lower().endswith(VIDEO_SUFFIXES)]
+        for is_frames, name, clip in [*videos, *((True, name, name) for name in folders)]:
+            if raw.CLIP.fullmatch(clip):
+                candidates[clip].append((is_frames, (below / name).as_posix()))
+        folders[:] = sorted(n for n in folders if not raw.CLIP.fullmatch(n) and (folder / below / n).resolve() != skip)
+    found: dict[str, tuple[bool, str]] = {}
+    for clip in sorted(candidates):
+        for is_frames, path in sorted(candidates[clip], key=lambda candidate: candidate[0]):
+            if clip not in found:
+                try:
+                    check_file(folder / path)
+                    found[clip] = is_frames, path
+                except InputError as error:
+                    notes.add(path, "", clip, f"unusable video: {error.message}", "left out")
+            elif found[clip][0] == is_frames:
+                what = f"another video of a clip: {found[clip][1]}"
+                notes.add(path, "", clip, what, "left out; the first is used")
+    return {clip: path for clip, (_, path) in found.items()}
+
+
+def link_videos(videos: Path, out: Path) -> str:
+    """Make the videos reachable from `out`; returns the manifest's prefix for paths below `videos`."""
+    target, home = videos.resolve(), out.resolve()
+    if target.is_relative_to(home):
+        inside = target.relative_to(home).as_posix()
+        return "" if inside == "." else f"{inside}/"
+    link = home / "videos"
+    if link.exists() and not link.is_symlink():
+        raise InputError("there already, and no link", file=link, hint=f"delete it, or give --videos {link}")
+    try:
+        link.unlink(missing_ok=True)
+        link.symlink_to(os.path.relpath(target, home), target_is_directory=True)
+    except (OSError, ValueError, NotImplementedError) as error:
+        hint = f"move the videos to {link} and give --videos {link}"
+        raise InputError(f"no link can be made here: {error}", file=link, hint=hint) from error
+    return "videos/"
+
+
+def download_videos(kaggle_id: str | None) -> Path:
+    """Fetch the videos from Kaggle into kagglehub's cache; returns their folder. `kaggle_id`: OWNER/NAME."""
+    by_hand = f"or download by hand from {PAGE} and give --videos DIR"
+    if not kaggle_id:
+        message = "the release does not state the data set's Kaggle id OWNER/NAME"
+        raise InputError(message, hint=f"give it with --kaggle-id, {by_hand}")
+    try:
+        kagglehub: Any = importlib.import_module("kagglehub")
+        return Path(kagglehub.dataset_download(kaggle_id))
+    except ImportError as error:
+        raise InputError(f"--download needs kagglehub: {error}", hint=f"pip install kagglehub, {by_hand}") from error
+    except Exception as error:  # no network, no such data set, no permission: kagglehub has a class for each
+        message = f"{kaggle_id} cannot be downloaded: {type(error).__name__}: {error}"
+        raise InputError(message[:500], hint=f"check network and id, {by_hand}") from error

@@ -1,16 +1,43 @@
-"""FormSim as files: mp4 videos, manifest and steps, a data set like anybody's own."""
+"""FormSim as files: mp4 videos, manifest and steps, a data set like any other."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
-from efa.config import DataConfig
+import typer
+
+from efa.config import DataConfig, build
 from efa.data.manifest import StepText, make_dataset, save_dataset
 from efa.data.video import write_mp4
+from efa.utils.errors import InputError
 from formsim.dataset import Clip, clips, record, render_clip, some_actions, step_table
 from formsim.schema import load_actions
+
+
+def command(
+    folder: Annotated[Path, typer.Argument(metavar="OUT")],
+    clips: int = 60,
+    size: int = 224,
+    seed: int = 0,
+    benchmark: Annotated[str, typer.Option(help="main, standards or unseen")] = "main",
+    actions: Annotated[int, typer.Option(help="so many of varied types; 0: all fifty")] = 0,
+    fps: int = 12,
+) -> None:
+    """Write FormSim clips as mp4 with manifest and steps.   Example: efa data formsim my-data --clips 100"""
+    from efa.cli.console import bar, out
+
+    if not 16 <= size <= 4096:
+        raise InputError(f"--size cannot be {size}", hint="16 to 4096 pixels")
+    if fps < 1:
+        raise InputError(f"--fps cannot be {fps}", hint="a number above 0")
+    settings = {"clips": clips, "size": size, "seed": seed, "benchmark": benchmark, "actions": actions}
+    config = build("paper", {f"data.{name}": value for name, value in settings.items()}).data
+    with bar("rendering") as update:
+        export(config, folder, fps, update)
+    out.print(f"{clips} clips in {folder}", highlight=False, markup=False)
 
 
 def export(config: DataConfig, folder: Path, fps: int = 12, progress: Callable[[int, int], None] | None = None) -> None:

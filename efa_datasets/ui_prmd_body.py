@@ -15,7 +15,7 @@ import numpy as np
 from efa.utils.errors import InputError
 from formsim.body import PROPORTIONS, Subject
 from formsim.dataset import seed_of
-from formsim.motion import INDEX, JOINTS
+from formsim.motion import JOINTS
 from formsim.shapes import cross, dot, length, mean, square_to, unit
 
 Array = np.ndarray
@@ -33,22 +33,16 @@ DRAWN = tuple(n for n in MARKERS if n != "RBAK" and n[1:] not in ("UPA", "FRM", 
 _SEEN = 0.5  # share of the frames in which a marker must be there to be interpolated
 # A lost marker from three others a, b, c of the same rigid part. a + b - c: the fourth corner of a parallelogram.
 _CORNER = {
-    "LFHD": ("RFHD", "LBHD", "RBHD"),
-    "RFHD": ("LFHD", "RBHD", "LBHD"),
-    "LBHD": ("RBHD", "LFHD", "RFHD"),
-    "RBHD": ("LBHD", "RFHD", "LFHD"),
-    "C7": ("CLAV", "T10", "STRN"),
-    "T10": ("STRN", "C7", "CLAV"),
-    "CLAV": ("C7", "STRN", "T10"),
-    "STRN": ("CLAV", "T10", "C7"),
-}
+    "LFHD": ("RFHD", "LBHD", "RBHD"), "RFHD": ("LFHD", "RBHD", "LBHD"),
+    "LBHD": ("RBHD", "LFHD", "RFHD"), "RBHD": ("LBHD", "RFHD", "LFHD"),
+    "C7": ("CLAV", "T10", "STRN"), "T10": ("STRN", "C7", "CLAV"),
+    "CLAV": ("C7", "STRN", "T10"), "STRN": ("CLAV", "T10", "C7"),
+}  # fmt: skip
 # Or the mirror image of a in the plane midway between b and c.
 _MIRROR = {
-    "LASI": ("RASI", "LPSI", "RPSI"),
-    "RASI": ("LASI", "LPSI", "RPSI"),
-    "LPSI": ("RPSI", "LASI", "RASI"),
-    "RPSI": ("LPSI", "LASI", "RASI"),
-}
+    "LASI": ("RASI", "LPSI", "RPSI"), "RASI": ("LASI", "LPSI", "RPSI"),
+    "LPSI": ("RPSI", "LASI", "RASI"), "RPSI": ("LPSI", "LASI", "RASI"),
+}  # fmt: skip
 _KNEE, _ANKLE, _ACROMION = 0.050, 0.035, 0.050  # metres from the marker to the joint
 _PELVIS = 0.28  # metres between the front pelvis markers at most: subject 5 wears them on the outside of the hips, 0.44
 _SOLE = 0.08  # metres from ankle to sole, and to the floor under the toe joint's 0.06 m, as FormSim draws feet
@@ -56,7 +50,7 @@ _TOE = 0.06
 _HEEL = 0.015  # metres by which the heel's marker sits higher than the toe's
 
 
-def mend(markers: Array) -> Array:
+def fill_gaps(markers: Array) -> Array:
     """Fill dropouts: 0,0,0 or NaN [T, 39, 3] -> the same with gaps interpolated in time.
 
     A marker that is there in less than half of the frames is rebuilt from its rigid part, or NaN throughout.
@@ -73,11 +67,11 @@ def mend(markers: Array) -> Array:
                 markers[:, i, axis] = np.interp(time, time[there], markers[there, i, axis])
     for name in DRAWN:
         if np.isnan(markers[0, PLACE[name], 0]):
-            markers[:, PLACE[name]] = _rebuilt(name, markers)
+            markers[:, PLACE[name]] = _rebuild(name, markers)
     return markers
 
 
-def _rebuilt(name: str, markers: Array) -> Array:
+def _rebuild(name: str, markers: Array) -> Array:
     """A marker that was never seen, [T, 3]; NaN where what it would follow from is missing too."""
 
     def at(other: str) -> Array:
@@ -96,21 +90,17 @@ def _rebuilt(name: str, markers: Array) -> Array:
     return np.full((len(markers), 3), np.nan)
 
 
-def check(markers: Array, file: Path) -> None:
+def check_markers(markers: Array, file: Path) -> None:
     """InputError where [T, 39, 3] in metres make no body: a marker is missing, or the figure has no human size."""
     lost = [name for name in DRAWN if np.isnan(markers[:, PLACE[name]]).any()]
     if lost:
-        raise InputError(
-            f"{', '.join(lost)} seen in less than half of the frames, and nothing to rebuild it from",
-            file=file,
-            hint="the sequence cannot be used",
-        )
+        message = f"{', '.join(lost)} seen in less than half of the frames, and nothing to rebuild it from"
+        raise InputError(message, file=file, hint="the sequence cannot be used")
     drawn = markers[:, [PLACE[name] for name in DRAWN]]
     extent = float((drawn.max(axis=1) - drawn.min(axis=1)).max())
     if not 0.5 < extent < 4.0:
-        raise InputError(
-            f"the markers span {1000 * extent:.4g} mm, not a person", file=file, hint="write millimetres, z up"
-        )
+        message = f"the markers span {1000 * extent:.4g} mm, not a person"
+        raise InputError(message, file=file, hint="write millimetres, z up")
     if float((markers[:, PLACE["C7"], 2] - markers[:, PLACE["LTOE"], 2]).mean()) < 0.2:
         raise InputError("the neck is not above the feet", file=file, hint="columns must be x, y, z with z up")
 
@@ -126,27 +116,16 @@ def localise(markers: Array) -> Array:
     return np.stack([cos * x + sin * y, cos * y - sin * x, markers[..., 2]], axis=-1)
 
 
-def body(markers: Array, who: str) -> tuple[Array, Subject]:
-    """Joints and looks of a performance.
-
-    Args:
-        markers: [T, 39, 3] metres, mended and checked.
-        who: name of the subject; the same name, the same clothes.
-
-    Returns:
-        joints: float64 [T, 20, 3] in the order of `motion.JOINTS`, the lower sole on the floor in every frame.
-        subject: FormSim's performer with this person's limb lengths.
-    """
+def fit_body(markers: Array, who: str) -> tuple[Array, Subject]:
+    """Joints and looks of a performance: markers [T, 39, 3] in metres, gaps filled and checked -> joints float64
+    [T, 20, 3] in the order of `motion.JOINTS`, the lower sole on the floor in every frame, and FormSim's performer with
+    this person's limb lengths; `who` names the subject: the same name, the same clothes."""
     m = dict(zip(MARKERS, np.moveaxis(localise(markers), 1, 0), strict=True))
     point = _core(m)
     for side, sign in (("l", 1.0), ("r", -1.0)):
         point |= _leg(m, point, side, sign)
-    spans = {
-        "lower_trunk": ("pelvis", "chest"),
-        "upper_trunk": ("chest", "neck"),
-        "thigh": ("hip_l", "knee_l"),
-        "shank": ("knee_l", "ankle_l"),
-    }
+    spans = {"lower_trunk": ("pelvis", "chest"), "upper_trunk": ("chest", "neck")}
+    spans |= {"thigh": ("hip_l", "knee_l"), "shank": ("knee_l", "ankle_l")}
     size = {name: float(np.median(length(point[a] - point[b]))) for name, (a, b) in spans.items()}
     height = sum(size.values()) / sum(PROPORTIONS[name] for name in spans)
     size |= {n: height * PROPORTIONS[n] for n in ("neck", "head", "hand", "foot", "shoulder_half_width")}
@@ -225,14 +204,4 @@ def _leg(m: dict[str, Array], point: dict[str, Array], side: str, sign: float) -
         f"ankle_{side}": ankle - sign * _ANKLE * left,
         f"along_{side}": along,
         f"down_{side}": -cross(along, left),
-    }
-
-
-def limb_lengths(joints: Array) -> dict[str, Array]:
-    """Length of each limb segment in every frame, metres [T]; joints [T, 20, 3]."""
-    parts = (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle"), ("ankle", "toe"))
-    return {
-        f"{a}-{b}_{side}": length(joints[:, INDEX[f"{a}_{side}"]] - joints[:, INDEX[f"{b}_{side}"]])
-        for a, b in parts
-        for side in "lr"
     }

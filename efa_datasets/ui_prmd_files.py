@@ -1,12 +1,13 @@
-"""UI-PRMD on disk: which repetitions there are, and each file from text to markers.
+"""UI-PRMD's files: which repetitions there are, and each file from text to markers.
 
 Read are the Vicon marker positions in the original folders, 'Segmented Movements/Vicon/Positions' and
-'Incorrect Segmented Movements/Vicon/Positions': mMM_sSS_eEE_positions[_inc].txt or .txt.gz, one row a frame, 39 markers
-x, y, z (up) in millimetres, 0,0,0 where one was lost.
+'Incorrect Segmented Movements/Vicon/Positions': mMM_sSS_eEE_positions[_inc].txt or .txt.gz, one row per frame, 39
+markers x, y, z (up) in millimetres, 0,0,0 where one was lost.
 """
 
 from __future__ import annotations
 
+import gzip
 import re
 import zlib
 from dataclasses import dataclass
@@ -18,16 +19,13 @@ import yaml
 
 from efa.data.checks import StepText
 from efa.utils.errors import InputError
-from efa_datasets import ui_prmd_body as vicon
-
-Array = np.ndarray
+from efa_datasets.ui_prmd_body import MARKERS, fill_gaps
 
 FOLDERS = {0: "Segmented Movements", 1: "Incorrect Segmented Movements"}  # quality -> folder
 MIN_FRAMES = 6  # as many as a clip has at least
 _NAME = re.compile(r"m(\d\d)_s(\d\d)_e(\d\d)_positions(_inc)?\.txt(\.gz)?", re.ASCII)
-_MOST_BYTES = 1 << 26  # of one sequence's text; the longest original has about half a megabyte
+_MAX_BYTES = 1 << 26  # of one sequence's text; the longest original has about half a megabyte
 _FAR = 20_000.0  # millimetres from the origin that no marker is
-_AGAIN = "copy the file again"
 
 
 @dataclass(frozen=True)
@@ -43,111 +41,86 @@ class Repetition:
     @property
     def name(self) -> str:
         """As the files are named, for example 'm01_s02_e03' or 'm01_s02_e03_inc'."""
-        stem = f"m{self.movement:02d}_s{self.subject:02d}_e{self.repetition:02d}"
-        return stem + ("_inc" if self.quality else "")
+        return f"m{self.movement:02d}_s{self.subject:02d}_e{self.repetition:02d}" + "_inc" * self.quality
 
 
 @cache
 def movements() -> dict[int, tuple[str, StepText]]:
     """Number of each movement -> its name, five steps and instruction."""
     document = yaml.safe_load((Path(__file__).parent / "ui_prmd.yaml").read_text(encoding="utf-8"))
-    return {
-        number: (entry["name"], StepText(tuple(entry["steps"]), entry["instruction"]))
-        for number, entry in document.items()
-    }
+    return {n: (entry["name"], StepText(tuple(entry["steps"]), entry["instruction"])) for n, entry in document.items()}
 
 
-def find(root: str | Path) -> tuple[list[Repetition], list[InputError]]:
-    """The sequences under the data set's folder, in order of name, and the files there that are none.
+def find_repetitions(root: str | Path) -> tuple[list[Repetition], list[InputError]]:
+    """The sequences under the data set's folder, sorted by name, and an error for each file there that is none.
 
     Raises:
         InputError: not the original layout, or no sequence at all.
     """
-    root = Path(root)
     found: dict[str, Repetition] = {}
     skipped: list[InputError] = []
     for quality, name in FOLDERS.items():
-        folder = root / name / "Vicon" / "Positions"
-        try:
-            files = sorted(folder.iterdir(), key=lambda file: file.name)
-        except (OSError, ValueError):
+        folder = Path(root) / name / "Vicon" / "Positions"
+        if not folder.is_dir():
             hint = f"give the folder that holds '{FOLDERS[0]}' and '{FOLDERS[1]}'"
-            raise InputError("no such folder", file=folder, hint=hint) from None
-        for file in files:
+            raise InputError("no such folder", file=folder, hint=hint)
+        for file in sorted(file for file in folder.iterdir() if not file.name.startswith(".")):
             match = _NAME.fullmatch(file.name)
-            if file.name.startswith("."):
-                continue
             if match is None or bool(match[4]) != bool(quality) or int(match[1]) not in movements():
                 hint = f"names there are like m01_s01_e01_positions{'_inc' * quality}.txt, movements 1 to 10"
                 skipped.append(InputError("no sequence by its name", file=file, hint=hint))
                 continue
             one = Repetition(file, int(match[1]), int(match[2]), int(match[3]), quality)
-            if one.name in found:
-                hint = "delete one of the two"
-                skipped.append(InputError(f"is there already as {found[one.name].file.name}", file=file, hint=hint))
-            else:
-                found[one.name] = one
+            if found.setdefault(one.name, one) is not one:
+                message = f"is there already as {found[one.name].file.name}"
+                skipped.append(InputError(message, file=file, hint="delete one of the two"))
     if not found:
         raise InputError("no sequence under this folder", file=root, hint="unpack the Vicon positions there")
     return sorted(found.values(), key=lambda one: one.name), skipped
 
 
-def read(file: Path) -> Array:
-    """Markers of one file in metres [T, 39, 3], in the order of `MARKERS`, dropouts filled (see `ui_prmd_body.hint`).
+def read_markers(file: Path) -> np.ndarray:
+    """Markers of one file in metres [T, 39, 3], in the order of `MARKERS`, gaps filled by `fill_gaps`.
 
     Raises:
-        InputError: with the row, where the file cannot be read or holds anything else, or too few frames.
+        InputError: the file cannot be read, holds anything else (with the row), or too few frames.
     """
-    text, broken = _content(file)
-    rows: list[list[float]] = []
-    width = 3 * len(vicon.MARKERS)
+    text, broken = _read_text(file)
     lines = text.splitlines()
-    for number, line in enumerate(lines, 1):
-        if broken and number == len(lines):
-            break
+    rows: list[list[float]] = []
+    for number, line in enumerate(lines[:-1] if broken else lines, 1):
         cells = line.replace(",", " ").split()
-        if not cells:
-            continue
-        if len(cells) != width:
-            hint = f"a row holds x, y, z of {len(vicon.MARKERS)} markers"
-            raise InputError(f"{len(cells)} numbers instead of {width}", file=file, row=number, hint=hint)
+        if cells and len(cells) != 3 * len(MARKERS):
+            hint = f"a row holds x, y, z of {len(MARKERS)} markers"
+            raise InputError(f"{len(cells)} numbers instead of {3 * len(MARKERS)}", file=file, row=number, hint=hint)
         try:
             values = [float(cell) for cell in cells]
         except ValueError:
-            raise InputError("not a row of numbers", file=file, row=number, hint=_AGAIN) from None
-        if not all(abs(value) < _FAR for value in values):  # NaN fails, too
-            bad = next(value for value in values if not abs(value) < _FAR)
+            raise InputError("not a row of numbers", file=file, row=number, hint="copy the file again") from None
+        if far := [value for value in values if not abs(value) < _FAR]:  # NaN, too
             hint = "write millimetres, and 0,0,0 for a lost marker"
-            raise InputError(f"{bad:g} is no position", file=file, row=number, hint=hint)
-        rows.append(values)
+            raise InputError(f"{far[0]:g} is no position", file=file, row=number, hint=hint)
+        rows += [values] if values else []
     if broken:
-        raise InputError(broken, file=file, row=max(len(lines), 1), hint=_AGAIN)
+        raise InputError(broken, file=file, row=max(len(lines), 1), hint="copy the file again")
     if len(rows) < MIN_FRAMES:
-        frames = {0: "no frames", 1: "one frame"}.get(len(rows), f"{len(rows)} frames")
-        hint = f"a movement needs {MIN_FRAMES} or more"
-        raise InputError(f"{frames} only" if rows else frames, file=file, row=len(rows) or None, hint=hint)
-    return vicon.mend(np.array(rows).reshape(len(rows), -1, 3) / 1000)
+        raise InputError(f"too few frames: {len(rows)}", file=file, hint=f"a movement needs {MIN_FRAMES} or more")
+    return fill_gaps(np.array(rows).reshape(len(rows), -1, 3) / 1000)
 
 
-def _content(file: Path) -> tuple[str, str]:
-    """The text of a file, unpacked as far as that goes, and what broke it off ('' where nothing did)."""
+def _read_text(file: Path) -> tuple[str, str]:
+    """The text of a file, unpacked as far as that works, and why it ends early ('' where it does not)."""
+    content, broken = bytearray(), ""
     try:
-        with file.open("rb") as stream:
-            raw = stream.read(_MOST_BYTES + 1)
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
+            while len(content) <= _MAX_BYTES and (part := stream.read1(1 << 16)):
+                content += part
+    except EOFError:
+        broken = "the compressed file ends too early"
+    except (gzip.BadGzipFile, zlib.error):
+        broken = "not gzip, or damaged"
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", file=file, hint="check its permissions") from None
-    out, broken = raw, ""
-    if file.suffix == ".gz":
-        out = b""
-        while raw and not broken and len(out) <= _MOST_BYTES:
-            unpack = zlib.decompressobj(wbits=31)
-            try:
-                out += unpack.decompress(raw, _MOST_BYTES + 1 - len(out))
-            except zlib.error:
-                return out.decode("ascii", "replace"), "not gzip, or damaged"
-            if not unpack.eof and len(out) <= _MOST_BYTES:
-                broken = "the compressed file ends too early"
-            raw = unpack.unused_data
-    if len(out) > _MOST_BYTES:
-        raise InputError(f"more than {_MOST_BYTES >> 20} MB of text", file=file, hint="this is no single repetition")
-    return out.decode("ascii", "replace"), broken
+    if len(content) > _MAX_BYTES:
+        raise InputError(f"more than {_MAX_BYTES >> 20} MB of text", file=file, hint="this is no single repetition")
+    return content.decode("ascii", "replace"), broken

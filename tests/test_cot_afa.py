@@ -8,18 +8,15 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from checkpoints import call
 from cot_afa_release import TEXT, noted, release, sheet_rows, videos, write_json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from efa import cli
-from efa.data.manifest import check_dataset, load_dataset
+from efa.data.manifest import ANNOTATIONS_ONLY, check_dataset, load_dataset
 from efa.utils.errors import InputError
-from efa_datasets.cot_afa import ANNOTATIONS_ONLY, Conversion, convert, draw_splits, read_release, written_verdict
+from efa_datasets.cot_afa import Conversion, convert, draw_splits, find_videos, read_release, written_verdict
 from efa_datasets.cot_afa_files import COLUMNS, REFERENCES, SHEET, STEP_FILE, Notes
-from efa_datasets.cot_afa_videos import find_videos
-
-# what comes out ---------------------------------------------------------------------------------------------------
 
 
 def test_a_release_becomes_a_data_set(tmp_path: Path) -> None:
@@ -34,9 +31,8 @@ def test_a_release_becomes_a_data_set(tmp_path: Path) -> None:
     assert dataset.steps["Hop"].steps[1] == "Do 2."
     assert dataset.steps["Hop"].instruction == "Do it."
     table = dataset.table.set_index("clip_id")
-    assert table.loc["00_10", ["mode", "type", "quality", "view", "split"]].tolist() == [
-        *("manual", "Warm-up", 1, "front", "test")
-    ]
+    row = table.loc["00_10", ["mode", "type", "quality", "view", "split"]]
+    assert row.tolist() == ["manual", "Warm-up", 1, "front", "test"]
     assert table.loc["01_05", ["mode", "type", "action"]].tolist() == ["apparatus", "Cable Machine", "Dcline Hop"]
     assert table.loc["03_05", ["mode", "type", "action"]].tolist() == ["apparatus", "Taiji Sword", "Taiji Stir"]
     assert table.loc["00_10", "explanation"].endswith("clip 00_10.")  # the reference
@@ -88,7 +84,7 @@ def test_frames_instead_of_videos(tmp_path: Path) -> None:
     assert len(noted(made.oddities, "unusable video")) == len(noted(made.oddities, "missing video")) == 1
 
 
-def test_missing_and_useless_videos_are_left_out_and_listed(tmp_path: Path) -> None:
+def test_missing_and_unusable_videos_are_listed(tmp_path: Path) -> None:
     root = videos(release(tmp_path / "root"), leave_out=("00_03",))
     (root / "workout_ori" / "00" / "00_05.mp4").write_bytes(b"")
     (root / "workout_ori" / "00" / "00_77.mp4").write_bytes(b"video")
@@ -108,7 +104,7 @@ def test_missing_and_useless_videos_are_left_out_and_listed(tmp_path: Path) -> N
     assert len(listed) == len(made.oddities)
 
 
-def test_without_videos_every_clip_stays(tmp_path: Path) -> None:
+def test_no_videos_keeps_every_clip(tmp_path: Path) -> None:
     made = convert(release(tmp_path / "root"), tmp_path / "out", with_videos=False)
     assert len(made.dataset.table) == 80
     assert made.dataset.table.loc[0, "path"] == "videos/workout_ori/00/00_00.mp4"
@@ -119,24 +115,21 @@ def test_without_videos_every_clip_stays(tmp_path: Path) -> None:
     assert not (tmp_path / "out2").exists()
 
 
-def test_a_root_without_any_video_is_annotations_alone(tmp_path: Path, capsys, monkeypatch) -> None:
-    """As the authors' repository is: the videos are elsewhere."""
+def test_annotations_without_videos_are_marked(tmp_path: Path, capfd, monkeypatch) -> None:
+    """As in the authors' repository: the videos are elsewhere."""
     made = convert(release(tmp_path / "root"), tmp_path / "out")
     assert len(made.dataset.table) == 80
     assert (tmp_path / "out" / ANNOTATIONS_ONLY).is_file()
-    monkeypatch.setattr("sys.argv", ["efa", "data", "check", str(tmp_path / "out")])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    said = capsys.readouterr().out
-    assert not stopped.value.code
-    assert "80 clips have no video" in said
-    assert "0 errors" in said
+    status, out, _ = call(monkeypatch, capfd, "data", "check", str(tmp_path / "out"))
+    assert status == 0
+    assert "80 clips have no video" in out
+    assert "0 errors" in out
     videos(tmp_path / "root")
     convert(tmp_path / "root", tmp_path / "out")  # now they are there
     assert not (tmp_path / "out" / ANNOTATIONS_ONLY).exists()
 
 
-def test_the_folder_to_write_to_is_not_searched(tmp_path: Path) -> None:
+def test_the_output_folder_is_not_searched(tmp_path: Path) -> None:
     root = videos(release(tmp_path))
     videos(tmp_path / "out" / "old")
     notes = Notes()
@@ -145,7 +138,6 @@ def test_the_folder_to_write_to_is_not_searched(tmp_path: Path) -> None:
 
 
 # oddities ---------------------------------------------------------------------------------------------------------
-
 
 ODD_CELLS = [
     ("label", 2, "unexplained label 2", {"quality": 1}),
@@ -180,8 +172,7 @@ def test_odd_cells_are_noted_and_read(tmp_path: Path, column: str, value: Any, w
         usual |= {"contradicting verdict", "non-standard without a reason"}
     found = [one for one in made.oddities if one.what.split(": ")[0] not in usual]
     assert any(one.what.startswith(what) for one in found) == bool(what)
-    assert all((one.file, one.row, one.clip_id) == (SHEET, 7, "00_05") for one in found)
-    assert all(one.done for one in found)
+    assert all((one.file, one.row, one.clip_id) == (SHEET, 7, "00_05") and one.done for one in found)
 
 
 ODD_TEXTS = [
@@ -213,9 +204,8 @@ def test_odd_files(tmp_path: Path) -> None:
     (comment / "00_99_with_label.txt").write_text("nobody's")
     (comment / "00_00_with_label.txt").write_text("The hop action in this video is good.")  # has a reference, too
     document = json.loads((tmp_path / REFERENCES).read_text(encoding="utf-8"))
-    entries = document["annotations"]
-    entries += [{"image_id": "77_00", "caption": "x"}, {"image_id": "00_00", "caption": "y"}]
-    entries += [{"image_id": "00_07", "caption": ""}]
+    odd = {"77_00": "x", "00_00": "y", "00_07": ""}
+    document["annotations"] += [{"image_id": clip, "caption": text} for clip, text in odd.items()]
     write_json(tmp_path / REFERENCES, document)
     made = read_release(tmp_path)
     table = made.dataset.table.set_index("clip_id")
@@ -244,7 +234,7 @@ def test_duplicate_names_and_empty_rows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("texts", [["action step 1: Do."], ["action step 1: "] * 6, []])
-def test_clips_of_an_action_without_all_steps_are_left_out_and_listed(tmp_path: Path, texts: list[str]) -> None:
+def test_actions_without_all_steps_are_left_out(tmp_path: Path, texts: list[str]) -> None:
     steps = json.loads((release(tmp_path) / STEP_FILE).read_text(encoding="utf-8"))
     write_json(tmp_path / STEP_FILE, steps | {"Hop": texts})
     made = read_release(tmp_path)
@@ -327,7 +317,7 @@ def true(shared: Path) -> Conversion:
     return read_release(shared / "cot-afa")
 
 
-def test_the_release_holds_what_is_known_of_it(true: Conversion) -> None:
+def test_counts_of_the_release(true: Conversion) -> None:
     table = true.dataset.table
     assert len(table) == 3392
     assert len(true.dataset.actions) == table["action"].nunique() == len(true.dataset.steps) == 141
@@ -357,7 +347,7 @@ def test_the_oddities_of_the_release(true: Conversion) -> None:
     assert not {what for what in counts if "unknown" in what or "another class" in what or "is not in" in what}
 
 
-def test_the_validation_split_of_the_release_is_stratified(true: Conversion) -> None:
+def test_validation_split_of_the_release(true: Conversion) -> None:
     free = true.dataset.table[true.dataset.table["split"] != "test"]
     share = (free["split"] == "val").groupby([free["action"], free["quality"]]).agg(["sum", "size"])
     expected = share["size"] * 509 / len(free)

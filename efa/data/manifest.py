@@ -46,6 +46,8 @@ __all__ = [
     "save_dataset",
 ]
 
+ANNOTATIONS_ONLY = "ANNOTATIONS_ONLY.txt"  # a data set's folder without videos may hold this file, which says why
+
 
 @dataclass(eq=False)
 class DataSet:

@@ -1,0 +1,92 @@
+"""`efa leave-one-subject-out` and `efa data statistics`: commands for any data set, registered in pyproject.toml.
+
+`efa.cli` loads this module; import that one first."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from efa.cli import options
+from efa.cli.console import err, out
+from efa.utils.errors import InputError
+
+
+def leave_one_subject_out(
+    folder: Annotated[Path, typer.Argument(help="a data set whose clips name their subjects")],
+    rows: Annotated[list[str] | None, typer.Option("--row", help="default: all whose trunk is frozen")] = None,
+    preset: options.Preset = "laptop",
+    seeds: Annotated[str, typer.Option(help="comma-separated")] = "0",
+    settings: options.Settings = None,
+    markers: Annotated[Path | None, typer.Option(help="UI-PRMD's own files: judge from them, too")] = None,
+    zero_shot: Annotated[bool, typer.Option("--zero-shot", help="judge by EFA trained on FormSim alone, too")] = False,
+    jobs: options.Jobs = 0,
+    retries: options.Retries = 1,
+    executor: options.Executor = "local",
+    ray_address: options.RayAddress = None,
+    cpus_per_run: options.Cpus = None,
+    gpus_per_run: options.Gpus = None,
+    to: Annotated[Path | None, typer.Option(help="results' folder; default: results/<data set>-<preset>")] = None,
+) -> None:
+    """Leave-one-subject-out cross-validation.   Example: efa leave-one-subject-out my-data --seeds 0,1,2
+
+    Trains without each subject in turn and predicts that one. A training that fails does not stop the others; its row
+    is not written, the other rows are.
+    Exit status: 0 done, 2 mistakes of yours only, 1 anything else, 130 interrupted.
+    Rerun the same command to resume.
+    """
+    from efa.cli.grid import pool_of, run_all, tell
+    from efa.experiments import select
+    from efa.utils import paths
+    from efa_book.people import publish, read, table
+    from efa_datasets import loso
+
+    pool = pool_of(executor, jobs, ray_address, cpus_per_run, gpus_per_run)
+    judged = loso.judge_markers(markers) if markers is not None else {}  # first: cheap, unlike hours of work
+    folds = loso.folds(folder, rows or [], preset, options.seeds_of(seeds), options.settings_of(settings))
+    runs = select("6/EFA", preset, options.seeds_of(seeds)) if zero_shot else []
+    failures = run_all([*folds, *runs], jobs, pool, retries)
+    judged |= loso.collect(folds)
+    if runs and all(run.finished for run in runs):
+        judged |= loso.judge_zero_shot(runs, folder, preset)
+    if judged:
+        to = to or paths.results() / f"{folder.resolve().name}-{preset}"
+        publish(judged, to)
+        out.print(f"{table(read(to))!r}\nwritten to {to}", markup=False, highlight=False)
+    for row in dict.fromkeys(fold.row for fold in folds if fold.row not in judged):
+        err.print(f"'{row}' is not written: not all of its trainings are finished", markup=False, highlight=False)
+    tell(failures)
+
+
+def statistics(
+    folder: Annotated[Path, typer.Argument(help="a data set; its videos need not be there")],
+    to: Annotated[Path | None, typer.Option(help="write the tables there, as .csv with provenance")] = None,
+    source: Annotated[Path | None, typer.Option(help="the release of FOLDER: its hashes go to the provenance")] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Count clips, actions, words and sentences, each by its definitions.   Example: efa data statistics my-data"""
+    from rich.table import Table
+
+    from efa_book.dataset_files import write
+    from efa_book.dataset_sources import piece_counter
+    from efa_datasets.statistics import measure, read_annotations, read_extras
+
+    if source and not to:
+        raise InputError("--source goes into the provenance, which --to writes", hint="give --to DIR, too")
+    dataset = read_annotations(folder)
+    tables = measure(dataset, read_extras(folder), piece_counter())
+    if to:
+        write(tables, dataset, to, source)
+    if as_json:
+        document = {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
+        print(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))
+        return
+    counts = Table("about", "number", "counted by", "value")
+    for about, quantity, definition, value in tables["statistics"].itertuples(index=False, name=None):
+        counts.add_row(about, quantity, definition, f"{value:,.6g}")
+    out.print(counts)
+    if to:
+        out.print(f"written: {to}", markup=False, highlight=False)
