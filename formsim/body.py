@@ -147,7 +147,7 @@ def primitives(joints: Array, subject: Subject, equipment: tuple[str, ...] = ())
     joints = np.asarray(joints, float)
     if joints.ndim != 3 or joints.shape[1:] != (20, 3) or len(joints) == 0:
         raise ValueError(f"joints must be [T, 20, 3] with T > 0, not {list(joints.shape)}")
-    pose = Pose.of(joints)
+    pose = Pose.from_joints(joints)
     build = Builder(len(joints), subject.accent)
     _trunk(build, pose, subject)
     _head(build, pose, subject)
