@@ -7,7 +7,6 @@ like ``main``, but its test split shows actions that training and validation nev
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import numpy as np
 from formsim import motion
 from formsim.body import Subject, primitives
 from formsim.errors import InputError
+from formsim.raycast import turn
 from formsim.render import Camera, Scene, render
 from formsim.schema import Action, Fault, load_actions
 from formsim.text import explain, step_texts
@@ -40,12 +40,10 @@ GENERIC_SHARE = 0.3  # standards benchmark: non-standard clips whose fault is on
 SEVERITY = (0.9, 1.5)  # magnitude of a fault, 1 = as its file says
 TOLERATED = 0.2  # magnitude that a standard clip may show, so that form is a matter of degree
 STYLE = 2.2  # degrees, standard deviation of a performer's own offset of every angle
+_CUT_OFF = "the movement is cut off before the required range is reached"
 _RANGE_FAULTS = {
     "range_short": (
-        (
-            "the movement stops short of the required range",
-            "the movement is cut off before the required range is reached",
-        ),
+        ("the movement stops short of the required range", _CUT_OFF),
         ("muscles that are not worked as intended", "a repetition that misses its training effect"),
         ("move further until the required range is reached", "extend the movement to the range that the step asks for"),
     ),
@@ -235,23 +233,18 @@ def pose_target(clip: Clip, frames: int = 6) -> tuple[Array, Array, Array, Array
         deviation: of each angle from the action as its file says, at the same moment and without the performer's own
             style, which nobody could tell from a picture: radians, float32 [T, 35].
     """
-    joints, pose, subject = performance(clip, sample_phases(frames))
+    phase = sample_phases(frames)
+    joints, pose, subject = performance(clip, phase)
     camera = camera_of(clip)
-
-    def turned(points: Array) -> Array:  # world -> camera axes
-        return np.stack(
-            [sum(points[..., k] * camera.rotation[axis, k] for k in range(3)) for axis in range(3)], axis=-1
-        )
-
-    local = turned(joints - joints[:, :1]) / subject.height
-    seen = turned(joints - camera.position)
+    local, seen = (  # in camera axes; + 0.0: no negative zeros
+        np.stack(turn(camera.rotation, joints - origin), axis=-1) + 0.0 for origin in (joints[:, :1], camera.position)
+    )
     places = camera.centre + camera.focal * seen[..., :2] / seen[..., 2:]
     radians = np.deg2rad(np.stack([pose[a] for a in motion.ANGLES], axis=1))
     angles = np.stack([np.sin(radians), np.cos(radians)], axis=-1)
-    shown = form(clip, sample_phases(frames))
-    model = motion.angles(load_actions()[clip.action], _timed(clip, sample_phases(frames)))
-    deviation = np.deg2rad(np.stack([shown[a] - model[a] for a in motion.ANGLES], axis=1))
-    return tuple(part.astype(np.float32) for part in (local, angles, places, deviation))  # type: ignore[return-value]
+    done, model = form(clip, phase), motion.angles(load_actions()[clip.action], _timed(clip, phase))
+    deviation = np.deg2rad(np.stack([done[a] - model[a] for a in motion.ANGLES], axis=1))
+    return tuple(part.astype(np.float32) for part in (local / subject.height, angles, places, deviation))  # type: ignore[return-value]
 
 
 def record(clip: Clip) -> dict[str, object]:
@@ -293,11 +286,6 @@ def step_table(chosen: Sequence[Clip]) -> dict[str, tuple[tuple[str, ...], str]]
 def fault_phrases() -> dict[str, dict[str, tuple[str, ...]]]:
     """action -> fault -> the clauses that name it: the ground truth of the fault parser."""
     return {a.name: {f.name: f.seen for f in all_faults(a).values()} for a in load_actions().values()}
-
-
-def variant(clip: Clip, **changes: object) -> Clip:
-    """The same performance with something else about it, for example ``fault=''``: what previews compare."""
-    return dataclasses.replace(clip, **changes)  # type: ignore[arg-type]
 
 
 def stream_clip(i: int, seed: int) -> Clip:

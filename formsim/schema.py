@@ -39,7 +39,7 @@ from typing import Any
 
 import yaml
 
-from formsim.body import EQUIPMENT
+from formsim.equipment import EQUIPMENT
 from formsim.errors import InputError
 from formsim.motion import ANCHORS, ANGLES, SIDED
 

@@ -164,7 +164,7 @@ class Builder:
 
     def __init__(self, frames: int, accent: Color = (0.5, 0.5, 0.5)):
         self.frames, self.accent = frames, accent
-        self.rows: list[dict] = []
+        self.rows: list[tuple] = []
 
     def _spread(self, value: Array) -> Array:
         return np.broadcast_to(np.asarray(value, float), (self.frames, *np.shape(value)[-1:]))
@@ -214,16 +214,18 @@ class Builder:
         if paint is not None:
             way = self._spread(paint.axis)
             axis = np.concatenate([way, -dot(way, self._spread(paint.origin))[:, None]], axis=1)
-        row = dict(kind=kind, start=start, end=end, radii=radii, bound=bound, warped=warped, warp=warp, color=color)
-        row["paint_color"], row["paint_axis"] = color if paint is None else paint.color, axis
-        row["paint_width"] = (0.0, 1.0) if paint is None else (paint.width, paint.period)
-        self.rows.append(row | {"gloss": gloss, "corners": np.stack(corners or [start, end] * 4, axis=1)})
+        paint_color = color if paint is None else paint.color
+        paint_width = (0.0, 1.0) if paint is None else (paint.width, paint.period)
+        both = np.stack(corners or [start, end] * 4, axis=1)
+        self.rows.append(
+            (kind, start, end, radii, bound, warped, warp, color, paint_color, axis, paint_width, gloss, both)
+        )
 
     def build(self) -> Primitives:
         """All solids as arrays, in the order in which they were added."""
-        by_frame = {"start", "end", "warp", "paint_axis", "corners"}
-        names = self.rows[0]
-        return Primitives(**{n: np.stack([r[n] for r in self.rows], axis=1 if n in by_frame else 0) for n in names})
+        columns = zip(*self.rows, strict=True)  # in the order of the fields of `Primitives`
+        by_frame = (1, 2, 6, 9, 12)
+        return Primitives(*(np.stack(column, axis=1 if i in by_frame else 0) for i, column in enumerate(columns)))
 
 
 def _stretch(squash: Squash, *radii: float) -> float:

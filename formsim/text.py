@@ -22,11 +22,7 @@ BAD_VERDICTS = (
     "The {name} in this video is performed with poor form.",
     "This {name} is executed incorrectly and does not meet the standard.",
 )
-_RIGHT = (
-    "In step {step}, {good}.",
-    "Step {step} is done well: {good}.",
-    "It can be seen in step {step} that {good}.",
-)
+_RIGHT = ("In step {step}, {good}.", "Step {step} is done well: {good}.", "It can be seen in step {step} that {good}.")
 _WRONG = (
     "However, step {step} goes wrong: {seen}.",
     "The mistake lies in step {step}, where {seen}.",
