@@ -130,7 +130,7 @@ STEPS = [
 
 @pytest.mark.parametrize(("text", "step"), STEPS)
 def test_named_steps(text: str, step: int | None) -> None:
-    assert PARSER.step(text) == step
+    assert metrics.step_in_text(text) == step
 
 
 WORDS = [
@@ -158,7 +158,7 @@ SPACE = st.sampled_from([" ", "  ", "\t", "\r\n", "\u2028", "\u00a0", "\x1c", "\
 @settings(deadline=None)
 def test_parsers_take_any_text_and_ignore_the_kind_of_white_space(parts: list[tuple[str, str]]) -> None:
     def read(text: str) -> object:
-        return metrics.verdict_in_text(text), PARSER.faults(text, "squat"), PARSER.step(text)
+        return metrics.verdict_in_text(text), PARSER.faults(text, "squat"), metrics.step_in_text(text)
 
     text = "".join(word + space for word, space in parts)
     verdict, faults, step = read(text)

@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,7 @@ def test_a_clip_has_the_same_bytes_twice():
     assert first.shape == (6, 32, 32, 3)
     assert first.dtype == np.uint8
     assert np.array_equal(first, formsim.render_clip(clip, 32))
-    assert not np.array_equal(first, formsim.render_clip(dataset.variant(clip, seed=clip.seed + 1), 32))
+    assert not np.array_equal(first, formsim.render_clip(replace(clip, seed=clip.seed + 1), 32))
 
 
 def test_the_bytes_are_those_of_every_machine_and_process():
@@ -345,7 +346,7 @@ def test_in_the_standards_benchmark_nothing_but_the_text_tells_the_range():
 
 def test_a_wrong_range_is_no_second_fault_in_the_picture():
     clip = next(c for c in formsim.clips("standards", 400, 0) if c.fault.startswith("range_"))
-    same = dataset.variant(clip, fault="", severity=0.0)
+    same = replace(clip, fault="", severity=0.0)
     assert np.array_equal(formsim.render_clip(clip, 24, 2), formsim.render_clip(same, 24, 2))
 
 
@@ -359,7 +360,7 @@ def test_the_stream_shares_no_clip_with_the_benchmarks_and_nobody_with_val_and_t
 
 def test_the_deviation_is_what_a_fault_adds():
     right = specimen("Squat", view="front")
-    wrong = dataset.variant(right, fault="knees_in", severity=1.0)
+    wrong = replace(right, fault="knees_in", severity=1.0)
     added = np.rad2deg(formsim.pose_target(wrong, 6)[3] - formsim.pose_target(right, 6)[3])
     operator, amount = load_actions()["Squat"].faults["knees_in"].change["thigh_l.out"]
     column = added[:, motion.ANGLES.index("thigh_l.out")]

@@ -6,7 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from formsim.body import EQUIPMENT, Subject, primitives
+from formsim.body import Subject, primitives
+from formsim.equipment import EQUIPMENT
 from formsim.raycast import cast
 from formsim.render import VIEWS, Camera, Scene, render
 from formsim.shapes import Builder
