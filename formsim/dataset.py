@@ -85,8 +85,7 @@ def seed_of(*parts: object) -> int:
 
 def all_faults(action: Action) -> dict[str, Fault]:
     """The faults of an action and, for the standards benchmark, a range too short or too long."""
-    ranges = {n: Fault(n, action.range_step, {}, *words) for n, words in _RANGE_FAULTS.items()}
-    return action.faults | ranges
+    return action.faults | {n: Fault(n, action.range_step, {}, *words) for n, words in _RANGE_FAULTS.items()}
 
 
 @cache
@@ -96,7 +95,7 @@ def clips(
     """The clips of a benchmark: 70/15/15 by subject, a split's actions and views in equal shares.
 
     Args:
-        count: clips in all splits together; `stream` has a train split only.
+        count: clips in all splits together.
         seed: of the data set.
         names: the actions to use; all of them by default.
 
@@ -104,8 +103,6 @@ def clips(
         InputError: `unseen` with fewer than four actions, none of which would be held out.
     """
     actions = [load_actions()[name] for name in names] or list(load_actions().values())
-    if benchmark == "stream":
-        return tuple(_clip(actions, "stream", "train", i, seed) for i in range(count))
     shown = new = actions
     if benchmark == "unseen":
         if len(actions) < 4:
@@ -114,11 +111,8 @@ def clips(
         shown = [action for action in actions if action not in new]
     held_out = {split: max(1, round(count * SPLITS[split])) for split in ("val", "test")}
     sizes = {"train": count - sum(held_out.values())} | held_out
-    return tuple(
-        _clip(new if split == "test" else shown, benchmark, split, i, seed)
-        for split, size in sizes.items()
-        for i in range(size)
-    )
+    offered = {"train": shown, "val": shown, "test": new}
+    return tuple(_clip(offered[split], benchmark, split, i, seed) for split in sizes for i in range(sizes[split]))
 
 
 def some_actions(count: int) -> tuple[str, ...]:
@@ -162,10 +156,9 @@ def _clip(actions: list[Action], benchmark: Benchmark, split: str, i: int, seed:
         extra = ((names[rng.randint(len(names))], _uniform(rng, 0.0, TOLERATED)),)
     if benchmark == "stream":
         extra = tuple((name, _uniform(rng, -0.2, 1.0)) for name in names if rng.random_sample() < 0.3)
-    return Clip(
-        f"{benchmark}-{split}-{i:05d}", action.name, split, subject, view, standard, executed, fault,
-        severity if fault else 0.0, onset if fault else 0.0, extra, own,
-    )  # fmt: skip
+    severity, onset = (severity, onset) if fault else (0.0, 0.0)
+    name = f"{benchmark}-{split}-{i:05d}"
+    return Clip(name, action.name, split, subject, view, standard, executed, fault, severity, onset, extra, own)
 
 
 def _uniform(rng: np.random.RandomState, low: float, high: float) -> float:
@@ -275,11 +268,10 @@ def record(clip: Clip) -> dict[str, object]:
 def step_table(chosen: Sequence[Clip]) -> dict[str, tuple[tuple[str, ...], str]]:
     """Steps and instruction for each key that these clips need: the action, or 'action [standard]'."""
     table = {}
-    for clip in chosen:
-        key = f"{clip.action} [{clip.standard}]" if clip.standard else clip.action
-        if key not in table:
-            _, phrase, stated = STANDARDS[clip.standard or "full"]
-            table[key] = step_texts(load_actions()[clip.action], phrase, stated if clip.standard else "")
+    for action, standard in {(clip.action, clip.standard) for clip in chosen}:
+        _, phrase, stated = STANDARDS[standard or "full"]
+        key = f"{action} [{standard}]" if standard else action
+        table[key] = step_texts(load_actions()[action], phrase, stated if standard else "")
     return dict(sorted(table.items()))
 
 

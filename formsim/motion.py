@@ -124,7 +124,11 @@ def angles(
     for angle in action.range_angles:
         if angle in excursion:
             excursion[angle] = excursion[angle] * scale
-    on = _activity(excursion, phase)
+    total = np.zeros(len(phase))
+    for values in excursion.values():  # a fixed order of additions, so that the sum is the same everywhere
+        total = total + np.abs(values)
+    held = total.max() <= 1e-6
+    on = np.ones(len(phase)) if held else total / total.max()  # how far the movement is on, [T] in [0, 1]
     pose = {angle: np.full(len(phase), action.base.get(angle, 0.0)) for angle in ANGLES}
     offset = {angle: np.zeros(len(phase)) for angle in ANGLES}
     for fault, magnitude, onset in faults:
@@ -138,17 +142,6 @@ def angles(
     for angle in ANGLES:
         pose[angle] = pose[angle] + excursion.get(angle, 0.0) + offset[angle]
     return pose
-
-
-def _activity(excursion: dict[str, Array], phase: Array) -> Array:
-    """How far the movement is on, [T] in [0, 1]: its excursion as a share of the largest; 1 for a held pose."""
-    if not excursion:
-        return np.ones(len(phase))
-    total = np.zeros(len(phase))
-    for values in excursion.values():  # a fixed order of additions, so that the sum is the same everywhere
-        total = total + np.abs(values)
-    dense = total.max()
-    return total / dense if dense > 1e-6 else np.ones(len(phase))
 
 
 def joints(pose: dict[str, Array], subject: Subject, anchor: Anchor, arms: str = "world") -> Array:
@@ -167,9 +160,9 @@ def joints(pose: dict[str, Array], subject: Subject, anchor: Anchor, arms: str =
     lean = a["trunk.upper"]
     # to the left, square to the trunk before it twists
     across = _stack(-np.sin(lean) * np.sin(bend_up), np.cos(bend_up), -np.cos(lean) * np.sin(bend_up))
-    ahead = cross(across, up)
+    along = cross(across, up)
     twist = a["trunk.twist"][:, None]
-    left, front = np.cos(twist) * across - np.sin(twist) * ahead, np.cos(twist) * ahead + np.sin(twist) * across
+    left, front = np.cos(twist) * across - np.sin(twist) * along, np.cos(twist) * along + np.sin(twist) * across
     roll, turn = a["pelvis.roll"], a["pelvis.twist"]
     hip_left = _stack(-np.sin(turn) * np.cos(roll), np.cos(turn) * np.cos(roll), np.sin(roll))
     frames = {
@@ -189,7 +182,9 @@ def joints(pose: dict[str, Array], subject: Subject, anchor: Anchor, arms: str =
             ("hip", "thigh", "knee", subject.thigh, "world"),
             ("knee", "shank", "ankle", subject.shank, "world"),
         ):
-            way = _limb(a[f"{part}_{side}"], a[f"{part}_{side}.out"], sign, frames[frame])
+            f, o = a[f"{part}_{side}"][:, None], a[f"{part}_{side}.out"][:, None]  # forward and out of straight down
+            ahead, aside, down = frames[frame]
+            way = np.sin(f) * np.cos(o) * ahead + sign * np.sin(o) * aside + np.cos(f) * np.cos(o) * down
             point[f"{end}_{side}"] = point[f"{start}_{side}"] + length * way
         pitch, out = a[f"foot_{side}"], a[f"foot_{side}.out"]  # a foot of 0 points straight ahead
         toe = _stack(np.cos(pitch) * np.cos(out), sign * np.cos(pitch) * np.sin(out), np.sin(pitch))
@@ -249,10 +244,3 @@ def _stack(x: Array, y: Array, z: Array) -> Array:
 def _upward(lean: Array, bend: Array) -> Array:
     """A trunk segment's direction from lean (forward) and bend (to the left), radians [T] -> [T, 3]."""
     return _stack(np.sin(lean) * np.cos(bend), np.sin(bend), np.cos(lean) * np.cos(bend))
-
-
-def _limb(forward: Array, out: Array, sign: float, frame: tuple[Array, Array, Array]) -> Array:
-    """A limb segment's direction, radians [T] -> [T, 3], in a (front, left, down) frame."""
-    front, left, down = frame
-    f, o = forward[:, None], out[:, None]
-    return np.sin(f) * np.cos(o) * front + sign * np.sin(o) * left + np.cos(f) * np.cos(o) * down
