@@ -1,7 +1,7 @@
 """The FormSim data set: which clips there are, and each clip from its specification to frames.
 
 Three benchmarks. In ``main`` every action has one standard, as in CoT-AFA. In ``standards`` the same motion is judged
-by one of three standards stated in the steps, so that nothing but the text tells whether it is right. ``unseen`` is
+by one of three standards stated in the steps, so that only the text says whether it is right. ``unseen`` is
 like ``main``, but its test split shows actions that training and validation never do.
 """
 
@@ -165,13 +165,13 @@ def _uniform(rng: np.random.RandomState, low: float, high: float) -> float:
     return float(low + (high - low) * rng.random_sample())
 
 
-def form(clip: Clip, phase: Array) -> dict[str, Array]:
+def form_angles(clip: Clip, phase: Array) -> dict[str, Array]:
     """Angles in degrees [T] each at the phases [T]: the action, how far it goes and its faults, nobody's style."""
     action = load_actions()[clip.action]
     faults = all_faults(action)
     done = [(faults[clip.fault], clip.severity, clip.onset)] if clip.fault and faults[clip.fault].change else []
     done += [(faults[name], magnitude, 0.0) for name, magnitude in clip.extra]
-    return motion.angles(action, _timed(clip, phase), tuple(done), clip.executed)
+    return motion.angles(action, _performer_phase(clip, phase), tuple(done), clip.executed)
 
 
 def performance(clip: Clip, phase: Array) -> tuple[Array, dict[str, Array], Subject]:
@@ -180,7 +180,7 @@ def performance(clip: Clip, phase: Array) -> tuple[Array, dict[str, Array], Subj
     subject = Subject.sample(np.random.RandomState(seed_of("subject", clip.subject)))
     rng = np.random.RandomState(seed_of("style", clip.seed))
     wide = 5.0 if clip.clip_id.startswith("stream") else STYLE  # pre-training sees poses that no action file holds
-    pose = form(clip, phase)
+    pose = form_angles(clip, phase)
     for angle in motion.ANGLES:
         offset, sway, at = rng.normal() * wide, rng.normal() * 0.8, rng.random_sample()
         if angle not in ("lift", "yaw"):
@@ -189,7 +189,7 @@ def performance(clip: Clip, phase: Array) -> tuple[Array, dict[str, Array], Subj
     return motion.joints(pose, subject, motion.ANCHORS[action.anchor], action.arms), pose, subject
 
 
-def _timed(clip: Clip, phase: Array) -> Array:
+def _performer_phase(clip: Clip, phase: Array) -> Array:
     """Where in the movement the performer is at each phase of the clip: early or late, fast or slow."""
     rng = np.random.RandomState(seed_of("tempo", clip.seed))
     shift, tempo = _uniform(rng, -0.03, 0.03), _uniform(rng, 0.94, 1.06)
@@ -224,7 +224,7 @@ def pose_target(clip: Clip, frames: int = 6) -> tuple[Array, Array, Array, Array
         angles: sine and cosine of each, float32 [T, 35, 2].
         places: where each joint is in the picture, float32 [T, 20, 2], (0, 0) top left, (1, 1) bottom right.
         deviation: of each angle from the action as its file says, at the same moment and without the performer's own
-            style, which nobody could tell from a picture: radians, float32 [T, 35].
+            style, which no picture shows: radians, float32 [T, 35].
     """
     phase = sample_phases(frames)
     joints, pose, subject = performance(clip, phase)
@@ -235,7 +235,7 @@ def pose_target(clip: Clip, frames: int = 6) -> tuple[Array, Array, Array, Array
     places = camera.centre + camera.focal * seen[..., :2] / seen[..., 2:]
     radians = np.deg2rad(np.stack([pose[a] for a in motion.ANGLES], axis=1))
     angles = np.stack([np.sin(radians), np.cos(radians)], axis=-1)
-    done, model = form(clip, phase), motion.angles(load_actions()[clip.action], _timed(clip, phase))
+    done, model = form_angles(clip, phase), motion.angles(load_actions()[clip.action], _performer_phase(clip, phase))
     deviation = np.deg2rad(np.stack([done[a] - model[a] for a in motion.ANGLES], axis=1))
     return tuple(part.astype(np.float32) for part in (local / subject.height, angles, places, deviation))  # type: ignore[return-value]
 

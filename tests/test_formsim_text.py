@@ -42,14 +42,14 @@ def sentences_of(name: str) -> list[tuple[str, str, int | None]]:
         for template, seen in itertools.product(text._WRONG, fault.seen):
             found.append((template.format(step=step, seen=seen), f"{name}/{fault.name}", fault.step))
         found += [(t.format(leads_to=w), "", None) for t in text._EFFECT for w in fault.leads_to]
-        found += [(t.format(correct=w), "", None) for t in text._MEND for w in fault.correct]
+        found += [(t.format(correct=w), "", None) for t in text._CORRECTION for w in fault.correct]
     return found
 
 
 @pytest.mark.parametrize("name", ACTIONS)
 def test_every_sentence_states_its_fault_and_no_other(name, parser):
     faults, wrong = dataset.all_faults(load_actions()[name]).values(), []
-    mended = {t.format(correct=w): {f"{name}/{f.name}"} for f in faults for t in text._MEND for w in f.correct}
+    mended = {t.format(correct=w): {f"{name}/{f.name}"} for f in faults for t in text._CORRECTION for w in f.correct}
     for sentence, fault, step in sentences_of(name):
         named = parser.faults(sentence, name)
         if named != ({fault} if fault else set()) and not named <= mended.get(sentence, set()):
@@ -92,7 +92,7 @@ def test_every_wording_of_an_explanation_has_60_to_110_words(name):
         parts = [span(t.format(name=name) for t in text.BAD_VERDICTS), right]
         parts.append(span(t.format(step="one", seen=w) for t in text._WRONG for w in fault.seen))
         parts.append(span(t.format(leads_to=w) for t in text._EFFECT for w in fault.leads_to))
-        parts.append(span(t.format(correct=w) for t in text._MEND for w in fault.correct))
+        parts.append(span(t.format(correct=w) for t in text._CORRECTION for w in fault.correct))
         spans.append((total(*parts), rest))
     for (low, high), (least, most) in spans:  # the second is the sentence that a short text gets
         assert low + least >= 60
