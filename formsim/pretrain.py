@@ -231,23 +231,20 @@ def evaluate_encoder(model: PoseModel, config: Config, clips: int = 512) -> dict
     """
     model.eval()
     rendered = _read_clips(clips, STREAM_SEED + 1, config)
-    distances, turns, hits, errors, usual = [], [], [], [], []
-    for start in range(0, clips, 32):
-        frames, joints, angles, places, deviation = tensors(rendered, slice(start, start + 32))
-        guess_joints, guess_angles, cells, guess_deviation = model(frames)
-        distances.append((guess_joints - joints).norm(dim=-1).flatten())
-        difference = torch.atan2(*guess_angles.unbind(-1)) - torch.atan2(*angles.unbind(-1))
-        turns.append(torch.rad2deg((difference + np.pi) % (2 * np.pi) - np.pi).abs().flatten())
-        errors.append((guess_deviation - deviation).square().flatten())
-        usual.append(deviation.square().flatten())
-        found, true = cells.argmax(-1), cell_index(places)
-        near = ((found % CELLS - true % CELLS).abs() <= 1) & ((found // CELLS - true // CELLS).abs() <= 1)
-        hits.append(near.float().flatten())
+    guesses = [model(tensors(rendered, slice(i, i + 32))[0]) for i in range(0, clips, 32)]
+    guess_joints, guess_angles, cells, guess_deviation = (torch.cat(part) for part in zip(*guesses, strict=True))
+    _, joints, angles, places, deviation = tensors(rendered, slice(None))
+    distance = (guess_joints - joints).norm(dim=-1)
+    turn = torch.atan2(*guess_angles.unbind(-1)) - torch.atan2(*angles.unbind(-1))
+    turn = torch.rad2deg((turn + np.pi) % (2 * np.pi) - np.pi).abs()
+    found, true = cells.argmax(-1), cell_index(places)
+    near = ((found % CELLS - true % CELLS).abs() <= 1) & ((found // CELLS - true // CELLS).abs() <= 1)
+    unexplained = (guess_deviation - deviation).square().mean() / deviation.square().mean()
     return {
-        "joint_error": round(100 * torch.cat(distances).mean().item(), 3),
-        "angle_error": round(torch.cat(turns).mean().item(), 3),
-        "place_hit": round(100 * torch.cat(hits).mean().item(), 2),
-        "deviation_explained": round(100 * (1 - torch.cat(errors).mean() / torch.cat(usual).mean()).item(), 2),
+        "joint_error": round(100 * distance.mean().item(), 3),
+        "angle_error": round(turn.mean().item(), 3),
+        "place_hit": round(100 * near.float().mean().item(), 2),
+        "deviation_explained": round(100 * (1 - unexplained).item(), 2),
     }
 
 
