@@ -16,14 +16,6 @@ from formsim.dataset import (
 VERSION = 1
 
 __all__ = [
-    "VERSION",
-    "Clip",
-    "clips",
-    "fault_phrases",
-    "pose_target",
-    "record",
-    "render_clip",
-    "some_actions",
-    "step_table",
+    "VERSION", "Clip", "clips", "fault_phrases", "pose_target", "record", "render_clip", "some_actions", "step_table",
     "stream_clip",
-]
+]  # fmt: skip

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from formsim.equipment import EQUIPMENT, add_equipment
+from formsim.equipment import add_equipment
 from formsim.shapes import Array, Builder, Color, Paint, Pose, Primitives, cross, square_to, unit
-
-__all__ = ["EQUIPMENT", "Color", "Primitives", "Subject", "primitives"]
 
 SLEEVES = ("none", "short", "long")
 LEGS = ("shorts", "capri", "long")
@@ -18,19 +16,10 @@ HAIR = ("bald", "short", "long", "bun")
 # Segment lengths as fractions of the body height (Drillis & Contini 1966; hand = fist, foot = ankle to toe tip).
 # lower_trunk + upper_trunk + neck + head + thigh + shank + ankle height (0.039) = 1.
 PROPORTIONS = {
-    "lower_trunk": 0.130,
-    "upper_trunk": 0.165,
-    "neck": 0.045,
-    "head": 0.130,
-    "shoulder_half_width": 0.108,
-    "hip_half_width": 0.052,
-    "upper_arm": 0.178,
-    "forearm": 0.146,
-    "hand": 0.048,
-    "thigh": 0.245,
-    "shank": 0.246,
+    "lower_trunk": 0.130, "upper_trunk": 0.165, "neck": 0.045, "head": 0.130, "shoulder_half_width": 0.108,
+    "hip_half_width": 0.052, "upper_arm": 0.178, "forearm": 0.146, "hand": 0.048, "thigh": 0.245, "shank": 0.246,
     "foot": 0.122,
-}
+}  # fmt: skip
 ANKLE_HEIGHT = 0.039
 VERTICAL = ("lower_trunk", "upper_trunk", "neck", "head", "thigh", "shank")
 
@@ -147,7 +136,7 @@ def primitives(joints: Array, subject: Subject, equipment: tuple[str, ...] = ())
     joints = np.asarray(joints, float)
     if joints.ndim != 3 or joints.shape[1:] != (20, 3) or len(joints) == 0:
         raise ValueError(f"joints must be [T, 20, 3] with T > 0, not {list(joints.shape)}")
-    pose = Pose.of(joints)
+    pose = Pose.from_joints(joints)
     build = Builder(len(joints), subject.accent)
     _trunk(build, pose, subject)
     _head(build, pose, subject)
@@ -161,40 +150,24 @@ def primitives(joints: Array, subject: Subject, equipment: tuple[str, ...] = ())
 def _trunk(build: Builder, pose: Pose, who: Subject) -> None:
     size = who.height / 1.75
     k = size * who.girth
-    hips, chest, neck = pose.pelvis, pose.chest, pose.neck
-    low, high, left_low, left, front_low, front = (
-        pose.spine,
-        pose.back,
-        pose.left_low,
-        pose.left,
-        pose.front_low,
-        pose.front,
-    )
-    cloth = {
-        0: None,
-        1: Paint(who.accent, chest + 0.03 * high, high, 0.07 * size),
-        2: Paint(who.accent, chest - 0.5 * high, high, 0.035, 0.09),
-    }[who.stripe]
+    hips, chest, neck, low, high = pose.pelvis, pose.chest, pose.neck, pose.spine, pose.back
+    cloth = None
+    if who.stripe == 1:
+        cloth = Paint(who.accent, chest + 0.03 * high, high, 0.07 * size)
+    elif who.stripe == 2:
+        cloth = Paint(who.accent, chest - 0.5 * high, high, 0.035, 0.09)
     belt = Paint(who.bottom, hips + 0.055 * size * low, -low)
-    flat = ((left_low, 1.38),)
-    build.cone(hips, chest, 0.099 * k, 0.095 * k, who.top, squash=flat, paint=belt)
+    build.cone(hips, chest, 0.099 * k, 0.095 * k, who.top, ((pose.left_low, 1.38),), paint=belt)
     top = neck - (0.055 * size + 0.05 * k) * high
-    build.cone(chest + 0.004 * front, top, 0.094 * k, 0.099 * k, who.top, squash=((left, 1.42),), paint=cloth)
-    build.cone(
-        neck + 0.8 * (pose.shoulder[1] - neck),
-        neck + 0.8 * (pose.shoulder[0] - neck),
-        0.056 * k,
-        0.056 * k,
-        who.top,
-        squash=((high, 1.1),),
-    )
+    build.cone(chest + 0.004 * pose.front, top, 0.094 * k, 0.099 * k, who.top, ((pose.left, 1.42),), paint=cloth)
+    right, left = (neck + 0.8 * (pose.shoulder[side] - neck) for side in (1, 0))
+    build.cone(right, left, 0.056 * k, 0.056 * k, who.top, ((high, 1.1),))
     for side in (0, 1):
         build.cone(neck + 0.02 * high, pose.shoulder[side] + 0.012 * high, 0.047 * size, 0.04 * k, who.top)  # trapezius
-    hip_right, hip_left = pose.hip[1], pose.hip[0]
-    up = 0.015 * low
-    build.cone(hip_right + up, hip_left + up, 0.080 * k, 0.080 * k, who.bottom, squash=((front_low, 1.08),))
-    for hip in (hip_left, hip_right):
-        build.ball(hip - 0.035 * size * front_low - 0.005 * low, 0.082 * k, who.bottom)
+    right, left = pose.hip[1] + 0.015 * low, pose.hip[0] + 0.015 * low
+    build.cone(right, left, 0.080 * k, 0.080 * k, who.bottom, ((pose.front_low, 1.08),))
+    for hip in pose.hip:
+        build.ball(hip - 0.035 * size * pose.front_low - 0.005 * low, 0.082 * k, who.bottom)
 
 
 def _head(build: Builder, pose: Pose, who: Subject) -> None:
@@ -205,38 +178,25 @@ def _head(build: Builder, pose: Pose, who: Subject) -> None:
     r = 0.43 * size
     skull = pose.head - r * up
     jaw = pose.head - 0.74 * size * up + 0.13 * size * ahead
-    narrow = ((left, 0.80),)
-    build.cone(
-        pose.neck - 0.02 * up, skull - 0.25 * size * up - 0.03 * ahead, 0.062 * who.height / 1.75, 0.054, who.skin
-    )
+    throat = skull - 0.25 * size * up - 0.03 * ahead
+    build.cone(pose.neck - 0.02 * up, throat, 0.062 * who.height / 1.75, 0.054, who.skin)
     crown = unit(0.72 * up - 0.69 * ahead)
     line = None if who.hair_style == "bald" else Paint(who.hair, skull, crown)
-    build.cone(skull, jaw, r, 0.24 * size, who.skin, squash=narrow, paint=line)
+    build.cone(skull, jaw, r, 0.24 * size, who.skin, ((left, 0.80),), paint=line)
     for sign in (-1.0, 1.0):
-        build.ball(skull + sign * 0.80 * r * left - 0.12 * size * up, 0.085 * size, who.skin, squash=((left, 0.45),))
+        build.ball(skull + sign * 0.80 * r * left - 0.12 * size * up, 0.085 * size, who.skin, ((left, 0.45),))
         eye = skull + sign * 0.30 * r * left + 0.90 * r * ahead - 0.16 * r * up
-        build.ball(eye, 0.052 * size, (0.08, 0.06, 0.06), squash=((left, 1.25),))
-    red, green, blue = who.skin
+        build.ball(eye, 0.052 * size, (0.08, 0.06, 0.06), ((left, 1.25),))
     nose = skull + 0.94 * r * ahead
-    build.cone(
-        nose - 0.2 * r * up,
-        nose + 0.1 * r * ahead - 0.5 * r * up,
-        0.03 * size,
-        0.06 * size,
-        (0.93 * red, 0.88 * green, 0.86 * blue),
-    )
+    tip = nose + 0.1 * r * ahead - 0.5 * r * up
+    tint = (0.93 * who.skin[0], 0.88 * who.skin[1], 0.86 * who.skin[2])
+    build.cone(nose - 0.2 * r * up, tip, 0.03 * size, 0.06 * size, tint)
     if who.hair_style == "bald":
         return
-    build.ball(skull + 0.14 * r * crown, 0.98 * r, who.hair, squash=((left, 0.85),))
+    build.ball(skull + 0.14 * r * crown, 0.98 * r, who.hair, ((left, 0.85),))
     if who.hair_style == "long":
-        build.cone(
-            skull - 0.5 * r * ahead,
-            pose.neck - 0.075 * ahead + 0.01 * up,
-            0.62 * r,
-            0.42 * r,
-            who.hair,
-            squash=((left, 1.2),),
-        )
+        nape = pose.neck - 0.075 * ahead + 0.01 * up
+        build.cone(skull - 0.5 * r * ahead, nape, 0.62 * r, 0.42 * r, who.hair, ((left, 1.2),))
     elif who.hair_style == "bun":
         build.ball(skull + 1.12 * r * unit(0.6 * up - 0.8 * ahead), 0.42 * r, who.hair)
 
@@ -245,17 +205,10 @@ def _arm(build: Builder, pose: Pose, who: Subject, side: int) -> None:
     k = who.height / 1.75 * who.limb_girth
     shoulder, elbow, wrist, hand = pose.shoulder[side], pose.elbow[side], pose.wrist[side], pose.hand[side]
     upper, lower = unit(elbow - shoulder), unit(wrist - elbow)
-    bare = who.sleeve == "none"
+    sleeve, thick = (who.skin, 0.051) if who.sleeve == "none" else (who.top, 0.056)
     cuff = Paint(who.skin, shoulder + 0.56 * who.upper_arm * upper, upper) if who.sleeve == "short" else None
-    build.ball(shoulder + 0.01 * upper, 0.062 * k, who.skin if bare else who.top)
-    build.cone(
-        shoulder + 0.02 * upper,
-        elbow,
-        (0.051 if bare else 0.056) * k,
-        0.040 * k,
-        who.skin if bare else who.top,
-        paint=cuff,
-    )
+    build.ball(shoulder + 0.01 * upper, 0.062 * k, sleeve)
+    build.cone(shoulder + 0.02 * upper, elbow, thick * k, 0.040 * k, sleeve, paint=cuff)
     sleeve = who.top if who.sleeve == "long" else who.skin
     belly = elbow + 0.24 * who.forearm * lower
     build.cone(elbow, belly, 0.040 * k, 0.043 * k, sleeve)
@@ -271,22 +224,12 @@ def _leg(build: Builder, pose: Pose, who: Subject, side: int) -> None:
     ahead, down = pose.foot(side)
     hem = Paint(who.skin, hip + 0.62 * who.thigh * upper, upper) if who.legs == "shorts" else None
     build.cone(hip, knee, 0.084 * k, 0.054 * k, who.bottom, paint=hem)
-    back = square_to(-ahead, lower)
-    calf = knee + 0.32 * who.shank * lower + 0.014 * k * back
+    calf = knee + 0.32 * who.shank * lower + 0.014 * k * square_to(-ahead, lower)
     shin = who.skin if who.legs == "shorts" else who.bottom
     cuff = Paint(who.skin, knee + 0.42 * who.shank * lower, lower) if who.legs == "capri" else None
     build.cone(knee, calf, 0.052 * k, 0.056 * k, shin)
     build.cone(calf, ankle, 0.056 * k, 0.036 * k, shin, paint=cuff)
     sole = Paint((0.9, 0.9, 0.88), ankle + 0.066 * down, down)
-    tip = pose.toe[side]
-    heel = ankle + 0.042 * down - 0.030 * ahead
-    build.cone(
-        heel,
-        tip - 0.031 * ahead - 0.010 * down,
-        0.038,
-        0.030,
-        who.shoe,
-        squash=((cross(down, ahead), 1.12),),
-        paint=sole,
-    )
+    heel, tip = ankle + 0.042 * down - 0.030 * ahead, pose.toe[side] - 0.031 * ahead - 0.010 * down
+    build.cone(heel, tip, 0.038, 0.030, who.shoe, ((cross(down, ahead), 1.12),), paint=sole)
     build.cone(ankle - 0.01 * down, ankle + 0.5 * who.foot * ahead + 0.038 * down, 0.039, 0.030, who.shoe)

@@ -1,13 +1,12 @@
 """The FormSim data set: which clips there are, and each clip from its specification to frames.
 
 Three benchmarks. In ``main`` every action has one standard, as in CoT-AFA. In ``standards`` the same motion is judged
-by one of three standards stated in the steps, so that nothing but the text tells whether it is right. ``unseen`` is
+by one of three standards stated in the steps, so that only the text says whether it is right. ``unseen`` is
 like ``main``, but its test split shows actions that training and validation never do.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import numpy as np
 from formsim import motion
 from formsim.body import Subject, primitives
 from formsim.errors import InputError
+from formsim.raycast import turn
 from formsim.render import Camera, Scene, render
 from formsim.schema import Action, Fault, load_actions
 from formsim.text import explain, step_texts
@@ -40,12 +40,10 @@ GENERIC_SHARE = 0.3  # standards benchmark: non-standard clips whose fault is on
 SEVERITY = (0.9, 1.5)  # magnitude of a fault, 1 = as its file says
 TOLERATED = 0.2  # magnitude that a standard clip may show, so that form is a matter of degree
 STYLE = 2.2  # degrees, standard deviation of a performer's own offset of every angle
+_CUT_OFF = "the movement is cut off before the required range is reached"
 _RANGE_FAULTS = {
     "range_short": (
-        (
-            "the movement stops short of the required range",
-            "the movement is cut off before the required range is reached",
-        ),
+        ("the movement stops short of the required range", _CUT_OFF),
         ("muscles that are not worked as intended", "a repetition that misses its training effect"),
         ("move further until the required range is reached", "extend the movement to the range that the step asks for"),
     ),
@@ -87,8 +85,7 @@ def seed_of(*parts: object) -> int:
 
 def all_faults(action: Action) -> dict[str, Fault]:
     """The faults of an action and, for the standards benchmark, a range too short or too long."""
-    ranges = {n: Fault(n, action.range_step, {}, *words) for n, words in _RANGE_FAULTS.items()}
-    return action.faults | ranges
+    return action.faults | {n: Fault(n, action.range_step, {}, *words) for n, words in _RANGE_FAULTS.items()}
 
 
 @cache
@@ -98,7 +95,7 @@ def clips(
     """The clips of a benchmark: 70/15/15 by subject, a split's actions and views in equal shares.
 
     Args:
-        count: clips in all splits together; `stream` has a train split only.
+        count: clips in all splits together.
         seed: of the data set.
         names: the actions to use; all of them by default.
 
@@ -106,8 +103,6 @@ def clips(
         InputError: `unseen` with fewer than four actions, none of which would be held out.
     """
     actions = [load_actions()[name] for name in names] or list(load_actions().values())
-    if benchmark == "stream":
-        return tuple(_clip(actions, "stream", "train", i, seed) for i in range(count))
     shown = new = actions
     if benchmark == "unseen":
         if len(actions) < 4:
@@ -116,11 +111,8 @@ def clips(
         shown = [action for action in actions if action not in new]
     held_out = {split: max(1, round(count * SPLITS[split])) for split in ("val", "test")}
     sizes = {"train": count - sum(held_out.values())} | held_out
-    return tuple(
-        _clip(new if split == "test" else shown, benchmark, split, i, seed)
-        for split, size in sizes.items()
-        for i in range(size)
-    )
+    offered = {"train": shown, "val": shown, "test": new}
+    return tuple(_clip(offered[split], benchmark, split, i, seed) for split in sizes for i in range(sizes[split]))
 
 
 def some_actions(count: int) -> tuple[str, ...]:
@@ -164,23 +156,22 @@ def _clip(actions: list[Action], benchmark: Benchmark, split: str, i: int, seed:
         extra = ((names[rng.randint(len(names))], _uniform(rng, 0.0, TOLERATED)),)
     if benchmark == "stream":
         extra = tuple((name, _uniform(rng, -0.2, 1.0)) for name in names if rng.random_sample() < 0.3)
-    return Clip(
-        f"{benchmark}-{split}-{i:05d}", action.name, split, subject, view, standard, executed, fault,
-        severity if fault else 0.0, onset if fault else 0.0, extra, own,
-    )  # fmt: skip
+    severity, onset = (severity, onset) if fault else (0.0, 0.0)
+    name = f"{benchmark}-{split}-{i:05d}"
+    return Clip(name, action.name, split, subject, view, standard, executed, fault, severity, onset, extra, own)
 
 
 def _uniform(rng: np.random.RandomState, low: float, high: float) -> float:
     return float(low + (high - low) * rng.random_sample())
 
 
-def form(clip: Clip, phase: Array) -> dict[str, Array]:
+def form_angles(clip: Clip, phase: Array) -> dict[str, Array]:
     """Angles in degrees [T] each at the phases [T]: the action, how far it goes and its faults, nobody's style."""
     action = load_actions()[clip.action]
     faults = all_faults(action)
     done = [(faults[clip.fault], clip.severity, clip.onset)] if clip.fault and faults[clip.fault].change else []
     done += [(faults[name], magnitude, 0.0) for name, magnitude in clip.extra]
-    return motion.angles(action, _timed(clip, phase), tuple(done), clip.executed)
+    return motion.angles(action, _performer_phase(clip, phase), tuple(done), clip.executed)
 
 
 def performance(clip: Clip, phase: Array) -> tuple[Array, dict[str, Array], Subject]:
@@ -189,7 +180,7 @@ def performance(clip: Clip, phase: Array) -> tuple[Array, dict[str, Array], Subj
     subject = Subject.sample(np.random.RandomState(seed_of("subject", clip.subject)))
     rng = np.random.RandomState(seed_of("style", clip.seed))
     wide = 5.0 if clip.clip_id.startswith("stream") else STYLE  # pre-training sees poses that no action file holds
-    pose = form(clip, phase)
+    pose = form_angles(clip, phase)
     for angle in motion.ANGLES:
         offset, sway, at = rng.normal() * wide, rng.normal() * 0.8, rng.random_sample()
         if angle not in ("lift", "yaw"):
@@ -198,7 +189,7 @@ def performance(clip: Clip, phase: Array) -> tuple[Array, dict[str, Array], Subj
     return motion.joints(pose, subject, motion.ANCHORS[action.anchor], action.arms), pose, subject
 
 
-def _timed(clip: Clip, phase: Array) -> Array:
+def _performer_phase(clip: Clip, phase: Array) -> Array:
     """Where in the movement the performer is at each phase of the clip: early or late, fast or slow."""
     rng = np.random.RandomState(seed_of("tempo", clip.seed))
     shift, tempo = _uniform(rng, -0.03, 0.03), _uniform(rng, 0.94, 1.06)
@@ -233,25 +224,20 @@ def pose_target(clip: Clip, frames: int = 6) -> tuple[Array, Array, Array, Array
         angles: sine and cosine of each, float32 [T, 35, 2].
         places: where each joint is in the picture, float32 [T, 20, 2], (0, 0) top left, (1, 1) bottom right.
         deviation: of each angle from the action as its file says, at the same moment and without the performer's own
-            style, which nobody could tell from a picture: radians, float32 [T, 35].
+            style, which no picture shows: radians, float32 [T, 35].
     """
-    joints, pose, subject = performance(clip, sample_phases(frames))
+    phase = sample_phases(frames)
+    joints, pose, subject = performance(clip, phase)
     camera = camera_of(clip)
-
-    def turned(points: Array) -> Array:  # world -> camera axes
-        return np.stack(
-            [sum(points[..., k] * camera.rotation[axis, k] for k in range(3)) for axis in range(3)], axis=-1
-        )
-
-    local = turned(joints - joints[:, :1]) / subject.height
-    seen = turned(joints - camera.position)
+    local, seen = (  # in camera axes; + 0.0: no negative zeros
+        np.stack(turn(camera.rotation, joints - origin), axis=-1) + 0.0 for origin in (joints[:, :1], camera.position)
+    )
     places = camera.centre + camera.focal * seen[..., :2] / seen[..., 2:]
     radians = np.deg2rad(np.stack([pose[a] for a in motion.ANGLES], axis=1))
     angles = np.stack([np.sin(radians), np.cos(radians)], axis=-1)
-    shown = form(clip, sample_phases(frames))
-    model = motion.angles(load_actions()[clip.action], _timed(clip, sample_phases(frames)))
-    deviation = np.deg2rad(np.stack([shown[a] - model[a] for a in motion.ANGLES], axis=1))
-    return tuple(part.astype(np.float32) for part in (local, angles, places, deviation))  # type: ignore[return-value]
+    done, model = form_angles(clip, phase), motion.angles(load_actions()[clip.action], _performer_phase(clip, phase))
+    deviation = np.deg2rad(np.stack([done[a] - model[a] for a in motion.ANGLES], axis=1))
+    return tuple(part.astype(np.float32) for part in (local / subject.height, angles, places, deviation))  # type: ignore[return-value]
 
 
 def record(clip: Clip) -> dict[str, object]:
@@ -282,22 +268,16 @@ def record(clip: Clip) -> dict[str, object]:
 def step_table(chosen: Sequence[Clip]) -> dict[str, tuple[tuple[str, ...], str]]:
     """Steps and instruction for each key that these clips need: the action, or 'action [standard]'."""
     table = {}
-    for clip in chosen:
-        key = f"{clip.action} [{clip.standard}]" if clip.standard else clip.action
-        if key not in table:
-            _, phrase, stated = STANDARDS[clip.standard or "full"]
-            table[key] = step_texts(load_actions()[clip.action], phrase, stated if clip.standard else "")
+    for action, standard in {(clip.action, clip.standard) for clip in chosen}:
+        _, phrase, stated = STANDARDS[standard or "full"]
+        key = f"{action} [{standard}]" if standard else action
+        table[key] = step_texts(load_actions()[action], phrase, stated if standard else "")
     return dict(sorted(table.items()))
 
 
 def fault_phrases() -> dict[str, dict[str, tuple[str, ...]]]:
     """action -> fault -> the clauses that name it: the ground truth of the fault parser."""
     return {a.name: {f.name: f.seen for f in all_faults(a).values()} for a in load_actions().values()}
-
-
-def variant(clip: Clip, **changes: object) -> Clip:
-    """The same performance with something else about it, for example ``fault=''``: what previews compare."""
-    return dataclasses.replace(clip, **changes)  # type: ignore[arg-type]
 
 
 def stream_clip(i: int, seed: int) -> Clip:

@@ -19,18 +19,6 @@ UP = np.array([0.0, 0.0, 1.0])
 _ASIDE = 0.62  # metres to the left of the body at which towers stand, so that they do not hide it from the front
 
 
-def add_equipment(build: Builder, pose: Pose, names: tuple[str, ...]) -> None:
-    """Add each named thing. Held things follow the hands; fixed things stand still at the clip's mean or extent.
-
-    Raises:
-        ValueError: a name that is not in `EQUIPMENT`.
-    """
-    for name in names:
-        if name not in _MAKERS:
-            raise ValueError(f"unknown equipment {name!r}; known: {', '.join(EQUIPMENT)}")
-        _MAKERS[name](build, pose)
-
-
 def _middle(pose: Pose) -> Array:
     return 0.5 * (pose.grip(0) + pose.grip(1))
 
@@ -41,18 +29,23 @@ def _apart(pose: Pose, fallback: Array) -> Array:
     return np.where(length(way)[:, None] > 0.12, unit(way), fallback)
 
 
+def _above(point: Array, z: float) -> Array:
+    """The point at another height."""
+    return np.array([point[0], point[1], z])
+
+
 def _forearm(pose: Pose, side: int) -> Array:
     return unit(pose.wrist[side] - pose.elbow[side])
 
 
-def _together(pose: Pose) -> bool:
-    """Whether both hands hold one thing."""
-    return float(mean(length(pose.grip(0) - pose.grip(1)))) < 0.35
+def _distance(pose: Pose) -> float:
+    """Between the hands, mean over the clip, in metres; below 0.35 they hold one thing."""
+    return float(mean(length(pose.grip(0) - pose.grip(1))))
 
 
 def _level(way: Array, fallback: tuple[float, float, float] = (1.0, 0.0, 0.0)) -> Array:
     """Horizontal unit vector of a fixed direction [3]."""
-    return unit(np.array([way[0], way[1], 0.0]), fallback)
+    return unit(_above(way, 0.0), fallback)
 
 
 def _upright(ahead: Array) -> Array:
@@ -60,10 +53,15 @@ def _upright(ahead: Array) -> Array:
     return np.stack([ahead, cross(UP, ahead), UP])
 
 
+def _ahead(pose: Pose) -> Array:
+    """Which way the shoulders face, horizontal unit [3]."""
+    return _level(cross(mean(pose.left), UP))
+
+
 def _heading(pose: Pose) -> Array:
     """Which way the body faces or, lying, points: horizontal unit [3]."""
     lying = _level(mean(pose.neck - pose.pelvis))
-    return np.where(abs(mean(pose.back)[2]) < 0.7, lying, _level(cross(mean(pose.left), UP)))
+    return np.where(abs(mean(pose.back)[2]) < 0.7, lying, _ahead(pose))
 
 
 def _barbell(build: Builder, centre: Array, axis: Array) -> None:
@@ -73,22 +71,6 @@ def _barbell(build: Builder, centre: Array, axis: Array) -> None:
         build.disc(centre + 0.50 * out, centre + 0.55 * out, 0.16, IRON, gloss=0.15)
         build.disc(centre + 0.555 * out, centre + 0.59 * out, 0.115, build.accent, gloss=0.15)
         build.disc(centre + 0.595 * out, centre + 0.62 * out, 0.035, STEEL, gloss=0.4)
-
-
-def _barbell_hands(build: Builder, pose: Pose) -> None:
-    _barbell(build, _middle(pose), _apart(pose, pose.left))
-
-
-def _barbell_back(build: Builder, pose: Pose) -> None:
-    _barbell(build, pose.neck - 0.095 * pose.front - 0.02 * pose.back, pose.left)
-
-
-def _barbell_front(build: Builder, pose: Pose) -> None:
-    _barbell(build, pose.neck + 0.105 * pose.front - 0.03 * pose.back, pose.left)
-
-
-def _barbell_hips(build: Builder, pose: Pose) -> None:
-    _barbell(build, pose.pelvis + 0.125 * pose.front_low, pose.left_low)
 
 
 def _dumbbell_at(build: Builder, centre: Array, axis: Array, size: float = 1.0) -> None:
@@ -111,7 +93,7 @@ def _dumbbell(build: Builder, pose: Pose) -> None:
 
 
 def _kettlebell(build: Builder, pose: Pose) -> None:
-    both = _together(pose)
+    both = _distance(pose) < 0.35
     grip = _middle(pose) if both else pose.grip(1)
     arm = unit(_forearm(pose, 0) + _forearm(pose, 1)) if both else _forearm(pose, 1)
     way = unit(np.stack([arm[:, 0], arm[:, 1], np.minimum(arm[:, 2], 0.0) - 0.35], axis=1), (0.0, 0.0, -1.0))
@@ -124,9 +106,9 @@ def _kettlebell(build: Builder, pose: Pose) -> None:
 
 
 def _bar(build: Builder, pose: Pose) -> None:
-    centre = mean(_middle(pose))
-    axis = _level(mean(pose.grip(0) - pose.grip(1)), (0.0, 1.0, 0.0))
-    half = 0.5 * float(length(mean(pose.grip(0) - pose.grip(1)))) + 0.30
+    centre, apart = mean(_middle(pose)), mean(pose.grip(0) - pose.grip(1))
+    axis = _level(apart, (0.0, 1.0, 0.0))
+    half = 0.5 * float(length(apart)) + 0.30
     build.cone(centre - half * axis, centre + half * axis, 0.017, 0.017, STEEL, gloss=0.5)
     behind = cross(axis, DOWN) * (-0.45 if centre[2] > 1.6 else 0.0)  # a high bar hangs from a rig behind the body
     behind = behind if dot(behind, mean(pose.front)) < 0 else -behind
@@ -134,36 +116,36 @@ def _bar(build: Builder, pose: Pose) -> None:
         end = centre + sign * half * axis
         foot = end + behind
         build.cone(end, foot + 0.02 * UP, 0.022, 0.022, FRAME)
-        build.cone(foot + 0.02 * UP, np.array([foot[0], foot[1], 0.0]), 0.028, 0.028, FRAME)
+        build.cone(foot + 0.02 * UP, _above(foot, 0.0), 0.028, 0.028, FRAME)
 
 
 def _parallel_bars(build: Builder, pose: Pose) -> None:
-    ahead = _level(cross(mean(pose.left), UP))
+    ahead = _ahead(pose)
     for side in (0, 1):
-        at = mean(pose.grip(side))
-        ends = [at + s * ahead for s in (-0.42, 0.42)]
+        ends = [mean(pose.grip(side)) + s * ahead for s in (-0.42, 0.42)]
         build.cone(ends[0], ends[1], 0.020, 0.020, STEEL, gloss=0.4)
         for end in ends:
-            build.cone(end, np.array([end[0], end[1], 0.0]), 0.018, 0.024, FRAME)
+            build.cone(end, _above(end, 0.0), 0.018, 0.024, FRAME)
 
 
-def _legs(build: Builder, centre: Array, axes: Array, reach: float, top: float) -> None:
-    for s in (-1.0, 1.0):
-        foot = centre + s * reach * axes[0]
-        build.cone(np.array([foot[0], foot[1], top]), np.array([foot[0], foot[1], 0.03]), 0.025, 0.025, FRAME)
-        low = np.array([foot[0], foot[1], 0.025])
-        build.cone(low - 0.18 * axes[1], low + 0.18 * axes[1], 0.022, 0.022, FRAME)
+def _leg(build: Builder, top: Array, axis: Array, radius: float, reach: float) -> None:
+    """A post from `top` to a foot that lies along `axis` on the floor."""
+    build.cone(top, _above(top, 0.03), radius, radius, FRAME)
+    low = _above(top, 0.025)
+    build.cone(low - reach * axis, low + reach * axis, 0.022, 0.022, FRAME)
 
 
 def _bench(build: Builder, pose: Pose) -> None:
-    axes = _upright(_heading(pose))
     if abs(mean(pose.back)[2]) > 0.7:  # upright: a bench to sit on, or one that the hands or a foot rest on
-        return _seat(build, pose, PAD, across=True)
-    trunk = np.concatenate([pose.pelvis, pose.chest, pose.neck])
-    top = max(float(mean(trunk)[2]) - 0.105, 0.2)
-    middle = mean(0.45 * pose.pelvis + 0.55 * pose.head)
-    build.box(np.array([middle[0], middle[1], top - 0.035]), axes, (0.50, 0.14, 0.035), PAD)
-    return _legs(build, middle, axes, 0.38, top - 0.07)
+        at, top, axes = _under_pelvis(pose)
+        half, legs, reach = (0.15, 0.5, 0.035), axes[[1, 0]], 0.36
+    else:
+        at, axes = mean(0.45 * pose.pelvis + 0.55 * pose.head), _upright(_heading(pose))
+        top = max(float(mean(np.concatenate([pose.pelvis, pose.chest, pose.neck]))[2]) - 0.105, 0.2)
+        half, legs, reach = (0.50, 0.14, 0.035), axes, 0.38
+    build.box(_above(at, top - 0.035), axes, half, PAD)
+    for s in (-1.0, 1.0):
+        _leg(build, _above(at + s * reach * legs[0], top - 0.07), legs[1], 0.025, 0.18)
 
 
 def _incline_bench(build: Builder, pose: Pose) -> None:
@@ -175,31 +157,23 @@ def _incline_bench(build: Builder, pose: Pose) -> None:
     centre = hips + 0.36 * along + 0.15 * behind
     build.box(centre, np.stack([along, left, front]), (0.40, 0.14, 0.035), PAD)
     axes = _upright(_level(-along if abs(along[2]) < 0.98 else front))
-    top = max(float(hips[2]) - 0.11, 0.2)
-    seat = np.array([hips[0], hips[1], top - 0.035]) + 0.08 * axes[0]
+    seat = _above(hips, max(float(hips[2]) - 0.11, 0.2) - 0.035) + 0.08 * axes[0]
     build.box(seat, axes, (0.17, 0.17, 0.035), PAD)
-    high = centre + 0.05 * behind
-    for point in (seat, high):
-        build.cone(point - 0.04 * UP, np.array([point[0], point[1], 0.03]), 0.028, 0.028, FRAME)
-        low = np.array([point[0], point[1], 0.025])
-        build.cone(low - 0.2 * axes[1], low + 0.2 * axes[1], 0.022, 0.022, FRAME)
+    for point in (seat, centre + 0.05 * behind):
+        _leg(build, point - 0.04 * UP, axes[1], 0.028, 0.2)
 
 
-def _seat(build: Builder, pose: Pose, color: Color, across: bool = False) -> None:
-    """A solid box under the lowest position of the pelvis, or a bench across the body."""
+def _under_pelvis(pose: Pose) -> tuple[Array, float, Array]:
+    """Place, height and axes of a seat under the lowest position of the pelvis."""
     lowest = int(np.argmin(pose.pelvis[:, 2]))
     at = pose.pelvis[lowest] - (0.03 * pose.front_low[lowest])
-    top = min(max(float(at[2]) - 0.115, 0.15), 0.8)
-    axes = _upright(_level(cross(mean(pose.left_low), UP)))
-    if across:
-        build.box(np.array([at[0], at[1], top - 0.035]), axes, (0.15, 0.5, 0.035), color)
-        return _legs(build, at, np.stack([axes[1], axes[0], UP]), 0.36, top - 0.07)
-    stripe = Paint((0.52, 0.36, 0.20), np.array([at[0], at[1], 0.0]), UP, 0.012, max(0.5 * top, 0.05))
-    return build.box(np.array([at[0], at[1], 0.5 * top]), axes, (0.21, 0.24, 0.5 * top), color, paint=stripe)
+    return at, min(max(float(at[2]) - 0.115, 0.15), 0.8), _upright(_level(cross(mean(pose.left_low), UP)))
 
 
 def _box(build: Builder, pose: Pose) -> None:
-    _seat(build, pose, WOOD)
+    at, top, axes = _under_pelvis(pose)
+    stripe = Paint((0.52, 0.36, 0.20), _above(at, 0.0), UP, 0.012, max(0.5 * top, 0.05))
+    build.box(_above(at, 0.5 * top), axes, (0.21, 0.24, 0.5 * top), WOOD, paint=stripe)
 
 
 def _mat(build: Builder, pose: Pose) -> None:
@@ -215,101 +189,83 @@ def _mat(build: Builder, pose: Pose) -> None:
     build.box(centre, axes, (half_x, half_y, 0.006), build.accent, paint=edge)
 
 
-def _staff(build: Builder, pose: Pose) -> None:
-    axis = _apart(pose, pose.left)
-    centre = _middle(pose)
-    build.cone(centre - 0.8 * axis, centre + 0.8 * axis, 0.015, 0.015, (0.62, 0.42, 0.22))
+def _rod(build: Builder, pose: Pose, half: float, color: Color = STEEL, gloss: float = 0.4) -> Array:
+    """A rod through both hands; returns its middle [T, 3]."""
+    centre, axis = _middle(pose), _apart(pose, pose.left)
+    build.cone(centre - half * axis, centre + half * axis, 0.015, 0.015, color, gloss=gloss)
+    return centre
 
 
 def _sword(build: Builder, pose: Pose) -> None:
     way, grip = _forearm(pose, 1), pose.grip(1)
     across = square_to(pose.left, way, (0.0, 1.0, 0.0))
-    build.cone(grip - 0.07 * way, grip + 0.07 * way, 0.014, 0.014, (0.30, 0.16, 0.08))
-    build.cone(
-        grip + 0.07 * way - 0.06 * across,
-        grip + 0.07 * way + 0.06 * across,
-        0.014,
-        0.014,
-        (0.78, 0.62, 0.22),
-        gloss=0.4,
-    )
-    build.cone(
-        grip + 0.08 * way, grip + 0.80 * way, 0.015, 0.009, (0.86, 0.88, 0.92), squash=((across, 1.5),), gloss=0.8
-    )
+    guard = grip + 0.07 * way
+    build.cone(grip - 0.07 * way, guard, 0.014, 0.014, (0.30, 0.16, 0.08))
+    build.cone(guard - 0.06 * across, guard + 0.06 * across, 0.014, 0.014, (0.78, 0.62, 0.22), gloss=0.4)
+    blade = (grip + 0.08 * way, grip + 0.80 * way)
+    build.cone(*blade, 0.015, 0.009, (0.86, 0.88, 0.92), ((across, 1.5),), gloss=0.8)
     build.cone(grip - 0.09 * way, grip - 0.22 * way - 0.05 * UP, 0.012, 0.022, (0.80, 0.12, 0.14))  # tassel
 
 
 def _spear(build: Builder, pose: Pose) -> None:
-    held = not _together(pose) and float(mean(length(pose.grip(0) - pose.grip(1)))) < 1.0
-    way = -_apart(pose, -_forearm(pose, 1)) if held else _forearm(pose, 1)
+    in_both = 0.35 <= _distance(pose) < 1.0
+    way = -_apart(pose, -_forearm(pose, 1)) if in_both else _forearm(pose, 1)
     grip = pose.grip(1)
     build.cone(grip - 0.8 * way, grip + 0.65 * way, 0.014, 0.014, (0.66, 0.46, 0.24))
     build.cone(grip + 0.63 * way, grip + 0.68 * way, 0.03, 0.035, (0.80, 0.12, 0.14))
     build.cone(grip + 0.68 * way, grip + 0.88 * way, 0.026, 0.006, STEEL, gloss=0.8)
 
 
-def _tower(build: Builder, foot: Array, axes: Array, height: float) -> None:
-    """An upright with a stack of weights."""
-    build.box(np.array([foot[0], foot[1], 0.5 * height]), axes, (0.05, 0.07, 0.5 * height), FRAME)
-    stripe = Paint((0.34, 0.34, 0.37), np.zeros(3), UP, 0.012, 0.06)
-    build.box(np.array([foot[0], foot[1], 0.42]) + 0.11 * axes[0], axes, (0.06, 0.13, 0.40), IRON, paint=stripe)
-    build.box(np.array([foot[0], foot[1], 0.03]), axes, (0.22, 0.26, 0.03), FRAME)
-
-
-def _handle(build: Builder, pose: Pose, half: float) -> Array:
-    """A bar through both hands; returns its middle [T, 3]."""
-    centre, axis = _middle(pose), _apart(pose, pose.left)
-    build.cone(centre - half * axis, centre + half * axis, 0.015, 0.015, STEEL, gloss=0.4)
-    return centre
-
-
-def _cable(build: Builder, pose: Pose) -> None:
-    ahead = _level(cross(mean(pose.left), UP))
-    hands = _middle(pose)
-    reach = float(dot(pose.joints.reshape(-1, 3), ahead).max()) + 0.35
-    middle = mean(pose.pelvis)
+def _tower(build: Builder, pose: Pose, reach: float, height: float) -> Array:
+    """An upright with a stack of weights, ahead of the body by `reach` metres; returns where it stands [3]."""
+    ahead, middle = _ahead(pose), mean(pose.pelvis)
+    reach = float(dot(pose.joints.reshape(-1, 3), ahead).max()) + reach
     foot = middle + (reach - dot(middle, ahead)) * ahead + _ASIDE * cross(UP, ahead)
-    moved = hands[:, 2] - hands[0, 2]
-    most = float(moved[np.argmax(np.abs(moved))])
-    height = (
-        2.05 if most < -0.12 else 0.25 if most > 0.12 else float(mean(hands)[2])
-    )  # the pull is against the movement
-    _tower(build, foot, _upright(-ahead), 2.2)
-    pulley = np.array([foot[0], foot[1], height]) - 0.09 * ahead
-    build.ball(pulley, 0.04, STEEL, gloss=0.4)
-    grip = _handle(build, pose, 0.5 * float(length(mean(pose.grip(0) - pose.grip(1)))) + 0.06)
+    axes = _upright(-ahead)
+    build.box(_above(foot, 0.5 * height), axes, (0.05, 0.07, 0.5 * height), FRAME)
+    stripe = Paint((0.34, 0.34, 0.37), np.zeros(3), UP, 0.012, 0.06)
+    build.box(_above(foot, 0.42) + 0.11 * axes[0], axes, (0.06, 0.13, 0.40), IRON, paint=stripe)
+    build.box(_above(foot, 0.03), axes, (0.22, 0.26, 0.03), FRAME)
+    return foot
+
+
+def _cable_handle(build: Builder, pose: Pose, pulley: Array, overhang: float) -> None:
+    grip = _rod(build, pose, 0.5 * float(length(mean(pose.grip(0) - pose.grip(1)))) + overhang)
     build.cone(np.broadcast_to(pulley, grip.shape), grip, 0.007, 0.007, (0.08, 0.08, 0.08))
 
 
-def _lat_machine(build: Builder, pose: Pose) -> None:
-    ahead = _level(cross(mean(pose.left), UP))
+def _cable(build: Builder, pose: Pose) -> None:
     hands = _middle(pose)
+    moved = hands[:, 2] - hands[0, 2]
+    most = float(moved[np.argmax(np.abs(moved))])  # the pull is against the movement
+    height = 2.05 if most < -0.12 else 0.25 if most > 0.12 else float(mean(hands)[2])
+    pulley = _above(_tower(build, pose, 0.35, 2.2), height) - 0.09 * _ahead(pose)
+    build.ball(pulley, 0.04, STEEL, gloss=0.4)
+    _cable_handle(build, pose, pulley, 0.06)
+
+
+def _lat_machine(build: Builder, pose: Pose) -> None:
+    hands, seat = _middle(pose), mean(pose.pelvis)
     top = float(hands[:, 2].max()) + 0.38
-    seat = mean(pose.pelvis)
-    over = mean(hands)
-    reach = float(dot(pose.joints.reshape(-1, 3), ahead).max()) + 0.3
-    foot = seat + (reach - dot(seat, ahead)) * ahead + _ASIDE * cross(UP, ahead)
-    _tower(build, foot, _upright(-ahead), top)
-    pulley = np.array([over[0], over[1], top])
-    build.cone(np.array([foot[0], foot[1], top]), pulley, 0.035, 0.035, FRAME)
-    centre = _handle(build, pose, 0.5 * float(length(mean(pose.grip(0) - pose.grip(1)))) + 0.16)
-    build.cone(np.broadcast_to(pulley, centre.shape), centre, 0.007, 0.007, (0.08, 0.08, 0.08))
+    foot = _tower(build, pose, 0.3, top)
+    pulley = _above(mean(hands), top)
+    build.cone(_above(foot, top), pulley, 0.035, 0.035, FRAME)
+    _cable_handle(build, pose, pulley, 0.16)
     height = max(float(pose.pelvis[:, 2].min()) - 0.11, 0.15)
-    axes = _upright(ahead)
-    build.box(np.array([seat[0], seat[1], height - 0.03]), axes, (0.18, 0.20, 0.03), PAD)
-    build.cone(np.array([seat[0], seat[1], height - 0.06]), np.array([seat[0], seat[1], 0.0]), 0.035, 0.035, FRAME)
+    build.box(_above(seat, height - 0.03), _upright(_ahead(pose)), (0.18, 0.20, 0.03), PAD)
+    build.cone(_above(seat, height - 0.06), _above(seat, 0.0), 0.035, 0.035, FRAME)
 
 
 def _band(build: Builder, pose: Pose) -> None:
     across = square_to(pose.left, _apart(pose, pose.left), (0.0, 0.0, 1.0))
-    build.cone(pose.grip(1), pose.grip(0), 0.013, 0.013, (0.92, 0.30, 0.45), squash=((across, 1.6),))
+    build.cone(pose.grip(1), pose.grip(0), 0.013, 0.013, (0.92, 0.30, 0.45), ((across, 1.6),))
 
 
-_MAKERS: dict[str, Callable[[Builder, Pose], None]] = {
-    "barbell@hands": _barbell_hands,
-    "barbell@back": _barbell_back,
-    "barbell@front": _barbell_front,
-    "barbell@hips": _barbell_hips,
+_MAKERS: dict[str, Callable[[Builder, Pose], object]] = {
+    "barbell@hands": lambda build, p: _barbell(build, _middle(p), _apart(p, p.left)),
+    "barbell@back": lambda build, p: _barbell(build, p.neck - 0.095 * p.front - 0.02 * p.back, p.left),
+    "barbell@front": lambda build, p: _barbell(build, p.neck + 0.105 * p.front - 0.03 * p.back, p.left),
+    "barbell@hips": lambda build, p: _barbell(build, p.pelvis + 0.125 * p.front_low, p.left_low),
     "dumbbells": _dumbbells,
     "dumbbell": _dumbbell,
     "kettlebell": _kettlebell,
@@ -319,7 +275,7 @@ _MAKERS: dict[str, Callable[[Builder, Pose], None]] = {
     "incline_bench": _incline_bench,
     "box": _box,
     "mat": _mat,
-    "staff": _staff,
+    "staff": lambda build, p: _rod(build, p, 0.8, (0.62, 0.42, 0.22), 0.0),
     "sword": _sword,
     "spear": _spear,
     "cable": _cable,
@@ -327,3 +283,15 @@ _MAKERS: dict[str, Callable[[Builder, Pose], None]] = {
     "band": _band,
 }
 EQUIPMENT = tuple(_MAKERS)
+
+
+def add_equipment(build: Builder, pose: Pose, names: tuple[str, ...]) -> None:
+    """Add each named thing. Held things follow the hands; fixed things stand still at the clip's mean or extent.
+
+    Raises:
+        ValueError: a name that is not in `EQUIPMENT`.
+    """
+    for name in names:
+        if name not in _MAKERS:
+            raise ValueError(f"unknown equipment {name!r}; known: {', '.join(EQUIPMENT)}")
+        _MAKERS[name](build, pose)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 
 class InputError(Exception):
-    """Bad input: what is wrong, where, and how to mend it, on one line.
+    """Bad input: what is wrong, where, and how to fix it, on one line.
 
     The command line prints it and exits with 2; a batch reports it and goes on with the rest.
 

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from formsim.body import Subject
+from formsim.shapes import Array, cross, mean
 
 if TYPE_CHECKING:
     from formsim.schema import Action, Fault
-
-Array = np.ndarray
 
 _SIDE = ("shoulder", "elbow", "wrist", "hand", "hip", "knee", "ankle", "toe")
 JOINTS = ("pelvis", "chest", "neck", "head", *(f"{joint}_{side}" for side in "lr" for joint in _SIDE))
@@ -34,18 +33,10 @@ ANGLES = (*_BODY, *_TRUNK, *(f"{part}_{side}{out}" for part in SIDED for side in
 # foot: toes up positive; foot.out: turn-out      shoulder: shrug upwards in degrees of the collar; shoulder.out unused
 
 _ANKLE = 0.08  # height of the ankle over the sole, metres
-_FLESH = {
-    "shoulder": 0.10,
-    "pelvis": 0.11,
-    "chest": 0.11,
-    "head": 0.03,
-    "knee": 0.055,
-    "elbow": 0.045,
-    "hand": 0.03,
-    "toe": 0.02,
-    "hip": 0.10,
-    "wrist": 0.03,
-}
+_FLESH = {  # between a joint and the skin below it, metres
+    "shoulder": 0.10, "pelvis": 0.11, "chest": 0.11, "head": 0.03, "knee": 0.055, "elbow": 0.045, "hand": 0.03,
+    "toe": 0.02, "hip": 0.10, "wrist": 0.03,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -91,9 +82,8 @@ ANCHORS: dict[str, Anchor] = {
     "hands_and_knees": Anchor(_HANDS, _KNEES, pitch=90.0, fixed=_KNEES),
     "hands_and_knee": Anchor(_HANDS, _KNEES, pitch=90.0, fixed=_HANDS),  # one knee leaves the floor
     "elbows_and_toes": Anchor(_ELBOWS, _TOES, pitch=85.0, fixed=_TOES),
-    "elbow_and_foot": Anchor(
-        ("elbow_r",), ("ankle_r",), roll=75.0, fixed=("ankle_r",)
-    ),  # side plank on the right elbow
+    # side plank on the right elbow
+    "elbow_and_foot": Anchor(("elbow_r",), ("ankle_r",), roll=75.0, fixed=("ankle_r",)),
     "hands_behind": Anchor(_HANDS, _FEET, height=0.45, fixed=_HANDS),  # bench dip
     "prone": Anchor(("chest", "hip_l", "hip_r"), pitch=90.0, fixed=("pelvis",)),
     "supine": Anchor(_BACK, pitch=-90.0, fixed=("pelvis",)),
@@ -121,10 +111,7 @@ def ease(keys: tuple[tuple[float, dict[str, float]], ...], base: dict[str, float
 
 
 def angles(
-    action: Action,
-    phase: Array,
-    faults: tuple[tuple[Fault, float, float], ...] = (),
-    scale: float = 1.0,
+    action: Action, phase: Array, faults: tuple[tuple[Fault, float, float], ...] = (), scale: float = 1.0
 ) -> dict[str, Array]:
     """Angles of one performance, degrees [T] each.
 
@@ -137,33 +124,24 @@ def angles(
     for angle in action.range_angles:
         if angle in excursion:
             excursion[angle] = excursion[angle] * scale
-    on = _activity(excursion, phase)
+    total = np.zeros(len(phase))
+    for values in excursion.values():  # a fixed order of additions, so that the sum is the same everywhere
+        total = total + np.abs(values)
+    held = total.max() <= 1e-6
+    on = np.ones(len(phase)) if held else total / total.max()  # how far the movement is on, [T] in [0, 1]
     pose = {angle: np.full(len(phase), action.base.get(angle, 0.0)) for angle in ANGLES}
     offset = {angle: np.zeros(len(phase)) for angle in ANGLES}
     for fault, magnitude, onset in faults:
         begun = np.clip((phase - onset) / 0.08, 0, 1) * magnitude if onset > 0 else np.full(len(phase), magnitude)
         for angle, (operator, amount) in fault.change.items():
             if operator == "*":
-                factor = np.maximum(
-                    1 + (amount - 1) * begun, 0
-                )  # a severe fault stops a movement, it does not turn it round
+                factor = np.maximum(1 + (amount - 1) * begun, 0)  # a severe fault stops a movement, never reverses it
                 excursion[angle] = excursion.get(angle, np.zeros(len(phase))) * factor
             else:
                 offset[angle] = offset[angle] + amount * begun * (on if operator == "+" else 1.0)
     for angle in ANGLES:
         pose[angle] = pose[angle] + excursion.get(angle, 0.0) + offset[angle]
     return pose
-
-
-def _activity(excursion: dict[str, Array], phase: Array) -> Array:
-    """How far the movement is on, [T] in [0, 1]: its excursion as a share of the largest; 1 for a held pose."""
-    if not excursion:
-        return np.ones(len(phase))
-    total = np.zeros(len(phase))
-    for values in excursion.values():  # a fixed order of additions, so that the sum is the same everywhere
-        total = total + np.abs(values)
-    dense = total.max()
-    return total / dense if dense > 1e-6 else np.ones(len(phase))
 
 
 def joints(pose: dict[str, Array], subject: Subject, anchor: Anchor, arms: str = "world") -> Array:
@@ -180,12 +158,11 @@ def joints(pose: dict[str, Array], subject: Subject, anchor: Anchor, arms: str =
     point["head"] = point["neck"] + (subject.neck + subject.head) * neck
 
     lean = a["trunk.upper"]
-    across = _stack(  # to the left, square to the trunk before it twists
-        -np.sin(lean) * np.sin(bend_up), np.cos(bend_up), -np.cos(lean) * np.sin(bend_up)
-    )
-    ahead = _cross(across, up)
+    # to the left, square to the trunk before it twists
+    across = _stack(-np.sin(lean) * np.sin(bend_up), np.cos(bend_up), -np.cos(lean) * np.sin(bend_up))
+    along = cross(across, up)
     twist = a["trunk.twist"][:, None]
-    left, front = np.cos(twist) * across - np.sin(twist) * ahead, np.cos(twist) * ahead + np.sin(twist) * across
+    left, front = np.cos(twist) * across - np.sin(twist) * along, np.cos(twist) * along + np.sin(twist) * across
     roll, turn = a["pelvis.roll"], a["pelvis.twist"]
     hip_left = _stack(-np.sin(turn) * np.cos(roll), np.cos(turn) * np.cos(roll), np.sin(roll))
     frames = {
@@ -197,74 +174,67 @@ def joints(pose: dict[str, Array], subject: Subject, anchor: Anchor, arms: str =
         shrug = a[f"shoulder_{side}"][:, None]
         collar = np.cos(shrug) * sign * left + np.sin(shrug) * up
         point[f"shoulder_{side}"] = point["neck"] - 0.05 * up + subject.shoulder_half_width * collar
+        point[f"hip_{side}"] = point["pelvis"] + sign * subject.hip_half_width * hip_left
         for start, part, end, length, frame in (
             ("shoulder", "upper_arm", "elbow", subject.upper_arm, arms),
             ("elbow", "forearm", "wrist", subject.forearm, arms),
             ("wrist", "forearm", "hand", subject.hand, arms),
+            ("hip", "thigh", "knee", subject.thigh, "world"),
+            ("knee", "shank", "ankle", subject.shank, "world"),
         ):
-            way = _limb(a[f"{part}_{side}"], a[f"{part}_{side}.out"], sign, frames[frame])
+            f, o = a[f"{part}_{side}"][:, None], a[f"{part}_{side}.out"][:, None]  # forward and out of straight down
+            ahead, aside, down = frames[frame]
+            way = np.sin(f) * np.cos(o) * ahead + sign * np.sin(o) * aside + np.cos(f) * np.cos(o) * down
             point[f"{end}_{side}"] = point[f"{start}_{side}"] + length * way
-        point[f"hip_{side}"] = point["pelvis"] + sign * subject.hip_half_width * hip_left
-        for start, part, end, length in (
-            ("hip", "thigh", "knee", subject.thigh),
-            ("knee", "shank", "ankle", subject.shank),
-        ):
-            way = _limb(a[f"{part}_{side}"], a[f"{part}_{side}.out"], sign, frames["world"])
-            point[f"{end}_{side}"] = point[f"{start}_{side}"] + length * way
-        point[f"toe_{side}"], point[f"sole_{side}"] = _foot(a, side, sign, point[f"ankle_{side}"], subject)
+        pitch, out = a[f"foot_{side}"], a[f"foot_{side}.out"]  # a foot of 0 points straight ahead
+        toe = _stack(np.cos(pitch) * np.cos(out), sign * np.cos(pitch) * np.sin(out), np.sin(pitch))
+        down = _stack(np.sin(pitch) * np.cos(out), sign * np.sin(pitch) * np.sin(out), -np.cos(pitch))
+        ankle = point[f"ankle_{side}"]
+        point[f"toe_{side}"] = ankle + subject.foot * toe + (_ANKLE - 0.02) * down
+        point[f"sole_{side}"] = ankle + _ANKLE * down
 
     names = [*JOINTS, "sole_l", "sole_r"]
     body = np.stack([point[name] for name in names], axis=1)  # [T, 22, 3]
     if anchor.seat:
         anchor = dataclasses.replace(anchor, height=anchor.height * subject.shank / 0.426)
-    body = _rest(_turn_z(body, a["yaw"]), names, anchor)
+    body = _rest(_turn(body, 0, 1, a["yaw"]), names, anchor)
     body[:, :, 2] += pose["lift"][:, None] / 100
     return np.round(body[:, : len(JOINTS)] * 2**20) / 2**20
 
 
-def _foot(a: dict[str, Array], side: str, sign: float, ankle: Array, subject: Subject) -> tuple[Array, Array]:
-    """Tip of the toe and point under the ankle, [T, 3] each; a foot of 0 points straight ahead."""
-    pitch, out = a[f"foot_{side}"], a[f"foot_{side}.out"]
-    toe = _stack(np.cos(pitch) * np.cos(out), sign * np.cos(pitch) * np.sin(out), np.sin(pitch))
-    down = _stack(np.sin(pitch) * np.cos(out), sign * np.sin(pitch) * np.sin(out), -np.cos(pitch))
-    return ankle + subject.foot * toe + (_ANKLE - 0.02) * down, ankle + _ANKLE * down
-
-
 def _rest(body: Array, names: list[str], anchor: Anchor) -> Array:
     """Pitch or roll the body, level its contacts, and set it down so that `anchor.fixed` stays over the origin."""
+    axis = 1 if anchor.roll else 0  # of levelling: left-right for bodies that lie on their side
 
     def lowest(group: tuple[str, ...]) -> tuple[Array, Array]:
         index = [names.index(name) for name in group]
         flesh = np.array([0.0 if n.startswith("sole") else _FLESH.get(n.split("_")[0], 0.0) for n in group])
         heights = body[:, index, 2] - flesh  # [T, n]
         pick = heights.argmin(axis=1)
-        return body[np.arange(len(body)), np.array(index)[pick], 0], heights.min(axis=1)
+        return body[np.arange(len(body)), np.array(index)[pick], axis], heights.min(axis=1)
 
-    body = _turn_y(body, np.full(len(body), np.deg2rad(anchor.pitch)))
-    body = _turn_x(body, np.deg2rad(anchor.roll))
+    body = _turn(body, 2, 0, np.full(len(body), np.deg2rad(anchor.pitch)))  # the head forward
+    body = _turn(body, 1, 2, np.full(len(body), np.deg2rad(anchor.roll)))  # the head to the right
     if anchor.other:
-        axis = 1 if anchor.roll else 0
         for _ in range(4):  # the lowest joint of a group can change as the body turns
-            if axis:
-                body = _swap(body)
             (x, z), (other_x, other_z) = lowest(anchor.low), lowest(anchor.other)
             rise = (z - anchor.height) - (other_z - anchor.other_height)
             distance = x - other_x
-            body = _turn_y(body, np.arctan2(rise, np.abs(distance) + 1e-9) * np.where(distance >= 0, 1.0, -1.0))
-            if axis:
-                body = _swap(body)
+            tilt = np.arctan2(rise, np.abs(distance) + 1e-9) * np.where(distance >= 0, 1.0, -1.0)
+            body = _turn(body, 2, axis, tilt)
     body[:, :, 2] -= (lowest(anchor.low)[1] - anchor.height)[:, None]
-    index = [names.index(name) for name in (anchor.fixed or anchor.low)]
-    mean = body[:, index[0], :2]
-    for i in index[1:]:
-        mean = mean + body[:, i, :2]
-    body[:, :, :2] -= (mean / len(index))[:, None]
+    fixed = [body[:, names.index(name), :2] for name in (anchor.fixed or anchor.low)]
+    body[:, :, :2] -= mean(np.stack(fixed))[:, None]
     return body
 
 
-def _swap(body: Array) -> Array:
-    """x and y exchanged, so that levelling about the left-right axis serves bodies that lie on their side."""
-    return body[:, :, [1, 0, 2]].copy()
+def _turn(body: Array, i: int, j: int, angle: Array) -> Array:
+    """Rotate [T, N, 3] from axis i to axis j by radians [T]."""
+    c, s = np.cos(angle)[:, None], np.sin(angle)[:, None]
+    turned = body.copy()
+    turned[..., i] = c * body[..., i] - s * body[..., j]
+    turned[..., j] = c * body[..., j] + s * body[..., i]
+    return turned
 
 
 def _stack(x: Array, y: Array, z: Array) -> Array:
@@ -274,38 +244,3 @@ def _stack(x: Array, y: Array, z: Array) -> Array:
 def _upward(lean: Array, bend: Array) -> Array:
     """A trunk segment's direction from lean (forward) and bend (to the left), radians [T] -> [T, 3]."""
     return _stack(np.sin(lean) * np.cos(bend), np.sin(bend), np.cos(lean) * np.cos(bend))
-
-
-def _limb(forward: Array, out: Array, sign: float, frame: tuple[Array, Array, Array]) -> Array:
-    """A limb segment's direction, radians [T] -> [T, 3], in a (front, left, down) frame."""
-    front, left, down = frame
-    f, o = forward[:, None], out[:, None]
-    return np.sin(f) * np.cos(o) * front + sign * np.sin(o) * left + np.cos(f) * np.cos(o) * down
-
-
-def _cross(a: Array, b: Array) -> Array:
-    return _stack(
-        a[:, 1] * b[:, 2] - a[:, 2] * b[:, 1],
-        a[:, 2] * b[:, 0] - a[:, 0] * b[:, 2],
-        a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0],
-    )
-
-
-def _turn_z(body: Array, angle: Array) -> Array:
-    c, s = np.cos(angle)[:, None], np.sin(angle)[:, None]
-    x, y, z = body[..., 0], body[..., 1], body[..., 2]
-    return np.stack([c * x - s * y, s * x + c * y, z], axis=-1)
-
-
-def _turn_y(body: Array, angle: Array) -> Array:
-    """Pitch: positive tips the head forward (+x) and the face down."""
-    c, s = np.cos(angle)[:, None], np.sin(angle)[:, None]
-    x, y, z = body[..., 0], body[..., 1], body[..., 2]
-    return np.stack([c * x + s * z, y, c * z - s * x], axis=-1)
-
-
-def _turn_x(body: Array, angle: float) -> Array:
-    """Roll: positive tips the head to the right (-y)."""
-    c, s = np.cos(angle), np.sin(angle)
-    x, y, z = body[..., 0], body[..., 1], body[..., 2]
-    return np.stack([x, c * y - s * z, s * y + c * z], axis=-1)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from formsim.shapes import BALL, BOX, CONE, Array, Primitives
+from formsim.shapes import BALL, BOX, CONE, Array, Primitives, dot
 
 Vector = tuple[Array, Array, Array]  # components that broadcast to [T, h, w]
 
@@ -26,16 +26,11 @@ class View:
     parallel: bool
 
 
-def turn(rotation: Array, points: Array) -> tuple[Array, Array, Array]:
+def turn(rotation: Array, points: Array) -> Vector:
     """Components of `points` [..., 3] along the rows of `rotation`, in a fixed order of additions."""
     x, y, z = points[..., 0], points[..., 1], points[..., 2]
     a, b, c = (row[0] * x + row[1] * y + row[2] * z for row in rotation)
     return a, b, c
-
-
-def _product(warp: Array, rotation: Array) -> Array:
-    """warp [T, N, 3, 3] times the transpose of rotation: takes directions in view axes into warped space."""
-    return np.stack(turn(rotation, warp), axis=-1)
 
 
 def cast(prims: Primitives, view: View, limit: Array) -> tuple[Array, Array]:
@@ -86,15 +81,11 @@ def _hit(prims: Primitives, n: int, view: View, x: Array, y: Array, start: Array
 
 def in_view(prims: Primitives, view: View) -> tuple[Array, Array, Array]:
     """Ends of the solids in (warped) view axes float32 [T, N, 3], and the warp from view axes float32 [T, N, 3, 3]."""
-    turned = np.where(prims.warped[:, None, None], _product(prims.warp, view.rotation), np.eye(3))
+    turned = np.where(prims.warped[:, None, None], np.stack(turn(view.rotation, prims.warp), axis=-1), np.eye(3))
     ends = []
     for points in (prims.start, prims.end):
         local = np.stack(turn(view.rotation, points - view.position), axis=-1)
-        rows = [
-            turned[:, :, i, 0] * local[..., 0] + turned[:, :, i, 1] * local[..., 1] + turned[:, :, i, 2] * local[..., 2]
-            for i in range(3)
-        ]
-        ends.append(np.stack(rows, axis=-1).astype(np.float32))
+        ends.append(dot(turned, local[:, :, None]).astype(np.float32))
     return ends[0], ends[1], turned.astype(np.float32)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -59,8 +60,7 @@ class Camera:
             raise ValueError(f"unknown view {view!r}; known: {', '.join(VIEWS)}")
         draw = rng.random_sample(7)
         heading = {"front": 0.0, "back": 180.0, "side": 90.0 if draw[0] < 0.5 else -90.0}[view]
-        azimuth = math.radians(heading + 24.0 * (draw[1] - 0.5))
-        elevation = math.radians(-2.0 + 17.0 * draw[2])
+        azimuth, elevation = math.radians(heading + 24.0 * (draw[1] - 0.5)), math.radians(-2.0 + 17.0 * draw[2])
         ca, sa, ce, se = (float(_grid(f(a))) for a in (azimuth, elevation) for f in (math.cos, math.sin))
         rotation = _grid(np.array([[-sa, ca, 0.0], [ca * se, sa * se, -ce], [-ca * ce, -sa * ce, -se]]))
         forward = {0.0: (-1.0, 0.0), 180.0: (1.0, 0.0), 90.0: (0.0, -1.0), -90.0: (0.0, 1.0)}[heading]
@@ -82,12 +82,10 @@ class Camera:
         focal = float(_grid(fill / max(right - left, bottom - top)))
         slack = 0.5 * (1.0 - fill) - 0.02
         shift = [2.0 * slack * (d - 0.5) for d in draw[5:7]]
-        centre = [
-            float(_grid(0.5 + s - focal * 0.5 * (a + b)))
-            for s, a, b in zip(shift, (left, top), (right, bottom), strict=True)
-        ]
+        middles = (0.5 * (left + right), 0.5 * (top + bottom))
+        across, down = (float(_grid(0.5 + s - focal * m)) for s, m in zip(shift, middles, strict=True))
         back = float(_grid((points[:, 0] * forward[0] + points[:, 1] * forward[1]).max()))
-        return cls(rotation, position, focal, (centre[0], centre[1]), forward, back)
+        return cls(rotation, position, focal, (across, down), forward, back)
 
     def rays(self, side: int) -> View:
         """Rays through the centres of side x side cells of the frame."""
@@ -129,6 +127,10 @@ def _light_view(prims: Primitives, light: Array, side: int) -> View:
     return View(rotation, centre + 5.0 * light, ticks[0], ticks[1], True)
 
 
+def _dot(a: Any, b: Any) -> Array:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
 def _texel(light: View, point: Vector, rotation: Array, position: Array) -> tuple[Array, Array, Array]:
     """Column, row (fractional) and depth in the light's view of points given in axes `rotation` round `position`."""
     start = turn(light.rotation, position - light.position)
@@ -145,14 +147,11 @@ def _cast_shadow(image: Array, room: Background, camera: Camera, light: View, sh
     """Darken the background [3, T, H, W] where a solid stands between it and the light."""
     rows, columns = shade.shape[1:]
     cover = np.isfinite(shade).astype(np.float32)
-    for axis in (1, 2):  # a soft edge: two passes of a three-tap box
-        for _ in range(2):
-            moved = np.zeros_like(cover)
-            ahead, behind = [slice(None)] * 3, [slice(None)] * 3
-            ahead[axis], behind[axis] = slice(1, None), slice(None, -1)
-            moved[tuple(behind)] += cover[tuple(ahead)]
-            moved[tuple(ahead)] += cover[tuple(behind)]
-            cover = (moved + cover) / np.float32(3)
+    for _ in range(2):  # along the rows, then along the columns
+        for _ in range(2):  # a soft edge: two passes of a three-tap box
+            padded = np.pad(cover, ((0, 0), (1, 1), (0, 0)))
+            cover = (padded[:, 2:] + padded[:, :-2] + cover) / np.float32(3)
+        cover = cover.swapaxes(1, 2)
     x, y, _ = _texel(light, room.point, camera.rotation, camera.position)
     inside = np.flatnonzero((x > 0) & (y > 0) & (x < columns - 1) & (y < rows - 1))
     x, y = x.reshape(-1)[inside], y.reshape(-1)[inside]
@@ -180,32 +179,24 @@ def _normals(prims: Primitives, view: View, frame: Array, number: Array, point: 
     extra = np.stack([np.broadcast_to(slope * ra, hull.shape), np.maximum(hull, np.float32(1e-9))], axis=2)
     table = np.concatenate([table, extra], axis=2).reshape(-1, 17).T.copy()
     column = table[:, frame * count + number]  # [17, P]
-    local = [
-        column[6 + 3 * i] * point[0] + column[7 + 3 * i] * point[1] + column[8 + 3 * i] * point[2] - column[i]
-        for i in range(3)
-    ]
-    along = (column[3] * local[0] + column[4] * local[1] + column[5] * local[2] - column[15]) / column[16]
+    local = [_dot(column[6 + 3 * i : 9 + 3 * i], point) - column[i] for i in range(3)]
+    along = (_dot(column[3:6], local) - column[15]) / column[16]
     rolled = np.minimum(np.maximum(along, 0), 1)
     normal = [p - rolled * a for p, a in zip(local, column[3:6], strict=True)]
-    kind = prims.kind[number]
-    for k in (DISC, BOX):
-        some = np.flatnonzero(kind == k)
-        if len(some) == 0:
-            continue
-        if k == DISC:  # flat where the point lies on an end
-            at = along[some]
-            flat = (at < 0.01) | (at > 0.99)
-            for i in range(3):
-                normal[i][some] = np.where(flat, column[3 + i][some] * np.where(at > 0.5, 1, -1), normal[i][some])
-        else:
-            p = [q[some] for q in local]
-            away = [np.abs(q) for q in p]
-            first = (away[0] >= away[1]) & (away[0] >= away[2])
-            second = ~first & (away[1] >= away[2])
-            for i, face in enumerate((first, second, ~first & ~second)):
-                normal[i][some] = np.where(face, np.where(p[i] > 0, 1, -1), 0)
-    out = [column[6 + i] * normal[0] + column[9 + i] * normal[1] + column[12 + i] * normal[2] for i in range(3)]
-    scale = 1 / np.sqrt(np.maximum(out[0] * out[0] + out[1] * out[1] + out[2] * out[2], np.float32(1e-20)))
+    some = np.flatnonzero(prims.kind[number] == DISC)
+    at = along[some]
+    flat = (at < 0.01) | (at > 0.99)  # where the point lies on an end
+    for i in range(3):
+        normal[i][some] = np.where(flat, column[3 + i][some] * np.where(at > 0.5, 1, -1), normal[i][some])
+    some = np.flatnonzero(prims.kind[number] == BOX)
+    p = [q[some] for q in local]
+    away = [np.abs(q) for q in p]
+    first = (away[0] >= away[1]) & (away[0] >= away[2])
+    second = ~first & (away[1] >= away[2])
+    for i, face in enumerate((first, second, ~first & ~second)):
+        normal[i][some] = np.where(face, np.where(p[i] > 0, 1, -1), 0)
+    out = [_dot(column[6 + i : 15 : 3], normal) for i in range(3)]
+    scale = 1 / np.sqrt(np.maximum(_dot(out, out), np.float32(1e-20)))
     return out[0] * scale, out[1] * scale, out[2] * scale
 
 
@@ -219,7 +210,6 @@ def _shade(
     normal = _normals(prims, view, frame, number, point)
     sun = [np.float32(v) for v in turn(view.rotation, room.light)]
     up = [np.float32(v) for v in view.rotation[:, 2]]
-    facing = normal[0] * sun[0] + normal[1] * sun[1] + normal[2] * sun[2]
     lifted = tuple(p + np.float32(_BIAS) * n for p, n in zip(point, normal, strict=True))  # off its own surface
     x, y, depth = _texel(light, lifted, view.rotation, view.position)
     rows, columns = shade.shape[1:]
@@ -228,13 +218,13 @@ def _shade(
         column = np.clip((x + np.float32(dx)).astype(np.int32), 0, columns - 1)
         row = np.clip((y + np.float32(dy)).astype(np.int32), 0, rows - 1)
         lit += shade.reshape(-1)[(frame * rows + row) * columns + column] > depth - np.float32(_BIAS)
-    direct = np.maximum(facing, 0) * lit * np.float32(0.25)
-    ambient = np.float32(0.7) + np.float32(0.3) * (normal[0] * up[0] + normal[1] * up[1] + normal[2] * up[2])
+    direct = np.maximum(_dot(normal, sun), 0) * lit * np.float32(0.25)
+    ambient = np.float32(0.7) + np.float32(0.3) * _dot(normal, up)
     edge = 1 + normal[2]
     edge = edge * edge * edge
-    half = [s - v for s, v in zip(sun, (0.0, 0.0, 1.0), strict=True)]
-    half = [np.float32(h / np.sqrt(dot(np.array(half), np.array(half)))) for h in half]
-    shine = np.maximum(normal[0] * half[0] + normal[1] * half[1] + normal[2] * half[2], 0)
+    half = np.array(sun) - np.array((0.0, 0.0, 1.0), np.float32)
+    half = half / np.sqrt(dot(half, half))
+    shine = np.maximum(_dot(normal, half), 0)
     for _ in range(4):
         shine = shine * shine
     shine = shine * prims.gloss.astype(np.float32)[number] * lit * np.float32(0.25)
@@ -248,7 +238,7 @@ def _albedo(prims: Primitives, view: View, frame: Array, number: Array, point: V
     offset = prims.paint_axis[..., 3] + dot(prims.paint_axis[..., :3], view.position)
     table = np.concatenate([axis, offset[..., None]], axis=2).astype(np.float32).reshape(-1, 4).T.copy()
     column = table[:, frame * len(prims.kind) + number]
-    along = column[0] * point[0] + column[1] * point[1] + column[2] * point[2] + column[3]
+    along = _dot(column, point) + column[3]
     width, period = prims.paint_width.astype(np.float32).T
     period = period[number]
     painted = (along > 0) & (along - period * np.floor(along / period) < width[number])

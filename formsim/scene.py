@@ -10,8 +10,7 @@ import numpy as np
 from formsim.raycast import View
 from formsim.shapes import Array, Color, hashed, unit
 
-FLOORS = ("plain", "planks", "chevron", "tiles")
-WALLS = ("plain", "brick", "panels", "wainscot")
+FLOORS, WALLS = ("plain", "planks", "chevron", "tiles"), ("plain", "brick", "panels", "wainscot")
 DECOR = ("picture", "window", "panel", "rack", "plant", "bars", "band")
 
 _WALL_COLORS = (
@@ -70,34 +69,23 @@ class Scene:
         contrast, share = within(0.72, 0.92), within(0.55, 0.85)
         turn_x, turn_y = within(-1.0, 1.0), within(0.15, 1.0)
         size = math.sqrt(turn_x * turn_x + turn_y * turn_y)
-        wall_second = (wall[0] * share, wall[1] * share, wall[2] * share)
-        if rng.random_sample() < 0.4:
-            wall_second = tint(_WALL_COLORS, 0.06)
+        other_wall = rng.random_sample() < 0.4
+        wall_second = tint(_WALL_COLORS, 0.06) if other_wall else (wall[0] * share, wall[1] * share, wall[2] * share)
         decor = []
         for slot in range(rng.randint(1, 6)):
             kind = DECOR[rng.randint(len(DECOR))]
             x = within(-0.5, 0.5) + (-1.0, 1.0, -2.1, 2.1, 0.0)[slot]
-            decor.append(
-                (
-                    kind,
-                    x,
-                    within(1.2, 2.2),
-                    within(0.2, 0.55),
-                    within(0.2, 0.5),
-                    tint(_DECOR_COLORS, 0.1),
-                    tint(_DECOR_COLORS, 0.1),
-                )
-            )
+            place = (x, within(1.2, 2.2), within(0.2, 0.55), within(0.2, 0.5))
+            decor.append((kind, *place, tint(_DECOR_COLORS, 0.1), tint(_DECOR_COLORS, 0.1)))
         light = (within(-0.75, 0.75), within(0.1, 0.9), within(0.95, 1.5))
-        decor = decor[: round(clutter * len(decor))]
         wr, wg, wb = (w + clutter * (s - w) for w, s in zip(wall, wall_second, strict=True))
         contrast = 1.0 - clutter * (1.0 - contrast)
         return cls(
             wall=wall, wall_second=(wr, wg, wb), wall_pattern=WALLS[rng.randint(len(WALLS))],
-            floor=floor,
-            floor_second=(floor[0] * contrast, floor[1] * contrast, floor[2] * contrast),
+            floor=floor, floor_second=(floor[0] * contrast, floor[1] * contrast, floor[2] * contrast),
             floor_pattern=FLOORS[rng.randint(len(FLOORS))], floor_scale=within(0.14, 0.4),
-            floor_turn=(turn_x / size, turn_y / size), gap=within(0.5, 1.8), decor=tuple(decor), light=light,
+            floor_turn=(turn_x / size, turn_y / size), gap=within(0.5, 1.8),
+            decor=tuple(decor[: round(clutter * len(decor))]), light=light,
             sun=within(0.65, 1.0), ambient=within(0.4, 0.6), exposure=within(0.7, 1.15),
             noise=(0.25 + 0.75 * clutter) * within(2.0, 8.0), seed=int(rng.randint(2**31 - 1)),
         )  # fmt: skip
@@ -140,25 +128,18 @@ def background(scene: Scene, forward: tuple[float, float], back: float, view: Vi
     across = px * np.float32(right[0]) + py * np.float32(right[1])
     wall, floor = _wall(scene, across, pz), _floor(scene, px, py)
     image = np.where(on_floor, floor, wall)
-    light = unit(
-        scene.light[0] * np.array([*right, 0.0])
-        - scene.light[1] * np.array([*forward, 0.0])
-        + np.array([0.0, 0.0, scene.light[2]])
-    )
+    sideways, towards = scene.light[0] * np.array([*right, 0.0]), scene.light[1] * np.array([*forward, 0.0])
+    light = unit(sideways - towards + np.array([0.0, 0.0, scene.light[2]]))
     on_wall = max(-float(light[0] * forward[0] + light[1] * forward[1]), 0.0)
-    power = np.where(
-        on_floor,
-        np.float32(scene.ambient + scene.sun * float(light[2])),
-        np.float32(scene.ambient + 0.15 + scene.sun * (0.25 + 0.75 * on_wall)),
-    )
-    fade = 1 - np.minimum(
-        (across * across + (depth - wall_depth) * (depth - wall_depth)) * np.float32(0.02), np.float32(0.3)
-    )
+    floor_power = scene.ambient + scene.sun * float(light[2])
+    wall_power = scene.ambient + 0.15 + scene.sun * (0.25 + 0.75 * on_wall)
+    power = np.where(on_floor, np.float32(floor_power), np.float32(wall_power))
+    distance = across * across + (depth - wall_depth) * (depth - wall_depth)
+    fade = 1 - np.minimum(distance * np.float32(0.02), np.float32(0.3))
     near = np.minimum(np.where(on_floor, wall_depth - depth, pz) * np.float32(4), 1)  # the corner is dim
     image = image * (power * fade * (np.float32(0.82) + np.float32(0.18) * near))
-    point = (x * depth, y * depth, depth)
-    share = 0.9 * scene.sun * float(light[2]) / (scene.ambient + scene.sun * float(light[2]))
-    return Background(image, depth, point, light, scene.sun, scene.ambient, share)
+    share = 0.9 * scene.sun * float(light[2]) / floor_power
+    return Background(image, depth, (x * depth, y * depth, depth), light, scene.sun, scene.ambient, share)
 
 
 def _squared(color: Color) -> Array:
@@ -223,17 +204,8 @@ def _wall(scene: Scene, x: Array, z: Array) -> Array:
         image = np.where(z < 1.0, second, first)
         image = np.where((z > 0.98) & (z < 1.03), second * np.float32(0.6), image)
     for kind, centre, height, half_x, half_z, color, other in scene.decor:
-        image = _hang(
-            image,
-            kind,
-            x - np.float32(centre),
-            z - np.float32(height),
-            z,
-            half_x,
-            half_z,
-            _squared(color),
-            _squared(other),
-        )
+        own_x, own_z = x - np.float32(centre), z - np.float32(height)
+        image = _hang(image, kind, own_x, own_z, z, half_x, half_z, _squared(color), _squared(other))
     return np.where(z < 0.09, second * np.float32(0.5), image)  # skirting board
 
 

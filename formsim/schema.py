@@ -1,11 +1,11 @@
 """Actions as data: what a YAML file in ``actions/`` may say, read and checked.
 
-One file is one action. A coach adds one without touching Python; ``efa data preview NAME`` draws it.
+One file is one action. A coach adds one without touching Python; ``python -m formsim preview NAME`` draws it.
 
     name: Squat                      # the class; unique
     mode: manual                     # manual or apparatus
     type: squat                      # workout type
-    equipment: [mat]                 # names of body.EQUIPMENT
+    equipment: [mat]                 # names of equipment.EQUIPMENT
     anchor: stand                    # what touches what: a key of motion.ANCHORS
     arms: trunk                      # arm angles relative to the trunk, or to the world
     views: [front, side, back]       # cameras from which the action makes sense
@@ -39,14 +39,15 @@ from typing import Any
 
 import yaml
 
-from formsim.body import EQUIPMENT
+from formsim.equipment import EQUIPMENT
 from formsim.errors import InputError
 from formsim.motion import ANCHORS, ANGLES, SIDED
+from formsim.render import VIEWS
 
 FOLDER = Path(__file__).parent / "actions"
-VIEWS = ("front", "side", "back")
 _KEYS = {"name", "mode", "type", "equipment", "anchor", "arms", "views", "seconds", "base", "keys", "range", "steps"}
 _KEYS |= {"instruction", "faults"}
+_FAULT_KEYS = {"step", "change", "seen", "leads_to", "correct"}
 
 
 @dataclass(frozen=True)
@@ -123,107 +124,104 @@ def read_action(path: str | Path) -> Action:
 
 def parse_action(raw: Any, path: str | Path = "action") -> Action:
     """The parsed YAML -> Action; every rule of the schema is checked here."""
-    read = _Reader(path)
-    raw = read.table(raw, "file", _KEYS)
-    keys = _keys(read, raw.get("keys"))
-    span = read.table(raw.get("range", {}), "range", {"step", "angles"})
-    moving = tuple(dict.fromkeys(angle for _, pose in keys for angle in pose))
-    angles = read.listing(span.get("angles", list(moving)), "range.angles", text=True)
-    steps = [
-        read.table(item, f"steps[{i}]", {"do", "good"})
-        for i, item in enumerate(read.listing(raw.get("steps"), "steps"))
-    ]
-    read.insist(len(steps) == 5, "steps", f"must be five, not {len(steps)}")
-    faults = read.table(raw.get("faults"), "faults")
-    read.insist(len(faults) >= 3, "faults", "must be at least three")
+    top = _Table(path, "", raw, _KEYS)
+    keys = _keys(top.table("keys"))
+    span = top.table("range", {"step", "angles"}, {})
+    moving = list(dict.fromkeys(angle for _, pose in keys for angle in pose))
+    steps = top.listing("steps")
+    top.insist(len(steps) == 5, "steps", f"must be five, not {len(steps)}")
+    tables = [_Table(path, f"steps[{i}].", step, {"do", "good"}) for i, step in enumerate(steps)]
+    faults = top.table("faults")
+    top.insist(len(faults.raw) >= 3, "faults", "must be at least three")
     return Action(
-        name=read.text(raw.get("name"), "name"),
-        mode=read.choice(raw.get("mode"), "mode", ("manual", "apparatus")),
-        type=read.text(raw.get("type"), "type"),
-        equipment=tuple(
-            read.choice(e, "equipment", EQUIPMENT) for e in read.listing(raw.get("equipment", []), "equipment")
-        ),
-        anchor=read.choice(raw.get("anchor"), "anchor", tuple(ANCHORS)),
-        arms=read.choice(raw.get("arms", "world"), "arms", ("trunk", "world")),
-        views=tuple(
-            read.choice(v, "views", VIEWS) for v in read.listing(raw.get("views", list(VIEWS)), "views", text=True)
-        ),
-        seconds=read.number(raw.get("seconds", 3.0), "seconds", 0.5, 20),
-        base=read.pose(raw.get("base", {}), "base"),
+        name=top.text("name"),
+        mode=top.choice("mode", ("manual", "apparatus")),
+        type=top.text("type"),
+        equipment=tuple(top.choice("equipment", EQUIPMENT, item) for item in top.listing("equipment", [])),
+        anchor=top.choice("anchor", tuple(ANCHORS)),
+        arms=top.choice("arms", ("trunk", "world"), top.raw.get("arms", "world")),
+        views=tuple(top.choice("views", VIEWS, view) for view in top.texts("views", list(VIEWS))),
+        seconds=top.number("seconds", 0.5, 20, top.raw.get("seconds", 3.0)),
+        base=top.pose("base"),
         keys=keys,
-        range_step=read.step(span.get("step", 3), "range.step"),
-        range_angles=tuple(a for angle in angles for a in read.sides(angle, "range.angles")),
-        steps=tuple(read.template(step.get("do"), f"steps[{i}].do") for i, step in enumerate(steps)),
-        good=tuple(read.template(step.get("good"), f"steps[{i}].good") for i, step in enumerate(steps)),
-        instruction=read.text(raw.get("instruction"), "instruction"),
-        faults={str(name): _fault(read, str(name), fault) for name, fault in faults.items()},
+        range_step=span.step(span.raw.get("step", 3)),
+        range_angles=tuple(a for angle in span.texts("angles", moving) for a in span.sides("angles", angle)),
+        steps=tuple(step.template("do") for step in tables),
+        good=tuple(step.template("good") for step in tables),
+        instruction=top.text("instruction"),
+        faults={str(name): _fault(str(name), faults.table(name, _FAULT_KEYS)) for name in faults.raw},
     )
 
 
-def _keys(read: _Reader, raw: Any) -> tuple[tuple[float, dict[str, float]], ...]:
-    table = read.table(raw, "keys")
+def _keys(table: _Table) -> tuple[tuple[float, dict[str, float]], ...]:
     keys: list[tuple[float, dict[str, float]]] = []
-    for phase, pose in table.items():
-        at = read.number(phase, "keys", 0, 1)
-        read.insist(not keys or at > keys[-1][0], f"keys.{phase}", "phases must rise")
-        read.insist(pose != "hold" or bool(keys), f"keys.{phase}", "there is nothing to hold yet")
-        keys.append((at, keys[-1][1] if pose == "hold" else read.pose(pose, f"keys.{phase}")))
-    read.insist(len(keys) >= 2 and keys[0][0] == 0 and keys[-1][0] == 1, "keys", "must begin at 0 and end at 1")
+    for phase, pose in table.raw.items():
+        at = table.number(phase, 0, 1, phase)
+        table.insist(not keys or at > keys[-1][0], phase, "phases must rise")
+        table.insist(pose != "hold" or bool(keys), phase, "there is nothing to hold yet")
+        keys.append((at, keys[-1][1] if pose == "hold" else table.pose(phase)))
+    ends = len(keys) >= 2 and keys[0][0] == 0 and keys[-1][0] == 1
+    table.insist(ends, "", "must begin at 0 and end at 1")
     return tuple(keys)
 
 
-def _fault(read: _Reader, name: str, raw: Any) -> Fault:
-    where = f"faults.{name}"
-    raw = read.table(raw, where, {"step", "change", "seen", "leads_to", "correct"})
+def _fault(name: str, table: _Table) -> Fault:
+    changes = table.table("change")
     change: dict[str, tuple[str, float]] = {}
-    for angle, operation in read.table(raw.get("change"), f"{where}.change").items():
+    for angle, operation in changes.raw.items():
         parts = str(operation).split()
-        rule = "must read '* k', '+ d' or '@ d'"
-        read.insist(len(parts) == 2 and parts[0] in "*+@", f"{where}.change.{angle}", rule)
-        amount = read.number(parts[1], f"{where}.change.{angle}", -360, 360)
-        twice = [side for side in read.sides(angle, f"{where}.change") if side in change]
-        read.insist(not twice, f"{where}.change.{angle}", "is changed twice: one operation an angle")
-        change |= dict.fromkeys(read.sides(angle, f"{where}.change"), (parts[0], amount))
-    read.insist(bool(change), f"{where}.change", "must change an angle")
-    words = {
-        key: tuple(read.listing(raw.get(key), f"{where}.{key}", text=True)) for key in ("seen", "leads_to", "correct")
-    }
-    return Fault(name, read.step(raw.get("step"), f"{where}.step"), change, **words)
+        changes.insist(len(parts) == 2 and parts[0] in "*+@", angle, "must read '* k', '+ d' or '@ d'")
+        amount, sides = changes.number(angle, -360, 360, parts[1]), changes.sides(angle, angle)
+        changes.insist(change.keys().isdisjoint(sides), angle, "is changed twice: one operation an angle")
+        change |= dict.fromkeys(sides, (parts[0], amount))
+    table.insist(bool(change), "change", "must change an angle")
+    words = (tuple(table.texts(key)) for key in ("seen", "leads_to", "correct"))
+    return Fault(name, table.step(table.raw.get("step")), change, *words)
 
 
-class _Reader:
-    """Typed access to parsed YAML; whatever is wrong becomes one InputError that names file and key."""
+class _Table:
+    """Typed access to a table of the file; whatever is wrong becomes one InputError that names file and key.
 
-    def __init__(self, path: str | Path):
-        self.path = path
+    Methods take a key, and the value where it is not the one under the key.
+    """
 
-    def insist(self, good: bool, key: str, rule: str) -> None:
+    def __init__(self, path: str | Path, prefix: str, raw: Any, allowed: set[str] | None = None):
+        self.path, self.prefix = path, prefix
+        self.insist(isinstance(raw, dict), "", "must be a table")
+        unknown = sorted(str(key) for key in raw if allowed is not None and key not in allowed)
+        self.insist(not unknown, "", f"has unknown keys: {', '.join(unknown)}")
+        self.raw: dict[Any, Any] = raw
+
+    def insist(self, good: bool, key: Any, rule: str) -> None:
         if not good:
-            raise InputError(f"'{key}' {rule}", file=self.path, hint="see the schema at the top of formsim/schema.py")
+            where = f"{self.prefix}{key}".rstrip(".") or "file"
+            raise InputError(f"'{where}' {rule}", file=self.path, hint="see the schema at the top of formsim/schema.py")
 
-    def table(self, value: Any, key: str, allowed: set[str] | None = None) -> dict[Any, Any]:
-        self.insist(isinstance(value, dict), key, "must be a table")
-        unknown = sorted(str(k) for k in value if allowed is not None and k not in allowed)
-        self.insist(not unknown, key, f"has unknown keys: {', '.join(unknown)}")
-        return dict(value)
+    def table(self, key: Any, allowed: set[str] | None = None, default: Any = None) -> _Table:
+        return _Table(self.path, f"{self.prefix}{key}.", self.raw.get(key, default), allowed)
 
-    def listing(self, value: Any, key: str, text: bool = False) -> list[Any]:
+    def listing(self, key: str, default: Any = None) -> list[Any]:
+        value = self.raw.get(key, default)
         self.insist(isinstance(value, list), key, "must be a list")
-        if text:
-            self.insist(bool(value), key, "must not be empty")
-            return [self.text(item, key) for item in value]
-        return list(value)
+        return value
 
-    def text(self, value: Any, key: str) -> str:
+    def texts(self, key: str, default: Any = None) -> list[str]:
+        items = self.listing(key, default)
+        self.insist(bool(items), key, "must not be empty")
+        self.insist(all(isinstance(item, str) and item.strip() for item in items), key, "must hold texts")
+        return [" ".join(item.split()) for item in items]
+
+    def text(self, key: str) -> str:
+        value = self.raw.get(key)
         self.insist(isinstance(value, str) and bool(value.strip()), key, "must be a text")
         return " ".join(str(value).split())
 
-    def template(self, value: Any, key: str) -> str:
-        text = self.text(value, key)
+    def template(self, key: str) -> str:
+        text = self.text(key)
         self.insist(not {"{", "}"} & set(text.replace("{range}", "")), key, "may hold '{range}' and no other brace")
         return text
 
-    def number(self, value: Any, key: str, low: float, high: float) -> float:
+    def number(self, key: Any, low: float, high: float, value: Any) -> float:
         try:
             number = float(value) if not isinstance(value, bool) else float("nan")
         except (TypeError, ValueError, OverflowError):
@@ -231,22 +229,24 @@ class _Reader:
         self.insist(low <= number <= high, key, f"must be a number from {low:g} to {high:g}, not {value!r}")
         return number
 
-    def step(self, value: Any, key: str) -> int:
-        number = self.number(value, key, 1, 5)
-        self.insist(number == int(number), key, f"must be a whole number from 1 to 5, not {value!r}")
+    def step(self, value: Any) -> int:
+        number = self.number("step", 1, 5, value)
+        self.insist(number == int(number), "step", f"must be a whole number from 1 to 5, not {value!r}")
         return int(number)
 
-    def choice(self, value: Any, key: str, options: tuple[str, ...]) -> str:
+    def choice(self, key: str, options: tuple[str, ...], value: Any = None) -> str:
+        value = self.raw.get(key) if value is None else value
         self.insist(value in options, key, f"is {value!r}; it must be one of {', '.join(options)}")
         return str(value)
 
-    def sides(self, angle: Any, key: str) -> list[str]:
+    def sides(self, key: Any, angle: Any) -> list[str]:
         """An angle's full names: 'thigh' is both 'thigh_l' and 'thigh_r'."""
         part, dot, rest = str(angle).partition(".")
         names = [f"{part}_l{dot}{rest}", f"{part}_r{dot}{rest}"] if part in SIDED else [str(angle)]
         self.insist(all(name in ANGLES for name in names), key, f"names the unknown angle '{angle}'")
         return names
 
-    def pose(self, value: Any, key: str) -> dict[str, float]:
-        table = self.table(value if value is not None else {}, key)
-        return {side: self.number(v, f"{key}.{a}", -720, 720) for a, v in table.items() for side in self.sides(a, key)}
+    def pose(self, key: Any) -> dict[str, float]:
+        value = self.raw.get(key)
+        table = _Table(self.path, f"{self.prefix}{key}.", {} if value is None else value)
+        return {side: table.number(a, -720, 720, v) for a, v in table.raw.items() for side in table.sides(a, a)}

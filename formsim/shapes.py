@@ -5,12 +5,14 @@ Only + - * / sqrt and comparisons, element by element, so that a clip has the sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 Array = np.ndarray
 Color = tuple[float, float, float]
+Pair = tuple[Array, Array]  # left and right
 
 CONE, BALL, DISC, BOX = 0, 1, 2, 3  # hull of two spheres; sphere; cylinder with flat ends; oriented box
 
@@ -96,8 +98,7 @@ class Primitives:
         """Points whose convex hull holds every solid in every frame, [M, 3]: what a camera has to frame."""
         low, high = self.corners - self.bound[:, None, None], self.corners + self.bound[:, None, None]
         low, high = low.min(axis=2).reshape(-1, 3), high.max(axis=2).reshape(-1, 3)
-        sides = [np.where(_CORNERS[i] < 0, low, high) for i in range(8)]
-        return np.concatenate(sides)
+        return np.concatenate([np.where(corner < 0, low, high) for corner in _CORNERS])
 
 
 @dataclass(frozen=True)
@@ -108,14 +109,14 @@ class Pose:
     chest: Array
     neck: Array
     head: Array
-    shoulder: tuple[Array, Array]
-    elbow: tuple[Array, Array]
-    wrist: tuple[Array, Array]
-    hand: tuple[Array, Array]
-    hip: tuple[Array, Array]
-    knee: tuple[Array, Array]
-    ankle: tuple[Array, Array]
-    toe: tuple[Array, Array]
+    shoulder: Pair
+    elbow: Pair
+    wrist: Pair
+    hand: Pair
+    hip: Pair
+    knee: Pair
+    ankle: Pair
+    toe: Pair
     spine: Array  # pelvis to chest
     back: Array  # chest to neck
     left_low: Array  # of the pelvis
@@ -125,7 +126,7 @@ class Pose:
     joints: Array  # [T, 20, 3]
 
     @classmethod
-    def of(cls, joints: Array) -> Pose:
+    def from_joints(cls, joints: Array) -> Pose:
         """Name the joints, [T, 20, 3]: pelvis, chest, neck, head, then eight of the left side, eight of the right."""
         pelvis, chest, neck, head = (joints[:, i] for i in range(4))
         shoulder, elbow, wrist, hand, hip, knee, ankle, toe = ((joints[:, i], joints[:, i + 8]) for i in range(4, 12))
@@ -152,118 +153,81 @@ class Pose:
         return run * along - drop * down, drop * along + run * down
 
 
-@dataclass
-class Builder:
-    """Collects solids one by one; `frames` is T. Points may be [3] (fixed) or [T, 3]."""
+Squash = tuple[tuple[Array, float], ...]  # (unit axis, factor): the solid is stretched by factor along axis
 
-    frames: int
-    accent: Color = (0.5, 0.5, 0.5)  # of equipment that comes in any colour
-    rows: list[dict] = field(default_factory=list)
+
+class Builder:
+    """Collects solids one by one over `frames` frames; points may be [3] (fixed) or [T, 3].
+
+    `accent` is the colour of equipment that comes in any colour.
+    """
+
+    def __init__(self, frames: int, accent: Color = (0.5, 0.5, 0.5)):
+        self.frames, self.accent = frames, accent
+        self.rows: list[tuple] = []
 
     def _spread(self, value: Array) -> Array:
         return np.broadcast_to(np.asarray(value, float), (self.frames, *np.shape(value)[-1:]))
 
     def cone(
-        self,
-        start: Array,
-        end: Array,
-        r0: float,
-        r1: float,
-        color: Color,
-        *,
-        squash: tuple[tuple[Array, float], ...] = (),
-        paint: Paint | None = None,
-        gloss: float = 0.0,
+        self, start: Array, end: Array, r0: float, r1: float, color: Color, squash: Squash = (), **look: Any
     ) -> None:
-        """The hull of two spheres; `squash` lists (unit axis, factor): the solid is stretched by factor along axis."""
+        """The hull of two spheres. `look`: `paint` and `gloss`."""
         start, end = self._spread(start), self._spread(end)
         way = end - start
         size, gap = length(way)[:, None], 1.02 * abs(r0 - r1) + 1e-3
         end = np.where(size > gap, end, start + unit(way) * gap)  # one sphere inside the other would have no hull
-        warp, bound = self._squash(squash)
-        bound *= max(r0, r1)
-        self._add(CONE, start, end, (r0, r1), bound, color, warp=warp, warped=bool(squash), paint=paint, gloss=gloss)
+        self._add(CONE, start, end, (r0, r1), color, self._warp(squash), bool(squash), _stretch(squash, r0, r1), **look)
 
-    def ball(
-        self,
-        centre: Array,
-        radius: float,
-        color: Color,
-        *,
-        squash: tuple[tuple[Array, float], ...] = (),
-        paint: Paint | None = None,
-        gloss: float = 0.0,
-    ) -> None:
+    def ball(self, centre: Array, radius: float, color: Color, squash: Squash = (), **look: Any) -> None:
         """A sphere, or with `squash` an ellipsoid."""
-        centre = self._spread(centre)
-        warp, bound = self._squash(squash)
-        bound *= radius
-        row = (BALL, centre, centre, (radius, radius), bound, color)
-        self._add(*row, warp=warp, warped=bool(squash), paint=paint, gloss=gloss)
+        centre, bound = self._spread(centre), _stretch(squash, radius)
+        self._add(BALL, centre, centre, (radius, radius), color, self._warp(squash), bool(squash), bound, **look)
 
-    def _squash(self, squash: tuple[tuple[Array, float], ...]) -> tuple[Array, float]:
-        """The map that undoes a stretch by factors along axes that are square to each other, and the largest factor."""
+    def disc(self, start: Array, end: Array, radius: float, color: Color, **look: Any) -> None:
+        """A cylinder with flat ends."""
+        start, end = self._spread(start), self._spread(end)
+        self._add(DISC, start, end, (radius, radius), color, self._warp(()), False, radius, **look)
+
+    def box(self, centre: Array, axes: Array, half: tuple[float, float, float], color: Color, **look: Any) -> None:
+        """An oriented box: rows of `axes` [3, 3] or [T, 3, 3] are its unit axes, `half` its half sides in metres."""
+        centre, size = self._spread(centre), np.array(half)
+        axes = np.broadcast_to(np.asarray(axes, float), (self.frames, 3, 3))
+        edges = axes * size[:, None]  # [T, 3, 3]
+        corners = [centre + c[0] * edges[:, 0] + c[1] * edges[:, 1] + c[2] * edges[:, 2] for c in _CORNERS]
+        warp = axes / size[:, None]
+        self._add(BOX, centre, centre, (1.0, 1.0), color, warp, True, 0.0, corners=corners, **look)
+
+    def _warp(self, squash: Squash) -> Array:
+        """The map [T, 3, 3] that undoes a stretch by factors along axes that are square to each other."""
         warp = np.broadcast_to(np.eye(3), (self.frames, 3, 3))
         for axis, factor in squash:
             axis = self._spread(axis)
             warp = warp + (1.0 / factor - 1.0) * axis[:, :, None] * axis[:, None, :]
-        return warp, max([1.0, *(factor for _, factor in squash)])
-
-    def disc(self, start: Array, end: Array, radius: float, color: Color, *, gloss: float = 0.0) -> None:
-        """A cylinder with flat ends."""
-        self._add(DISC, self._spread(start), self._spread(end), (radius, radius), radius, color, gloss=gloss)
-
-    def box(
-        self, centre: Array, axes: Array, half: tuple[float, float, float], color: Color, *, paint: Paint | None = None
-    ) -> None:
-        """An oriented box: rows of `axes` [3, 3] or [T, 3, 3] are its unit axes, `half` its half sides in metres."""
-        centre = self._spread(centre)
-        axes = np.broadcast_to(np.asarray(axes, float), (self.frames, 3, 3))
-        size = np.array(half)
-        edges = axes * size[:, None]  # [T, 3, 3]
-        corners = [centre + c[0] * edges[:, 0] + c[1] * edges[:, 1] + c[2] * edges[:, 2] for c in _CORNERS]
-        warp = axes / size[:, None]
-        self._add(BOX, centre, centre, (1.0, 1.0), 0.0, color, warp=warp, warped=True, paint=paint, corners=corners)
+        return warp
 
     def _add(
-        self,
-        kind: int,
-        start: Array,
-        end: Array,
-        radii: tuple[float, float],
-        bound: float,
-        color: Color,
-        *,
-        warp: Array | None = None,
-        warped: bool = False,
-        paint: Paint | None = None,
-        gloss: float = 0.0,
-        corners: list[Array] | None = None,
-    ) -> None:
+        self, kind: int, start: Array, end: Array, radii: tuple[float, float], color: Color, warp: Array, warped: bool,
+        bound: float, paint: Paint | None = None, gloss: float = 0.0, corners: list[Array] | None = None,
+    ) -> None:  # fmt: skip
         axis = np.zeros((self.frames, 4))
         if paint is not None:
             way = self._spread(paint.axis)
             axis = np.concatenate([way, -dot(way, self._spread(paint.origin))[:, None]], axis=1)
+        paint_color = color if paint is None else paint.color
+        paint_width = (0.0, 1.0) if paint is None else (paint.width, paint.period)
+        both = np.stack(corners or [start, end] * 4, axis=1)
         self.rows.append(
-            {
-                "kind": kind,
-                "start": start,
-                "end": end,
-                "radii": radii,
-                "bound": bound,
-                "warped": warped,
-                "warp": np.broadcast_to(np.eye(3), (self.frames, 3, 3)) if warp is None else warp,
-                "color": color,
-                "paint_color": color if paint is None else paint.color,
-                "paint_axis": axis,
-                "paint_width": (0.0, 1.0) if paint is None else (paint.width, paint.period),
-                "gloss": gloss,
-                "corners": np.stack(corners or [start, end] * 4, axis=1),
-            }
+            (kind, start, end, radii, bound, warped, warp, color, paint_color, axis, paint_width, gloss, both)
         )
 
     def build(self) -> Primitives:
-        """All solids as arrays, in the order in which they came."""
-        by_frame = {"start", "end", "warp", "paint_axis", "corners"}
-        names = self.rows[0]
-        return Primitives(**{n: np.stack([r[n] for r in self.rows], axis=1 if n in by_frame else 0) for n in names})
+        """All solids as arrays, in the order in which they were added."""
+        columns = zip(*self.rows, strict=True)  # in the order of the fields of `Primitives`
+        by_frame = (1, 2, 6, 9, 12)
+        return Primitives(*(np.stack(column, axis=1 if i in by_frame else 0) for i, column in enumerate(columns)))
+
+
+def _stretch(squash: Squash, *radii: float) -> float:
+    """The largest radius of a squashed solid."""
+    return max([1.0, *(factor for _, factor in squash)]) * max(radii)

@@ -1,7 +1,7 @@
-"""Explanations of FormSim: what is said of a clip, in varied wording, and what each wording means.
+"""Explanations of FormSim's clips, in varied wording.
 
 A standard clip: verdict, what is right step by step, a closing word. A non-standard clip: verdict, something right, the
-step that went wrong and how it shows, what it leads to, how to mend it: the paper's chain of thought.
+step that went wrong and how it shows, what it leads to, how to correct it: the paper's chain of thought.
 """
 
 from __future__ import annotations
@@ -22,11 +22,7 @@ BAD_VERDICTS = (
     "The {name} in this video is performed with poor form.",
     "This {name} is executed incorrectly and does not meet the standard.",
 )
-_RIGHT = (
-    "In step {step}, {good}.",
-    "Step {step} is done well: {good}.",
-    "It can be seen in step {step} that {good}.",
-)
+_RIGHT = ("In step {step}, {good}.", "Step {step} is done well: {good}.", "It can be seen in step {step} that {good}.")
 _WRONG = (
     "However, step {step} goes wrong: {seen}.",
     "The mistake lies in step {step}, where {seen}.",
@@ -37,7 +33,7 @@ _EFFECT = (
     "As a result of this mistake, there is {leads_to}.",
     "The consequence to be expected is {leads_to}.",
 )
-_MEND = (
+_CORRECTION = (
     "To correct this in the next repetition, {correct}.",
     "The remedy is clear and simple: {correct}.",
     "To improve the form from here on, {correct}.",
@@ -48,7 +44,7 @@ _CLOSING = (
     "The pace stays even and the body remains under control.",
     "There is no sign of swinging, rushing or loss of balance.",
 )
-_LEAST = 60  # words; what would be shorter gets one more sentence: most texts of CoT-AFA have 60 words or more
+_MIN_WORDS = 60  # words; what would be shorter gets one more sentence: most texts of CoT-AFA have 60 words or more
 _ORDINALS = ("one", "two", "three", "four", "five")
 
 
@@ -56,7 +52,7 @@ def step_texts(action: Action, range_phrase: str, stated: str = "") -> tuple[tup
     """The five steps and the instruction of an action, with what its standard asks for filled in.
 
     `stated` takes the place of the step that speaks of the range: one sentence for all actions, which says nothing but
-    the standard. A phrase inside a longer step is 0.4 % of the variance between step vectors: models do not hear it.
+    the standard. A phrase inside a longer step is 0.4 % of the variance between step vectors; models overlook it.
     """
     steps = [step.format(range=range_phrase) for step in action.steps]
     if stated:
@@ -67,7 +63,7 @@ def step_texts(action: Action, range_phrase: str, stated: str = "") -> tuple[tup
 def explain(action: Action, fault: Fault | None, range_phrase: str, rng: np.random.RandomState) -> str:
     """A reference explanation, 60 to 110 words in five or six sentences; `fault` None means standard form.
 
-    The sixth sentence comes last, so that what goes wrong is always said in the third.
+    The sixth sentence comes last, so that the third always states what goes wrong.
     """
 
     def pick(options: tuple[str, ...]) -> str:
@@ -79,17 +75,17 @@ def explain(action: Action, fault: Fault | None, range_phrase: str, rng: np.rand
     order = [int(step) for step in rng.permutation(5) if fault is None or step != fault.step - 1]
     if fault is None:
         closing = rng.permutation(len(_CLOSING))
-        said = [pick(GOOD_VERDICTS), *map(right, sorted(order[:3])), _CLOSING[closing[0]]]
-        more = _CLOSING[closing[1]]
+        parts = [pick(GOOD_VERDICTS), *map(right, sorted(order[:3])), _CLOSING[closing[0]]]
+        extra = _CLOSING[closing[1]]
     else:
-        said = [
+        parts = [
             pick(BAD_VERDICTS),
             right(order[0]),
             pick(_WRONG).format(step=_ORDINALS[fault.step - 1], seen=pick(fault.seen)),
             pick(_EFFECT).format(leads_to=pick(fault.leads_to)),
-            pick(_MEND).format(correct=pick(fault.correct)),
+            pick(_CORRECTION).format(correct=pick(fault.correct)),
         ]
-        more = right(order[1], _REST)
-    said[0] = said[0].format(name=action.name.lower())
-    text = " ".join(said)
-    return f"{text} {more}" if len(text.split()) < _LEAST else text
+        extra = right(order[1], _REST)
+    parts[0] = parts[0].format(name=action.name.lower())
+    text = " ".join(parts)
+    return f"{text} {extra}" if len(text.split()) < _MIN_WORDS else text

@@ -64,10 +64,9 @@ def place(tmp_path_factory):
 
 def run(patch: pytest.MonkeyPatch, *arguments: str) -> None:
     patch.setattr("sys.argv", ["efa", *arguments])
-    try:
+    with pytest.raises(SystemExit) as stopped:
         cli.main()
-    except SystemExit as stopped:
-        assert not stopped.code
+    assert not stopped.value.code
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -1,4 +1,4 @@
-"""Pre-training: mirror images keep picture and targets together, and a run leaves an encoder with its log."""
+"""Pre-training on poses: augmentation keeps pictures and targets together, and a run saves weights and their log."""
 
 import csv
 import json
@@ -10,46 +10,45 @@ import tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
-import formsim
-from efa.baselines import pretrain, pretrain_text
 from efa.model.swin import VideoSwin, load_encoder
+from formsim import pretrain, streams
 from formsim.body import Subject
 from formsim.motion import ANCHORS, ANGLES, INDEX, JOINTS, joints
+from formsim.pretrain_cli import pretrain_app
 
 
-def batch(clips: int = 3, size: int = 24):
-    chosen = [formsim.stream_clip(i, 5) for i in range(clips)]
-    frames = torch.from_numpy(np.stack([formsim.render_clip(clip, size, 2) for clip in chosen]))
-    targets = zip(*(formsim.pose_target(clip, 2) for clip in chosen), strict=True)
-    return frames.permute(0, 1, 4, 2, 3), *(torch.from_numpy(np.stack(part)) for part in targets)
+@pytest.fixture(scope="module")
+def batch(tmp_path_factory) -> streams.Batch:
+    clips = streams.read_clips(3, 5, tmp_path_factory.mktemp("stream"), frames=2, size=24)
+    return streams.tensors(clips, slice(None))
 
 
-def test_sideways_angles_are_exactly_those_that_a_mirror_turns_round():
+def test_angles_negated_by_a_mirror():
     wanted = {"yaw", "pelvis.roll", "pelvis.twist", "trunk.side", "trunk.side_upper", "trunk.twist", "neck.side"}
-    assert {ANGLES[i] for i in pretrain._SIDEWAYS} == wanted
+    assert {ANGLES[i] for i in streams.NEGATED_ANGLES} == wanted
 
 
-def test_every_sided_name_has_its_partner_and_the_others_stay():
-    for names, swap in ((JOINTS, pretrain._SWAP), (ANGLES, pretrain._SWAP_ANGLES)):
+def test_sided_names_swap_and_others_stay():
+    for names, swap in ((JOINTS, streams.SWAPPED_JOINTS), (ANGLES, streams.SWAPPED_ANGLES)):
         assert sorted(swap) == list(range(len(names)))
         for i, name in enumerate(names):
             assert swap[swap[i]] == i
             assert (swap[i] != i) == bool(re.search(r"_[lr](\.|$)", name)), name
 
 
-def test_a_mirrored_batch_mirrored_again_is_the_batch():
-    old, everyone = batch(), torch.ones(3, dtype=torch.bool)
-    new = pretrain.mirrored(*old, everyone)
+def test_mirroring_twice_gives_the_batch_back(batch):
+    old, everyone = batch, torch.ones(3, dtype=torch.bool)
+    new = streams.mirror(*old, everyone)
     assert all(not torch.equal(a, b) for a, b in zip(new, old, strict=True))
-    for a, b in zip(pretrain.mirrored(*new, everyone), old, strict=True):
+    for a, b in zip(streams.mirror(*new, everyone), old, strict=True):
         assert torch.allclose(a.double(), b.double(), atol=1e-6)
 
 
-def test_only_the_marked_clips_are_mirrored():
-    old = batch()
-    new = pretrain.mirrored(*old, torch.tensor([True, False, True]))
-    for a, b in zip(new, old, strict=True):
+def test_only_the_marked_clips_are_mirrored(batch):
+    new = streams.mirror(*batch, torch.tensor([True, False, True]))
+    for a, b in zip(new, batch, strict=True):
         assert torch.equal(a[1], b[1])
         assert not torch.equal(a[0], b[0])
 
@@ -60,7 +59,7 @@ def test_only_the_marked_clips_are_mirrored():
     st.sampled_from(["world", "trunk"]),
 )
 @settings(deadline=None, max_examples=30)
-def test_mirrored_targets_are_those_of_the_mirrored_body(pose, anchor, arms):
+def test_mirrored_targets_match_the_mirrored_body(pose, anchor, arms):
     who = Subject.sample(np.random.RandomState(1))
 
     def target(angles: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
@@ -71,42 +70,40 @@ def test_mirrored_targets_are_those_of_the_mirrored_body(pose, anchor, arms):
         return torch.from_numpy(local - local[0]), torch.from_numpy(np.stack([np.sin(turn), np.cos(turn)], axis=-1))
 
     angles = np.array([pose[name] for name in ANGLES])
-    other = angles[pretrain._SWAP_ANGLES]
-    other[pretrain._SIDEWAYS] *= -1
+    other = angles[streams.SWAPPED_ANGLES]
+    other[streams.NEGATED_ANGLES] *= -1
     a, b = target(angles), target(other)
     frames, places = torch.zeros(1, 1, 3, 2, 2, dtype=torch.uint8), torch.zeros(1, 1, 20, 2)
     turns = torch.from_numpy(np.deg2rad(angles))[None, None]
     everyone = torch.ones(1, dtype=torch.bool)
-    new = pretrain.mirrored(frames, a[0][None, None], a[1][None, None], places, turns, everyone)
+    new = streams.mirror(frames, a[0][None, None], a[1][None, None], places, turns, everyone)
     assert torch.allclose(new[4][0, 0], torch.from_numpy(np.deg2rad(other)), atol=1e-6)
     assert torch.allclose(new[1][0, 0], b[0], atol=1e-4)
     assert torch.allclose(new[2][0, 0], b[1], atol=1e-6)
 
 
-def test_cells_and_heads_agree_on_where_a_place_is():
+def test_heads_and_cells_agree_on_places():
     grid, fine = 4, pretrain.CELLS // 4
-    heads = pretrain.PoseHeads(8, grid)
+    heads = pretrain.GridHeads(8, grid)
     with torch.no_grad():
         heads.place.weight.zero_()
         heads.place.bias.zero_()
-        for y in range(fine):
-            for x in range(fine):  # feature 0 switches on cell (1, 2) of a token for the head joint
-                if (y, x) == (1, 2):
-                    heads.place.weight[(y * fine + x) * len(JOINTS) + INDEX["head"], 0] = 9.0
+        # feature 0 switches on cell (1, 2) of a token for the head joint
+        heads.place.weight[(1 * fine + 2) * len(JOINTS) + INDEX["head"], 0] = 9.0
     features = torch.zeros(1, 1, grid, grid, 8)
     features[0, 0, 3, 1, 0] = 1.0  # row 3, column 1
     _, _, cells, _ = heads(features)
     assert cells.shape == (1, 1, 20, pretrain.CELLS**2)
     place = torch.tensor([(1 * fine + 2 + 0.5) / pretrain.CELLS, (3 * fine + 1 + 0.5) / pretrain.CELLS])
-    assert int(cells[0, 0, INDEX["head"]].argmax()) == int(pretrain._cell(place))
+    assert int(cells[0, 0, INDEX["head"]].argmax()) == int(pretrain.cell_index(place))
 
 
 @pytest.mark.slow
-def test_a_small_pre_training_leaves_an_encoder_its_log_and_its_provenance(tmp_path):
+def test_encoder_pretraining_saves_weights_and_log(tmp_path):
     config = tiny.config()
     out = tmp_path / "encoder.safetensors"
     rows: list[dict[str, float]] = []
-    scores = pretrain.pretrain(config, clips=32, passes=2, batch=8, out=out, report=rows.append)
+    scores = pretrain.pretrain_encoder(config, clips=32, passes=2, batch=8, out=out, report=rows.append)
     assert set(scores) == {"joint_error", "angle_error", "place_hit", "deviation_explained"}
     assert all(np.isfinite(value) for value in scores.values())
     assert rows[-1]["step"] == 8
@@ -121,12 +118,12 @@ def test_a_small_pre_training_leaves_an_encoder_its_log_and_its_provenance(tmp_p
     assert any(not torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
 
 
-def test_zooming_moves_the_places_with_the_picture():
+def test_zoom_moves_places_with_the_picture():
     frames = torch.zeros(4, 2, 3, 64, 64)
     places = torch.full((4, 2, 20, 2), 0.5)
     places[..., 0] = 0.6
     frames[:, :, :, 30:34, 36:41] = 255.0  # a blob at (0.6, 0.5)
-    seen, moved = pretrain.zoomed(frames, places, np.random.RandomState(0))
+    seen, moved = streams.zoom(frames, places, np.random.RandomState(0))
     weight = seen[:, 0, 0] / seen[:, 0, 0].sum((1, 2), keepdim=True)
     middle = (torch.arange(64) + 0.5) / 64
     found = torch.stack([(weight.sum(1) * middle).sum(1), (weight.sum(2) * middle).sum(1)], -1)
@@ -134,9 +131,9 @@ def test_zooming_moves_the_places_with_the_picture():
     assert (found - places[:, 0, 0]).abs().max() > 0.02  # it did move
 
 
-def test_recolouring_exchanges_and_scales_channels_of_a_whole_clip():
+def test_recolor_swaps_and_scales_channels_of_a_clip():
     frames = torch.rand(3, 2, 3, 8, 8) * 200
-    seen = pretrain.recoloured(frames, np.random.RandomState(1))
+    seen = streams.recolor(frames, np.random.RandomState(1))
     for before, after in zip(frames, seen, strict=True):
         for c in range(3):  # each new channel is one of the old ones, times one number for all frames
             ratios = [after[:, c] / before[:, k] for k in range(3)]
@@ -144,9 +141,41 @@ def test_recolouring_exchanges_and_scales_channels_of_a_whole_clip():
 
 
 @pytest.mark.slow
-def test_a_small_pre_training_leaves_a_decoder_that_knows_the_words(tmp_path):
+def test_decoder_pretraining_learns_the_texts(tmp_path):
     config = tiny.config(decoder__max_tokens=128)
     out = tmp_path / "words.safetensors"
-    scores = pretrain_text.pretrain_text(config, texts=256, passes=4, batch=16, out=out)
+    scores = pretrain.pretrain_decoder(config, texts=256, passes=4, batch=16, out=out)
     assert scores["loss"] < 5.0 < np.log(len(out.with_suffix(".txt").read_text().splitlines()))
     assert json.loads(out.with_suffix(".json").read_text())["held_out"] == scores
+
+
+def test_stream_clips_are_rendered_once(tmp_path):
+    first = streams.read_clips(2, 5, tmp_path, frames=2, size=16)
+    again = streams.read_clips(2, 5, tmp_path, frames=2, size=16, parallel_map=None)  # would fail to render
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first[0], streams.read_clips(2, 6, tmp_path, frames=2, size=16)[0])
+
+
+@pytest.mark.parametrize(
+    ("command", "target", "expected"),
+    [
+        ("encoder --clips 9 --passes 2 --lr 0.5 --seed 3 --system TSM", "pretrain_encoder", ("TSM", 9, 2, None)),
+        ("decoder --texts 9 --passes 2 --lr 0.5 --seed 3 --part s2vt", "pretrain_decoder", ("EFA", 9, 2, "s2vt")),
+    ],
+)
+def test_command_passes_its_options_on(command, target, expected, tmp_path, monkeypatch):
+    calls = []
+
+    def train(config, count, passes, *, lr, out, report, seed, part=None, start=None):
+        report({"step": 1, "share": 1.0, "loss": 2.5})
+        assert not (config.encoder.weights if part is None else config.decoder.weights)
+        assert (lr, seed, out, start) == (0.5, 3, tmp_path / "w", None)
+        calls.append((config.system.name, count, passes, part))
+        return {"loss": 2.25}
+
+    monkeypatch.setattr(pretrain, target, train)
+    result = CliRunner().invoke(pretrain_app, [*command.split(), "--to", str(tmp_path / "w"), "--preset", "smoke"])
+    assert result.exit_code == 0, result.output
+    assert calls == [expected]
+    assert "2.25" in result.stdout
+    assert "loss 2.5" in result.stderr

@@ -1,4 +1,4 @@
-"""Words before any video: every writer learns them, a file of them fits by word piece, and they can be held fast."""
+"""Pre-training on texts: every writer learns them; its weights load by word piece and can be frozen."""
 
 import json
 from pathlib import Path
@@ -11,11 +11,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from efa.baselines import c3davg, lavender, mscadc, rica2, swinbert
-from efa.baselines import pretrain_text as words
 from efa.baselines.base import Captioner, language_side, load_text, text_file
 from efa.config import DecoderConfig, build
-from efa.data.tokenizer import SPECIAL
+from efa.data.tokenizer import SPECIAL, Tokenizer
 from efa.utils.errors import InputError
+from formsim import pretrain as words
 
 CONFIG = tiny.config()
 KNOWN = [*SPECIAL, "hips", "knees", "back", "stay", "drop", "straight"]
@@ -32,6 +32,13 @@ ROWS = {  # one row a word piece
 }
 A, E, MASK = 3, 16, SPECIAL.index("[MASK]")
 FEATURES = {"C3DAVG": (2, 576), "MSCADC": (72, 64), "SwinBERT": (24, 192), "LAVENDER": (24, 192), "RICA2": (5, 256)}
+MODULES = {
+    "C3DAVG": (c3davg, ()),
+    "MSCADC": (mscadc, ()),
+    "SwinBERT": (swinbert, (MASK,)),
+    "LAVENDER": (lavender, (MASK,)),
+    "RICA2": (rica2, (E,)),
+}
 part = pytest.mark.parametrize("part", words.PARTS)
 each = pytest.mark.parametrize("name", FEATURES)
 
@@ -39,16 +46,10 @@ each = pytest.mark.parametrize("name", FEATURES)
 def captioner(name: str, vocabulary: int, seed: int = 0, actions: int = A) -> Captioner:
     """A small system that writes; RICA2's decoder is narrower than what it attends to."""
     torch.manual_seed(seed)
-    if name == "C3DAVG":
-        return c3davg.C3DAVG(c3davg.C3DAVGConfig(**c3davg.SMALL), actions, vocabulary)
-    if name == "MSCADC":
-        return mscadc.MSCADC(mscadc.MSCADCConfig(**mscadc.SMALL), actions, vocabulary)
-    if name == "SwinBERT":
-        return swinbert.SwinBERT(swinbert.SwinBERTConfig(**swinbert.SMALL), actions, vocabulary, MASK)
-    if name == "LAVENDER":
-        return lavender.LAVENDER(lavender.LAVENDERConfig(**lavender.SMALL), actions, vocabulary, MASK)
+    module, extra = MODULES[name]
     decoder = DecoderConfig(dim=32, depth=2, heads=2, dropout=0.0, max_tokens=16)
-    return rica2.RICA2(rica2.RICA2Config(**rica2.SMALL | {"decoder": decoder}), actions, vocabulary, E)
+    settings = module.SMALL | ({"decoder": decoder} if name == "RICA2" else {})
+    return getattr(module, name)(getattr(module, f"{name}Config")(**settings), actions, vocabulary, *extra)
 
 
 def saved(writer: nn.Module, folder: Path, pieces: list[str] = KNOWN) -> Path:
@@ -70,10 +71,10 @@ def sentences(count: int, seed: int) -> list[str]:
 
 
 @part
-def test_pre_training_teaches_words_and_leaves_what_can_be_loaded(part, tmp_path, monkeypatch):
+def test_pretraining_learns_texts_and_saves_weights(part, tmp_path, monkeypatch):
     monkeypatch.setattr(words, "explanations", sentences)
     out = tmp_path / "words.safetensors"
-    scores = words.pretrain_text(CONFIG, texts=64, passes=10, batch=16, out=out, part=part)
+    scores = words.pretrain_decoder(CONFIG, texts=64, passes=10, batch=16, out=out, part=part)
     tokenizer = words.word_pieces(CONFIG.text).pruned(sentences(64, words.STREAM_SEED))
     assert out.with_suffix(".txt").read_text().splitlines() == tokenizer.pieces
     held_out = tokenizer.batch(sentences(512, words.STREAM_SEED + 1), 48)
@@ -96,24 +97,24 @@ def test_pre_training_teaches_words_and_leaves_what_can_be_loaded(part, tmp_path
         assert positions[length:].abs().max() == 0  # no text was that long
 
 
-def test_one_seed_leaves_the_same_words(tmp_path, monkeypatch):
+def test_one_seed_gives_the_same_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(words, "explanations", sentences)
     files = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         files.append(tmp_path / f"{name}.safetensors")
-        words.pretrain_text(CONFIG, texts=16, batch=8, out=files[-1], seed=seed, part="lavender")
+        words.pretrain_decoder(CONFIG, texts=16, batch=8, out=files[-1], seed=seed, part="lavender")
     first, again, other = (file.read_bytes() for file in files)
     assert first == again
     assert first != other
 
 
 def test_only_known_parts_are_pre_trained():
-    with pytest.raises(InputError, match="no such words to pre-train: 'bert'"):
-        words.pretrain_text(CONFIG, texts=16, part="bert")
+    with pytest.raises(InputError, match="no part to pre-train is called 'bert'"):
+        words.pretrain_decoder(CONFIG, texts=16, part="bert")
 
 
 @each
-def test_words_are_taken_piece_by_piece(name, tmp_path):
+def test_weights_are_copied_piece_by_piece(name, tmp_path):
     source = captioner(name, len(KNOWN), seed=1, actions=A + 4)  # as many actions as it likes: they are no words
     target = captioner(name, len(WANTED))
     before, rest = values(target.writer), values(target)
@@ -141,7 +142,7 @@ def test_words_are_taken_piece_by_piece(name, tmp_path):
 
 
 @each
-def test_frozen_words_stay_and_the_others_learn(name, tmp_path):
+def test_frozen_weights_stay_and_the_others_learn(name, tmp_path):
     model = captioner(name, len(WANTED)).train()
     model.load_words(saved(captioner(name, len(KNOWN), seed=1).writer, tmp_path), WANTED)
     model.encoder.requires_grad_(False)
@@ -168,7 +169,7 @@ def test_frozen_words_stay_and_the_others_learn(name, tmp_path):
     assert len(frozen) < len(before)
 
 
-def test_a_system_without_a_writer_has_no_words(tmp_path):
+def test_a_system_without_a_writer_loads_nothing(tmp_path):
     silent = rica2.RICA2(rica2.RICA2Config(**rica2.SMALL | {"decoder": None}), A, 9, E)
     silent.load_words(tmp_path / "none.safetensors", WANTED)
     silent.freeze_words()
@@ -176,11 +177,11 @@ def test_a_system_without_a_writer_has_no_words(tmp_path):
 
 
 @part
-def test_words_that_do_not_fit_are_one_line(part, tmp_path):
+def test_weights_that_do_not_fit_are_refused(part, tmp_path):
     config = CONFIG.with_({"decoder.dim": 64})
-    mine = words.build_writer(part, config, words.Tokenizer(WANTED))
-    other = words.build_writer("s2vt" if part == "decoder" else "decoder", config, words.Tokenizer(KNOWN))
-    same = words.build_writer(part, config, words.Tokenizer(KNOWN))
+    mine = words.build_writer(part, config, Tokenizer(WANTED))
+    other = words.build_writer("s2vt" if part == "decoder" else "decoder", config, Tokenizer(KNOWN))
+    same = words.build_writer(part, config, Tokenizer(KNOWN))
     cut, name = language_side(same), "bias" if part != "s2vt" else "out.bias"
 
     def refused(pieces: list[str] = WANTED) -> str:
@@ -207,39 +208,33 @@ def test_words_that_do_not_fit_are_one_line(part, tmp_path):
     assert "no such file" in refused()
 
 
-def test_words_of_another_size_are_one_line(tmp_path):
-    small = words.build_writer("decoder", CONFIG, words.Tokenizer(KNOWN))
+def test_weights_of_another_size_are_refused(tmp_path):
+    small = words.build_writer("decoder", CONFIG, Tokenizer(KNOWN))
     for change in ({"decoder.dim": 64}, {"decoder.depth": 2}, {"decoder.max_tokens": 32}):
-        large = words.build_writer("decoder", CONFIG.with_(change), words.Tokenizer(KNOWN))
+        large = words.build_writer("decoder", CONFIG.with_(change), Tokenizer(KNOWN))
         for one, other in ((small, large), (large, small)):
             with pytest.raises(InputError, match="do not fit"):
                 load_text(one, saved(other, tmp_path), KNOWN)
 
 
 @each
-def test_words_in_the_package_fit_the_small_systems(name):
-    small = {"C3DAVG": c3davg, "MSCADC": mscadc, "SwinBERT": swinbert, "LAVENDER": lavender, "RICA2": rica2}[name]
+def test_shipped_weights_fit_the_small_systems(name):
     file = text_file(captioner(name, 9).WORDS)
     pieces = file.with_suffix(".txt").read_text().splitlines()
     model = captioner(name, len(pieces))
     if name == "RICA2":
-        model = rica2.RICA2(rica2.RICA2Config(**small.SMALL), A, len(pieces), E)
+        model = rica2.RICA2(rica2.RICA2Config(**rica2.SMALL), A, len(pieces), E)
     model.load_words(file, pieces)
     state = load_file(file)
     assert all(torch.equal(value, state[key].float()) for key, value in language_side(model.writer).items())
 
 
-def test_every_captioner_has_words_in_the_package():
+def test_every_captioner_has_shipped_weights():
     assert {captioner(name, 9).WORDS for name in FEATURES} == set(words.PARTS)
-    assert [text_file(part).name for part in words.PARTS] == [
-        "formsim_decoder.safetensors",
-        "s2vt.safetensors",
-        "swinbert.safetensors",
-        "lavender.safetensors",
-    ]
+    assert [text_file(part).stem for part in words.PARTS] == ["formsim_decoder", "s2vt", "swinbert", "lavender"]
 
 
-def test_small_systems_write_at_the_size_of_efa_on_a_laptop():
+def test_small_writers_have_the_laptop_decoder_size():
     laptop = build("laptop").decoder
     for bert in (swinbert.SMALL["bert"], lavender.SMALL["bert"], rica2.SMALL["decoder"]):
         for size in ("dim", "heads", "dropout", "max_tokens"):

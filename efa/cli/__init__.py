@@ -9,15 +9,13 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from efa.cli.console import bar, err, out, printable
+from efa.cli.console import err, out, printable
 from efa.cli.data import data_app
 from efa.cli.options import (
     AsJson,
@@ -29,6 +27,7 @@ from efa.cli.options import (
     RayAddress,
     Retries,
     Settings,
+    register_commands,
     seeds_of,
     settings_of,
 )
@@ -38,20 +37,6 @@ from efa.utils.errors import Diverged, InputError, PeerLostError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(data_app, name="data")
-pretrain_app = typer.Typer(no_args_is_help=True, help="Make the pre-trained parts again that ship with the package.")
-app.add_typer(pretrain_app, name="pretrain")
-
-
-def register_commands(group: str, to: typer.Typer) -> None:
-    """Adds what packages register under an entry point group: a Typer app as sub-commands, a function as a command."""
-    for entry in sorted(entry_points(group=group), key=lambda entry: entry.name):
-        value = entry.load()
-        if isinstance(value, typer.Typer):
-            to.add_typer(value, name=entry.name)
-        else:
-            to.command(entry.name)(value)
-
-
 register_commands("efa.commands", app)
 PATHS = "check the path, its permissions and the disk space"
 
@@ -254,75 +239,6 @@ def publish(
     out.print(f"published to {folder}", markup=False, highlight=False)
     if missing:
         out.print(f"not finished: {', '.join(missing)}", markup=False, highlight=False, soft_wrap=True)
-
-
-@pretrain_app.command("encoder")
-def pretrain_encoder(
-    clips: Annotated[int, typer.Option(help="fresh clips of the endless stream")] = 20000,
-    passes: Annotated[int, typer.Option(help="how often each is seen")] = 3,
-    preset: Preset = "laptop",
-    lr: Annotated[float, typer.Option(help="the highest learning rate")] = 1e-3,
-    seed: Annotated[int, typer.Option(help="of weights, order and the clips themselves")] = 0,
-    start: Annotated[Path | None, typer.Option(help="go on from these weights")] = None,
-    to: Annotated[Path | None, typer.Option(help="file; default: the trunk in the package")] = None,
-    system: Annotated[str, typer.Option(help="whose trunk: EFA, C3D, TSM, I3D, TimeSformer or MSCADC")] = "EFA",
-) -> None:
-    """Pre-train a visual trunk on FormSim's stream.   Example: efa pretrain encoder --system TSM --clips 20000"""
-    from efa.baselines.pretrain import pretrain as train
-    from efa.config import build
-
-    with _stages() as report:
-        scores = train(
-            build(preset, {"system.name": system, "encoder.weights": "", "encoder.pool": 1, "encoder.frozen": False}),
-            clips,
-            passes,
-            lr=lr,
-            out=to,
-            report=report,
-            seed=seed,
-            start=start,
-        )
-    out.print(scores)
-
-
-@pretrain_app.command("decoder")
-def pretrain_decoder(
-    texts: Annotated[int, typer.Option(help="explanations of clips that no benchmark holds")] = 40000,
-    passes: Annotated[int, typer.Option(help="how often each is seen")] = 1,
-    preset: Preset = "laptop",
-    lr: Annotated[float, typer.Option(help="the highest learning rate")] = 2e-3,
-    seed: Annotated[int, typer.Option(help="of weights, order and the texts themselves")] = 0,
-    to: Annotated[Path | None, typer.Option(help="file; default: the one in the package")] = None,
-    part: Annotated[str, typer.Option(help="decoder (EFA's and RICA2's), s2vt, swinbert or lavender")] = "decoder",
-) -> None:
-    """Pre-train a part that writes on FormSim's words alone.   Example: efa pretrain decoder --part s2vt"""
-    from efa.baselines.pretrain_text import pretrain_text
-    from efa.config import build
-
-    with _stages() as report:
-        scores = pretrain_text(
-            build(preset, {"decoder.weights": "", "decoder.frozen": False}),
-            texts,
-            passes,
-            lr=lr,
-            out=to,
-            report=report,
-            seed=seed,
-            part=part,
-        )
-    out.print(scores)
-
-
-@contextlib.contextmanager
-def _stages() -> Iterator[Any]:
-    """A progress bar and a line now and then; yields what a pre-training reports its figures to."""
-    with bar("pre-training") as update:
-
-        def report(row: dict[str, float]) -> None:
-            update(round(1000 * row["share"]), 1000)
-            err.print(" ".join(f"{k} {v:.4g}" for k, v in row.items()), highlight=False)
-
-        yield report
 
 
 if __name__ == "__main__":

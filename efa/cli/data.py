@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from efa.cli.console import out
+from efa.cli.options import register_commands
 from efa.utils.errors import InputError
 
 data_app = typer.Typer(no_args_is_help=True, help="Make, convert and check data sets.")
-for adapter in sorted(entry_points(group="efa.datasets")):
-    data_app.command(adapter.name)(adapter.load())
+register_commands("efa.datasets", data_app)
 
 
 @data_app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
 from typing import Annotated, Any
 
 import typer
@@ -45,3 +46,13 @@ def seeds_of(text: str) -> tuple[int, ...]:
     if max(seeds) >= SEEDS:
         raise InputError(f"seeds cannot be '{text}'", hint=f"they must be below {SEEDS}")
     return seeds
+
+
+def register_commands(group: str, to: typer.Typer) -> None:
+    """Adds what packages register under an entry point group: a Typer app as sub-commands, a function as a command."""
+    for entry in sorted(entry_points(group=group), key=lambda entry: entry.name):
+        value = entry.load()
+        if isinstance(value, typer.Typer):
+            to.add_typer(value, name=entry.name)
+        else:
+            to.command(entry.name)(value)

@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 
 from efa.metrics.captions import CAPTION_METRICS, caption_scores
-from efa.metrics.faults import FaultParser, fault_counts, micro_f1, step_in_text
+from efa.metrics.faults import fault_counts, micro_f1
 from efa.metrics.forms import auc, balanced_accuracy, verdict_in_text
 from efa.metrics.intervals import balanced_accuracy_interval, bootstrap, mean_interval, paired_bootstrap
 from efa.utils.errors import InputError
+from formsim.faults import FaultParser, step_in_text
 
 __all__ = [
     "CAPTION_METRICS",

@@ -1,14 +1,14 @@
 """The verdict on form: as a number (balanced accuracy, AUC) and as the generated text states it."""
 
 import re
-import unicodedata
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-MAX_WORDS, MAX_CHARS = 500, 10_000
-"""What is scored of a text: five times the mean length in CoT-AFA. METEOR's aligner and the PTB lexer are worse than
-linear and end in minutes or out of memory on a degenerate text of a few thousand words."""
+from formsim.faults import normalise as normalise
+from formsim.faults import one_line as one_line
+from formsim.faults import sentences as sentences
+
 OPENING_SENTENCES = 2
 """Where a text states its verdict. Further down, words such as 'correct' belong to the advice."""
 
@@ -71,26 +71,6 @@ NEGATION = (
 _VERDICTS = [(re.compile(pattern), verdict) for pattern, verdict in VERDICTS]
 _NEGATION = re.compile(NEGATION)
 _CLAUSE = re.compile(r"[,;:()]| [-\u2013\u2014] |\b(?:because|since)\b|(?<!anything )\bbut\b")
-_SENTENCE = re.compile(r"[.!?]+(?:\s|$)|(?<=[a-z]{3})[.!?](?=[a-z])")
-
-
-def one_line(text: str) -> str:
-    """The text with every run of white space (\\r, tab, U+2028, ...) as one blank, cut to what is scored."""
-    return " ".join(text.split()[:MAX_WORDS])[:MAX_CHARS].rstrip()
-
-
-def normalise(text: str) -> str:
-    """`one_line` in lower case and compatibility form (NFKC), contracted negations spelled out. Punctuation stays."""
-    text = unicodedata.normalize("NFKC", one_line(text)).casefold().replace("\u2019", "'")
-    text = re.sub(r"\bcannot\b", "can not", " ".join(text.split()))
-    # also as a BERT tokenizer joins them: "isn ' t", "non - standard"
-    text = re.sub(r"(?<=[a-z])n ?' ?t\b", " not", text)
-    return re.sub(r"\b(non|sub) ?[-\u2010\u2013] ?(?=standard)", r"\1", text)
-
-
-def sentences(text: str) -> list[str]:
-    """Normalised sentences. 'bad.The player' is two of them, '0.5' and 'e.g.this' end none."""
-    return [part for part in _SENTENCE.split(normalise(text)) if part.strip()]
 
 
 def verdict_in_text(text: str) -> int | None:
