@@ -6,14 +6,16 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from efa.config import DataConfig
+from efa.config import FormSimData
 from efa.data.manifest import StepText, make_dataset, save_dataset
 from efa.data.video import write_mp4
 from formsim.dataset import Clip, clips, record, render_clip, some_actions, step_table
 from formsim.schema import load_actions
 
 
-def export(config: DataConfig, folder: Path, fps: int = 12, progress: Callable[[int, int], None] | None = None) -> None:
+def export(
+    config: FormSimData, folder: Path, fps: int = 12, progress: Callable[[int, int], None] | None = None
+) -> None:
     """Render every clip at `fps` and write the data set to `folder`; one repetition lasts what its action says."""
     from efa.data.loader import in_processes
 
@@ -26,7 +28,7 @@ def export(config: DataConfig, folder: Path, fps: int = 12, progress: Callable[[
     save_dataset(make_dataset([record(clip) for clip in chosen], steps), folder)
 
 
-def _write(clip: Clip, folder: Path, config: DataConfig, fps: int) -> None:
+def _write(clip: Clip, folder: Path, config: FormSimData, fps: int) -> None:
     count = max(6, round(load_actions()[clip.action].seconds * fps))
     frames = render_clip(clip, config.size, count, config.clutter)
     write_mp4(folder / "videos" / f"{clip.clip_id}.mp4", frames, fps)

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 import formsim
 from efa.baselines.registry import build_system, trunk, trunk_name
-from efa.config import Config, DataConfig
+from efa.config import Config, FormSimData
 from efa.data.loader import in_processes
 from efa.model.swin import VideoSwin, load_encoder, torchvision_names
 from efa.runs import commit
@@ -218,6 +218,7 @@ def pretrain(
 def stream(clips: int, config: Config, seed: int) -> tuple[np.ndarray, ...]:
     """Frames uint8 [n, T, S, S, 3] and the targets of n clips, as `formsim.pose_target`; kept for the next trunk."""
     data = config.data
+    assert isinstance(data, FormSimData)
     folder = paths.cache() / "stream" / f"v{formsim.VERSION}-{clips}x{data.frames}x{data.size}-{data.clutter:g}-{seed}"
     if not folder.is_dir():
         work = partial(_stream_clip, seed=seed, data=data)
@@ -230,7 +231,7 @@ def stream(clips: int, config: Config, seed: int) -> tuple[np.ndarray, ...]:
     return tuple(np.load(folder / f"{i}.npy", mmap_mode="r") for i in range(5))
 
 
-def _stream_clip(i: int, seed: int, data: DataConfig) -> tuple[np.ndarray, ...]:
+def _stream_clip(i: int, seed: int, data: FormSimData) -> tuple[np.ndarray, ...]:
     clip = formsim.stream_clip(i, seed)
     return formsim.render_clip(clip, data.size, data.frames, data.clutter), *formsim.pose_target(clip, data.frames)
 

@@ -31,7 +31,7 @@ def data_formsim(
     fps: int = 12,
 ) -> None:
     """Write FormSim clips as mp4 with manifest and steps.   Example: efa data formsim my-data --clips 100"""
-    from efa.config import build
+    from efa.config import FormSimData, build
     from efa_datasets.formsim_files import export
 
     _check_size(size)
@@ -39,6 +39,7 @@ def data_formsim(
         raise InputError(f"--fps cannot be {fps}", hint="a number above 0")
     settings = {"clips": clips, "size": size, "seed": seed, "benchmark": benchmark, "actions": actions}
     config = build("paper", {f"data.{name}": value for name, value in settings.items()}).data
+    assert isinstance(config, FormSimData)
     with bar("rendering") as update:
         export(config, folder, fps, update)
     out.print(f"{clips} clips in {folder}", highlight=False, markup=False)
