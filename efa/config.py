@@ -81,7 +81,7 @@ class EncoderConfig(Section):
     """Video Swin Transformer. The defaults are Swin-B, the paper's."""
 
     patch: tuple[PositiveInt, PositiveInt, PositiveInt] = (2, 4, 4)  # frames, pixels, pixels
-    temporal_stride: Literal[1, 2] = 1  # 1 as released: six frames give six temporal positions; stock Video Swin: 2
+    temporal_stride: Annotated[int, Field(ge=1, le=2)] = 1  # 1 as released: six temporal positions; stock Video Swin: 2
     window: tuple[PositiveInt, PositiveInt, PositiveInt] = (8, 7, 7)  # of an attention: frames, patches, patches
     dim: PositiveInt = 128  # width of the first stage; each stage doubles it
     depths: Stages = (2, 2, 18, 2)  # blocks of each stage
