@@ -133,7 +133,7 @@ def pictures(preset: str = "laptop") -> Html:
     clip = next(c for c in formsim_clips(data) if c.split == "train" and c.view == "side")
     frames = formsim.render_clip(clip, 128, data.frames)
     draw = np.random.RandomState(1)
-    ours = FormSimData(flip=1.0)  # so that there is something to see
+    ours = FormSimData().model_copy(update={"flip": 1.0})  # so that there is something to see
     views = {
         "as it is": frames,
         "flipped and cropped once a clip, as here": augment(frames, ours, draw),
