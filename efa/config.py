@@ -117,7 +117,7 @@ class FusionConfig(Section):
     pool: Literal["mean", "frames"] = "mean"  # input of the heads: the mean of all tokens, or of each frame's, in order
     pool_norm: bool = False  # normalise the heads' input to mean 0, deviation 1: token means vary little between clips
     text_dropout: Fraction = 0.0  # fraction of training clips without text, so that protocol 'none' is defined
-    dropout: Fraction = 0.0  # in the attentions
+    dropout: Fraction = 0.0  # on the result of each attention
 
 
 class DecoderConfig(Section):
