@@ -29,7 +29,7 @@ import torch
 import formsim
 from efa import metrics
 from efa.baselines.registry import decoder_file, encoder_file
-from efa.config import RESULTS_VERSION, Config, TrainingConfig
+from efa.config import RESULTS_VERSION, Config, FormSimData, TrainingConfig
 from efa.data.loader import Progress, data_fingerprint, open_dataset
 from efa.predict import EFA, predict
 from efa.train import MEMORY, Report, fit, micro_batch, prepare
@@ -226,7 +226,7 @@ def _score_missing(run: Run, folder: Path) -> None:
 
 def parser_for(config: Config) -> metrics.FaultParser | None:
     """The fault parser where the truth is known."""
-    return metrics.FaultParser(formsim.fault_phrases()) if config.data.source == "formsim" else None
+    return metrics.FaultParser(formsim.fault_phrases()) if isinstance(config.data, FormSimData) else None
 
 
 def scores_of(run: Run) -> dict[str, dict[str, float | None]]:

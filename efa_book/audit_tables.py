@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 import formsim
-from efa.config import DataConfig, build
+from efa.config import FormSimData, build
 from efa.data.loader import augment, formsim_clips
 from efa.model.assessor import EFAModel
 from efa.model.text import TextEncoder
@@ -129,10 +129,11 @@ def class_picks(opened: Opened) -> Html:
 def pictures(preset: str = "laptop") -> Html:
     """Finding 13 to look at: a clip as it is, as it is trained on here, and as the release's rule makes it."""
     data = build(preset, {"data.source": "formsim"}).data
+    assert isinstance(data, FormSimData)
     clip = next(c for c in formsim_clips(data) if c.split == "train" and c.view == "side")
     frames = formsim.render_clip(clip, 128, data.frames)
     draw = np.random.RandomState(1)
-    ours = DataConfig(flip=1.0)  # so that there is something to see
+    ours = FormSimData().model_copy(update={"flip": 1.0})  # so that there is something to see
     views = {
         "as it is": frames,
         "flipped and cropped once a clip, as here": augment(frames, ours, draw),

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from efa import metrics
-from efa.config import DataConfig, build
+from efa.config import DataConfig
 from efa.data.loader import data_fingerprint, open_dataset
-from efa.experiments import TABLES
+from efa.experiments import table_config
 from efa.utils import paths
 from efa.utils.errors import InputError
 from efa.utils.files import write_safely
@@ -35,7 +35,7 @@ def table(results: Results) -> Html:
     if not results.origin:
         return html.note("No results to hold against texts written without looking.")
     try:
-        floor = floors(build(results.preset, TABLES[results.table].common | results.overrides).data)
+        floor = floors(table_config(results.table, results.preset, results.overrides).data)
     except InputError as error:
         return html.note(f"The blind texts cannot be scored here: {error}.")
     shown = [metric for metric in (CIDER, FAULT) if any(metric.key in found for found in floor.values())]

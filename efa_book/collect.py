@@ -78,7 +78,7 @@ class Results:
 
     def protocol(self, row: str) -> str:
         """The protocol that a row's entry in the table uses."""
-        return self.under or TABLES[self.table].protocols.get(row, TABLES[self.table].default)[0]
+        return self.under or TABLES[self.table].protocols_of(row)[0]
 
     def values(self, row: str, metric: str, protocol: str = "") -> dict[int, float]:
         """seed -> value, for the seeds that have one."""

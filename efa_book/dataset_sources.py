@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from efa.config import DataConfig, TextConfig, build
+from efa.config import FormSimData, TextConfig, build
 from efa.data.loader import open_dataset
 from efa.data.manifest import DataSet
 from efa.train import word_pieces
@@ -38,7 +38,7 @@ class Source:
     facts: str
     command: str
     dataset: DataSet | None = None
-    config: DataConfig | None = None
+    config: FormSimData | None = None
 
     def number(self, about: str, quantity: str, definition: str = "") -> float | None:
         return value(self.tables, about, quantity, definition)
@@ -89,6 +89,7 @@ def obtain(dataset: str = "", preset: str = "laptop") -> Sources:
     """
     published = [source for name, folder in PUBLISHED if (source := _published(name, folder))]
     data = build(preset).data
+    assert isinstance(data, FormSimData)
     made = open_dataset(data)
     facts = f"FormSim: {data.clips:,} clips of preset {preset}, counted now"
     formsim = Source("FormSim", measure(made), facts, f"EFA_PRESET={preset} make book", made, data)

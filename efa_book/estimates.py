@@ -16,7 +16,7 @@ import pandas as pd
 from efa import metrics
 from efa.config import build
 from efa.data.loader import open_dataset
-from efa.experiments import TABLES
+from efa.experiments import table_config
 from efa.metrics import FaultParser
 from efa.runs import parser_for
 from efa.utils.errors import InputError
@@ -145,7 +145,7 @@ def floor(results: Results) -> dict[str, float]:
     if len(shares):
         out["quality_acc"] = float(shares.iloc[0])
     try:
-        data = build(results.preset, TABLES[results.table].common | results.overrides).data
+        data = table_config(results.table, results.preset, results.overrides).data
         actions = len(open_dataset(data).actions)
     except InputError:  # published results of data that are not here
         return out

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 import formsim
-from efa.config import build
+from efa.config import FormSimData, build
 from efa.data.loader import formsim_clips, open_dataset
 from efa.data.manifest import StepText
 from efa.experiments import Overrides
@@ -45,7 +45,7 @@ def pick(clips: pd.DataFrame) -> list[tuple[str, pd.Series]]:
 def frames_of(clip_id: str, preset: str, overrides: Overrides | None = None, size: int = 128) -> np.ndarray | None:
     """The six frames of a FormSim clip, uint8 [T, size, size, 3]; None where it is not FormSim's."""
     data = build(preset, overrides).data
-    if data.source != "formsim":
+    if not isinstance(data, FormSimData):
         return None
     found = next((c for c in formsim_clips(data) if c.clip_id == clip_id), None)
     return None if found is None else formsim.render_clip(found, size, data.frames, data.clutter)
@@ -131,14 +131,16 @@ def open_up(checkpoint: str = "", preset: str = "laptop", overrides: Overrides |
         folder = checkpoint or default_checkpoint()
         efa = EFA.from_pretrained(folder)
         training = efa.config.training
-        about = f"A trained model: {training.epochs} epochs on {efa.config.data.clips} clips, seed {training.seed}."
+        data = efa.config.data
+        clips = f"{data.clips} clips" if isinstance(data, FormSimData) else data.source
+        about = f"A trained model: {training.epochs} epochs on {clips}, seed {training.seed}."
         trained = True
     except InputError:
         if checkpoint:
             raise
         efa, trained = _random(preset, overrides or {}), False
         about = "RANDOM WEIGHTS: there is no trained model here, so shapes are right and answers mean nothing."
-    data = efa.config.data if efa.config.data.source == "formsim" else build(preset).data
+    data = next(data for data in (efa.config.data, build(preset).data) if isinstance(data, FormSimData))
     chosen = formsim_clips(data)
     clip = next(c for c in chosen if c.split == "test" and c.fault)
     return Opened(efa, about, trained, clip, formsim.render_clip(clip, data.size, data.frames, data.clutter))

@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 
 import formsim
-from efa.config import DataConfig, build
+from efa.config import DataConfig, FormSimData
 from efa.data.loader import formsim_clips, open_dataset
-from efa.experiments import CAPTIONERS, RECOGNISERS, TABLES
+from efa.experiments import CAPTIONERS, RECOGNISERS, table_config
 from efa_book import attention, collect, html
 from efa_book.collect import Results
 from efa_book.explorer_text import FaultMarker
@@ -70,7 +70,8 @@ def data(results: Sequence[Results], clips: int = 128, size: int = 128) -> Docum
     if not systems:
         return _document(results, systems, [], {}, [], {"left_out": 0, "faults": False})
     first = systems[0]
-    config = build(first.results.preset, TABLES[first.results.table].common | first.results.overrides).data
+    shown = first.results
+    config = table_config(shown.table, shown.preset, shown.overrides).data
     table = open_dataset(config).table.set_index("clip_id")
     tests = first.clips[first.clips["split"] == "test"]
     # Stale predictions may be of other clips under the same ids: what is shown must be the clip that was judged.
@@ -79,7 +80,7 @@ def data(results: Sequence[Results], clips: int = 128, size: int = 128) -> Docum
         known["explanation"].to_numpy() == tests["reference"].to_numpy()
     )
     picked = sample(tests[same], clips)
-    marker = FaultMarker(formsim.fault_phrases() if config.source == "formsim" else {})
+    marker = FaultMarker(formsim.fault_phrases() if isinstance(config, FormSimData) else {})
     weights = _weights(systems)
     pictures = _Pictures(config, size)
     names: list[str] = []
@@ -176,11 +177,11 @@ class _Pictures:
 
     def __init__(self, config: DataConfig, size: int):
         self.config, self.size, self.count = config, size, TABLE_SPECS * config.frames
-        own = config.source == "formsim"
-        self.clips = {clip.clip_id: clip for clip in formsim_clips(config)} if own else {}
+        own = formsim_clips(config) if isinstance(config, FormSimData) else ()
+        self.clips = {clip.clip_id: clip for clip in own}
 
     def of(self, clip_id: str, path: str) -> dict[str, Any]:
-        if self.clips:
+        if isinstance(self.config, FormSimData):
             frames = formsim.render_clip(self.clips[clip_id], self.size, self.count, self.config.clutter)
         else:
             from efa.data.video import read_clip

@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 
 from efa.baselines.registry import decoder_file, encoder_file
-from efa.config import build
-from efa.experiments import CAPTIONERS, RECOGNISERS, TABLES, Overrides
+from efa.config import FormSimData, build
+from efa.experiments import CAPTIONERS, RECOGNISERS, Overrides, table_config
 from efa.utils import paths
 from efa_book import html
 from efa_book.collect import Results
@@ -33,8 +33,8 @@ def stamp(results: Results, again: str = "") -> Html:
     Args:
         again: that command, where it is not the table's.
     """
-    data = build(results.preset, TABLES[results.table].common | results.overrides).data
-    stand_in = data.source == "formsim"
+    data = table_config(results.table, results.preset, results.overrides).data
+    stand_in = isinstance(data, FormSimData)
     facts = list(results.facts.values())
     devices = sorted({fact.get("device", "") for fact in facts})
     seconds = sum(sum(fact.get("seconds", {}).values()) for fact in facts)
@@ -42,7 +42,9 @@ def stamp(results: Results, again: str = "") -> Html:
     states = pd.Series(list(results.states.values())).value_counts().to_dict()
     origin = ORIGINS.get(results.origin, "no results yet")
     parts = [
-        f"{data.clips} clips of {data.size} pixels, benchmark {data.benchmark}" if stand_in else data.source,
+        f"{data.clips} clips of {data.size} pixels, benchmark {data.benchmark}"
+        if isinstance(data, FormSimData)
+        else data.source,
         f"preset {results.preset}",
         f"seeds {', '.join(map(str, results.seeds))}",
         f"protocol {results.under}" if results.under else "",

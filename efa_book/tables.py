@@ -72,7 +72,7 @@ def protocols(results: Results, row: str = "EFA") -> Html:
     """One model asked with different texts: what knowing the true action is worth."""
     metrics = (TOP1, BALANCED, AUC, CIDER, FAULT)
     rows: list[list[str | Cell]] = []
-    texts = TABLES[results.table].protocols.get(row, TABLES[results.table].default)
+    texts = TABLES[results.table].protocols_of(row)
     for protocol in texts:
         cells = [_number_cell(results, row, metric, protocol) for metric in metrics]
         rows.append([protocol, TEXTS[protocol], *cells])

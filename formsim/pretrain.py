@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from efa.baselines.base import Captioner, language_side, text_file
 from efa.baselines.masked_lm import MaskedLM
 from efa.baselines.registry import build_system, trunk, trunk_name
-from efa.config import Config
+from efa.config import Config, FormSimData
 from efa.config import build as build
 from efa.data.loader import in_processes
 from efa.data.tokenizer import Tokenizer
@@ -361,6 +361,7 @@ def _fit(
 def _read_clips(count: int, seed: int, config: Config) -> tuple[np.ndarray, ...]:
     """Clips of the stream, rendered on every core and kept for the next trunk."""
     data = config.data
+    assert isinstance(data, FormSimData)
     return read_clips(count, seed, paths.cache() / "stream", data.frames, data.size, data.clutter, in_processes)
 
 

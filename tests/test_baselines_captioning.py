@@ -1,6 +1,5 @@
 """The captioning systems of Table IV and RICA2: size, shapes, that each can learn, and what sets each apart."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -153,7 +152,7 @@ SHRUNK: dict[str, dict[str, Any]] = {  # for training in a test: 32 px, and the 
 def test_learns_one_batch(name):
     changes = SHRUNK.get(name, {})
     if name in ("SwinBERT", "LAVENDER"):
-        encoder = dataclasses.replace(swinbert.SMALL["encoder"], depths=(1, 1))
+        encoder = swinbert.SMALL["encoder"].model_copy(update={"depths": (1, 1)})
         changes = {"encoder": encoder, "bert": TINY_TEXT}
     model = MAKE[name](size=32, **changes).train()
     frames, tokens, text = clips(32), texts(), steps()

@@ -1,6 +1,5 @@
 """The recognition systems of Table V: size, shapes, that each can learn, and what sets each apart."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +23,7 @@ def _maker(system: Any, config: Any, small: dict[str, Any]) -> Make:
     return make
 
 
-TRAINED = dataclasses.replace(video_swin.SMALL["encoder"], frozen=False)
+TRAINED = video_swin.SMALL["encoder"].model_copy(update={"frozen": False})
 SYSTEMS: dict[str, tuple[Make, float, tuple[int, int]]] = {  # parameters in millions, paper's features [N, C] of a clip
     "C3D": (_maker(c3d.C3D, c3d.C3DConfig, c3d.SMALL), 78.6, (16, 512)),
     "TSM": (_maker(tsm.TSM, tsm.TSMConfig, tsm.SMALL), 23.8, (8, 2048)),

@@ -5,7 +5,6 @@ a slip in `torchvision_names` cannot hide. Shapes are Swin-B's; where values are
 width.
 """
 
-import dataclasses
 import pickle
 from functools import partial
 from pathlib import Path
@@ -97,7 +96,7 @@ def test_the_same_weights_under_any_name_give_the_same_features(tmp_path, form):
 
 
 def test_a_checkpoint_of_another_window_needs_the_setting(tmp_path):
-    something = dataclasses.replace(SMALL, window=(16, 7, 7))  # as trained on Something-Something v2
+    something = SMALL.model_copy(update={"window": (16, 7, 7)})  # as trained on Something-Something v2
     path = saved(tmp_path / "ssv2.pth", official_state(something, 174))
     with pytest.raises(InputError, match=r"has another size of .*relative_position_bias_table.*set encoder"):
         load_encoder(VideoSwin(SMALL), path)

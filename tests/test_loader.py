@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import formsim
-from efa.config import DataConfig, build
+from efa.config import FolderData, FormSimData, build
 from efa.data.loader import (
     ClipDataset,
     EpochSampler,
@@ -39,7 +39,7 @@ def home(tmp_path_factory):
 def test_flip_and_crop_are_the_same_for_all_frames_of_a_clip(seed, flip, crop):
     ramp = np.arange(24 * 24 * 3).reshape(24, 24, 3) % 251
     clip = np.stack([ramp + t for t in range(5)]).astype(np.uint8)  # frame t is frame 0 plus t
-    out = augment(clip, DataConfig(flip=flip, crop=crop), np.random.RandomState(seed))
+    out = augment(clip, FormSimData(flip=flip, crop=crop), np.random.RandomState(seed))
     assert out.shape == clip.shape
     assert out.dtype == np.uint8
     assert all(np.array_equal(out[t], out[0] + t) for t in range(5))
@@ -47,8 +47,8 @@ def test_flip_and_crop_are_the_same_for_all_frames_of_a_clip(seed, flip, crop):
 
 def test_no_augmentation_is_the_clip_itself_and_a_flip_is_its_mirror_image():
     clip = np.random.RandomState(0).randint(0, 256, (3, 16, 16, 3)).astype(np.uint8)
-    assert np.array_equal(augment(clip, DataConfig(flip=0.0, crop=0.0), np.random.RandomState(1)), clip)
-    flipped = [augment(clip, DataConfig(flip=0.5, crop=0.0), np.random.RandomState(s)) for s in range(60)]
+    assert np.array_equal(augment(clip, FormSimData(flip=0.0, crop=0.0), np.random.RandomState(1)), clip)
+    flipped = [augment(clip, FormSimData(flip=0.5, crop=0.0), np.random.RandomState(s)) for s in range(60)]
     mirrored = [np.array_equal(f, clip[:, :, ::-1]) for f in flipped]
     assert 15 < sum(mirrored) < 45
     assert all(m or np.array_equal(f, clip) for m, f in zip(mirrored, flipped, strict=True))
@@ -165,10 +165,10 @@ def test_the_fingerprint_changes_with_the_clips():
 
 def test_a_folder_that_is_no_data_set_is_an_input_error(tmp_path):
     with pytest.raises(InputError):
-        open_dataset(DataConfig(source=str(tmp_path / "absent")))
+        open_dataset(FolderData(source=str(tmp_path / "absent")))
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError):
-        open_dataset(DataConfig(source=str(tmp_path / "empty")))
+        open_dataset(FolderData(source=str(tmp_path / "empty")))
 
 
 def test_an_exported_folder_trains_and_predicts_like_any_data_set(home, tmp_path):

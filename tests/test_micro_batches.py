@@ -1,6 +1,5 @@
 """Memory that does not hold a batch: the same gradient in pieces, from the same batch, and one line that says so."""
 
-import dataclasses
 import json
 import math
 from unittest import mock
@@ -222,7 +221,7 @@ def test_validation_in_halves_has_the_losses_of_the_whole(inputs, tmp_path, monk
 
 def test_a_share_without_a_text_adds_none(inputs):
     batch = batch_gradients.batch_of(inputs, tiny.config())
-    silent = dataclasses.replace(tiny.config().training, text_share=0.05)
+    silent = tiny.config().training.model_copy(update={"text_share": 0.05})
     one = order_for_text_loss({name: batch[name] for name in ("tokens", "quality", "row")}, silent)
     assert shares_of_batch(part_of_batch(one, 1, 2), one)[1] == 0.0
     assert shares_of_batch(part_of_batch(one, 0, 2), one)[1] == 1.0

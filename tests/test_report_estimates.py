@@ -31,7 +31,7 @@ def test_every_table_shows_metrics_that_exist():
         assert shown.subject in TABLES[table].rows
         assert {metric for group in shown.figures.values() for metric in group} <= set(KNOWN.values())
         for row, protocol, _ in shown.entries:
-            assert protocol in TABLES[table].protocols.get(row, TABLES[table].default)
+            assert protocol in TABLES[table].protocols_of(row)
 
 
 def test_several_seeds_give_students_interval():

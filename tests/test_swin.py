@@ -1,6 +1,5 @@
 """Video Swin against a slow reference, published sizes and the official names."""
 
-import dataclasses
 import math
 import pickle
 from pathlib import Path
@@ -226,7 +225,7 @@ def test_bad_files_are_one_line_errors(tmp_path, case):
 def test_pooling_averages_squares_of_tokens(size):
     config = EncoderConfig(patch=(1, 8, 8), window=(6, 4, 4), dim=8, depths=(1, 1), heads=(1, 2), drop_path=0.0)
     whole = VideoSwin(config).eval()
-    pooled = VideoSwin(dataclasses.replace(config, pool=2)).eval()
+    pooled = VideoSwin(config.model_copy(update={"pool": 2})).eval()
     pooled.load_state_dict(whole.state_dict())
     frames = torch.randn(2, 6, 3, size, size)
     with torch.no_grad():

@@ -92,7 +92,7 @@ class Reference:
 
     def __init__(self, path: str, module: str, source: Source):
         self.path, self.module, self.source = path, module, source
-        self.comments = comments(source.text)
+        self.comments, self.objects = comments(source.text), public(source.text)
 
     def describe(self, node: Function | ast.ClassDef, name: str) -> list[str]:
         """One object, a class with its documented methods; `name` is dotted."""
@@ -117,12 +117,12 @@ class Reference:
         return [f"{fence}{{py:{kind}}} {name}{signature}", *options, "", *inside, fence, ""]
 
     def fields(self, node: ast.ClassDef) -> list[str]:
-        """The fields of a dataclass, each with its type, its default and the comments above and behind it.
+        """The fields of a dataclass or pydantic model: type, default and the comments above and behind each.
 
         Where the docstring has `Attributes`, it says as much already.
         """
         told = "\nAttributes:\n" in (ast.get_docstring(node) or "")
-        if told or not any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
+        if told or not (any("dataclass" in ast.unparse(d) for d in node.decorator_list) or self.is_model(node)):
             return []
         out = []
         for field in node.body:
@@ -133,6 +133,12 @@ class Reference:
                 text = " ".join(plain(part) for part in self._said_of(field))
                 out.append(f"- `{code}`" + (f": {text}" if text else ""))
         return [*out, ""] if out else []
+
+    def is_model(self, node: ast.ClassDef) -> bool:
+        """Whether a class is a pydantic model, perhaps through bases in the same file."""
+        names = [ast.unparse(base) for base in node.bases]
+        known = [base for base in map(self.objects.get, names) if isinstance(base, ast.ClassDef)]
+        return "BaseModel" in names or any(map(self.is_model, known))
 
     def _said_of(self, field: ast.AnnAssign) -> list[str]:
         said: list[str] = []

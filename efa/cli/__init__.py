@@ -155,6 +155,7 @@ def assess(
     as_json: AsJson = False,
 ) -> None:
     """Action, verdict and explanation of a video.   Example: efa assess squat.mp4 --action Squat --json"""
+    from efa.config import FormSimData
     from efa.predict import EFA
     from efa.runs import default_checkpoint
 
@@ -164,7 +165,7 @@ def assess(
     for video in videos:
         try:
             answer = efa.assess(video, action, text)
-            cautions = [*odd, *_cautions(answer, efa.config.data.source)]
+            cautions = [*odd, *_cautions(answer, isinstance(efa.config.data, FormSimData))]
             answers.append(answer | {"warnings": [*answer["warnings"], *cautions]})
         except InputError as error:
             failed = True
@@ -179,12 +180,12 @@ def assess(
         raise typer.Exit(2)
 
 
-def _cautions(answer: dict[str, Any], source: str) -> list[str]:
+def _cautions(answer: dict[str, Any], formsim: bool) -> list[str]:
     """What a reader of this answer should know, whatever the video."""
     from efa.metrics import verdict_in_text
 
     out = []
-    if source == "formsim":
+    if formsim:
         out.append("this model was trained on rendered figures and has never seen a person")
     written = verdict_in_text(answer["explanation"])
     if written is not None and written != (answer["quality"] == "non-standard"):

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 import formsim
-from efa.config import DataConfig
+from efa.config import DataConfig, FolderData, FormSimData
 from efa.data.manifest import DataSet, StepText, load_dataset, make_dataset
 from efa.utils import paths
 from efa.utils.files import locked, named, reserve
@@ -32,27 +32,28 @@ Progress = Callable[[int, int], None]  # done, total
 @cache
 def open_dataset(config: DataConfig) -> DataSet:
     """FormSim in memory, or the folder that `config.source` names; InputError when it cannot be used."""
-    if config.source != "formsim":
+    if isinstance(config, FolderData):
         return load_dataset(config.source)
     chosen = formsim_clips(config)
     steps = {key: StepText(*text) for key, text in formsim.step_table(chosen).items()}
     return make_dataset([formsim.record(clip) for clip in chosen], steps)
 
 
-def formsim_clips(config: DataConfig) -> tuple[formsim.Clip, ...]:
+def formsim_clips(config: FormSimData) -> tuple[formsim.Clip, ...]:
     """FormSim's clips as the configuration asks for them."""
     return formsim.clips(config.benchmark, config.clips, config.seed, formsim.some_actions(config.actions))
 
 
 def data_fingerprint(dataset: DataSet, config: DataConfig) -> str:
     """What a run's data depend on: table, texts, videos and, for FormSim, its version."""
-    version = f"formsim v{formsim.VERSION}" if config.source == "formsim" else ""
+    version = f"formsim v{formsim.VERSION}" if isinstance(config, FormSimData) else ""
     return hashlib.sha256(f"{dataset.fingerprint()} {version}".encode()).hexdigest()[:16]
 
 
 def load_frames(dataset: DataSet, config: DataConfig, progress: Progress | None = None) -> Array:
     """uint8 [N, T, S, S, 3] for every row of the table, memory-mapped; made once and shared by all runs."""
-    name = f"{data_fingerprint(dataset, config)}-{config.frames}x{config.size}-{config.sampling}-{config.clutter:g}"
+    name = f"{data_fingerprint(dataset, config)}-{config.frames}x{config.size}-{config.sampling}"
+    name += f"-{config.clutter:g}" if isinstance(config, FormSimData) else ""
     path = paths.cache() / "frames" / f"{name}.npy"
     shape = (len(dataset.table), config.frames, config.size, config.size, 3)
     return cached_array(path, shape, np.uint8, partial(_frames, dataset, config), progress)
@@ -96,7 +97,7 @@ def cached_array(
 
 
 def _frames(dataset: DataSet, config: DataConfig) -> Iterator[Array]:
-    if config.source == "formsim":
+    if isinstance(config, FormSimData):
         chosen: Sequence[Any] = formsim_clips(config)
         draw: Callable[[Any], Array] = partial(
             formsim.render_clip, size=config.size, frames=config.frames, clutter=config.clutter
