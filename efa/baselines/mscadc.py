@@ -6,10 +6,8 @@ dilated convolutions, pools, and averages what is left over the whole clip. The 
 1,200 values, a sequence of length one for S2VT. Losses as in `c3davg`. Adam, 1e-4.
 
 For action form assessment the head that names a dive by five answers gets A outputs instead, and the score's head gives
-the verdict's logit, learnt by BCE. The caption stays.
-
-What six frames changed: body and heads lose time to pools and borders, so a video of fewer than 16 frames is stretched
-to 16 by repeating its frames. The pooling windows, 2 x 11 x 11 at 180 px, cover what is there.
+the verdict's logit, learnt by BCE. The caption stays. Body and heads lose time to pools and borders, so a video of
+fewer than 16 frames is stretched to 16 by repeating its frames.
 """
 
 from __future__ import annotations
@@ -21,11 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from efa.baselines.base import SystemOutput
-from efa.baselines.c3d import rectified
+from efa.baselines.base import SystemOutput, register
+from efa.baselines.c3d import he_init
 from efa.baselines.s2vt import S2VT, S2VTCaptioner
 
-LEAST = 16  # frames that the body sees at least
+MIN_FRAMES = 16  # of the body's input
 SMALL: dict[str, Any] = {
     "frames": 6,
     "size": 64,
@@ -68,23 +66,23 @@ class DilatedC3D(nn.Module):
         layers += [*convolution(4 * w, 8 * w, 1), *convolution(8 * w, 8 * w, 1)]
         layers += [*convolution(8 * w, 8 * w, 2, dilation=2), *convolution(8 * w, 8 * w, 1, dilation=2)]
         self.layers = nn.Sequential(*layers)
-        rectified(self)
+        he_init(self)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Normalised frames [B, T, 3, H, W] -> [B, 8 width, T', H', W'], of `grid`."""
         t = frames.shape[1]
-        if t < LEAST:
-            frames = frames[:, torch.arange(LEAST, device=frames.device) * t // LEAST]
+        if t < MIN_FRAMES:
+            frames = frames[:, torch.arange(MIN_FRAMES, device=frames.device) * t // MIN_FRAMES]
         return self.layers(frames.transpose(1, 2))
 
     @staticmethod
     def grid(frames: int, size: int) -> tuple[int, int, int]:
         """(T', H', W') of such a clip; (2, 20, 20) for 16 frames of 180 px."""
-        return max(frames, LEAST) // 4 - 2, size // 8 - 2, size // 8 - 2
+        return max(frames, MIN_FRAMES) // 4 - 2, size // 8 - 2, size // 8 - 2
 
 
-class Context(nn.Module):
-    """A task's own net: squeeze, look around, pool.
+class Context(nn.Sequential):
+    """A task's own net: [B, C, T', H', W'] -> [B, outputs, (T' + 2) / 2, (H' + 2) / 2, (W' + 2) / 2].
 
     A border that repeats the map's edge, nine positions wide in the original, makes up for what the convolutions lose.
     On a small map nearly all of the work is done on that border: 98 % at 64 px.
@@ -108,21 +106,12 @@ class Context(nn.Module):
             *convolution(b, b, 1),
             nn.Conv3d(b, outputs, 3, padding=1),
         )
-        rectified(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, C, T', H', W'] -> [B, outputs, (T' + 2) / 2, (H' + 2) / 2, (W' + 2) / 2]."""
-        return self.layers(x)
+        he_init(self)
 
 
+@register("MSCADC", MSCADCConfig, SMALL, trunk="mscadc")
 class MSCADC(S2VTCaptioner):
-    """Class, verdict and caption. See `S2VTCaptioner`.
-
-    Args:
-        config: the architecture.
-        actions: A.
-        vocabulary_size: V.
-    """
+    """Class, verdict and caption."""
 
     def __init__(self, config: MSCADCConfig, actions: int, vocabulary_size: int):
         super().__init__(DilatedC3D(config.width), config)
@@ -139,17 +128,17 @@ class MSCADC(S2VTCaptioner):
         """Frames [B, T, 3, H, W] -> the body's positions [B, N, C], N = T' H' W'."""
         return self.encoder(self.normalise(frames)).flatten(2).transpose(1, 2)
 
-    def watch(self, features: Tensor, steps: Tensor | None = None, text_mask: Tensor | None = None) -> Tensor:
+    def encode(self, features: Tensor, steps: Tensor | None = None, text_mask: Tensor | None = None) -> Tensor:
         """The body's positions [B, N, C] -> its map after dropout [B, C, T', H', W']."""
         return self.dropout(features.transpose(1, 2).unflatten(2, self.grid))
 
-    def judge(self, seen: Tensor) -> SystemOutput:
-        quality = self.quality_head(seen).mean((1, 2, 3, 4))
-        return SystemOutput(self.class_head(seen).mean((2, 3, 4)), quality)
+    def heads(self, encoded: Tensor) -> SystemOutput:
+        quality = self.quality_head(encoded).mean((1, 2, 3, 4))  # [B]
+        return SystemOutput(self.class_head(encoded).mean((2, 3, 4)), quality)
 
-    def memory(self, seen: Tensor, rows: int | None = None) -> Tensor:
+    def memory(self, encoded: Tensor, rows: int | None = None) -> Tensor:
         """The map -> the one vector that S2VT reads [B', 1, D]."""
-        return F.max_pool3d(self.caption_head(seen[:rows]), 2, 1).flatten(1)[:, None]
+        return F.max_pool3d(self.caption_head(encoded[:rows]), 2, 1).flatten(1)[:, None]
 
-    def recognise(self, features: Tensor) -> Tensor:
-        return self.class_head(self.watch(features)).mean((2, 3, 4))  # without the other task's net
+    def class_logits(self, features: Tensor) -> Tensor:
+        return self.class_head(self.encode(features)).mean((2, 3, 4))  # without the other task's net

@@ -14,7 +14,6 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import formsim
-from efa.baselines.base import Captioner, language_side, load_text, text_file
+from efa.baselines.base import language_weights, load_text, text_file
 from efa.baselines.masked_lm import MaskedLM
 from efa.baselines.pretrain import STREAM_SEED
 from efa.baselines.registry import build_system
@@ -56,7 +55,7 @@ def build_writer(part: str, config: Config, tokenizer: Tokenizer) -> nn.Module:
     if part == "decoder":  # alone, so that its first weights do not hang on what else EFA has
         return Decoder(config.decoder, len(tokenizer), config.decoder.dim)
     system = build_system(config.with_({"system.name": PARTS[part]}), 1, len(tokenizer), mask_id=tokenizer.mask)
-    return cast(Captioner, system).writer
+    return system.text_decoder
 
 
 def pretrain_text(
@@ -96,7 +95,7 @@ def pretrain_text(
     model = build_writer(part, config, tokenizer)
     if isinstance(model, (Decoder, MaskedLM)):
         model.position.weight.data[tokens.shape[1] :] = 0  # never seen here
-    own = {name: model.get_parameter(name) for name in language_side(model)}
+    own = {name: model.get_parameter(name) for name in language_weights(model)}
     optimizer = torch.optim.AdamW(own.values(), lr, betas=(0.9, 0.98), weight_decay=0.01)
     steps = passes * (texts // batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.06)
@@ -114,7 +113,7 @@ def pretrain_text(
     model.eval()
     with torch.no_grad():
         nats = float(np.mean([next_piece_loss(model, some).item() for some in held_out.split(64)]))
-    learnt = language_side(model)
+    learnt = language_weights(model)
     save_file({name: value.half().contiguous() for name, value in learnt.items()}, out)
     tokenizer.save(out.with_suffix(".txt"))
     scores = {"loss": round(nats, 4), "perplexity": round(float(np.exp(nats)), 3)}

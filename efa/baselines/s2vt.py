@@ -1,4 +1,4 @@
-"""S2VT (Venugopalan et al., ICCV 2015) with GRUs, the captioner of both systems of MTL-AQA, and greedy decoding.
+"""S2VT (Venugopalan et al., ICCV 2015) with GRUs, the captioner of both systems of MTL-AQA.
 
 Sizes as in the official code of MTL-AQA (github.com/ParitoshParmar/MTL-AQA, opts.py): each of the two recurrent
 networks is a stack of two GRU layers, width 512, words 512, dropout 0.5 between the layers.
@@ -6,38 +6,11 @@ networks is a stack of two GRU layers, width 512, words 512, dropout 0.5 between
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
-from efa.baselines.base import Captioner
-
-
-def greedy(
-    step: Callable[[Tensor], Tensor], rows: int, begin: int, end: int, max_tokens: int, device: torch.device
-) -> list[list[int]]:
-    """Writes the likeliest token again and again until every row has ended.
-
-    Args:
-        step: ids just written [B] -> logits of the next one [B, V]; keeps its own state.
-        rows: B.
-        begin: id given to the first step.
-        end: id that ends a row.
-        max_tokens: most ids written, `end` included.
-
-    Returns:
-        For each row the ids without `begin` and `end`.
-    """
-    ids = torch.full((rows,), begin, device=device)
-    ended = torch.zeros(rows, dtype=torch.bool, device=device)
-    written: list[Tensor] = []
-    while len(written) < max_tokens and not ended.all():
-        ids = step(ids).argmax(-1).masked_fill(ended, end)
-        ended |= ids == end
-        written.append(ids)
-    lines = torch.stack(written, 1).tolist() if written else [[] for _ in range(rows)]
-    return [line[: line.index(end)] if end in line else line for line in lines]
+from efa.baselines.base import System
+from efa.model.decoder import greedy
 
 
 class S2VT(nn.Module):
@@ -72,35 +45,35 @@ class S2VT(nn.Module):
         """
         words = self.word(tokens)  # [B, L, D]
         if video is None:
-            seen, m = torch.zeros_like(words), 0
+            states, m = torch.zeros_like(words), 0
         else:
             m, blank = video.shape[1], video.new_zeros(len(video), tokens.shape[1], video.shape[2])
-            seen, _ = self.video(torch.cat([video, blank], 1))  # [B, M + L, D]
+            states, _ = self.video(torch.cat([video, blank], 1))  # [B, M + L, D]
             words = torch.cat([words.new_zeros(len(video), m, words.shape[2]), words], 1)  # [B, M + L, D]
-        x, _ = self.language(torch.cat([seen, words], 2))
+        x, _ = self.language(torch.cat([states, words], 2))
         return self.out(x[:, m:])
 
     @torch.no_grad()
     def generate(self, video: Tensor, begin: int, end: int, max_tokens: int) -> list[list[int]]:
         """Greedy decoding from clip vectors [B, M, C]; arguments and result as `greedy`. Call in eval mode."""
-        seen, first = self.video(video)
-        _, second = self.language(torch.cat([seen, torch.zeros_like(seen)], 2))
+        states, first = self.video(video)
+        _, second = self.language(torch.cat([states, torch.zeros_like(states)], 2))
         blank = video.new_zeros(len(video), 1, video.shape[2])
 
-        def step(ids: Tensor) -> Tensor:
+        def step(ids: Tensor, i: int) -> Tensor:
             nonlocal first, second
-            seen, first = self.video(blank, first)  # [B, 1, D]
-            x, second = self.language(torch.cat([seen, self.word(ids)[:, None]], 2), second)
+            state, first = self.video(blank, first)  # [B, 1, D]
+            x, second = self.language(torch.cat([state, self.word(ids)[:, None]], 2), second)
             return self.out(x[:, 0])
 
         return greedy(step, len(video), begin, end, max_tokens, video.device)
 
 
-class S2VTCaptioner(Captioner):
+class S2VTCaptioner(System):
     """What C3DAVG and MSCADC share: S2VT, reading the sequence of clip vectors that `memory` returns.
 
-    `freeze_words` freezes the word embeddings alone: what follows reads the state of the network that saw the video.
+    `freeze_text` freezes the word embeddings alone: the rest reads the state of the network that saw the video.
     """
 
-    WRITER, WORDS = "captioner", "s2vt"
+    TEXT_DECODER, TEXT_WEIGHTS, FROZEN_TEXT = "captioner", "s2vt", ("word.",)
     captioner: S2VT

@@ -6,11 +6,11 @@ hidden in training (80 % [MASK], 10 % a random word, 10 % themselves); a caption
 masked LM + 0.5 x the mask's mean off-diagonal weight. AdamW 3e-4, the backbone at 0.05 of that.
 
 The original only captions. For action form assessment a linear head with A outputs and a quality head for BCE read the
-mean of the video tokens behind BERT, which no text can reach. Six frames need no other change.
+mean of the video tokens after BERT, which no text can reach. Six frames need no other change.
 
 The mask as released: sigmoid(w) in place of a 0-1 mask, so that a pair costs 1e4 x (1 - sigmoid(w)). Starting at w ~
 N(0, 1) every pair but the diagonal costs thousands, its softmax is exactly 0, and so is w's gradient, but for the
-sparsity term, which pushes further down: behind Swin, video tokens see only themselves. Kept, as it is the system
+sparsity term, which pushes further down: after Swin, video tokens see only themselves. Kept, as it is the system
 compared; `sparse_mask=False` is BERT without it.
 """
 
@@ -23,8 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from efa.baselines.base import SystemOutput, quality_head
-from efa.baselines.masked_lm import MaskedCaptioner, MaskedLM, Memory, first
+from efa.baselines.base import SystemOutput, quality_head, register
+from efa.baselines.masked_lm import MaskedCaptioner, MaskedLM, Memory, first_rows
 from efa.config import DecoderConfig, EncoderConfig, build
 
 SMALL: dict[str, Any] = {
@@ -38,32 +38,24 @@ SMALL: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class SwinBERTConfig:
-    """The defaults are the original's."""
+    """The defaults are the original's. `weights` of encoder and BERT, and BERT's `vocabulary`, are not read."""
 
     frames: int = 32
     size: int = 224  # pixels
     encoder: EncoderConfig = field(default_factory=lambda: EncoderConfig(temporal_stride=2))
     projection: int = 512  # between Swin's width and BERT's
-    bert: DecoderConfig = field(  # BERT-base; `weights` and `vocabulary` are not read
-        default_factory=lambda: DecoderConfig(max_tokens=512)
-    )
+    bert: DecoderConfig = field(default_factory=lambda: DecoderConfig(max_tokens=512))  # BERT-base
     mask_share: float = 0.5  # of the words, hidden in training
     mask_word: float = 0.8  # of these, replaced by [MASK]
     sparse_mask: bool = True
     sparsity: float = 0.5  # weight of the mask's own loss
 
 
+@register("SwinBERT", SwinBERTConfig, SMALL)
 class SwinBERT(MaskedCaptioner):
-    """Class, verdict and caption. See `MaskedCaptioner`.
+    """Class, verdict and caption."""
 
-    Args:
-        config: the architecture.
-        actions: A.
-        vocabulary_size: V; id 0 is padding.
-        mask_id: id of [MASK].
-    """
-
-    WORDS = "swinbert"
+    TEXT_WEIGHTS = "swinbert"
 
     def __init__(self, config: SwinBERTConfig, actions: int, vocabulary_size: int, mask_id: int):
         super().__init__(config)
@@ -86,7 +78,7 @@ class SwinBERT(MaskedCaptioner):
         diagonal = torch.eye(len(self.attention_weights), dtype=torch.bool, device=self.attention_weights.device)
         return self.attention_weights.sigmoid().masked_fill(diagonal, 1.0)
 
-    def watch(
+    def encode(
         self, features: Tensor, steps: Tensor | None = None, text_mask: Tensor | None = None
     ) -> tuple[Tensor, Memory]:
         """Swin's tokens [B, N, C] -> the mean video state [B, D], and what the text sees of the video."""
@@ -94,13 +86,12 @@ class SwinBERT(MaskedCaptioner):
         states, memory = self.bert.run(self.video_in(features), mask=None if mask is None else (mask - 1) * 1e4)
         return states.mean(1), memory
 
-    def judge(self, seen: tuple[Tensor, Memory]) -> SystemOutput:
+    def heads(self, encoded: tuple[Tensor, Memory]) -> SystemOutput:
         """`extra` in training: `sparsity`."""
-        output = SystemOutput(self.class_head(seen[0]), self.quality_head(seen[0])[:, 0])
-        mask = self.mask() if self.training else None
-        if mask is not None:
+        output = SystemOutput(self.class_head(encoded[0]), self.quality_head(encoded[0])[:, 0])
+        if self.training and (mask := self.mask()) is not None:
             output.extra["sparsity"] = self.config.sparsity * (mask.sum() - len(mask)) / mask.numel()
         return output
 
-    def memory(self, seen: tuple[Tensor, Memory], rows: int | None = None) -> Memory:
-        return first(seen[1], rows)
+    def memory(self, encoded: tuple[Tensor, Memory], rows: int | None = None) -> Memory:
+        return first_rows(encoded[1], rows)
