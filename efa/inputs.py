@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from efa.baselines.base import ROWS, load_text
+from efa.baselines.mtl_aqa import S2VT
 from efa.baselines.registry import Model, build_system, decoder_file, load_trunk
-from efa.baselines.s2vt import S2VT
 from efa.config import Config, TextConfig
 from efa.data.loader import Progress, load_frames, open_dataset
 from efa.data.manifest import DataSet

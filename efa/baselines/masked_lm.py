@@ -1,19 +1,45 @@
-"""Video Swin, and a BERT over [video; text] that captions by masked language modelling: SwinBERT's and LAVENDER's core.
+"""SwinBERT (Lin et al., CVPR 2022) and LAVENDER (Li et al., CVPR 2023): Video Swin and a BERT over [video; text].
 
 Attention is sequence to sequence: the text is causal and sees all video, the video does not see the text. Training
 hides words and predicts them; a caption is written by appending [MASK] and replacing it with the most likely word.
+
+Original SwinBERT: 32 frames of 224 px, Swin-B, its tokens brought to 512 and then to 768 values, BERT-base. Video
+tokens see each other through a learnt sparse mask. Half of the words are hidden (80 % [MASK], 10 % a random word, 10 %
+themselves). Loss: masked LM + 0.5 x the mask's mean off-diagonal weight. AdamW 3e-4, the backbone at 0.05 of that. It
+only captions: for action form assessment a linear head with A outputs and a quality head for BCE read the mean of the
+video tokens after BERT, which no text can reach.
+
+SwinBERT's mask as released: sigmoid(w) in place of a 0-1 mask, so that a pair costs 1e4 x (1 - sigmoid(w)). Starting at
+w ~ N(0, 1) every pair but the diagonal costs thousands, its softmax is exactly 0, and so is w's gradient, but for the
+sparsity term, which pushes further down: after Swin, video tokens see only themselves. Kept, as it is the system
+compared; `sparse_mask=False` is BERT without it.
+
+Original LAVENDER, on which the release of EFA is built: every task is a masked word. 4 to 6 frames of 224 px, Swin-B
+with temporal stride 1, each frame's tokens headed by a class token, with learnt places and frames; BERT-base; one
+masked-LM head, whose output embedding is its own. A task token says what is asked. A question ends in [MASK]; a match
+of video and text is answered by "true" or "false", a question by a word, a caption word by word. 15 % of the words are
+hidden, always by [MASK]. AdamW 2e-5.
+
+For action form assessment the class is a question, the verdict a match ("true": standard form), the explanation a
+caption. The class is answered by one learnt token an action, beside the words in the masked-LM head, whose logits are
+the class logits. The words of the name are no alternative: the original knows only answers of one word piece, most
+action names have several, and a score over several masks would favour short names. "true" and "false" are answer tokens
+too: a vocabulary cut to the training texts may lack the words. The video sees no question here, unlike in the original,
+so that one pass over it answers all three.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from efa.baselines.base import System, SystemOutput
-from efa.config import DecoderConfig
+from efa.baselines.base import System, SystemOutput, quality_head, register
+from efa.config import DecoderConfig, EncoderConfig, build
 from efa.model.decoder import Bert, KeysValues, greedy
 from efa.model.swin import VideoSwin
 
@@ -159,3 +185,125 @@ class MaskedCaptioner(System):
             output.extra["masked_lm"] = self.bert.loss(tokens, self.memory(encoded, len(tokens)))
         else:
             super().score_text(output, encoded, tokens)
+
+
+SMALL: dict[str, Any] = {
+    "frames": 6,
+    "size": 64,
+    "encoder": build("laptop").encoder,
+    "bert": DecoderConfig(dim=128, depth=2, heads=4, dropout=0.0, max_tokens=128),
+}
+
+
+@dataclass(frozen=True)
+class SwinBERTConfig:
+    """The defaults are the original's. `weights` of encoder and BERT, and BERT's `vocabulary`, are not read."""
+
+    frames: int = 32
+    size: int = 224  # pixels
+    encoder: EncoderConfig = field(default_factory=lambda: EncoderConfig(temporal_stride=2))
+    projection: int = 512  # between Swin's width and BERT's
+    bert: DecoderConfig = field(default_factory=lambda: DecoderConfig(max_tokens=512))  # BERT-base
+    mask_share: float = 0.5  # of the words, hidden in training
+    mask_word: float = 0.8  # of these, replaced by [MASK]
+    sparse_mask: bool = True
+    sparsity: float = 0.5  # weight of the mask's own loss
+
+
+@register("SwinBERT", SwinBERTConfig, SMALL | {"projection": 128})
+class SwinBERT(MaskedCaptioner):
+    """Class, verdict and caption."""
+
+    TEXT_WEIGHTS = "swinbert"
+
+    def __init__(self, config: SwinBERTConfig, actions: int, vocabulary_size: int, mask_id: int):
+        super().__init__(config)
+        dim = config.bert.dim
+        self.video_in = nn.Sequential(
+            nn.Linear(self.encoder.out_dim, config.projection),
+            nn.Linear(config.projection, dim),
+            nn.Dropout(config.bert.dropout),
+        )
+        tokens = math.prod(self.encoder.grid(config.frames, config.size, config.size))
+        self.attention_weights = nn.Parameter(torch.randn(tokens, tokens)) if config.sparse_mask else None  # w
+        self.bert = MaskedLM(config.bert, vocabulary_size, mask_id, config.mask_share, config.mask_word)
+        self.class_head = nn.Linear(dim, actions)
+        self.quality_head = quality_head(dim)
+
+    def mask(self) -> Tensor | None:
+        """The learnt mask [N, N], 1 on the diagonal; None where there is none."""
+        if self.attention_weights is None:
+            return None
+        diagonal = torch.eye(len(self.attention_weights), dtype=torch.bool, device=self.attention_weights.device)
+        return self.attention_weights.sigmoid().masked_fill(diagonal, 1.0)
+
+    def encode(
+        self, features: Tensor, steps: Tensor | None = None, text_mask: Tensor | None = None
+    ) -> tuple[Tensor, Memory]:
+        """Swin's tokens [B, N, C] -> the mean video state [B, D], and what the text sees of the video."""
+        mask = self.mask()
+        states, memory = self.bert.run(self.video_in(features), mask=None if mask is None else (mask - 1) * 1e4)
+        return states.mean(1), memory
+
+    def heads(self, encoded: tuple[Tensor, Memory]) -> SystemOutput:
+        """`extra` in training: `sparsity`."""
+        output = SystemOutput(self.class_head(encoded[0]), self.quality_head(encoded[0])[:, 0])
+        if self.training and (mask := self.mask()) is not None:
+            output.extra["sparsity"] = self.config.sparsity * (mask.sum() - len(mask)) / mask.numel()
+        return output
+
+    def memory(self, encoded: tuple[Tensor, Memory], rows: int | None = None) -> Memory:
+        return first_rows(encoded[1], rows)
+
+
+@dataclass(frozen=True)
+class LAVENDERConfig:
+    """The defaults are the original's. `weights` of encoder and BERT, and BERT's `vocabulary`, are not read."""
+
+    frames: int = 6
+    size: int = 224  # pixels
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    bert: DecoderConfig = field(default_factory=lambda: DecoderConfig(max_tokens=512))  # BERT-base
+    mask_share: float = 0.15  # of the words, hidden in training
+
+
+@register("LAVENDER", LAVENDERConfig, SMALL)
+class LAVENDER(MaskedCaptioner):
+    """Class, verdict and caption, all as words."""
+
+    TEXT_WEIGHTS = "lavender"
+
+    def __init__(self, config: LAVENDERConfig, actions: int, vocabulary_size: int, mask_id: int):
+        super().__init__(config)
+        self.actions, dim = actions, config.bert.dim
+        self.grid = self.encoder.grid(config.frames, config.size, config.size)  # (T', H', W')
+        self.video_in = nn.Linear(self.encoder.out_dim, dim)
+        self.frame_token = nn.Parameter(torch.randn(dim) * 0.02)
+        self.place_position = nn.Parameter(torch.randn(1 + self.grid[1] * self.grid[2], dim) * 0.02)
+        self.frame_position = nn.Parameter(torch.randn(self.grid[0], 1, dim) * 0.02)
+        self.video_norm = nn.LayerNorm(dim)
+        self.task = nn.Parameter(torch.randn(3, dim) * 0.02)  # question, match, caption
+        self.bert = MaskedLM(config.bert, vocabulary_size, mask_id, config.mask_share, 1.0, answers=actions + 2)
+
+    def encode(self, features: Tensor, steps: Tensor | None = None, text_mask: Tensor | None = None) -> Memory:
+        """Swin's tokens [B, N, C] -> what the text sees of the video, N + T' tokens."""
+        x = self.video_in(features).unflatten(1, (self.grid[0], -1))  # [B, T', H' W', D]
+        x = torch.cat([self.frame_token.expand(*x.shape[:2], 1, -1), x], 2) + self.place_position + self.frame_position
+        return self.bert.run(self.video_norm(x).flatten(1, 2))[1]
+
+    def heads(self, encoded: Memory) -> SystemOutput:
+        """Asks both questions at once, neither seeing the other."""
+        rows, device = len(encoded[0][0]), self.task.device
+        blank = self.bert.embed(torch.full((rows, 1), self.bert.mask_id, device=device))  # [B, 1, D]
+        parts = [part for task in self.task[:2] for part in (task.expand(rows, 1, -1), blank)]
+        pair = torch.ones(2, 2, dtype=torch.bool, device=device).tril()
+        states, _ = self.bert.run(torch.cat(parts, 1), encoded, torch.block_diag(pair, pair))  # [B, 4, D]
+        answers = self.bert.head(states[:, 1::2])[..., -(self.actions + 2) :]  # [B, 2, A + 2]
+        # the last two are "true" and "false"
+        return SystemOutput(answers[:, 0, :-2], answers[:, 1, -1] - answers[:, 1, -2])
+
+    def memory(self, encoded: Memory, rows: int | None = None) -> Memory:
+        """The video, and after it the task token that asks for a caption."""
+        video = first_rows(encoded, rows)
+        token = self.task[2].expand(len(video[0][0]), 1, -1)  # [B', 1, D]
+        return concatenate(video, self.bert.run(token, video)[1])

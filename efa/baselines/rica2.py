@@ -12,14 +12,12 @@ For action form assessment
 - the queries are the five steps of the clip's action, vectors of our text encoder; without text, learnt ones.
 - the original gets the steps that occur in a dive as input, and they are the class. Here the class, with A outputs, is
   read from the encoder, before any text; at prediction it picks the steps, as for EFA.
-- the original writes no text. With `decoder` set, EFA's own decoder attends to the encoder's states of the windows and
-  to the steps' vectors before the Gaussians.
+- the original writes no text. With `decoder` set, EFA's own decoder attends to the states of the windows and to the
+  steps' vectors before the Gaussians.
 - the groups are start, movement and end: steps 1, 2-4 and 5, in place of take-off, flight and entry.
-- the score is the verdict's logit, learnt by BCE. The 20 samples use the same noise for every clip and every call, so
-  that predictions can be repeated.
+- the score is the verdict's logit, learnt by BCE, with the same noise for every clip and call at test.
 
-Six frames give five windows of two frames. Five centres that lie a whole window apart need seven windows, so the
-ranking's margin shrinks to what fits.
+Six frames give five windows of two; five centres one window apart need seven, so the ranking's margin shrinks.
 """
 
 from __future__ import annotations
@@ -40,18 +38,13 @@ from efa.model.decoder import Decoder
 from efa.model.swin import StochasticDepth
 
 STEPS = 5
-SMALL: dict[str, Any] = {
-    "frames": 6,
-    "size": 64,
-    "windows": 5,
-    "window": 2,
-    "width": 0.25,
-    "dim": 128,
-    "heads": 4,
-    "path_scale": 1.0,
-    "frozen_norm": False,
-    "decoder": DecoderConfig(dim=128, depth=1, heads=4, dropout=0.0, max_tokens=128),
-}
+GROUPS = ((0,), (1, 2, 3), (4,))  # of steps
+SAMPLES = 20  # of each step's Gaussian at test
+BETA = (1e-5, 5e-3)  # weight of the KL, at first and at last
+RANKING = SPARSITY = 0.05  # weights of these losses
+SMALL: dict[str, Any] = {"frames": 6, "size": 64, "windows": 5, "window": 2, "width": 0.25, "frozen_norm": False}
+SMALL |= {"dim": 128, "heads": 4, "path_scale": 1.0}
+SMALL["decoder"] = DecoderConfig(dim=128, depth=1, heads=4, dropout=0.0, max_tokens=128)
 
 
 @dataclass(frozen=True)
@@ -70,11 +63,6 @@ class RICA2Config:
     dropout: float = 0.1
     drop_path: float = 0.1
     path_scale: float = 1e-4  # where the learnt scale of a residual branch starts
-    groups: tuple[tuple[int, ...], ...] = ((0,), (1, 2, 3), (4,))  # of steps
-    samples: int = 20  # at test
-    kl: tuple[float, float] = (1e-5, 5e-3)  # beta at first and at last
-    ranking: float = 0.05
-    sparsity: float = 0.05
     decoder: DecoderConfig | None = None  # not the original's; `weights` and `vocabulary` are not read
 
 
@@ -98,8 +86,7 @@ class Windows(nn.Module):
         size = min(self.config.window, frames.shape[1])
         first = torch.linspace(0, frames.shape[1] - size, self.config.windows).round().long()
         at = (first[:, None] + torch.arange(size)).to(frames.device)  # [windows, window]
-        x = self.trunk(frames[:, at].flatten(0, 1)).mean((2, 3, 4))
-        return x.unflatten(0, (-1, self.config.windows))
+        return self.trunk(frames[:, at].flatten(0, 1)).mean((2, 3, 4)).unflatten(0, (-1, len(at)))
 
 
 class Neighbours(nn.Module):
@@ -186,7 +173,7 @@ class DecoderLayer(nn.Module):
         """Queries [B, S, D], video [B, W, D] -> queries [B, S, D] and weights [B, heads, S, W]."""
         memory = self.memory_norm(memory)
         result, weights = self.attention(self.queries(self.norm(x)), memory, memory)
-        scale, shift = result.chunk(2, 2)
+        scale, shift = result.chunk(2, 2)  # each [B, S, D]
         x = x * scale + shift
         return x + self.mlp(x), weights
 
@@ -225,7 +212,7 @@ class RICA2(System):
         self.group_mlp = mlp(half, half, half)
         self.score_head = mlp(half, half, 1)
         generator = torch.Generator("cpu").manual_seed(0)
-        noise = torch.randn(config.samples, 1, STEPS, half, generator=generator, device="cpu")
+        noise = torch.randn(SAMPLES, 1, STEPS, half, generator=generator, device="cpu")
         self.register_buffer("noise", noise, persistent=False)
         self.decoder = Decoder(config.decoder, vocabulary_size, dim) if config.decoder else None
 
@@ -252,7 +239,7 @@ class RICA2(System):
         weights: list[Tensor] = []
         for layer in self.step_layers:
             queries, attention = layer(queries, states)
-            weights.append(attention)
+            weights.append(attention)  # [B, heads, 5, W]
         return Encoded(states, self.step_norm(queries), torch.cat(weights, 1))
 
     def memory(self, encoded: Encoded, rows: int | None = None) -> Tensor:
@@ -269,20 +256,19 @@ class RICA2(System):
             kl = (mean**2 + log_variance.exp() - log_variance - 1) / 2  # [B, 5, D / 2]
             output.extra["kl"] = self.beta * kl.mean((0, 2)).sum()
             ranking, sparsity = attention_losses(encoded.weights)
-            output.extra["ranking"] = self.config.ranking * ranking
-            output.extra["sparsity"] = self.config.sparsity * sparsity
+            output.extra["ranking"] = RANKING * ranking
+            output.extra["sparsity"] = SPARSITY * sparsity
         return output
 
     def score(self, steps: Tensor) -> Tensor:
         """The rubric's graph: steps [..., 5, D / 2] -> logits [...]."""
-        groups = torch.stack([steps[..., group, :].mean(-2) for group in self.config.groups], -2)
+        groups = torch.stack([steps[..., group, :].mean(-2) for group in GROUPS], -2)
         return self.score_head(self.group_mlp(groups).mean(-2))[..., 0]
 
     @property
     def beta(self) -> float:
         """Weight of the KL: constant for 30 / 350 of the training, then tripled every 10 / 350 up to its end."""
-        first, last = self.config.kl
-        return min(last, first * 3.0 ** max(0, math.floor((self.progress * 350 - 30) / 10)))
+        return min(BETA[1], BETA[0] * 3.0 ** max(0, math.floor((self.progress * 350 - 30) / 10)))
 
 
 def attention_losses(weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
-from efa.baselines.lavender import LAVENDER, LAVENDERConfig
+from efa.baselines.masked_lm import LAVENDER, LAVENDERConfig
 from efa.model.assessor import mlp
 
 LAYERS = HEADS = 8  # of each stack
