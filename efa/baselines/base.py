@@ -104,21 +104,9 @@ class System(VideoModel):
             self.score_text(output, encoded, tokens)
         return output
 
-    def generate(
-        self,
-        features: Tensor,
-        steps: Tensor | None,
-        instruction: Tensor | None,
-        text_mask: Tensor | None,
-        begin: int,
-        end: int,
-        max_tokens: int,
-    ) -> list[list[int]]:
-        """As `EFAModel.generate`; empty lists without a text decoder."""
-        if self.text_decoder is None:
-            return [[] for _ in features]
-        memory = self.memory(self.encode(self.adapter(features), steps, text_mask))
-        return self.text_decoder.generate(memory, begin, end, max_tokens)
+    def text_memory(self, *inputs: Tensor | None) -> Any:
+        features, steps, _, text_mask = inputs
+        return self.memory(self.encode(self.adapter(features), steps, text_mask))
 
 
 def quality_head(dim: int) -> nn.Sequential:

@@ -21,13 +21,8 @@ from efa.model.swin import VideoSwin
 
 @dataclass(kw_only=True)
 class Output(SystemOutput):
-    """Result of one forward pass.
-
-    Attributes:
-        class_logits: [B, A].
-        quality_logit: [B]; positive means non-standard form.
-        text_logits: [B', L, V], position i predicting token i + 1; None without tokens.
-        fusion: fused features, gate and attention weights.
+    """Result of one forward pass of EFA: class_logits [B, A], quality_logit [B], positive for non-standard form,
+    text_logits [B', L, V] (see `SystemOutput`), and fused features, gate and attention weights in `fusion`.
     """
 
     fusion: FusionOutput
@@ -104,19 +99,8 @@ class EFAModel(VideoModel):
             fusion=fusion,
         )
 
-    def generate(
-        self,
-        features: Tensor,
-        steps: Tensor | None,
-        instruction: Tensor | None,
-        text_mask: Tensor | None,
-        begin: int,
-        end: int,
-        max_tokens: int,
-    ) -> list[list[int]]:
-        """Explanations: B lists of token ids without begin and end; arguments as `forward`. In eval mode."""
-        fused = self(features, steps, instruction, text_mask).fusion.fused
-        return self.decoder.generate(fused, begin, end, max_tokens)
+    def text_memory(self, *inputs: Tensor | None) -> Tensor:
+        return self(*inputs).fusion.fused  # F_f [B, N, D]
 
 
 def mlp(*sizes: int) -> nn.Sequential:
@@ -158,13 +142,8 @@ def losses(
     if output.text_logits is not None:
         tokens = batch["tokens"]
         targets = F.pad(tokens[:, 1:], (0, 1), value=pad_id)  # [B, L], moved so that the logits need no copy
-        each = F.cross_entropy(
-            output.text_logits.flatten(0, 1),
-            targets.flatten(),
-            ignore_index=pad_id,
-            label_smoothing=config.label_smoothing,
-            reduction="none",
-        ).view_as(targets)
+        settings = {"ignore_index": pad_id, "label_smoothing": config.label_smoothing, "reduction": "none"}
+        each = F.cross_entropy(output.text_logits.flatten(0, 1), targets.flatten(), **settings).view_as(targets)
         weight = (targets != pad_id) * batch.get("text_weight", quality.new_ones(len(targets)))[:, None]  # [B, L]
         # (alg-1-10)
         parts["text"] = (each * weight).sum() / weight.sum().clamp(min=1e-6)  # a batch without any text: 0, not NaN

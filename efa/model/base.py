@@ -118,6 +118,29 @@ class VideoModel(nn.Module):
         text = self.text_decoder
         return [*self.encoder.parameters(), *(language_parameters(text).values() if text is not None else ())]
 
+    def text_memory(self, *inputs: Tensor | None) -> Any:
+        """What the text decoder reads of features, steps, instruction and text mask."""
+        raise NotImplementedError
+
+    def generate(
+        self,
+        features: Tensor,
+        steps: Tensor | None,
+        instruction: Tensor | None,
+        text_mask: Tensor | None,
+        begin: int,
+        end: int,
+        max_tokens: int,
+    ) -> list[list[int]]:
+        """Explanations: B lists of token ids without begin and end; arguments as `forward`. In eval mode.
+
+        The lists are empty without a text decoder.
+        """
+        if self.text_decoder is None:
+            return [[] for _ in features]
+        memory = self.text_memory(features, steps, instruction, text_mask)
+        return self.text_decoder.generate(memory, begin, end, max_tokens)
+
     def freeze_text(self) -> None:
         """Freezes what pre-training on text alone has learnt (`FROZEN_TEXT`); nothing that reads the video."""
         text = self.text_decoder
