@@ -187,12 +187,9 @@ class MaskedCaptioner(System):
             super().score_text(output, encoded, tokens)
 
 
-SMALL: dict[str, Any] = {
-    "frames": 6,
-    "size": 64,
-    "encoder": build("laptop").encoder,
-    "bert": DecoderConfig(dim=128, depth=2, heads=4, dropout=0.0, max_tokens=128),
-}
+LAVENDER_SMALL: dict[str, Any] = {"frames": 6, "size": 64, "encoder": build("laptop").encoder}
+LAVENDER_SMALL["bert"] = DecoderConfig(dim=128, depth=2, heads=4, dropout=0.0, max_tokens=128)
+SWINBERT_SMALL = LAVENDER_SMALL | {"projection": 128}
 
 
 @dataclass(frozen=True)
@@ -210,7 +207,7 @@ class SwinBERTConfig:
     sparsity: float = 0.5  # weight of the mask's own loss
 
 
-@register("SwinBERT", SwinBERTConfig, SMALL | {"projection": 128})
+@register("SwinBERT", SwinBERTConfig, SWINBERT_SMALL)
 class SwinBERT(MaskedCaptioner):
     """Class, verdict and caption."""
 
@@ -267,7 +264,7 @@ class LAVENDERConfig:
     mask_share: float = 0.15  # of the words, hidden in training
 
 
-@register("LAVENDER", LAVENDERConfig, SMALL)
+@register("LAVENDER", LAVENDERConfig, LAVENDER_SMALL)
 class LAVENDER(MaskedCaptioner):
     """Class, verdict and caption, all as words."""
 

@@ -115,7 +115,6 @@ def losses(
     output: SystemOutput,
     batch: dict[str, Tensor],
     config: TrainingConfig,
-    pad_id: int = 0,
     shares: tuple[float, float] | None = None,
 ) -> dict[str, Tensor]:
     """Eq. 11: lambda * CE(class) + BCE(quality) + CE(text, label smoothing).
@@ -124,9 +123,8 @@ def losses(
         output: of the forward pass that was given `batch["tokens"]`. Of its `extra` terms, 'masked_lm' replaces the
             text's loss, and the others are added as they are.
         batch: `action` ids [B], `quality` 0 or 1 [B], and, where text logits are there, `tokens` [B, L] from bos to
-            eos, padded on the right. A clip without an explanation is a row of padding and adds nothing.
+            eos, padded on the right with 0. A clip without an explanation is a row of padding and adds nothing.
         config: the weights and the label smoothing.
-        pad_id: the padding's id, never a target.
         shares: where this is a piece of a batch, its share of the batch's clips and of its texts (`efa.pieces`): the
             losses of all pieces then add up to the batch's.
 
@@ -140,11 +138,10 @@ def losses(
         "text": output.quality_logit.new_zeros(()),
     }
     if output.text_logits is not None:
-        tokens = batch["tokens"]
-        targets = F.pad(tokens[:, 1:], (0, 1), value=pad_id)  # [B, L], moved so that the logits need no copy
-        settings = {"ignore_index": pad_id, "label_smoothing": config.label_smoothing, "reduction": "none"}
+        targets = F.pad(batch["tokens"][:, 1:], (0, 1))  # [B, L], 0 is padding, moved so that the logits need no copy
+        settings = {"ignore_index": 0, "label_smoothing": config.label_smoothing, "reduction": "none"}
         each = F.cross_entropy(output.text_logits.flatten(0, 1), targets.flatten(), **settings).view_as(targets)
-        weight = (targets != pad_id) * batch.get("text_weight", quality.new_ones(len(targets)))[:, None]  # [B, L]
+        weight = (targets != 0) * batch.get("text_weight", quality.new_ones(len(targets)))[:, None]  # [B, L]
         # (alg-1-10)
         parts["text"] = (each * weight).sum() / weight.sum().clamp(min=1e-6)  # a batch without any text: 0, not NaN
     extra = dict(output.extra)
