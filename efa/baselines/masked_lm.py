@@ -47,17 +47,13 @@ Memory = list[KeysValues]  # keys and values [B, heads, M, d] of what came befor
 
 
 def mask_words(tokens: Tensor, share: float, mask_word: float, mask_id: int, words: int) -> tuple[Tensor, Tensor]:
-    """Hides words of each text.
+    """Hides words of texts [B, L], [CLS] first, padded with 0 -> ids with words hidden, and where, bool, both [B, L].
 
     Args:
-        tokens: ids [B, L], [CLS] first, padded on the right with 0.
         share: of each text that is hidden, at least one token. [CLS] never is; [SEP] may be, or no text would end.
         mask_word: share of the hidden that becomes [MASK]; half of the others become a random word, half stay.
         mask_id: id of [MASK].
         words: V, for the random ones.
-
-    Returns:
-        The ids with words hidden [B, L], and where they are, bool [B, L].
     """
     candidates = tokens != 0
     count = (candidates.sum(1) * share).round().clamp(min=1)  # [B]
@@ -73,38 +69,26 @@ def mask_words(tokens: Tensor, share: float, mask_word: float, mask_id: int, wor
 class MaskedLM(Bert):
     """The joint transformer with its word embeddings and its masked-LM head.
 
-    Args:
-        config: width, depth, heads, dropout; `max_tokens` is the number of positions.
-        vocabulary_size: V.
-        mask_id: id of [MASK].
-        share: of the words hidden in training.
-        mask_word: see `mask_words`.
-        answers: further outputs, words that are only ever predicted, of a head with an embedding of its own; None: the
-            output embedding is the input's.
+    `config`, `words` (V) and `answers` as for `Bert`; `mask_id`, `share` and `mask_word` as for `mask_words`.
     """
 
     def __init__(
         self,
         config: DecoderConfig,
-        vocabulary_size: int,
+        words: int,
         mask_id: int,
         share: float,
         mask_word: float,
         answers: int | None = None,
     ):
-        super().__init__(config, vocabulary_size, answers=answers)
-        self.mask_id, self.share, self.mask_word, self.words = mask_id, share, mask_word, vocabulary_size
+        super().__init__(config, words, answers=answers)
+        self.mask_id, self.share, self.mask_word, self.words = mask_id, share, mask_word, words
 
     def run(self, x: Tensor, memory: Memory | None = None, mask: Tensor | None = None) -> tuple[Tensor, Memory]:
-        """Embedded tokens through all layers.
+        """Embedded tokens [B, L, D] -> last states [B, L, D], and keys and values of these tokens alone.
 
-        Args:
-            x: [B, L, D].
-            memory: what came before, all of it visible to every token.
-            mask: [L, L], which of these tokens see each other: bool, or added to the scores; None: all.
-
-        Returns:
-            Last states [B, L, D], and keys and values of these tokens alone.
+        Every token sees all of `memory`; `mask` [L, L] says which of these tokens see each other: bool, or added to the
+        scores; None: all.
         """
         if mask is not None and memory:
             visible = mask.new_full((len(mask), memory[0][0].shape[2]), mask.dtype == torch.bool)  # True, or 0 to add
@@ -168,9 +152,6 @@ class MaskedCaptioner(System):
 
     Text logits come in eval mode only; in training, the masked-LM loss takes their place in `extra`. `freeze_text`
     freezes the embeddings of words and places alone: the rest reads video and text together.
-
-    Args:
-        config: the system's own, with `encoder`; a frozen encoder gets no gradient and stays in eval mode.
     """
 
     TEXT_DECODER, FROZEN_TEXT = "bert", ("word.", "position.", "embedding_norm.")

@@ -33,14 +33,7 @@ from efa.model.decoder import greedy
 
 class S2VT(nn.Module):
     """Two recurrent networks: the first runs over [clips; blanks], the second over [its output, word], where the word
-    is blank while clips are read. GRUs, as in the code of MTL-AQA.
-
-    Args:
-        video_dim: C, length of a clip's vector.
-        vocabulary_size: V.
-        dim: width of both networks and of the words.
-        layers: GRU layers in each.
-        dropout: between them.
+    is blank while clips are read. GRUs, as in the code of MTL-AQA; `dim` is the width of both and of the words.
     """
 
     def __init__(self, video_dim: int, vocabulary_size: int, dim: int = 512, layers: int = 2, dropout: float = 0.5):

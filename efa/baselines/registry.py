@@ -44,9 +44,7 @@ def build_system(config: Config, actions: int, vocabulary_size: int, text_dim: i
         config: `system.name` says which, `system.small` whether in a laptop's size; clips and a Swin trunk are sized
             by `data` and `encoder`. With `encoder.frozen` the trunk gets no gradient and stays in eval mode, and
             `encoder.adapter` puts a perceptron behind it.
-        actions: A.
-        vocabulary_size: V.
-        text_dim: E, the length of a sentence's vector.
+        actions, vocabulary_size, text_dim: A, V, and E, the length of a sentence's vector.
         mask_id: id of [MASK].
 
     Raises:

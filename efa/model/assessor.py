@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -84,9 +85,9 @@ class EFAModel(VideoModel):
 
         Args:
             features: F_v [B, N, C] of `encode_video`.
-            steps: [B, 5, E] vectors of the action's steps; None where no clip sees text.
+            steps: [B, 5, E] vectors of the action's steps; None where no clip has text.
             instruction: [B, 1, E] vector of its instruction; likewise.
-            text_mask: bool [B], False for a clip that sees no text.
+            text_mask: bool [B], False for a clip without text.
             tokens: ids [B', L] of the explanations of the first B' <= B clips, bos first; None: no text logits.
         """
         video = self.adapter(features) + (self.frame_position + self.place_position).flatten(0, 1)  # [B, N, C]
@@ -139,7 +140,7 @@ def losses(
     }
     if output.text_logits is not None:
         targets = F.pad(batch["tokens"][:, 1:], (0, 1))  # [B, L], 0 is padding, moved so that the logits need no copy
-        settings = {"ignore_index": 0, "label_smoothing": config.label_smoothing, "reduction": "none"}
+        settings: dict[str, Any] = {"ignore_index": 0, "label_smoothing": config.label_smoothing, "reduction": "none"}
         each = F.cross_entropy(output.text_logits.flatten(0, 1), targets.flatten(), **settings).view_as(targets)
         weight = (targets != 0) * batch.get("text_weight", quality.new_ones(len(targets)))[:, None]  # [B, L]
         # (alg-1-10)

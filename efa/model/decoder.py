@@ -80,7 +80,7 @@ class Layer(nn.Module):
 
 
 class Bert(nn.Module):
-    """BERT's embeddings, layers and LM head; what runs between embedding and head is the subclass's.
+    """BERT's embeddings, layers and LM head.
 
     Args:
         config: width, depth, heads, dropout; `max_tokens` is the number of positions.
@@ -137,9 +137,8 @@ class Decoder(Bert):
         memory_dim: D of the fused features, projected where it is not the decoder's own width.
 
     Attributes:
-        beams: beam width of `generate`; 1 is greedy. `prediction.beams` sets it.
-        checkpointing: keep only each layer's input and recompute the rest in the backward pass;
-            `training.checkpointing` sets it.
+        beams: beam width of `generate`, from `prediction.beams`; 1 is greedy.
+        checkpointing: recompute each layer in the backward pass, from `training.checkpointing`.
     """
 
     beams: int = 1
@@ -149,14 +148,10 @@ class Decoder(Bert):
         super().__init__(config, vocabulary_size, memory_dim)
 
     def forward(self, tokens: Tensor, memory: Tensor | None) -> Tensor:
-        """Teacher forcing.
+        """Teacher forcing: ids [B, L] and F_f [B, N, D] -> logits [B, L, V]; position i predicts token i + 1.
 
-        Args:
-            tokens: ids [B, L], L <= `config.max_tokens`. Padding on the right needs no mask: no real token sees it.
-            memory: F_f [B, N, D]; None: a language model, as in pre-training.
-
-        Returns:
-            Logits [B, L, V]; position i predicts token i + 1.
+        L <= `config.max_tokens`. Padding on the right needs no mask: no real token sees it. With memory None it is a
+        language model, as in pre-training.
         """
         x = self.embed(tokens)  # [B, L, dim]
         memory = None if memory is None else self.memory_in(memory)
@@ -178,8 +173,7 @@ class Decoder(Bert):
 
         Args:
             memory: F_f [B, N, D].
-            bos: id that starts every text.
-            eos: id that ends it.
+            bos, eos: ids that start and end a text.
             max_tokens: most ids written; `config.max_tokens` is a limit as well.
             use_cache: False runs the whole prefix again for every token (slow, for tests).
 
@@ -240,14 +234,8 @@ def greedy(
 ) -> list[list[int]]:
     """Takes the most likely token at each step until every row has ended.
 
-    Args:
-        step: ids at position i [B], i -> logits of the next ones [B, V]; keeps its own state.
-        rows: B.
-        bos, eos: ids that start and end a row.
-        max_tokens: most ids written, `eos` included.
-
-    Returns:
-        For each row the ids without `bos` and `eos`.
+    `step` takes the ids [B] at position i, and i, and returns the logits of the next ones [B, V]. At most `max_tokens`
+    ids are written, `eos` included; returns for each row the ids without `bos` and `eos`.
     """
     ids = torch.full((rows,), bos, device=device)
     ended = torch.zeros(rows, dtype=torch.bool, device=device)
@@ -265,18 +253,9 @@ def beam_search(
 ) -> list[list[int]]:
     """Keeps the `beams` most likely prefixes of each row, and returns the text with the highest mean log-likelihood.
 
-    A row is done when it has `beams` finished texts and the best prefix scores no better at its present length. Rows do
-    not depend on each other; one beam is greedy decoding.
-
-    Args:
-        cache: of B * K rows, a clip's beams side by side.
-        rows: B.
-        bos, eos: ids that start and end a text; `eos` counts in its length.
-        limit: most ids written, after which every text counts as finished.
-        beams: K.
-
-    Returns:
-        For each row the ids without `bos` and `eos`.
+    A row is done when it has `beams` finished texts and the best prefix scores no better at its present length; `eos`
+    counts in the length, and after `limit` ids every text counts as finished. Rows do not depend on each other; one
+    beam is greedy decoding. `cache` has B * K rows, a clip's beams side by side. Returns as `greedy`.
     """
     tokens = torch.full((rows * beams, limit + 1), eos, device=device)
     tokens[:, 0] = bos
@@ -347,7 +326,6 @@ def load_bert(decoder: Bert, bert_state: dict[str, Tensor], kept_ids: list[int] 
     which every position carries, is added to the positions.
 
     Args:
-        decoder: what to copy into.
         bert_state: state of a `BertModel`, or of one with an LM head and perhaps cross-attention.
         kept_ids: BERT's id of each of the decoder's word pieces; None: the vocabularies are the same.
 

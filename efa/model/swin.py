@@ -124,14 +124,9 @@ class StochasticDepth(nn.Module):
 
 
 class SwinBlock(nn.Module):
-    """Attention and MLP, each after a LayerNorm and with a residual.
+    """Attention and MLP, each after a LayerNorm and with a residual."""
 
-    Attributes:
-        checkpointing: keep only the block's input and recompute the rest in the backward pass;
-            `training.checkpointing` sets it.
-    """
-
-    checkpointing: bool = False
+    checkpointing: bool = False  # recompute the block in the backward pass; `training.checkpointing` sets it
 
     def __init__(self, dim: int, window: Size, shift: Size, heads: int, drop_path: float):
         super().__init__()
@@ -186,11 +181,7 @@ class PatchEmbed(nn.Module):
 
 
 class VideoSwin(nn.Module):
-    """Stages of windowed attention over patches of a clip.
-
-    Args:
-        config: `dim` channels in the first stage, doubled by each further one.
-    """
+    """Stages of windowed attention over patches of a clip; `config.dim` channels, doubled by each further stage."""
 
     def __init__(self, config: EncoderConfig):
         super().__init__()
@@ -250,8 +241,7 @@ def load_encoder(
     state = _read_weights(path)
     for wrapper in ("state_dict", "model"):
         state = state[wrapper] if isinstance(state, dict) and isinstance(state.get(wrapper), dict) else state
-    good = isinstance(state, dict) and all(isinstance(k, str) and _is_dense(v) for k, v in state.items())
-    if not good or not state:
+    if not (isinstance(state, dict) and state and all(map(_is_weight, state.keys(), state.values()))):
         raise InputError("this file holds no dictionary of encoder weights", file=path)
     state, own = (rename or torchvision_names)(state), model.state_dict()
     missing, other = [key for key in own if key not in state], [key for key in state if key not in own]
@@ -265,6 +255,11 @@ def load_encoder(
         if not bool(torch.isfinite(state[key]).all()):
             raise InputError(f"this file holds a value that is no number in {key}", file=path, hint="download it again")
     model.load_state_dict(state)
+
+
+def _is_weight(name: object, value: object) -> bool:
+    dense = isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized
+    return dense and isinstance(name, str)
 
 
 def _read_weights(path: Path) -> Any:
@@ -282,10 +277,6 @@ def _read_weights(path: Path) -> Any:
         else:
             cause, hint = "is broken or cut short", "download or save it again"
         raise InputError(f"this file of encoder weights {cause}", file=path, hint=hint) from None
-
-
-def _is_dense(value: object) -> bool:
-    return isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized
 
 
 def torchvision_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
