@@ -188,4 +188,5 @@ class Fusion(nn.Module):
         if self.text_in is None or given is None:
             return null.expand(len(video), -1, -1)
         text = self.text_in(given)  # [B, S, D]
-        return text if mask is None else torch.where(mask[:, None, None], text, null.to(text.dtype))
+        mask = torch.ones(len(video), dtype=torch.bool, device=video.device) if mask is None else mask
+        return torch.where(mask[:, None, None], text, null.to(text.dtype))

@@ -98,11 +98,6 @@ class TextEncoder(nn.Module):
             self.bert._apply(fn)  # so that .to(device) still moves it
         return super()._apply(fn, recurse)
 
-    @property
-    def parameter_count(self) -> int:
-        """Parameters of the BERT, owned or not."""
-        return sum(p.numel() for p in self.bert.parameters())
-
     def tokenize(self, sentences: list[str]) -> dict[str, Tensor]:
         """`input_ids` and `attention_mask`, both [n, L], padded to the longest and cut at `max_tokens`."""
         settings = {"padding": True, "truncation": True, "max_length": self.max_tokens, "return_tensors": "pt"}
