@@ -5,15 +5,14 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from efa.baselines.base import ROWS, Captioner, load_text
-from efa.baselines.registry import Model, build_system, decoder_file, load_trunk, writer
-from efa.baselines.s2vt import S2VT
+from efa.baselines.base import ROWS, load_text
+from efa.baselines.mtl_aqa import S2VT
+from efa.baselines.registry import Model, build_system, decoder_file, load_trunk
 from efa.config import Config, TextConfig
 from efa.data.loader import Progress, load_frames, open_dataset
 from efa.data.manifest import DataSet
@@ -84,19 +83,16 @@ def build_model(config: Config, inputs: TrainingInputs) -> Model:
 
 def _start_words(model: Model, config: Config, tokenizer: Tokenizer) -> None:
     """Pre-trained words for the part that writes, from the text encoder or from a file, and frozen if asked for."""
-    part, new = writer(model), 0
+    part, new = model.text_decoder, 0
     if part is None:
         return
     if config.decoder.weights == "text" and not isinstance(part, S2VT):  # a GRU has no use for BERT's layers
         number = {piece: i for i, piece in enumerate(word_pieces(config.text).pieces)}
-        load_bert(cast(Decoder, part), bert_state(config.text.model), [number[p] for p in tokenizer.pieces])
+        load_bert(part, bert_state(config.text.model), [number[p] for p in tokenizer.pieces])
     elif file := decoder_file(config):
         new = load_text(part, file, tokenizer.pieces)
-    if config.decoder.frozen and isinstance(model, Captioner):
-        model.freeze_words()
-    elif config.decoder.frozen:
-        for name, parameter in part.named_parameters():
-            parameter.requires_grad_(name.startswith("memory_in.") or ".cross." in name)
+    if config.decoder.frozen:
+        model.freeze_text()
     if config.decoder.frozen and new:  # pieces that the file lacks are random: their table learns
         for name, parameter in part.named_parameters():
             if name in ROWS:

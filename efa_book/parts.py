@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from efa import metrics
 from efa.experiments import TABLES, Overrides, select
 from efa.metrics.intervals import mean_interval
-from efa.model.adapter import Adapter
 from efa.model.assessor import EFAModel
+from efa.model.base import Adapter
 from efa.model.fusion import Attention
 from efa.predict import EFA, predict
 from efa.runs import Run, commit, parser_for, versions
@@ -77,7 +77,7 @@ def _gate(
 def _plain(module: nn.Module, given: tuple[Tensor], said: Tensor) -> Tensor:
     """The features as the adapter standardises them, without what it adds."""
     assert isinstance(module, Adapter)
-    return module.standardised(given[0])
+    return module.standardise(given[0])
 
 
 STEPS, BACK = "fusion.step_branch.text_attention", "fusion.step_branch.video_attention"
