@@ -40,7 +40,7 @@ def loso(
     from efa.cli.grid import pool_of, run_all, tell
     from efa.experiments import select
     from efa.utils import paths
-    from efa_book.people import publish, read, table
+    from efa_book.people import load_results, publish, scores_table
     from efa_datasets import loso as people
 
     pool = pool_of(executor, jobs, ray_address, cpus_per_run, gpus_per_run)
@@ -54,7 +54,7 @@ def loso(
     if judged:
         to = to or paths.results() / f"{folder.resolve().name}-{preset}"
         publish(judged, to)
-        out.print(repr(table(read(to))), markup=False, highlight=False)
+        out.print(repr(scores_table(load_results(to))), markup=False, highlight=False)
         out.print(f"written to {to}", markup=False, highlight=False)
     for row in dict.fromkeys(fold.run.row for fold in folds if fold.run.row not in judged):
         err.print(f"'{row}' is not written: not all of its trainings are finished", markup=False, highlight=False)

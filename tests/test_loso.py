@@ -156,14 +156,14 @@ def test_a_training_that_fails_leaves_its_row_out_and_the_rest_goes_on(folder, h
         "efa: EFA seed 0, without bob: training diverged: the loss is nan in epoch 1: clips ann-Bend-0"
     ]
     assert "'EFA' is not written: not all of its trainings are finished" in said
-    assert set(people.read(tmp_path).facts) == {"Video Swin"}
+    assert set(people.load_results(tmp_path).facts) == {"Video Swin"}
     monkeypatch.setattr(loso, "fit", fit)
     with pytest.raises(SystemExit) as stopped:
         cli.main()
     assert stopped.value.code in (0, None)
     begun = [line for line in capsys.readouterr().err.splitlines() if "epoch" in line]
     assert len(begun) == 1 * folds(folder, ["EFA"], "smoke", (0,), SMALL)[0].config.training.epochs  # bob's alone
-    assert set(people.read(tmp_path).facts) == {"EFA", "Video Swin"}
+    assert set(people.load_results(tmp_path).facts) == {"EFA", "Video Swin"}
 
 
 def test_what_a_power_cut_left_of_a_fold_is_trained_again(folder, home):
@@ -264,7 +264,7 @@ def test_auc_needs_no_threshold():
 def test_what_was_not_judged_has_no_figure():
     found = predictions({"ann": 1.0, "bob": 1.0}).assign(predicted_action="")
     assert math.isnan(people.estimate(found, "A", "top1").value)
-    assert set(people.scores(found)["metric"]) == {"acc", "auc"}
+    assert set(people.compute_scores(found)["metric"]) == {"acc", "auc"}
 
 
 @pytest.mark.parametrize(
@@ -273,9 +273,9 @@ def test_what_was_not_judged_has_no_figure():
         (5, 1, 9, "holds"),
         (2, 1, 3, "does not hold"),
         (-5, -9, -1, "does not hold"),
-        (5, -1, 9, "cannot be told"),
-        (5, 0, 9, "cannot be told"),
-        (math.nan, math.nan, math.nan, "cannot be told"),
+        (5, -1, 9, "inconclusive"),
+        (5, 0, 9, "inconclusive"),
+        (math.nan, math.nan, math.nan, "inconclusive"),
     ],
 )
 def test_the_rule(value, low, high, said):
@@ -288,18 +288,18 @@ def test_published_results_are_read_as_they_were_written_and_rows_are_replaced(t
     first = {"EFA": (predictions({"ann": 0.5, "bob": 1.0}, "EFA"), facts)}
     people.publish(first | {"Video Swin": (predictions({"ann": 0.1, "bob": 0.2}, "Video Swin"), facts)}, place)
     people.publish({"Video Swin": (predictions({"ann": 1.0, "bob": 1.0}, "Video Swin"), facts)}, place)
-    found = people.read(place)
+    found = people.load_results(place)
     assert found.scores.set_index(["row", "metric"]).loc[("Video Swin", "acc"), "value"] == 100
     assert found.scores.set_index(["row", "metric"]).loc[("EFA", "acc"), "value"] == 75
     gap = found.comparisons.set_index("claim").loc["EFA judges better than Video Swin"]
     assert gap["difference"] == -25
-    assert gap["outcome"] in ("does not hold", "cannot be told")
-    assert "EFA judges better than Video Swin" in people.answers(found).source
+    assert gap["outcome"] in ("does not hold", "inconclusive")
+    assert "EFA judges better than Video Swin" in people.answers_table(found).source
     assert "<b>core" not in people.stamp(found).source
     assert "2 minutes of one core" in people.stamp(found).source
-    assert "100.0" in people.table(found).text
-    assert "by chance | 50 | 50 | 100" in people.table(found).text  # one movement
-    assert "views" not in people.table(found).text
+    assert "100.0" in people.scores_table(found).text
+    assert "by chance | 50 | 50 | 100" in people.scores_table(found).text  # one movement
+    assert "views" not in people.scores_table(found).text
     assert "own data: lab" in people.stamp(found).text
     assert "efa leave-one-subject-out lab --seeds 0" in people.stamp(found).text
     assert "UI-PRMD" not in people.stamp(found).text
@@ -309,5 +309,5 @@ def test_published_results_are_read_as_they_were_written_and_rows_are_replaced(t
 
 
 def test_missing_results_are_said_in_one_line(tmp_path):
-    with pytest.raises(InputError, match="there are no results of people here"):
-        people.read(tmp_path)
+    with pytest.raises(InputError, match="no leave-one-subject-out results here"):
+        people.load_results(tmp_path)

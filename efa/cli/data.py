@@ -149,16 +149,15 @@ def data_statistics(
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document on stdout and nothing else")] = False,
 ) -> None:
     """Count clips, actions, words and sentences, each by its definitions.   Example: efa data statistics my-data"""
-    from efa_book.dataset_files import write
-    from efa_book.dataset_sources import piece_counter
+    from efa_book.dataset_sources import word_piece_counter, write_tables
     from efa_datasets.statistics import measure, read_annotations, read_extras
 
     if source and not to:
         raise InputError("--source goes into the provenance, which --to writes", hint="give --to DIR, too")
     dataset = read_annotations(folder)
-    tables = measure(dataset, read_extras(folder), piece_counter())
+    tables = measure(dataset, read_extras(folder), word_piece_counter())
     if to:
-        write(tables, dataset, to, source)
+        write_tables(tables, dataset, to, source)
     if as_json:
         document = {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
         print(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))
