@@ -16,7 +16,7 @@ from efa.utils import paths
 from efa_book import html, paper
 from efa_book.audit.annotations import BLIND, CAUTION, POPULATIONS, reached
 from efa_book.audit.annotations_verdicts import COLUMNS
-from efa_book.files import read_csv, read_json
+from efa_book.files import read_json, read_table
 from efa_book.html import Cell, Html
 from efa_book.table_specs import BALANCED, KNOWN, QUALITY, TOP1
 
@@ -178,7 +178,7 @@ def _blind_notes(part: pd.DataFrame, population: str, facts: dict[str, Any]) -> 
 
 
 def _read(name: str, columns: tuple[str, ...]) -> pd.DataFrame:
-    return read_csv(paths.results() / "cot-afa" / f"{name}.csv", columns, f"{COMMAND} writes it again")
+    return read_table(paths.results() / "cot-afa" / f"{name}.csv", columns, f"{COMMAND} writes it again")
 
 
 def _read_facts() -> dict[str, Any]:

@@ -18,7 +18,7 @@ from efa.train import prepare, text_keys
 from efa.utils.errors import InputError
 from efa_book import html
 from efa_book.collect import Results
-from efa_book.files import read_json, write_json, write_parquet
+from efa_book.files import read_json, read_table, write_json, write_parquet
 from efa_book.html import Cell, Html
 from efa_book.provenance import stamp
 from efa_book.published import folder_of
@@ -36,10 +36,8 @@ def compute_attention(run: Run, split: str = "test") -> pd.DataFrame:
     The model's own answer picks the steps (protocol 'predicted'), as in the published predictions.
 
     Returns:
-        clip_id, step (1 to 5), frame (1 to T) and weight; the T weights of a step sum to 1.
-
-    Raises:
-        InputError: the run is not finished, or its model does not read steps.
+        clip_id, step (1 to 5), frame (1 to T) and weight; the T weights of a step sum to 1. InputError where the run is
+        not finished, or its model does not read steps.
     """
     if not run.finished:
         raise InputError(f"{run.label} is not finished", hint=f"efa run {run.table}/{run.row}")
@@ -73,14 +71,8 @@ def compute_attention(run: Run, split: str = "test") -> pd.DataFrame:
 
 
 def publish(preset: str, seed: int = 0, overrides: Overrides | None = None, out: Path | None = None) -> Path:
-    """Writes attention.parquet and attention.json of a finished run of EFA to results/<data set>-<preset>/.
-
-    Returns:
-        the path of attention.parquet.
-
-    Raises:
-        InputError: the run is not finished.
-    """
+    """Writes attention.parquet, whose path it returns, and attention.json of a run of EFA to results/<data>-<preset>/.
+    InputError where it is not finished."""
     (run,) = select(ROW, preset, (seed,), overrides)
     table = compute_attention(run)
     folder = out or folder_of(preset, overrides)
@@ -105,35 +97,23 @@ def publish(preset: str, seed: int = 0, overrides: Overrides | None = None, out:
 
 
 def is_same_run(entry: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
-    """Whether two provenances are of one training. Two of one configuration share a key but not always every digit;
-    when they ended tells them apart."""
+    """Whether two provenances are of one training. Two trainings of one configuration share a key but not always every
+    digit; when they ended tells them apart."""
     return all(entry.get(name) == facts.get(name) for name in ("key", "finished"))
 
 
 def read_published(folder: Path, facts: Mapping[str, Any]) -> pd.DataFrame | None:
     """The published attention of the very run that `facts` (its provenance) describes; None where there is none.
-
-    Raises:
-        InputError: attention.parquet or attention.json cannot be read.
-    """
+    InputError where attention.parquet or attention.json cannot be read."""
     path = folder / "attention.parquet"
-    about = read_json(path.with_suffix(".json"), HINT)
-    if not path.is_file() or not about:
-        return None
-    try:
-        table = pd.read_parquet(path)[list(COLUMNS)] if is_same_run(about["run"], facts) else None
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise InputError(f"cannot be read: {' '.join(str(error).split())[:200]}", file=path, hint=HINT) from None
-    return table
+    run = read_json(path.with_suffix(".json"), HINT).get("run", {})
+    return read_table(path, COLUMNS, HINT) if path.is_file() and run and is_same_run(run, facts) else None
 
 
 def find_attention(results: Results, row: str = "EFA", seed: int = 0) -> pd.DataFrame | None:
     """The attention of the very run behind these results: published, or computed from the run if it was trained here.
 
-    None where it is neither, or where the results are under another protocol.
-
-    Raises:
-        InputError: attention.parquet or attention.json cannot be read.
+    None where it is neither, or where the results are under another protocol. InputError as `read_published`.
     """
     cell = (row, seed)
     if results.protocol(row) != PROTOCOL or cell not in results.facts:
@@ -153,11 +133,9 @@ def attention_table(results: Results, seed: int = 0) -> Html:
         return html.note("Where the steps look is not known for these results: efa explore attention publishes it.")
     mean = table.pivot_table(index="step", columns="frame", values="weight", aggfunc="mean")
     most = table.loc[table.groupby(["clip_id", "step"])["weight"].idxmax(), "frame"].value_counts(normalize=True)
-    rows: list[list[str | Cell]] = [
-        [f"step {step}", *(Cell(f"{weight:.2f}", number=True) for weight in weights)]
-        for step, weights in enumerate(mean.to_numpy(), 1)
-    ]
-    rows.append(["has the most", *(Cell(f"{most.get(frame, 0):.0%}", number=True) for frame in mean.columns)])
+    lines = {f"step {step}": [f"{weight:.2f}" for weight in weights] for step, weights in enumerate(mean.to_numpy(), 1)}
+    lines["has the most"] = [f"{most.get(frame, 0):.0%}" for frame in mean.columns]
+    rows = [[Cell(name), *(Cell(text, number=True) for text in texts)] for name, texts in lines.items()]
     notes = [
         f"Mean over {table['clip_id'].nunique()} clips of the test split; even shares are {1 / len(mean.columns):.2f}. "
         "Has the most: of all steps of all clips, the part whose largest weight is on this frame. "

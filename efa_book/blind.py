@@ -66,10 +66,7 @@ def _cell(found: Estimate) -> Cell:
 def floors(data: DataConfig) -> Floors:
     """CIDEr-D and, where the true faults are known, fault F1 of the blind texts on the test split; the mean over draws.
 
-    Computed once for a data set and kept on disk.
-
-    Raises:
-        InputError: no such data set, or no Java to score with.
+    Computed once for a data set and kept on disk. InputError: no such data set, or no Java to score with.
     """
     dataset = open_dataset(data)
     parts = f"{data_fingerprint(dataset, data)} {metrics.SCORES_VERSION} {VERSION}"
@@ -91,9 +88,6 @@ def blind_texts(clips: pd.DataFrame) -> dict[str, list[list[str]]]:
 
     Random: any training text of the action. Central: the training text whose words agree best with those of the
     action's other training texts (cosine between word counts). An action without a training text gets any other's.
-
-    Args:
-        clips: a manifest, columns split, action, explanation.
     """
     training = clips[(clips["split"] == "train") & (clips["explanation"].str.strip() != "")]
     if training.empty:
@@ -108,12 +102,10 @@ def blind_texts(clips: pd.DataFrame) -> dict[str, list[list[str]]]:
         return candidates[random.randint(len(candidates))]
 
     central = {action: most_central(group) for action, group in texts.items()}
-    return {
-        "a random training text of the true action": [[draw(action) for action in actions] for _ in range(DRAWS)],
-        "the most central training text of the true action": [
-            [central.get(action) or draw(action) for action in actions]
-        ],
-    }
+    random_texts = [[draw(action) for action in actions] for _ in range(DRAWS)]
+    central_texts = [central.get(action) or draw(action) for action in actions]
+    which = "training text of the true action"
+    return {f"a random {which}": random_texts, f"the most central {which}": [central_texts]}
 
 
 def _score(test: pd.DataFrame, texts: list[str], source: str) -> dict[str, float]:

@@ -21,8 +21,8 @@ from efa.data.loader import formsim_clips
 from efa.data.manifest import load_dataset
 from efa.utils.errors import InputError
 from efa_book import html
-from efa_book.dataset_sources import Source, Sources, stamp
-from efa_book.figures import BLUE, FAINT, INK, ORANGE, PANEL, save_png, styled
+from efa_book.dataset_sources import DEFINITIONS, Source, Sources, stamp
+from efa_book.figures import BLUE, FAINT, INK, ORANGE, PANEL, draw_grid, fault_name, save_png, styled
 from efa_book.html import Html
 from efa_datasets.statistics import VIEWS
 
@@ -33,8 +33,8 @@ MANY = 40  # actions of a mode whose names need a wide disc
 
 def show_figure(figure: Figure | None, sources: Sequence[Source], alt: str, caption: str) -> Html:
     """A figure and where its numbers come from; where there is none, a line says so."""
-    missing = f"{sources[0].name} has nothing to draw here."
-    return (html.note(missing) if figure is None else html.show(figure, alt, caption)) + stamp(*sources)
+    missing = html.note(f"{sources[0].name} has nothing to draw here.")
+    return (html.show(figure, alt, caption) if figure else missing) + stamp(*sources)
 
 
 # --- sunbursts --------------------------------------------------------------------------------------------------------
@@ -42,25 +42,16 @@ def show_figure(figure: Figure | None, sources: Sequence[Source], alt: str, capt
 
 @dataclass(frozen=True)
 class Sector:
-    """A sector of a sunburst.
-
-    Attributes:
-        size: in any unit; its parts share it in proportion to theirs.
-        share: of its depth that is drawn darker.
-    """
+    """A sector of a sunburst."""
 
     name: str
-    size: float
+    size: float  # in any unit; its parts share it in proportion to theirs
     parts: Sequence[Sector] = ()
-    share: float = 0.0
+    share: float = 0.0  # of its depth that is drawn darker
 
 
 def draw_sunburst(ax: Axes, title: str, sectors: Sequence[Sector], outside: bool = False) -> None:
-    """Two rings: the sectors, clockwise from the top, and around each its parts.
-
-    Args:
-        outside: names of the parts stand outside their ring, not in it.
-    """
+    """Two rings: the sectors, clockwise from the top, and around each its parts, named in their ring or outside it."""
     palette = sns.color_palette("colorblind", 10)
     total = sum(sector.size for sector in sectors) or 1.0
     start = 90.0
@@ -171,7 +162,7 @@ def vocabulary(sources: Sources) -> Figure | None:
     about, law = "vocabulary if every clip had a text", "Heaps' law"
     ends = [source.number(about, name, law) for name in ("texts", "words", "words, low", "words, high")]
     if None not in ends:
-        at, middle, low, high = (float(end or 0) for end in ends)
+        at, middle, low, high = map(float, filter(None, ends))
         ax.plot([table["texts"].iloc[-1], at], [table["words"].iloc[-1], middle], color=BLUE, lw=1, ls=":")
         bar = np.array([[middle - low], [high - middle]])
         ax.errorbar([at], [middle], bar, fmt="o", color=BLUE, ms=5, capsize=3, label="if every clip had a text")
@@ -180,7 +171,7 @@ def vocabulary(sources: Sources) -> Figure | None:
             ax.plot([texts], [printed], "D", color=ORANGE, ms=5, label="the paper")
     ax.set(xlabel="texts", ylabel="different words")
     ax.set_ylim(bottom=0)
-    ax.yaxis.grid(True, color=FAINT, alpha=0.25, lw=0.6)
+    draw_grid(ax)
     ax.legend(frameon=False, loc="lower right")
     return figure
 
@@ -188,27 +179,24 @@ def vocabulary(sources: Sources) -> Figure | None:
 def _pipeline_steps(sources: Sources) -> dict[str, list[str]]:
     """Data set -> what is done in turn; a '?' before what is only said, not seen in released files or our code."""
 
-    def count(name: str, quantity: str, definition: str = "") -> str:
-        source = sources.find(name)
+    def count(name: str, quantity: str) -> str:
+        source, definition = sources.find(name), DEFINITIONS.get(quantity, "")
         found = source.number("counts", quantity, definition) if source else None
         return "n/a" if found is None else f"{found:,.0f}"
 
-    def texts(name: str) -> str:
-        return count(name, "texts", "explanation not blank")
-
-    clips, hidden = count("CoT-AFA", "clips"), count("CoT-AFA", "clips, view not said")
     return {
         "CoT-AFA": [
             "?videos found\non the web",
-            f"a spreadsheet: {clips}\nclips, class, verdict;\nview missing in {hidden}",
+            f"a spreadsheet: {count('CoT-AFA', 'clips')}\nclips, class, verdict;\n"
+            f"view missing in {count('CoT-AFA', 'clips, view not said')}",
             f"{count('CoT-AFA', 'actions')} actions:\nfive steps and\nan instruction each",
             "?video and language\nmodels draft texts\n(VideoChat, Gemini 2.0)",
             "?experts\ncheck them",
-            f"explanations:\n{texts('CoT-AFA')} are released",
+            f"explanations:\n{count('CoT-AFA', 'texts')} are released",
         ],
         "UI-PRMD": [
             "motion capture:\n39 markers",
-            f"{count('UI-PRMD', 'people', 'named in the manifest')} people do it\nright, then wrong\non purpose",
+            f"{count('UI-PRMD', 'people')} people do it\nright, then wrong\non purpose",
             "steps and instruction\nwritten by us",
             "rendered by us from\nfront and side",
             f"{count('UI-PRMD', 'clips')} clips\nwith verdict",
@@ -220,7 +208,7 @@ def _pipeline_steps(sources: Sources) -> dict[str, list[str]]:
             "the clip is\nrendered",
             "the verdict follows\nfrom fault and\nseverity",
             "the text is put\ntogether from the\nfault's wordings",
-            f"{texts('FormSim')} explanations,\ntrue fault known",
+            f"{count('FormSim', 'texts')} explanations,\ntrue fault known",
         ],
     }
 
@@ -260,20 +248,13 @@ RULE = (
 
 @dataclass(frozen=True)
 class Examples:
-    """Clips side by side.
-
-    Attributes:
-        rows: view -> (standard, non-standard), each frames uint8 [T, S, S, 3], or None where there is none.
-        clips: their ids, row by row.
-        faults: of the non-standard ones, row by row, as 'view: fault'; none where they are not known.
-        problem: why nothing can be shown; '' where something can.
-    """
+    """Clips side by side, row by row; a row: view -> frames uint8 [T, S, S, 3], standard and non-standard."""
 
     action: str = ""
     rows: dict[str, list[np.ndarray | None]] = field(default_factory=dict)
-    clips: list[str] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
-    problem: str = ""
+    clips: list[str] = field(default_factory=list)  # ids
+    faults: list[str] = field(default_factory=list)  # 'view: fault' of the non-standard ones, where it is known
+    problem: str = ""  # why nothing can be shown
 
     @property
     def caption(self) -> str:
@@ -300,14 +281,10 @@ def find_examples(source: Source, size: int = 112) -> Examples:
             name = view or "view not said"
             found.rows[name] = [_frames(source, one.iloc[0], size) if len(one) else None for one in pair]
             found.clips.extend(clip for one in pair for clip in one["clip_id"])
-            found.faults.extend(f"{name}: {_readable(fault)}" for fault in pair[1]["fault"] if fault)
+            found.faults.extend(f"{name}: {fault_name(fault)}" for fault in pair[1]["fault"] if fault)
     except InputError as error:
         return Examples(problem=f"{source.name}: no videos to show ({error.message}).")
     return found
-
-
-def _readable(fault: str) -> str:
-    return fault.split("/")[-1].replace("_", " ")
 
 
 def _frames(source: Source, clip: pd.Series[Any], size: int) -> np.ndarray:

@@ -21,7 +21,7 @@ from efa.train import word_pieces
 from efa.utils import paths
 from efa.utils.errors import InputError
 from efa_book import html
-from efa_book.files import csv_text, read_csv, read_json, write_json, write_text
+from efa_book.files import csv_text, read_json, read_table, write_json, write_text
 from efa_book.html import Html
 from efa_datasets.statistics import TABLES, Pieces, measure, read_annotations, read_extras, value
 
@@ -30,33 +30,26 @@ TEXT_COLUMNS = {"about", "quantity", "definition", "mode", "type", "split"}
 TEXT_COLUMNS |= {"what", "done", "list", "cue", "parent", "word"}
 ENTRY = "statistics"  # in provenance.json, where other numbers of the data set may have entries of their own
 ANNOTATIONS = (".csv", ".gz", ".json", ".parquet", ".txt", ".xlsx")  # what is hashed; videos and notes are not
+DEFINITIONS = {"texts": "explanation not blank", "people": "named in the manifest"}  # of counts
 PAPER_COLUMNS = ("table", "number", "value", "source")
 HINT = "efa data statistics writes it again"
 
 
 @dataclass(frozen=True)
 class Source:
-    """One data set's numbers.
-
-    Attributes:
-        tables: as `efa_datasets.statistics.measure` returns them.
-        facts: where they come from, for the stamp.
-        command: makes them again.
-        dataset: with its actions' names and, perhaps, videos; None where only the numbers are published.
-        config: draws FormSim's clips; None elsewhere.
-    """
+    """One data set's numbers."""
 
     name: str
-    tables: dict[str, pd.DataFrame]
-    facts: str
-    command: str
-    dataset: DataSet | None = None
-    config: DataConfig | None = None
+    tables: dict[str, pd.DataFrame]  # as `efa_datasets.statistics.measure` returns them
+    facts: str  # where they come from, for the stamp
+    command: str  # makes them again
+    dataset: DataSet | None = None  # with names of actions and, perhaps, videos; None if only numbers are published
+    config: DataConfig | None = None  # draws FormSim's clips; None elsewhere
 
     @property
     def texts(self) -> float | None:
         """How many clips have an explanation."""
-        return self.number("counts", "texts", "explanation not blank")
+        return self.number("counts", "texts", DEFINITIONS["texts"])
 
     def number(self, about: str, quantity: str, definition: str = "") -> float | None:
         return value(self.tables, about, quantity, definition)
@@ -87,14 +80,11 @@ class Sources:
 
 
 def load_sources(dataset: str = "", preset: str = "laptop") -> Sources:
-    """Everything that the chapter shows.
+    """Everything that the chapter shows. InputError where the folder or a published file cannot be used.
 
     Args:
         dataset: a folder with a manifest, which the chapter is then about; '': the published numbers of CoT-AFA.
         preset: whose FormSim clips stand beside it.
-
-    Raises:
-        InputError: the folder or a published file cannot be used.
     """
     data = build(preset).data
     clips = open_dataset(data)
@@ -116,13 +106,12 @@ def load_sources(dataset: str = "", preset: str = "laptop") -> Sources:
 def _published_source(name: str) -> Source | None:
     place = f"results/{PUBLISHED[name]}"
     folder = paths.results() / PUBLISHED[name]
-    tables = read_tables(folder)
+    tables, entry = read_tables(folder), read_provenance(folder)
     if "statistics" not in tables:
         return None
-    entry = read_provenance(folder)
-    day = str(entry.get("finished", ""))[:10]
-    facts = f"{name}: counted from its annotations{f' on {day}' if day else ''}, {place}/"
-    return Source(name, tables, facts, str(entry.get("command", f"efa data statistics DATA --to {place}")))
+    day = f" on {entry['finished'][:10]}" if entry.get("finished") else ""
+    facts = f"{name}: counted from its annotations{day}, {place}/"
+    return Source(name, tables, facts, entry.get("command", f"efa data statistics DATA --to {place}"))
 
 
 def word_piece_counter() -> Pieces | None:
@@ -136,8 +125,7 @@ def word_piece_counter() -> Pieces | None:
 
 def stamp(*sources: Source) -> Html:
     """Where the numbers of one or more data sets come from."""
-    known = {"FormSim", *PUBLISHED}
-    own = any(source.name not in known for source in sources)
+    own = {source.name for source in sources} - {"FormSim", *PUBLISHED}
     badge = "own data" if own else "Annotations counted, nothing trained"
     return html.stamp(badge, [source.facts for source in sources], "; ".join(s.command for s in sources))
 
@@ -174,13 +162,13 @@ def write_tables(tables: Mapping[str, pd.DataFrame], dataset: DataSet, to: Path,
         "versions": {name: used[name] for name in used if name in ("efa", "numpy", "pandas", "python")},
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+    old = [name for name in entries.get(ENTRY, {}).get("files", {}) if name.removesuffix(".csv") in TABLES]
     try:
         to.mkdir(parents=True, exist_ok=True)
-        for old in entries.get(ENTRY, {}).get("files", {}):
-            if old not in files and old.removesuffix(".csv") in TABLES:
-                (to / old).unlink(missing_ok=True)
-        for file, text in files.items():
-            write_text(to / file, text)
+        for name in set(old) - set(files):
+            (to / name).unlink(missing_ok=True)
+        for name, text in files.items():
+            write_text(to / name, text)
         write_json(to / "provenance.json", entries | {ENTRY: entry})
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror}", file=to, hint="check the folder") from error
@@ -188,10 +176,7 @@ def write_tables(tables: Mapping[str, pd.DataFrame], dataset: DataSet, to: Path,
 
 def hash_files(folder: Path) -> dict[str, str]:
     """sha256 of each file of annotations in a folder, and one for each subfolder of them: names and contents, in order.
-
-    Raises:
-        InputError: no such folder, nothing in it, or a file that cannot be read.
-    """
+    InputError: no such folder, nothing in it, or a file that cannot be read."""
     if not folder.is_dir():
         raise InputError("no such folder", file=folder, hint="--source is where the annotations were released")
     found = {}
@@ -199,14 +184,11 @@ def hash_files(folder: Path) -> dict[str, str]:
         for place in sorted(folder.iterdir()):
             inside = sorted(place.rglob("*")) if place.is_dir() else [place]
             files = [path for path in inside if path.suffix in ANNOTATIONS and path.is_file()]
-            digest = hashlib.sha256()
-            for path in files:
-                if place.is_dir():
-                    digest.update(path.relative_to(place).as_posix().encode() + b"\0")
-                digest.update(path.read_bytes())
+            names = [path.relative_to(place).as_posix().encode() + b"\0" if place.is_dir() else b"" for path in files]
+            content = b"".join(name + path.read_bytes() for name, path in zip(names, files, strict=True))
+            name = f"{place.name}/ ({len(files)} files)" if place.is_dir() else place.name
             if files:
-                name = f"{place.name}/ ({len(files)} files)" if place.is_dir() else place.name
-                found[name] = digest.hexdigest()
+                found[name] = hashlib.sha256(content).hexdigest()
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", file=folder, hint="check its permissions") from error
     if not found:
@@ -215,15 +197,12 @@ def hash_files(folder: Path) -> dict[str, str]:
 
 
 def read_tables(folder: Path) -> dict[str, pd.DataFrame]:
-    """The tables that `write_tables` left in a folder; none where there is no folder.
-
-    Raises:
-        InputError: a file is damaged; with its row where a number is none.
-    """
+    """The tables that `write_tables` left in a folder; none without a folder. InputError where one is damaged."""
     tables = {}
     for name, columns in TABLES.items():
-        if (file := folder / f"{name}.csv").is_file():
-            table = read_csv(file, columns, HINT, dtype=str, keep_default_na=False)
+        file = folder / f"{name}.csv"
+        if file.is_file():
+            table = read_table(file, columns, HINT, dtype=str, keep_default_na=False)
             numbers = {
                 column: _to_numbers(table[column], file, HINT) for column in columns if column not in TEXT_COLUMNS
             }
@@ -246,22 +225,18 @@ def read_provenance(folder: Path) -> dict[str, Any]:
 
 
 def _read_entries(folder: Path) -> dict[str, Any]:
-    file, hint = folder / "provenance.json", f"delete it, {HINT}"
-    entries = read_json(file, hint)
+    entries = read_json(folder / "provenance.json", f"delete it, {HINT}")
     if not isinstance(entries.get(ENTRY, {}), dict):
-        raise InputError("not a JSON object of entries", file=file, hint=hint)
+        raise InputError("not a JSON object of entries", file=folder / "provenance.json", hint=f"delete it, {HINT}")
     return entries
 
 
 def read_paper_numbers(file: Path | None = None) -> pd.DataFrame:
     """The paper's own numbers about its data, results/cot-afa/paper.csv: `PAPER_COLUMNS`; no rows without a file.
-
-    Raises:
-        InputError: missing column, no number, no source, or one number twice.
-    """
+    InputError: missing column, no number, no source, or one number twice."""
     file = file or paths.results() / "cot-afa" / "paper.csv"
     hint = f"columns: {', '.join(PAPER_COLUMNS)}"
-    table = read_csv(file, PAPER_COLUMNS, hint, dtype=str, keep_default_na=False)
+    table = read_table(file, PAPER_COLUMNS, hint, dtype=str, keep_default_na=False)
     problems = {
         "source is empty": table["source"].str.strip() == "",
         "this number is given above already": table.duplicated(["table", "number"]),

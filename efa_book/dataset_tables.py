@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from efa_book import html
-from efa_book.dataset_sources import Source, Sources, stamp
+from efa_book.dataset_sources import DEFINITIONS, Source, Sources, stamp
 from efa_book.html import Cell, Html
 from efa_book.paper import listed
 from efa_datasets.statistics import CUT_CHARACTERS, VIEWS
@@ -27,7 +27,6 @@ COUNTS = [  # quantity, which is the paper's name for it, too; its title where t
     ("people", "people named"),
     ("clips with a known fault", "clips whose true fault is known"),
 ]
-DEFINITIONS = {"texts": "explanation not blank", "people": "named in the manifest"}
 
 
 def counts(sources: Sources) -> Html:

@@ -26,6 +26,7 @@ from efa_book import figures, html
 from efa_book.collect import Results
 from efa_book.html import Cell, Html
 
+VERDICTS = ("standard", "non-standard")
 RULE = (
     "Chosen by rule, not by eye: the first standard clip of the test split, its first non-standard clip, and the first "
     "other clip with a wrong verdict, in the order of clip ids."
@@ -36,10 +37,7 @@ def pick_clips(clips: pd.DataFrame) -> list[tuple[str, pd.Series]]:
     """(why, row of the predictions) of the clips that `RULE` names; fewer where there is no such clip."""
     ordered = clips.sort_values("clip_id", ignore_index=True)
     wrong = ((ordered["quality_prob"] >= 0.5) != (ordered["quality"] == 1)) & (ordered["quality"] >= 0)
-    found = {
-        "first standard clip": ordered[ordered["quality"] == 0].head(1),
-        "first non-standard clip": ordered[ordered["quality"] == 1].head(1),
-    }
+    found = {f"first {name} clip": ordered[ordered["quality"] == q].head(1) for q, name in enumerate(VERDICTS)}
     shown = [part.index[0] for part in found.values() if len(part)]
     found["first other clip with a wrong verdict"] = ordered[wrong].drop(shown, errors="ignore").head(1)
     return [(why, part.iloc[0]) for why, part in found.items() if len(part)]
@@ -70,20 +68,14 @@ def gallery(results: Results, row: str = "EFA") -> Html:
     return out
 
 
-def fault_name(fault: str) -> str:
-    """'squat/knees_cave' -> 'knees cave'."""
-    return fault.split("/")[-1].replace("_", " ")
-
-
 def verdict_text(probability: float) -> str:
     """A verdict with the probability of non-standard form behind it."""
-    verdict = "non-standard" if probability >= 0.5 else "standard"
-    return f"{verdict} (probability of non-standard {probability:.2f})"
+    return f"{VERDICTS[int(probability >= 0.5)]} (probability of non-standard {probability:.2f})"
 
 
 def _facts(clip: pd.Series) -> list[list[str]]:
-    truth = ("standard", "non-standard")[int(clip["quality"])] if clip["quality"] >= 0 else "unknown"
-    fault = f"{fault_name(clip['fault'])}, step {clip['fault_step']:.0f}" if clip["fault"] else "none"
+    truth = VERDICTS[int(clip["quality"])] if clip["quality"] >= 0 else "unknown"
+    fault = f"{figures.fault_name(clip['fault'])}, step {clip['fault_step']:.0f}" if clip["fault"] else "none"
     return [
         ["action", clip["action"], clip["predicted_action"]],
         ["verdict", truth, verdict_text(clip["quality_prob"])],
@@ -94,18 +86,13 @@ def _facts(clip: pd.Series) -> list[list[str]]:
 
 @dataclass(frozen=True)
 class OpenedModel:
-    """A model, one clip, and a plain sentence on what the model is.
-
-    Attributes:
-        frames: uint8 [T, S, S, 3].
-        trained: False for random weights.
-    """
+    """A model, one clip, and a plain sentence on what the model is."""
 
     efa: EFA
     about: str
-    trained: bool
+    trained: bool  # False for random weights
     clip: formsim.Clip
-    frames: np.ndarray
+    frames: np.ndarray  # uint8 [T, S, S, 3]
 
     @property
     def batch(self) -> Tensor:
@@ -129,12 +116,12 @@ def answer_rows(opened: OpenedModel, answer: dict[str, Any]) -> list[list[str]]:
     clip = opened.clip
     return [
         ["action", clip.action, answer["action"]],
-        ["verdict", ("standard", "non-standard")[clip.quality], verdict_text(answer["quality_probability"])],
+        ["verdict", VERDICTS[clip.quality], verdict_text(answer["quality_probability"])],
         ["explanation", str(formsim.record(clip)["explanation"]), answer["explanation"]],
     ]
 
 
-def open_model(checkpoint: str = "", preset: str = "laptop", overrides: Overrides | None = None) -> OpenedModel:
+def open_model(checkpoint: str = "", preset: str = "laptop") -> OpenedModel:
     """The checkpoint, or the newest finished run of EFA, or else random weights of a preset's sizes; and the first
     non-standard clip of FormSim's test split."""
     try:
@@ -146,14 +133,14 @@ def open_model(checkpoint: str = "", preset: str = "laptop", overrides: Override
     except InputError:
         if checkpoint:
             raise
-        efa, trained = _random(preset, overrides or {}), False
+        efa, trained = _random_model(preset), False
         about = "RANDOM WEIGHTS: there is no trained model here, so shapes are right and answers mean nothing."
     data = efa.config.data if efa.config.data.source == "formsim" else build(preset).data
     clip = next(one for one in formsim_clips(data) if one.split == "test" and one.fault)
     return OpenedModel(efa, about, trained, clip, formsim.render_clip(clip, data.size, data.frames, data.clutter))
 
 
-def _random(preset: str, overrides: Overrides) -> EFA:
+def _random_model(preset: str) -> EFA:
     bare = {"encoder.weights": "", "decoder.weights": "", "decoder.frozen": False, "decoder.vocabulary": "full"}
     config = build(preset, bare | {"text.model": "minilm"})  # what is here: random weights are not worth a download
     dataset = open_dataset(config.data)
@@ -187,11 +174,8 @@ def paper_sizes_table() -> Html:
 
 
 def eq4_gradients_table(model: EFAModel, features: Tensor, steps: Tensor, instruction: Tensor) -> Html:
-    """Largest gradient of each weight of eq. 4 and eq. 8 after one backward pass through verdict and text.
-
-    Args:
-        features: F_v [B, N, C]. steps: [B, 5, E]. instruction: [B, 1, E].
-    """
+    """Largest gradient of each weight of eq. 4 and eq. 8 after one backward pass through verdict and text; from
+    features F_v [B, N, C], steps [B, 5, E] and instruction [B, 1, E]."""
     model.zero_grad()
     tokens = torch.arange(1, 9).expand(len(features), -1)  # any word pieces do
     output = model(features, steps, instruction, None, tokens)

@@ -10,7 +10,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import matplotlib as mpl
 import numpy as np
@@ -60,14 +60,17 @@ def styled(draw: Callable[..., Drawn]) -> Callable[..., Drawn]:
     return wrapped
 
 
-def draw_grid(ax: Axes, axis: str = "y") -> None:
-    """Faint lines across one axis."""
-    ax.grid(True, axis=axis, color=FAINT, alpha=0.25, lw=0.6)  # type: ignore[arg-type]
+def draw_grid(ax: Axes, axis: Literal["x", "y"] = "y") -> None:
+    ax.grid(True, axis=axis, color=FAINT, alpha=0.25, lw=0.6)
 
 
-def seed_colours(count: int) -> list[str]:
-    """One colour a curve."""
+def curve_colours(count: int) -> list[str]:
     return sns.color_palette("colorblind", max(count, 1)).as_hex()
+
+
+def fault_name(fault: str) -> str:
+    """'squat/knees_cave' -> 'knees cave'."""
+    return fault.split("/")[-1].replace("_", " ")
 
 
 @styled
@@ -94,8 +97,7 @@ def scores(results: Results, group: str) -> Figure | None:
         subject = estimates.estimate(results, reference, metric.key) if reference else estimates.NOTHING
         if subject.known:
             ax.axvline(subject.mean, color=BLUE, lw=0.8, alpha=0.6, zorder=0)
-        ax.set_title(metric.title)
-        ax.set_ylim(-0.6, len(entries) - 0.4)
+        ax.set(title=metric.title, ylim=(-0.6, len(entries) - 0.4))
         ax.set_yticks(places, [label for _, _, label in entries])
         ax.tick_params(axis="y", length=0)
         draw_grid(ax, "x")
@@ -144,12 +146,9 @@ def sweep(results: Results, group: str) -> Figure | None:
             _draw_estimate(ax, found, at, BLUE if row == spec.subject else ORANGE, upright=True)
         ax.set_title(metric.title)
         ax.set_xticks(range(len(results.rows)), [row.partition(" = ")[2] or row for row in results.rows])
-        ax.set_xlim(-0.5, len(results.rows) - 0.5)
-        ax.set_xlabel(results.rows[0].partition(" = ")[0])
+        ax.set(xlim=(-0.5, len(results.rows) - 0.5), xlabel=results.rows[0].partition(" = ")[0])
         draw_grid(ax)
-        low, high = ax.get_ylim()
-        if high - low < SPAN:
-            ax.set_ylim(*_widen(low, high))
+        ax.set_ylim(*_widen(*ax.get_ylim()))
     return figure
 
 
@@ -163,23 +162,16 @@ CURVES = {
 
 @styled
 def training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
-    """Validation curves (`CURVES`) of several runs.
-
-    Args:
-        histories: label -> history with `epoch`.
-    """
+    """Validation curves (`CURVES`) of several runs; `histories`: label -> history with `epoch`."""
     figure = Figure(figsize=(8.6, 2.5))
     axes = figure.subplots(1, len(CURVES), squeeze=False)[0]
     last = max((int(history["epoch"].max()) for history in histories.values()), default=1)
     for ax, (column, title) in zip(axes, CURVES.items(), strict=True):
-        for colour, (label, history) in zip(seed_colours(len(histories)), histories.items(), strict=False):
+        for colour, (label, history) in zip(curve_colours(len(histories)), histories.items(), strict=False):
             if column in history:
                 known = history.dropna(subset=[column])
                 ax.plot(known["epoch"], known[column], "o-", ms=3, lw=1.3, color=colour, label=label)
-        ax.set_title(title)
-        ax.set_xlabel("epoch")
-        ax.set_xlim(0.5, last + 0.5)
-        ax.set_xticks(range(1, last + 1, max(1, last // 6)))
+        ax.set(title=title, xlabel="epoch", xlim=(0.5, last + 0.5), xticks=range(1, last + 1, max(1, last // 6)))
         draw_grid(ax)
     if histories:
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
@@ -192,8 +184,7 @@ def gate_histogram(gate: np.ndarray) -> Figure:
     figure = Figure(figsize=(5.2, 2.2))
     ax: Axes = figure.subplots()
     ax.hist(np.asarray(gate).ravel(), bins=40, range=(0, 1), color=BLUE)
-    ax.set_xlabel("g of eq. 9:   0 the steps   ...   1 the instruction")
-    ax.set_ylabel("channels and patches")
+    ax.set(xlabel="g of eq. 9:   0 the steps   ...   1 the instruction", ylabel="channels and patches")
     return figure
 
 

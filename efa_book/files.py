@@ -13,37 +13,25 @@ from efa.utils.errors import InputError
 from efa.utils.files import write_safely
 
 
-def read_csv(file: Path, columns: Sequence[str], hint: str, **options: Any) -> pd.DataFrame:
-    """A .csv that holds at least these columns; without rows where there is no file.
-
-    Args:
-        options: of `pandas.read_csv`.
+def read_table(file: Path, columns: Sequence[str], hint: str, **options: Any) -> pd.DataFrame:
+    """A .csv (options as for `pandas.read_csv`) or .parquet; without rows where there is no file.
 
     Raises:
-        InputError: the file cannot be read, or lacks a column.
+        InputError: the file cannot be read, or lacks one of the columns.
     """
     if not file.is_file():
         return pd.DataFrame(columns=list(columns))
     try:
-        table = pd.read_csv(file, **options)
-    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
-        raise InputError(f"cannot be read: {' '.join(str(error).split())}", file=file, hint=hint) from error
-    check_columns(table, columns, file, hint)
+        table = pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file, **options)
+    except (OSError, ValueError) as error:  # the errors of pandas and pyarrow are ValueErrors
+        raise InputError(f"cannot be read: {' '.join(str(error).split())[:200]}", file=file, hint=hint) from error
+    if missing := [name for name in columns if name not in table.columns]:
+        raise InputError(f"missing column {', '.join(missing)}", file=file, hint=hint)
     return table
 
 
-def check_columns(table: pd.DataFrame, columns: Sequence[str], file: Path, hint: str) -> None:
-    """InputError where the table read from `file` lacks a column."""
-    if missing := [name for name in columns if name not in table.columns]:
-        raise InputError(f"missing column {', '.join(missing)}", file=file, hint=hint)
-
-
 def read_json(file: Path, hint: str) -> dict[str, Any]:
-    """A JSON object; empty where there is no file.
-
-    Raises:
-        InputError: the file cannot be read, or holds something else.
-    """
+    """A JSON object; empty where there is no file. InputError where the file holds something else."""
     if not file.is_file():
         return {}
     try:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from efa.experiments import TABLES
 from efa_book import html
 from efa_book.collect import Results
-from efa_book.figures import FAINT, draw_grid, seed_colours, styled
+from efa_book.figures import FAINT, curve_colours, draw_grid, styled
 from efa_book.html import Cell, Html
 
 PARTS = {"class": "action, $L_c$", "quality": "verdict, $L_q$", "text": "text, $L_t$"}
@@ -39,7 +39,7 @@ def losses(results: Results, row: str = "EFA") -> Figure | None:
     axes = figure.subplots(1, len(PARTS), squeeze=False)[0]
     seeds = sorted(set(history["seed"]))
     for ax, (part, title) in zip(axes, PARTS.items(), strict=True):
-        for seed, colour in zip(seeds, seed_colours(len(seeds)), strict=True):
+        for seed, colour in zip(seeds, curve_colours(len(seeds)), strict=True):
             one = history[history["seed"] == seed]
             ax.plot(one["epoch"], one[f"train_{part}"], "-", lw=1.3, color=colour, label=f"seed {seed}, training")
             if f"val_{part}" in one:
@@ -71,12 +71,11 @@ def sigmas(results: Results, row: str = "EFA") -> Figure | None:
             axes[0].plot(means.index, means[column], style, ms=4, lw=1.2, label=SIGMAS[column])
         axes[0].set_ylabel("|sigma|, mean over channels")
     if seeds:
-        for seed, colour in zip(seeds, seed_colours(len(seeds)), strict=True):
+        for seed, colour in zip(seeds, curve_colours(len(seeds)), strict=True):
             one = history[history["seed"] == seed].dropna(subset=[GATE])
             axes[-1].plot(one["epoch"], one[GATE], "o-", ms=4, lw=1.2, color=colour, label=f"gate, seed {seed}")
         axes[-1].axhline(0.5, color=FAINT, lw=0.8, ls=":")
-        axes[-1].set_ylabel("gate of eq. 9")
-        axes[-1].set_ylim(0, 1)
+        axes[-1].set(ylabel="gate of eq. 9", ylim=(0, 1))
     for ax in axes:
         _draw_epochs(ax, history)
     figure.legend(loc="outside lower center", ncols=4, frameon=False)
@@ -109,8 +108,7 @@ def sigmas_caption(results: Results, row: str = "EFA") -> str:
 
 def _draw_epochs(ax: Axes, history: pd.DataFrame) -> None:
     last = int(history["epoch"].max())
-    ax.set_xlabel("epoch")
-    ax.set_xticks(range(1, last + 1, max(1, last // 8)))
+    ax.set(xlabel="epoch", xticks=range(1, last + 1, max(1, last // 8)))
     draw_grid(ax)
 
 

@@ -33,7 +33,7 @@ from efa.utils.errors import InputError
 from efa_book import html
 from efa_book.attention import PROTOCOL, compute_attention, is_same_run
 from efa_book.collect import Results
-from efa_book.files import csv_text, read_csv, read_json, write_json, write_text
+from efa_book.files import csv_text, read_json, read_table, write_json, write_text
 from efa_book.html import Cell, Html
 from efa_book.provenance import stamp
 from efa_book.published import folder_of
@@ -97,11 +97,7 @@ PARTS: dict[str, dict[str, Hook]] = {
 
 @contextlib.contextmanager
 def switched_off(model: EFAModel, part: str) -> Iterator[EFAModel]:
-    """The model without a part, one of `PARTS`, for as long as the context lasts.
-
-    Raises:
-        InputError: the model has no such part, or it is unknown.
-    """
+    """The model without a part for as long as the context lasts. InputError: it has none, or it is not in `PARTS`."""
     if part not in PARTS:
         raise InputError(f"there is no part '{part}'", hint=f"one of {'; '.join(PARTS)}")
     modules = dict(model.named_modules())
@@ -117,10 +113,7 @@ def score_parts(run: Run, parts: Sequence[str] = tuple(PARTS), split: str = "tes
     """Scores of a finished run's model with each of the parts switched off, columns `COLUMNS`, in percent.
 
     With `WHOLE` among the parts also where its steps look. Protocol 'predicted': the model's own answer picks the
-    steps, which no part has a say in.
-
-    Raises:
-        InputError: the run is not finished, or its model lacks a part.
+    steps, which no part has a say in. InputError where the run is not finished, or its model lacks a part.
     """
     if not run.finished:
         raise InputError(f"{run.label} is not finished", hint=f"efa run {run.table}/{run.row}")
@@ -147,16 +140,9 @@ def publish(
     out: Path | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
-    """Writes parts.csv and parts.json of finished runs of `ROWS` to results/<data set>-<preset>/.
+    """Writes parts.csv, whose path it returns, and parts.json of finished runs of `ROWS` to results/<data>-<preset>/.
 
-    Args:
-        progress: called with the runs done, and the number of all runs.
-
-    Returns:
-        the path of parts.csv.
-
-    Raises:
-        InputError: a run is not finished.
+    `progress` is called with the runs done, and the number of all runs. InputError where a run is not finished.
     """
     runs = [run for row in ROWS for run in select(row, preset, tuple(seeds), overrides)]
     if one := next((run for run in runs if not run.finished), None):  # before minutes of work for the others
@@ -185,20 +171,14 @@ def publish(
 
 
 def read_published(results: Results, row: str = "EFA") -> pd.DataFrame:
-    """What is published of a table's row, for the seeds whose runs are the very ones behind these results.
-
-    Raises:
-        InputError: parts.csv or parts.json cannot be read.
-    """
+    """What is published of a table's row, for the seeds whose runs are the very ones behind these results. InputError
+    where parts.csv or parts.json cannot be read."""
     path = folder_of(results.preset, results.overrides) / "parts.csv"
     entries = read_json(path.with_suffix(".json"), HINT).get("runs", {})
-    table = read_csv(path, COLUMNS, HINT, dtype={"table": str})[list(COLUMNS)]
-    same = [
-        seed
-        for seed in results.seeds
-        if (entry := entries.get(f"{results.table}/{row} seed {seed}")) and (facts := results.facts.get((row, seed)))
-        if is_same_run(entry, facts)
-    ]
+    table = read_table(path, COLUMNS, HINT, dtype={"table": str})[list(COLUMNS)]
+    known = {seed: entries.get(f"{results.table}/{row} seed {seed}", {}) for seed in results.seeds}
+    facts = {seed: results.facts.get((row, seed), {}) for seed in results.seeds}
+    same = [seed for seed in results.seeds if known[seed] and is_same_run(known[seed], facts[seed])]
     return table[(table["table"] == results.table) & (table["row"] == row) & table["seed"].isin(same)]
 
 

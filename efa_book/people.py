@@ -64,26 +64,26 @@ class Interval:
 
 
 def movement_shares(predictions: pd.DataFrame, metric: Metric) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """One row's figure for each movement and person, mean over seeds.
+    """One row's figure for each of M movements and S people, both sorted by name; mean over seeds.
+
+    A repetition seen from several views is judged once, by the mean of its probabilities.
 
     Args:
-        predictions: of one row of the table; columns as `loso.COLUMNS`. A repetition seen from several
-            views is judged once, by the mean of its probabilities.
+        predictions: of one row of the table; columns as `loso.COLUMNS`.
 
     Returns:
-        sum [M, S] and weight [M, S] for M movements and S people, both sorted by name: the figure is sum / weight
-        (shares of 1), weight 0 where there is none; names of the movements.
+        sum [M, S], weight [M, S], names of the movements. The figure is sum / weight (shares of 1), weight 0: none.
     """
     movements, people = sorted(set(predictions["action"])), sorted(set(predictions["subject"]))
     total, weight = np.zeros((2, len(movements), len(people)))
     if metric == "top1":
-        known = predictions[predictions["predicted_action"] != ""]
-        judged = known.assign(right=known["predicted_action"] == known["action"])
+        judged = predictions[predictions["predicted_action"] != ""]
+        judged = judged.assign(right=judged["predicted_action"] == judged["action"])
     else:
-        suffix = [f"-{view}" if view else "" for view in predictions["view"]]
-        clips = [clip.removesuffix(end) for clip, end in zip(predictions["clip_id"], suffix, strict=True)]
+        clips = zip(predictions["clip_id"], predictions["view"], strict=True)
+        repetitions = [clip.removesuffix(f"-{view}") if view else clip for clip, view in clips]
         by = ["seed", "action", "subject", "clip_id"]
-        grouped = predictions.assign(clip_id=clips).groupby(by, sort=True, observed=True)
+        grouped = predictions.assign(clip_id=repetitions).groupby(by, observed=True)
         judged = grouped[["quality", "quality_prob"]].mean().reset_index()
         judged["right"] = (judged["quality_prob"] >= 0.5) == (judged["quality"] > 0.5)
     seeds = max(1, judged["seed"].nunique())
@@ -129,19 +129,18 @@ def _bootstrap(part: pd.DataFrame, metric: Metric) -> tuple[float, np.ndarray]:
 def compute_scores(predictions: pd.DataFrame) -> pd.DataFrame:
     """Every row's figures: row, metric, value, low, high (points), seeds."""
     found = []
-    for row in dict.fromkeys(predictions["row"]):
-        seeds = predictions.loc[predictions["row"] == row, "seed"].nunique()
+    for row, part in predictions.groupby("row", sort=False, observed=True):
         for metric in METRICS:
-            one = estimate(predictions, row, metric)
-            found.append((row, metric, one.value, one.low, one.high, seeds))
+            one = estimate(part, str(row), metric)
+            found.append((row, metric, one.value, one.low, one.high, part["seed"].nunique()))
     return pd.DataFrame(found, columns=["row", "metric", "value", "low", "high", "seeds"]).dropna(subset="value")
 
 
 def compare_rows(predictions: pd.DataFrame) -> pd.DataFrame:
     """Every question whose rows are there: claim, row, other, metric, difference, low, high (points), outcome."""
-    there, found = set(predictions["row"]), []
+    rows, found = {None, *predictions["row"]}, []
     for claim, row, other, metric in QUESTIONS:
-        if row in there and (other is None or other in there):
+        if row in rows and other in rows:
             one = estimate(predictions, row, metric, other)
             floor = CHANCE if other is None else 0.0
             gap = (one.value - floor, one.low - floor, one.high - floor)
@@ -185,19 +184,15 @@ class PeopleResults:
     preset: str
 
     @property
-    def movements(self) -> int:
-        return self.predictions["action"].nunique()
-
-    @property
     def people(self) -> int:
         return self.predictions["subject"].nunique()
 
     def cell(self, row: str, metric: str) -> Cell:
+        """A row's figure with its interval; a dash where there is none."""
         found = self.scores[(self.scores["row"] == row) & (self.scores["metric"] == metric)]
-        if found.empty:
-            return Cell("–", number=True)
-        one = found.iloc[0]
-        return Cell(f"{one['value']:.1f}", f"{one['low']:.1f}–{one['high']:.1f}", number=True)
+        for one in found.to_dict("records"):
+            return Cell(f"{one['value']:.1f}", f"{one['low']:.1f}–{one['high']:.1f}", number=True)
+        return Cell("–", number=True)
 
 
 def load_results(folder: str | Path = "") -> PeopleResults:
@@ -222,12 +217,13 @@ def scores_table(found: PeopleResults) -> Html:
         if row in seeds:
             cells = [found.cell(row, metric) for metric in METRICS]
             rows.append([row, *cells, Cell(str(int(seeds[row])), number=True)])
-    floors = [100 / found.movements if metric == "top1" else CHANCE for metric in METRICS]
+    movements = found.predictions["action"].nunique()
+    floors = [100 / movements if metric == "top1" else CHANCE for metric in METRICS]
     rows.append(["by chance", *(Cell(f"{floor:.0f}", number=True) for floor in floors), Cell("")])
     views = len(set(found.predictions["view"]) - {""})
     judged_once = f"A repetition is judged once, by the mean over its {views} views. " if views > 1 else ""
     notes = [
-        f"Mean over the movements ({found.movements}); below it the 95 % interval, a bootstrap over the people "
+        f"Mean over the movements ({movements}); below it the 95 % interval, a bootstrap over the people "
         f"({found.people}). {judged_once}AUC within a person: how often an incorrect repetition of somebody who was "
         "never seen is ranked above a correct one of the same movement by the same person; it needs no threshold that "
         "suits everybody."
@@ -283,8 +279,8 @@ def stamp(found: PeopleResults) -> Html:
         f"{sum(one['seconds'] for one in facts) / 60:.0f} minutes of one core in all",
         f"commit {', '.join(sorted({commit for one in facts for commit in one['commit'].split(', ')}))}",
     ]
-    command = f"efa leave-one-subject-out {found.data} --seeds {seeds.replace(' ', '')}"
-    command += " --markers UI-PRMD" if MARKERS in found.facts else ""
-    command += " --zero-shot" if ZERO_SHOT in found.facts else ""
+    options = {MARKERS: " --markers UI-PRMD", ZERO_SHOT: " --zero-shot"}
+    given = "".join(option for row, option in options.items() if row in found.facts)
+    command = f"efa leave-one-subject-out {found.data} --seeds {seeds.replace(' ', '')}{given}"
     badge = BADGE if found.data == UI_PRMD else f"own data: {found.data}"
     return html.stamp(badge, parts, command)

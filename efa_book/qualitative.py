@@ -138,7 +138,7 @@ def _facts(clip: pd.Series) -> Html:
     reference, written = mark_shared(clip["reference"], clip["explanation"])
     truth = "standard"
     if clip["quality"] != 0:
-        truth = f"non-standard: {examples.fault_name(clip['fault'])}, step {clip['fault_step']:.0f}"
+        truth = f"non-standard: {figures.fault_name(clip['fault'])}, step {clip['fault_step']:.0f}"
     verdict = examples.verdict_text(clip["quality_prob"])
     rows = [
         ("action", escape(clip["action"]), escape(clip["predicted_action"])),

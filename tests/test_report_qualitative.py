@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from reported import NASTY, made, predictions
 
 from efa_book import qualitative
-from efa_book.qualitative import KINDS, SHARED, aligned
+from efa_book.qualitative import KINDS, SHARED, mark_shared
 
 WORDS = st.lists(
     st.sampled_from(["the", "bar", "tilts", "in", "step", "two", "knees", "cave", "back", "rounds"]), max_size=30
@@ -51,7 +51,7 @@ def test_every_clip_is_of_one_kind(tmp_path, quality, prob, text, kind):
     assert {one.title: one.count for one in found} == dict.fromkeys(KINDS, 0) | {kind: 14}
 
 
-def test_the_choice_does_not_depend_on_scores_or_order(tmp_path):
+def test_choice_ignores_scores_and_order(tmp_path):
     one = [kind.clip for kind in qualitative.kinds(results(tmp_path)) if kind.clip is not None]
     table = pd.read_parquet(tmp_path / "p.parquet").sample(frac=1, random_state=1)
     table["quality_prob"] = table["quality_prob"].clip(0.01, 0.99)
@@ -62,8 +62,8 @@ def test_the_choice_does_not_depend_on_scores_or_order(tmp_path):
 
 
 @given(WORDS, WORDS)
-def test_marking_changes_no_word_and_marks_the_same_in_both(first, second):
-    out = aligned(first, second)
+def test_marking_keeps_words_and_is_symmetric(first, second):
+    out = mark_shared(first, second)
     for text, shown in zip((first, second), out, strict=True):
         assert standard.unescape(re.sub("</?mark>", "", shown)) == text
     marked = [re.findall("<mark>(.*?)</mark>", shown) for shown in out]
@@ -71,13 +71,13 @@ def test_marking_changes_no_word_and_marks_the_same_in_both(first, second):
     assert all(len(phrase.split()) >= SHARED for phrase in marked[0])
 
 
-def test_case_and_punctuation_do_not_part_a_phrase():
-    first, second = aligned("In step two, the bar tilts.", "However, in step two the bar tilts because")
+def test_phrases_ignore_case_and_punctuation():
+    first, second = mark_shared("In step two, the bar tilts.", "However, in step two the bar tilts because")
     assert "<mark>In step two, the bar tilts.</mark>" in first
     assert "<mark>in step two the bar tilts</mark>" in second
 
 
-def test_texts_stay_texts(tmp_path):
+def test_texts_are_escaped(tmp_path):
     table = results(tmp_path, explanation=NASTY, reference=NASTY)
     (kind,) = [one for one in qualitative.kinds(table) if one.clip is not None][:1]
     source = qualitative._facts(kind.clip.copy()).source
@@ -86,8 +86,8 @@ def test_texts_stay_texts(tmp_path):
     assert "onerror" in standard.unescape(source)
 
 
-def test_no_predictions_is_said():
+def test_without_predictions():
     found = qualitative.kinds(made({"EFA": {0: 50.0}}))
     assert [(kind.count, kind.clip) for kind in found] == [(0, None)] * len(qualitative.KINDS)
-    assert "No results yet" in qualitative.table(found).source
-    assert "No clip of this kind" in qualitative.show(made({"EFA": {0: 50.0}}), found[0]).source
+    assert "No results yet" in qualitative.kinds_table(found).source
+    assert "No clip of this kind" in qualitative.show_kind(made({"EFA": {0: 50.0}}), found[0]).source
