@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -37,30 +38,18 @@ def sources(about: Source) -> Sources:
 
 def all_tables(shown: Sources) -> list[Html]:
     about = shown.about
-    tables = [dataset_tables.counts, dataset_tables.texts, dataset_tables.splits, dataset_tables.released]
-    single = [
-        dataset_tables.definitions,
-        dataset_tables.cues,
-        dataset_tables.steps,
-        dataset_tables.types,
-        dataset_tables.oddities,
-    ]
-    return [*(make(shown) for make in tables), *(make(about) for make in single)]
+    several = [getattr(dataset_tables, name) for name in ("counts", "texts", "splits", "released")]
+    single = [getattr(dataset_tables, name) for name in ("definitions", "cues", "steps", "types", "oddities")]
+    return [*(make(shown) for make in several), *(make(about) for make in single)]
 
 
-def test_each_table_has_a_stamp():
-    for shown in all_tables(sources(source())):
-        if "<td" in shown.source:
-            assert "efa-stamp" in shown.source
-            assert "efa data statistics mine" in shown.source
-
-
-def test_every_row_is_as_wide_as_its_head():
+def test_tables_have_a_stamp_and_full_rows():
     odd = {"oddities": pd.DataFrame({"what": ["dust", "dust"], "done": ["kept", "kept"]})}
     here = source()
-    about = Source("mine", measure(here.dataset, odd), "", "", here.dataset)
-    for shown in all_tables(sources(about)):
+    for shown in all_tables(sources(replace(here, tables=measure(here.dataset, odd)))):
         for table in re.findall(r"<table.*?</table>", shown.source):
+            assert "efa-stamp" in shown.source
+            assert "efa data statistics mine" in shown.source
             rows = [len(re.findall(r"<t[hd][ >]", row)) for row in re.findall(r"<tr>.*?</tr>", table)]
             assert len(set(rows)) == 1 < len(rows), shown.text
 
@@ -99,10 +88,8 @@ def test_text_from_data_is_escaped():
     made = make_dataset(rows, manifests.STEPS)
     odd = pd.DataFrame({"what": [NASTY], "done": [NASTY]})
     about = Source(NASTY, measure(made, {"oddities": odd}), NASTY, NASTY, made)
-    for shown in all_tables(sources(about)):
-        assert NASTY not in shown.source
     figure = dataset_figures.show_figure(dataset_figures.lexicon(about), [about], NASTY, NASTY)
-    assert NASTY not in figure.source
+    assert all(NASTY not in shown.source for shown in [*all_tables(sources(about)), figure])
 
 
 def labels(figure: Figure) -> list[str]:
@@ -215,11 +202,8 @@ def test_without_published_numbers_formsim_is_shown(home: Path):
 
 
 def test_own_folder_named_like_a_known_data_set(tmp_path: Path, home: Path):
-    folder = manifests.write(tmp_path / "FormSim")
-    assert [one.name for one in dataset_sources.load_sources(str(folder), "smoke").all] == [
-        "FormSim (yours)",
-        "FormSim",
-    ]
+    shown = dataset_sources.load_sources(str(manifests.write(tmp_path / "FormSim")), "smoke")
+    assert [one.name for one in shown.all] == ["FormSim (yours)", "FormSim"]
 
 
 def test_ui_prmd_contact_sheet_is_small():

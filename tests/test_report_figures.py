@@ -15,25 +15,23 @@ GROUPS = [(table, group) for table, shown in TABLE_SPECS.items() for group in sh
 
 
 def test_figures_are_deterministic_and_have_an_alt_text():
-    results = made({row: {0: 30.0 + i, 1: 33.0 - i} for i, row in enumerate(TABLES["6"].rows)})
-    weights = made({row: {0: 30.0 + i, 1: 33.0 - i} for i, row in enumerate(TABLES["7"].rows)}, table="7")
+    results, weights = (
+        made({row: {0: 30.0 + i, 1: 33.0 - i} for i, row in enumerate(TABLES[table].rows)}, table=table)
+        for table in ("6", "7")
+    )
     frames = np.zeros((6, 16, 16, 3), np.uint8)
     history = pd.DataFrame({"epoch": [1, 2], "val_class": [2.0, 1.0]})
-
-    def draw() -> list[str]:
-        drawn = [
-            figures.scores(results, "all"),
-            figures.sweep(weights, "explanation"),
-            figures.training_curves({"EFA": history}),
-            figures.gate_histogram(np.linspace(0, 1, 50)),
-            figures.film(frames),
-            figures.attention_map(frames, np.full((5, 6), 1 / 6), [f"step {i} " * 20 for i in range(5)]),
-        ]
-        return [html.show(figure, "what it shows", kind="png").source for figure in drawn]
-
-    first = draw()
-    assert first == draw()
-    assert all('alt="what it shows"' in source for source in first)
+    for draw in (
+        lambda: figures.scores(results, "all"),
+        lambda: figures.sweep(weights, "explanation"),
+        lambda: figures.training_curves({"EFA": history}),
+        lambda: figures.gate_histogram(np.linspace(0, 1, 50)),
+        lambda: figures.film(frames),
+        lambda: figures.attention_map(frames, np.full((5, 6), 1 / 6), [f"step {i} " * 20 for i in range(5)]),
+    ):
+        source = html.show(draw(), "what it shows", kind="png").source
+        assert source == html.show(draw(), "what it shows", kind="png").source
+        assert 'alt="what it shows"' in source
 
 
 @pytest.mark.parametrize("seeds", [1, 3])

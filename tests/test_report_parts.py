@@ -17,6 +17,7 @@ from efa.utils.errors import InputError
 from efa_book import parts
 
 CLIPS = 3
+EVEN = "eq. 2 + 6 + 8: all of these"
 
 
 @pytest.fixture(scope="module")
@@ -90,16 +91,12 @@ def test_a_missing_part_cannot_be_switched_off():
         pass
 
 
-def lines(losses: dict[str, list[float]], metric: str = "quality_auc", table: str = "4") -> pd.DataFrame:
-    """`losses`: part -> what it loses against 80, seed by seed."""
-    return pd.DataFrame(
-        [
-            (table, "EFA", seed, part, metric, 80.0 + seed - loss)
-            for part, by_seed in ({parts.WHOLE: [0.0] * 3} | losses).items()
-            for seed, loss in enumerate(by_seed)
-        ],
-        columns=list(parts.COLUMNS),
-    )
+def auc_lines(losses: list[float]) -> pd.DataFrame:
+    """The whole model at 80 plus the seed, and what `EVEN` loses, seed by seed."""
+    levels = [(parts.WHOLE, seed, 80.0 + seed) for seed in range(3)]
+    levels += [(EVEN, seed, 80.0 + seed - loss) for seed, loss in enumerate(losses)]
+    lines = [("4", "EFA", seed, part, "quality_auc", level) for part, seed, level in levels]
+    return pd.DataFrame(lines, columns=list(parts.COLUMNS))
 
 
 @pytest.mark.parametrize(
@@ -117,14 +114,12 @@ def lines(losses: dict[str, list[float]], metric: str = "quality_auc", table: st
 )
 def test_outcome_of_a_change(losses, outcome):
     """Paired by seed: the seeds' own levels, which differ by a point each, take no part."""
-    found = parts.estimate_change(
-        lines({"eq. 2 + 6 + 8: all of these": losses}), "eq. 2 + 6 + 8: all of these", "quality_auc"
-    )
+    found = parts.estimate_change(auc_lines(losses), EVEN, "quality_auc")
     assert found.outcome == outcome
     assert found.loss == pytest.approx(np.mean(losses))
 
 
-def write(folder, table: pd.DataFrame, **facts: str) -> None:
+def write_parts(folder, table: pd.DataFrame, **facts: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(folder / "parts.csv", index=False)
     (folder / "parts.json").write_text(json.dumps({"runs": {"4/EFA seed 0": explored.FACTS | facts}}))
@@ -132,25 +127,23 @@ def write(folder, table: pd.DataFrame, **facts: str) -> None:
 
 def test_tables_show_only_the_run_behind_the_results(tmp_path, monkeypatch):
     monkeypatch.setenv("EFA_HOME", str(tmp_path))
-    monkeypatch.setattr(parts, "folder_of", lambda *_: tmp_path / "results")
-    results = explored.results(tmp_path)
+    folder, results = tmp_path / "results", explored.results(tmp_path)
+    monkeypatch.setattr(parts, "folder_of", lambda *_: folder)
     assert "not known" in parts.parts_table(results).text
-    write(tmp_path / "results", lines({"eq. 2 + 6 + 8: all of these": [7.5, 7.5, 7.5]}))
+    write_parts(folder, auc_lines([7.5, 7.5, 7.5]))
     text = parts.parts_table(results).text
-    assert "eq. 2 + 6 + 8: all of these | 72.5 +7.5" in text  # seed 0 alone: the others are not among the results
+    assert f"{EVEN} | 72.5 +7.5" in text  # seed 0 alone: the others are not among the results
     assert "FormSim, procedural" in text
     assert "not known" in parts.frames_table(results).text
-    shares = pd.DataFrame(
-        [("4", "EFA", 0, parts.WHOLE, f"{parts.LOOK}{n}", 10.0 * n) for n in (10, 2)], columns=parts.COLUMNS
-    )
-    write(tmp_path / "results", shares)
-    looked = parts.frames_table(results)
-    assert "frame 2 | frame 10" in looked.text  # by number, not by letter
-    assert "seed 0 | 20 % | 100 %" in looked.text
-    assert "efa explore parts --preset smoke --seeds 0" in looked.text
-    write(tmp_path / "results", lines({"eq. 2 + 6 + 8: all of these": [7.5]}), finished="2020-01-01T00:00:00+00:00")
+    shares = [("4", "EFA", 0, parts.WHOLE, f"{parts.LOOK}{n}", 10.0 * n) for n in (10, 2)]
+    write_parts(folder, pd.DataFrame(shares, columns=parts.COLUMNS))
+    text = parts.frames_table(results).text
+    assert "frame 2 | frame 10" in text  # by number, not by letter
+    assert "seed 0 | 20 % | 100 %" in text
+    assert "efa explore parts --preset smoke --seeds 0" in text
+    write_parts(folder, auc_lines([7.5]), finished="2020-01-01T00:00:00+00:00")
     assert "not known" in parts.parts_table(results).text
-    (tmp_path / "results" / "parts.json").write_text("{")
+    (folder / "parts.json").write_text("{")
     with pytest.raises(InputError, match=r"parts\.json: cannot be read"):
         parts.parts_table(results)
 
