@@ -37,9 +37,6 @@ def show_figure(figure: Figure | None, sources: Sequence[Source], alt: str, capt
     return (html.show(figure, alt, caption) if figure else missing) + stamp(*sources)
 
 
-# --- sunbursts --------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Sector:
     """A sector of a sunburst."""
@@ -145,9 +142,6 @@ def words(source: Source) -> Figure | None:
     return figure
 
 
-# --- the vocabulary, the annotation -----------------------------------------------------------------------------------
-
-
 @styled
 def vocabulary(sources: Sources) -> Figure | None:
     """Different words over the number of texts, with its extrapolation and the paper's number; None without texts."""
@@ -236,8 +230,6 @@ def pipeline(sources: Sources) -> Figure:
     ax.set_axis_off()
     return figure
 
-
-# --- examples ---------------------------------------------------------------------------------------------------------
 
 FRAMES_SHOWN = 3  # frames of a clip in a grid of examples
 RULE = (

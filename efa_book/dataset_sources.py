@@ -130,18 +130,11 @@ def stamp(*sources: Source) -> Html:
     return html.stamp(badge, [source.facts for source in sources], "; ".join(s.command for s in sources))
 
 
-# --- on disk ----------------------------------------------------------------------------------------------------------
-
-
 def write_tables(tables: Mapping[str, pd.DataFrame], dataset: DataSet, to: Path, source: Path | None = None) -> None:
-    """Write each table as a .csv, and what they were counted from to provenance.json.
+    """Write each table as a .csv, and what they were counted from to provenance.json: with the hashes of the
+    annotations in `source`, where the data set was made from others' files.
 
-    Args:
-        dataset: what was measured, with its folder.
-        source: a folder whose annotations' hashes are kept, where the data set was made from others' files.
-
-    Raises:
-        InputError: `to` holds a data set, is no folder or cannot be written; `source` holds no annotations.
+    InputError: `to` holds a data set, is no folder or cannot be written; `source` holds no annotations.
     """
     if any((to / name).exists() for name in ("manifest.parquet", "manifest.csv")):
         raise InputError("holds a data set", file=to, hint="choose another folder with --to")

@@ -14,8 +14,6 @@ NEAR = 0.05  # how far from the paper's number ours may lie
 MAIN_WORDS, MAIN_SENTENCES = next(iter(WORDS)), next(iter(SENTENCES))  # the definitions of Table II
 EVERY, HEAPS = "every text", "vocabulary if every clip had a text"
 
-# --- Table I ----------------------------------------------------------------------------------------------------------
-
 COUNTS = [  # quantity, which is the paper's name for it, too; its title where that differs
     ("clips", ""),
     ("modes", "workout modes"),
@@ -57,8 +55,6 @@ def _paper_notes(sources: Sources, table: str) -> list[str]:
     cited = list(sources.paper.loc[sources.paper["table"] == table, "source"])
     return [f"The paper's numbers, from: {listed(cited)}"] if cited else []
 
-
-# --- Table II ---------------------------------------------------------------------------------------------------------
 
 LENGTHS = {"words a text": MAIN_WORDS, "sentences a text": MAIN_SENTENCES, "vocabulary": MAIN_WORDS}
 
@@ -199,9 +195,6 @@ def steps(source: Source) -> Html:
 
 def _share(number: float | None) -> Cell:
     return Cell("–" if number is None else f"{100 * number:.1f} %", number=True)
-
-
-# --- Table III, splits, oddities --------------------------------------------------------------------------------------
 
 
 def types(source: Source) -> Html:

@@ -190,11 +190,8 @@ def gate_histogram(gate: np.ndarray) -> Figure:
 
 @styled
 def attention_map(frames: np.ndarray, weights: np.ndarray, steps: Sequence[str], width: int = 44) -> Figure:
-    """Which frame each step looks at, below the frames themselves.
-
-    Args:
-        frames: uint8 [T, H, W, 3]. weights: [5, T], rows sum to 1. steps: five texts, cut to `width` characters.
-    """
+    """Which frame each step looks at (weights [5, T], rows sum to 1), below the frames themselves, uint8 [T, H, W, 3];
+    the texts of the steps are cut to `width` characters."""
     count = len(frames)
     figure = Figure(figsize=(8.6, 3.4))
     grid = figure.add_gridspec(2, count + 1, height_ratios=(1.1, 1.5), width_ratios=(*([1.0] * count), 0.08))

@@ -66,13 +66,9 @@ class Interval:
 def movement_shares(predictions: pd.DataFrame, metric: Metric) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """One row's figure for each of M movements and S people, both sorted by name; mean over seeds.
 
-    A repetition seen from several views is judged once, by the mean of its probabilities.
-
-    Args:
-        predictions: of one row of the table; columns as `loso.COLUMNS`.
-
-    Returns:
-        sum [M, S], weight [M, S], names of the movements. The figure is sum / weight (shares of 1), weight 0: none.
+    A repetition seen from several views is judged once, by the mean of its probabilities. Predictions are of one row of
+    the table, columns as `loso.COLUMNS`. Returns sum [M, S], weight [M, S] and the names of the movements; the figure
+    is sum / weight (shares of 1), and there is none where weight is 0.
     """
     movements, people = sorted(set(predictions["action"])), sorted(set(predictions["subject"]))
     total, weight = np.zeros((2, len(movements), len(people)))
@@ -109,8 +105,7 @@ def estimate(predictions: pd.DataFrame, row: str, metric: Metric, other: str | N
         value, drawn = value - less, drawn - again
     if math.isnan(value):
         return Interval(math.nan)
-    low, high = np.nanpercentile(drawn, [2.5, 97.5])
-    return Interval(value, float(low), float(high))
+    return Interval(value, *map(float, np.nanpercentile(drawn, [2.5, 97.5])))
 
 
 def _bootstrap(part: pd.DataFrame, metric: Metric) -> tuple[float, np.ndarray]:

@@ -61,10 +61,8 @@ def test_gate_is_shown_for_the_seeds_that_have_it():
 
 def test_costs_are_means_over_seeds():
     fact = {"parameters": 5_000_000, "parameters_trained": 2_000_000, "peak_memory_mb": 1024}
-    facts = {
-        ("EFA", 0): fact | {"seconds": {"prepare": 1.0, "train": 19.0}},
-        ("EFA", 1): fact | {"seconds": {"prepare": 1.0, "train": 39.0}},
-    }
+    seconds = {0: {"prepare": 1.0, "train": 19.0}, 1: {"prepare": 1.0, "train": 39.0}}
+    facts = {("EFA", seed): fact | {"seconds": seconds[seed]} for seed in (0, 1)}
     text = learning.costs_table(results(facts=facts)).text
     assert "EFA | 5.00 | 2.00 | 30 | 1.0" in text
     assert "Add" not in text

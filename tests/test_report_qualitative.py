@@ -2,6 +2,7 @@
 
 import html as standard
 import re
+from itertools import product
 
 import pandas as pd
 import pytest
@@ -31,34 +32,29 @@ def results(tmp_path, **changes):
     return made({"EFA": {0: 50.0}}, predictions={("EFA", 0): tmp_path / "p.parquet"}, memo={"parser": Parser()})
 
 
-@pytest.mark.parametrize(
-    ("quality", "prob", "text", "kind"),
-    [
-        (1, 0.9, "Squat/shallow", KINDS[0]),
-        (1, 0.9, "Squat/fast", KINDS[1]),
-        (1, 0.9, "all well", KINDS[1]),
-        (1, 0.1, "Squat/shallow", KINDS[2]),
-        (1, 0.1, "Squat/fast", KINDS[3]),
-        (0, 0.1, "all well", KINDS[4]),
-        (0, 0.1, "Squat/fast", KINDS[5]),
-        (0, 0.9, "all well", KINDS[6]),
-        (0, 0.9, "Squat/fast", KINDS[6]),
-    ],
-)
-def test_every_clip_is_of_one_kind(tmp_path, quality, prob, text, kind):
+CASES = [*product([1], [0.9, 0.1], ["Squat/shallow", "Squat/fast", "all well"])]  # true fault: Squat/shallow
+CASES += product([0], [0.1, 0.9], ["all well", "Squat/fast"])
+
+
+@pytest.mark.parametrize(("case", "kind"), [*zip(CASES, [0, 1, 1, 2, 3, 3, 4, 5, 6, 6], strict=True)])
+def test_every_clip_is_of_one_kind(tmp_path, case, kind):
+    quality, prob, text = case
     fault = "Squat/shallow" if quality else ""
     found = qualitative.kinds(results(tmp_path, quality=quality, quality_prob=prob, explanation=text, fault=fault))
-    assert {one.title: one.count for one in found} == dict.fromkeys(KINDS, 0) | {kind: 14}
+    assert {one.title: one.count for one in found} == dict.fromkeys(KINDS, 0) | {KINDS[kind]: 14}
+
+
+def chosen(found):
+    return [kind.clip["clip_id"] for kind in qualitative.kinds(found) if kind.clip is not None]
 
 
 def test_choice_ignores_scores_and_order(tmp_path):
-    one = [kind.clip for kind in qualitative.kinds(results(tmp_path)) if kind.clip is not None]
+    one = chosen(results(tmp_path))
     table = pd.read_parquet(tmp_path / "p.parquet").sample(frac=1, random_state=1)
     table["quality_prob"] = table["quality_prob"].clip(0.01, 0.99)
     table.to_parquet(tmp_path / "p.parquet")
     again = made({"EFA": {0: 50.0}}, predictions={("EFA", 0): tmp_path / "p.parquet"}, memo={"parser": Parser()})
-    two = [kind.clip for kind in qualitative.kinds(again) if kind.clip is not None]
-    assert [clip["clip_id"] for clip in one] == [clip["clip_id"] for clip in two]
+    assert chosen(again) == one
 
 
 @given(WORDS, WORDS)
@@ -78,9 +74,9 @@ def test_phrases_ignore_case_and_punctuation():
 
 
 def test_texts_are_escaped(tmp_path):
-    table = results(tmp_path, explanation=NASTY, reference=NASTY)
-    (kind,) = [one for one in qualitative.kinds(table) if one.clip is not None][:1]
-    source = qualitative._facts(kind.clip.copy()).source
+    found = results(tmp_path, explanation=NASTY, reference=NASTY)
+    kind = next(one for one in qualitative.kinds(found) if one.clip is not None)
+    source = qualitative.show_kind(found, kind).source
     assert "<img" not in source
     assert "&lt;img" in source
     assert "onerror" in standard.unescape(source)
