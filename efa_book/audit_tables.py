@@ -16,7 +16,7 @@ from efa_book.audit import measures, practice
 from efa_book.audit.findings import FINDINGS, Finding, finding
 from efa_book.audit.measured import Measured, Quantity
 from efa_book.collect import Results
-from efa_book.examples import Opened
+from efa_book.examples import OpenedModel
 from efa_book.html import Cell, Html
 from efa_book.table_specs import AUC, CIDER, FAULT, TOP1
 from efa_book.tables import TEXTS
@@ -107,7 +107,7 @@ def protocols(results: Results) -> Html:
     return html.table("EFA under four protocols", head, rows, notes) + provenance.stamp(results)
 
 
-def class_picks(opened: Opened) -> Html:
+def class_picks(opened: OpenedModel) -> Html:
     """Finding 1 on one model and one clip."""
     one, efa = finding(1), opened.efa
     true = opened.clip.action

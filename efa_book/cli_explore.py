@@ -1,4 +1,4 @@
-"""`efa explore ...`: what the explorer of clips and answers is made of."""
+"""`efa explore ...`: the explorer of clips and answers, and what it shows."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def parts(
     dataset: DataSet = "",
     to: Annotated[Path | None, typer.Option(help="folder; default: results/<data set>-<preset>")] = None,
 ) -> None:
-    """Publish what finished EFAs lose without a part of theirs.   Example: efa explore parts --seeds 0,1,2"""
+    """Publish what finished EFAs lose with a part switched off.   Example: efa explore parts --seeds 0,1,2"""
     from efa_book.parts import publish
 
     with bar("runs") as update:

@@ -163,7 +163,7 @@ def _systems(results: Sequence[Results]) -> list[_System]:
 def _weights(systems: Sequence[_System]) -> dict[str, list[list[float]]]:
     """clip -> 5 x T attention of EFA's steps; empty where it is not known for the very run that is shown."""
     efa = next((s for s in systems if s.row == "EFA"), None)
-    table = attention.known(efa.results, efa.row, efa.seed) if efa else None
+    table = attention.find_attention(efa.results, efa.row, efa.seed) if efa else None
     if table is None:
         return {}
     ordered = table.sort_values(["clip_id", "step", "frame"])

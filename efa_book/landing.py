@@ -119,7 +119,7 @@ def _gap(results: Results, tolerance: float = 2.0) -> str:
 
 def _people() -> list[Line]:
     try:
-        found = people.read()
+        found = people.load_results()
     except InputError:
         return []
     rows = found.comparisons.set_index("claim")
@@ -166,7 +166,7 @@ def clip(tables: dict[str, Results]) -> Html:
         return html.note("No predictions to show yet: run 'efa run 6/EFA'.")
     if kind.clip is None:
         return html.note("EFA names no fault rightly here.")
-    frames = examples.frames_of(kind.clip["clip_id"], results.preset, results.overrides)
+    frames = examples.render_frames(kind.clip["clip_id"], results.preset, results.overrides)
     out = Html("")
     if frames is not None:
         out += html.show(figures.film(frames), f"Six frames of a rendered figure: {kind.clip['action']}.", kind="png")

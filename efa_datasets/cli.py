@@ -41,7 +41,7 @@ def leave_one_subject_out(
     from efa.cli.grid import pool_of, run_all, tell
     from efa.experiments import select
     from efa.utils import paths
-    from efa_book.people import publish, read, table
+    from efa_book.people import load_results, publish, scores_table
     from efa_datasets import loso
 
     pool = pool_of(executor, jobs, ray_address, cpus_per_run, gpus_per_run)
@@ -55,7 +55,7 @@ def leave_one_subject_out(
     if judged:
         to = to or paths.results() / f"{folder.resolve().name}-{preset}"
         publish(judged, to)
-        out.print(f"{table(read(to))!r}\nwritten to {to}", markup=False, highlight=False)
+        out.print(f"{scores_table(load_results(to))!r}\nwritten to {to}", markup=False, highlight=False)
     for row in dict.fromkeys(fold.row for fold in folds if fold.row not in judged):
         err.print(f"'{row}' is not written: not all of its trainings are finished", markup=False, highlight=False)
     tell(failures)
@@ -70,16 +70,15 @@ def statistics(
     """Count clips, actions, words and sentences, each by its definitions.   Example: efa data statistics my-data"""
     from rich.table import Table
 
-    from efa_book.dataset_files import write
-    from efa_book.dataset_sources import piece_counter
+    from efa_book.dataset_sources import word_piece_counter, write_tables
     from efa_datasets.statistics import measure, read_annotations, read_extras
 
     if source and not to:
         raise InputError("--source goes into the provenance, which --to writes", hint="give --to DIR, too")
     dataset = read_annotations(folder)
-    tables = measure(dataset, read_extras(folder), piece_counter())
+    tables = measure(dataset, read_extras(folder), word_piece_counter())
     if to:
-        write(tables, dataset, to, source)
+        write_tables(tables, dataset, to, source)
     if as_json:
         document = {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
         print(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))

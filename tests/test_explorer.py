@@ -196,13 +196,13 @@ def test_attention_of_another_run_is_not_shown(folder):
     made = explorer.data(found, 2, size=16)
     assert not made["about"]["attention"]
     assert {clip["attention"] is None for clip in made["clips"]} == {True}
-    assert "not known" in attention.means(found[0]).text
+    assert "not known" in attention.attention_table(found[0]).text
 
 
 def test_the_published_attention_sums_to_one_and_belongs_to_the_published_run():
     folder = folder_of("laptop")
     facts = read_provenance(folder)["6-EFA-0"]
-    table = attention.published(folder, facts)
+    table = attention.read_published(folder, facts)
     assert table is not None
     assert tuple(table.columns) == attention.COLUMNS
     sums = table.groupby(["clip_id", "step"])["weight"].sum()

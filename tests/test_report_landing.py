@@ -81,8 +81,8 @@ def test_texts_stay_texts(tables, monkeypatch):
 
 def test_without_results_of_people_their_lines_are_left_out(tables, home):
     assert not [claim for claim, *_ in landing.lines(tables) if "people" in claim]
-    with pytest.raises(Exception, match="no results of people"):
-        people.read()
+    with pytest.raises(Exception, match="no leave-one-subject-out results"):
+        people.load_results()
 
 
 def test_nothing_to_show_is_said(home):

@@ -13,7 +13,7 @@ from cot_afa_release import release
 from efa import cli
 from efa.data.manifest import make_dataset
 from efa.utils.errors import InputError
-from efa_book import dataset_files, dataset_sources
+from efa_book import dataset_sources
 from efa_datasets import statistics
 from efa_datasets.cot_afa import convert
 from efa_datasets.cot_afa_files import SHEET
@@ -110,14 +110,14 @@ def test_the_command_prints_json_and_writes_what_can_be_read_again(tmp_path: Pat
     assert run("data", "statistics", folder, "--to", to, "--source", folder, "--json") == 0
     said = json.loads(capsys.readouterr().out)
     assert [row["value"] for row in said["statistics"] if row["quantity"] == "clips"] == [6]
-    again = dataset_files.read(to)
+    again = dataset_sources.read_tables(to)
     assert (
         set(again) == {name for name, rows in said.items() if rows} == set(said) - {"lexicon"}
     )  # no cue in these texts
-    counted = measure(read_annotations(folder), pieces=dataset_sources.piece_counter())
+    counted = measure(read_annotations(folder), pieces=dataset_sources.word_piece_counter())
     for name, table in ((name, counted[name]) for name in again):
         pd.testing.assert_frame_equal(again[name], table, check_dtype=False, rtol=1e-5)
-    known = dataset_files.provenance(to)
+    known = dataset_sources.read_provenance(to)
     assert known["command"] == "efa data statistics 'my data' --to results/mine --source 'my data'"
     assert known["made from"]["manifest.csv"] == hashlib.sha256((folder / "manifest.csv").read_bytes()).hexdigest()
     assert run("data", "statistics", folder) == 0
@@ -127,12 +127,12 @@ def test_the_command_prints_json_and_writes_what_can_be_read_again(tmp_path: Pat
 def test_writing_again_takes_away_what_is_no_longer_there_and_keeps_others_entries(tmp_path: Path):
     to = tmp_path / "mine"
     dataset = make_dataset(manifests.records(), manifests.STEPS)
-    dataset_files.write(measure(dataset), dataset, to)
+    dataset_sources.write_tables(measure(dataset), dataset, to)
     known = json.loads((to / "provenance.json").read_text())
     (to / "provenance.json").write_text(json.dumps(known | {"blind": {"command": "other"}}))
     (to / "paper.csv").write_text("table,number,value,source\n")
     silent = make_dataset([row | {"explanation": ""} for row in manifests.records()], manifests.STEPS)
-    dataset_files.write(measure(silent), silent, to)
+    dataset_sources.write_tables(measure(silent), silent, to)
     assert sorted(file.name for file in to.iterdir()) == [
         *("actions.csv", "paper.csv", "provenance.json", "splits.csv", "statistics.csv", "types.csv")
     ]
@@ -204,11 +204,11 @@ def true(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd
         pytest.skip("no CoT-AFA beside this checkout")
     folder = tmp_path_factory.mktemp("cot-afa")
     convert(shared / "cot-afa", folder, with_videos=False)
-    return measure(read_annotations(folder), read_extras(folder), dataset_sources.piece_counter())
+    return measure(read_annotations(folder), read_extras(folder), dataset_sources.word_piece_counter())
 
 
 def test_the_counts_are_the_papers(true):
-    known = dataset_files.paper_numbers(ROOT / "results" / "cot-afa" / "paper.csv")
+    known = dataset_sources.read_paper_numbers(ROOT / "results" / "cot-afa" / "paper.csv")
     table_1 = known[(known["table"] == "I") & ~known["number"].isin(["frames", "texts"])]
     assert len(table_1) == 6
     for number, printed in zip(table_1["number"], table_1["value"], strict=True):
@@ -222,7 +222,7 @@ def test_the_counts_are_the_papers(true):
 
 
 def test_words_and_sentences_lie_within_5_per_cent_of_the_papers(true):
-    known = dataset_files.paper_numbers(ROOT / "results" / "cot-afa" / "paper.csv").set_index("number")["value"]
+    known = dataset_sources.read_paper_numbers(ROOT / "results" / "cot-afa" / "paper.csv").set_index("number")["value"]
     for quantity, definition in (("words a text", WORD), ("sentences a text", SENTENCE)):
         assert value(true, "texts", quantity, definition) == pytest.approx(known[quantity], rel=0.05)
 
@@ -240,7 +240,7 @@ def test_the_tokens_are_nearly_those_of_the_metrics(true, shared: Path):
 
 
 def test_what_is_published_is_what_is_counted(true):
-    published = dataset_files.read(ROOT / "results" / "cot-afa")
+    published = dataset_sources.read_tables(ROOT / "results" / "cot-afa")
     assert set(published) == set(true) == set(statistics.TABLES)
     for name, table in true.items():
         pd.testing.assert_frame_equal(published[name], table, check_dtype=False, rtol=1e-5, obj=name)
@@ -249,18 +249,18 @@ def test_what_is_published_is_what_is_counted(true):
 @pytest.mark.parametrize("name", ["cot-afa", "ui-prmd"])
 def test_published_files_are_those_of_their_provenance(name):
     folder = ROOT / "results" / name
-    known = dataset_files.provenance(folder)
+    known = dataset_sources.read_provenance(folder)
     assert {"command", "made from", "versions", "finished", "manifest and steps"} <= set(known)
     for file, digest in known["files"].items():
         assert hashlib.sha256((folder / file).read_bytes()).hexdigest() == digest, file
-    assert set(known["files"]) == {f"{table}.csv" for table in dataset_files.read(folder)}
+    assert set(known["files"]) == {f"{table}.csv" for table in dataset_sources.read_tables(folder)}
 
 
 def test_the_hashes_of_the_release_are_those_of_the_files_here(shared: Path):
-    known = dataset_files.provenance(ROOT / "results" / "cot-afa")["made from"]
+    known = dataset_sources.read_provenance(ROOT / "results" / "cot-afa")["made from"]
     if not (shared / "cot-afa" / SHEET).exists():
         pytest.skip("no CoT-AFA beside this checkout")
-    assert dataset_files.hashes(shared / "cot-afa") == known
+    assert dataset_sources.hash_files(shared / "cot-afa") == known
 
 
 @pytest.mark.parametrize(
@@ -269,14 +269,14 @@ def test_the_hashes_of_the_release_are_those_of_the_files_here(shared: Path):
         ("table,number,value\nI,clips,1\n", "missing column source"),
         ("table,number,value,source\nI,clips,many,x\n", "row 2: value cannot be 'many'"),
         ("table,number,value,source\nI,clips,1, \n", "row 2: source is empty"),
-        ("table,number,value,source\nI,clips,1,x\nI,clips,2,x\n", "row 3: this number stands above already"),
+        ("table,number,value,source\nI,clips,1,x\nI,clips,2,x\n", "row 3: this number is given above already"),
         ("", "cannot be read"),
     ],
 )
 def test_a_bad_line_of_the_papers_numbers_is_named(tmp_path: Path, text, said):
     (tmp_path / "paper.csv").write_text(text)
     with pytest.raises(InputError, match=said):
-        dataset_files.paper_numbers(tmp_path / "paper.csv")
+        dataset_sources.read_paper_numbers(tmp_path / "paper.csv")
 
 
 @pytest.mark.parametrize(
@@ -286,4 +286,4 @@ def test_a_bad_line_of_the_papers_numbers_is_named(tmp_path: Path, text, said):
 def test_a_damaged_published_table_is_named(tmp_path: Path, text, said):
     (tmp_path / "oddities.csv").write_text(text)
     with pytest.raises(InputError, match=said):
-        dataset_files.read(tmp_path)
+        dataset_sources.read_tables(tmp_path)
