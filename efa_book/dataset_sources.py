@@ -10,13 +10,13 @@ import pandas as pd
 
 from efa.config import DataConfig, TextConfig, build
 from efa.data.loader import open_dataset
-from efa.data.manifest import DataSet
+from efa.data.manifest import DataSet, load_dataset
 from efa.train import word_pieces
 from efa.utils import paths
 from efa.utils.errors import InputError
 from efa_book import dataset_files, html
 from efa_book.html import Html
-from efa_datasets.statistics import TABLES, Pieces, measure, read_annotations, read_extras, value
+from efa_datasets.statistics import TABLES, Pieces, measure, read_extras, value
 
 PUBLISHED = (("CoT-AFA", "cot-afa"), ("UI-PRMD", "ui-prmd"))  # name, folder below results/
 
@@ -95,7 +95,7 @@ def obtain(dataset: str = "", preset: str = "laptop") -> Sources:
     others = [*published, formsim]
     if dataset:
         folder = Path(dataset)
-        own = read_annotations(folder)
+        own = load_dataset(folder, videos=False)
         name = _free(folder.absolute().name, [source.name for source in others])
         facts = f"{name}: {len(own.table):,} clips, counted now"
         command = f"efa data statistics {folder.name}"

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from efa.data.checks import SPLITS, Log, check_rows, read_csv, read_parquet, read_steps
+from efa.data.checks import SPLITS
 from efa.data.manifest import DataSet
 from efa.utils.errors import InputError
 from efa_datasets import wording
@@ -34,35 +34,6 @@ TABLES: dict[str, tuple[str, ...]] = {  # file -> columns
 
 Pieces = Callable[[str], Sequence[object]]
 Row = tuple[str, str, str, float]
-
-
-def read_annotations(folder: Path) -> DataSet:
-    """The manifest and steps.json of a folder. Unlike `load_dataset` it looks for no video.
-
-    Raises:
-        InputError: no such folder, a file missing or malformed; the first error with its row.
-    """
-    if not folder.is_dir():
-        raise InputError("no such folder", file=folder, hint="give a folder with a manifest and steps.json")
-    file = next((f for f in (folder / "manifest.parquet", folder / "manifest.csv") if f.is_file()), None)
-    if file is None:
-        raise InputError(
-            "neither manifest.parquet nor manifest.csv", file=folder, hint="efa data cot-afa or efa data check"
-        )
-    log = Log(file)
-    steps, keys = read_steps(Log(folder / "steps.json", log.problems))
-    try:
-        header, rows = read_parquet(file) if file.suffix == ".parquet" else read_csv(file, log)
-    except InputError as error:
-        raise InputError(error.message, file=file, row=error.row, hint=error.hint) from error
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", file=file, hint="check the file") from error
-    table = check_rows(header, rows, keys, log, None, open_videos=False)
-    for problem in log.problems:
-        if problem.severity == "error":
-            raise problem.error()
-    assert table is not None
-    return DataSet(folder, table, steps)
 
 
 def read_extras(folder: Path) -> dict[str, pd.DataFrame]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from efa.data.manifest import make_dataset, save_dataset
-from efa.data.video import need, write_mp4
+from efa.data.video import write_mp4
 from efa.utils.errors import InputError
 from efa_datasets import ui_prmd_body as vicon
 from efa_datasets.ui_prmd_files import MIN_FRAMES, Repetition, find, movements, read
@@ -205,13 +205,14 @@ def _write(one: Repetition, how: Export) -> InputError | None:
 
 def _write_images(folder: Path, frames: Array) -> None:
     """PNG files 000.png, 001.png, ... and no others in `folder`; uint8 [T, S, S, 3]."""
-    pillow = need("PIL.Image", "pillow")
+    from PIL import Image
+
     _make(folder)
     try:
         for old in folder.glob("*.png"):
             old.unlink()
         for i, frame in enumerate(frames):
-            pillow.fromarray(frame).save(folder / f"{i:03d}.png")
+            Image.fromarray(frame).save(folder / f"{i:03d}.png")
     except OSError as error:
         hint = "check the folder and the disk space"
         raise InputError(f"cannot be written: {error.strerror}", file=folder, hint=hint) from None

@@ -89,7 +89,7 @@ MANIFESTS: list[Case] = [
     ("Windows path", bad.cell("path", "C:\\clips\\a.mp4"), DATA, "is absolute"),
     ("path out of the folder", bad.cell("path", "videos/../../c.mp4"), DATA, "leaves the data set's folder"),
     ("no such video", bad.cell("path", "videos/none.mp4"), DATA, "no such file"),
-    ("text for a label", bad.cell("quality", "good"), DATA, "'good' is no number"),
+    ("text for a label", bad.cell("quality", "good"), DATA, "'good' is not a number"),
     ("list for a label", bad.cell("quality", [1], "parquet", True), DATA, "list instead of a number"),
     ("bytes for a name", bad.cell("action", b"squat", "parquet", True), DATA, "bytes instead of text"),
     ("no label", bad.cell("quality", float("nan")), DATA, "row 4 (c2): quality: empty"),
@@ -308,7 +308,7 @@ FILMS: list[Case] = [  # what is read as it is meant needs no warning
     ("one broken picture of seven", bad.pictures([(32, 32)] * 7, [2]), LOOK, "2.png cannot be read and was left out"),
     ("pictures of two sizes", bad.pictures([(32, 32), (64, 32)] * 3), LOOK, "1.png has another size"),
     ("Matroska cut in the middle", bad.cut(bad.film("clip.mkv", 30), 0.7), LOOK, ""),
-    ("pixels nine times as wide", bad.odd_pixels, LOOK, "pixel aspect ratio 9 left out of account"),
+    ("pixels nine times as wide", bad.odd_pixels, LOOK, "pixel aspect ratio 9 ignored"),
     ("escape sequence in a good name", bad.film("\x1b[31mred.mp4"), LOOK, ""),
 ]
 

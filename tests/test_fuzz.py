@@ -21,7 +21,6 @@ from efa.config import Config, build
 from efa.data.manifest import check_dataset, load_dataset
 from efa.metrics import read_predictions
 from efa.utils.errors import InputError
-from efa_datasets.statistics import read_annotations
 from formsim.schema import FOLDER, read_action
 
 Reader = Callable[[Path], Any]
@@ -33,7 +32,7 @@ def data_set(file: Path) -> Any:
     for problem in check_dataset(file.parent):
         str(problem)
     try:
-        counted: Any = read_annotations(file.parent)
+        counted: Any = load_dataset(file.parent, videos=False)
     except InputError as error:
         check(error, file.parent)
     else:

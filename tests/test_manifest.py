@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from manifests import STEPS, found, records, write
 
 from efa.data import checks
+from efa.data.checks import clean_text
 from efa.data.manifest import (
     check_dataset,
-    clean_text,
     load_dataset,
     make_dataset,
     save_dataset,
@@ -137,7 +137,7 @@ def test_fingerprint_sees_both_ends_of_a_file_and_folders_of_frames(tmp_path: Pa
         ("quality", 2, "neither 0 nor 1"),
         ("quality", 0.5, "neither 0 nor 1"),
         ("quality", float("nan"), "quality: empty"),
-        ("quality", "good", "'good' is no number"),
+        ("quality", "good", "'good' is not a number"),
         ("quality", "1e999", "inf is neither 0 nor 1"),
         ("split", "validation", "none of train, val, test"),
         ("split", "tset", "did you mean 'test'?"),

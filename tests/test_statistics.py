@@ -11,13 +11,13 @@ import pytest
 from cot_afa_release import release
 
 from efa import cli
-from efa.data.manifest import make_dataset
+from efa.data.manifest import load_dataset, make_dataset
 from efa.utils.errors import InputError
 from efa_book import dataset_files, dataset_sources
 from efa_datasets import statistics
 from efa_datasets.cot_afa import convert
 from efa_datasets.cot_afa_files import SHEET
-from efa_datasets.statistics import TABLES, measure, read_annotations, read_extras, value
+from efa_datasets.statistics import TABLES, measure, read_extras, value
 from efa_datasets.wording import SENTENCES, WORDS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -83,7 +83,7 @@ def test_word_pieces_are_counted_where_there_are_some():
 def test_a_release_is_counted_with_its_oddities(tmp_path: Path):
     root = release(tmp_path / "root")
     convert(root, tmp_path / "data", with_videos=False)
-    tables = measure(read_annotations(tmp_path / "data"), read_extras(tmp_path / "data"))
+    tables = measure(load_dataset(tmp_path / "data", videos=False), read_extras(tmp_path / "data"))
     assert value(tables, "counts", "clips, non-standard") == 40
     assert value(tables, "as released", "clips", "label 1") == 40
     assert value(tables, "as released", "clips", "non-standard, with a reason") == 40
@@ -114,7 +114,7 @@ def test_the_command_prints_json_and_writes_what_can_be_read_again(tmp_path: Pat
     assert (
         set(again) == {name for name, rows in said.items() if rows} == set(said) - {"lexicon"}
     )  # no cue in these texts
-    counted = measure(read_annotations(folder), pieces=dataset_sources.piece_counter())
+    counted = measure(load_dataset(folder, videos=False), pieces=dataset_sources.piece_counter())
     for name, table in ((name, counted[name]) for name in again):
         pd.testing.assert_frame_equal(again[name], table, check_dtype=False, rtol=1e-5)
     known = dataset_files.provenance(to)
@@ -192,7 +192,7 @@ def test_videos_need_not_be_there(tmp_path: Path):
     folder = manifests.write(tmp_path / "data")
     for file in (folder / "videos").iterdir():
         file.unlink()
-    assert len(read_annotations(folder).table) == 6
+    assert len(load_dataset(folder, videos=False).table) == 6
 
 
 # CoT-AFA itself -------------------------------------------------------------------------------------------------------
@@ -204,7 +204,7 @@ def true(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd
         pytest.skip("no CoT-AFA beside this checkout")
     folder = tmp_path_factory.mktemp("cot-afa")
     convert(shared / "cot-afa", folder, with_videos=False)
-    return measure(read_annotations(folder), read_extras(folder), dataset_sources.piece_counter())
+    return measure(load_dataset(folder, videos=False), read_extras(folder), dataset_sources.piece_counter())
 
 
 def test_the_counts_are_the_papers(true):

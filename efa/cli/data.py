@@ -149,13 +149,14 @@ def data_statistics(
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document on stdout and nothing else")] = False,
 ) -> None:
     """Count clips, actions, words and sentences, each by its definitions.   Example: efa data statistics my-data"""
+    from efa.data.manifest import load_dataset
     from efa_book.dataset_files import write
     from efa_book.dataset_sources import piece_counter
-    from efa_datasets.statistics import measure, read_annotations, read_extras
+    from efa_datasets.statistics import measure, read_extras
 
     if source and not to:
         raise InputError("--source goes into the provenance, which --to writes", hint="give --to DIR, too")
-    dataset = read_annotations(folder)
+    dataset = load_dataset(folder, videos=False)
     tables = measure(dataset, read_extras(folder), piece_counter())
     if to:
         write(tables, dataset, to, source)
