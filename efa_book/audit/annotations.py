@@ -88,7 +88,7 @@ def read(folder: Path) -> Annotations:
         InputError: missing or malformed.
     """
     dataset = load_dataset(folder, videos=False)
-    released = read_extras(folder).get("released")
+    released = read_extras(folder, {"released": ("clip_id", "reason")}).get("released")
     reasons = None if released is None else dict(zip(released["clip_id"], released["reason"], strict=True))
     files = [manifest_files(folder)[0], folder / "steps.json", *([] if reasons is None else [folder / "released.csv"])]
     digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
