@@ -42,12 +42,8 @@ VIDEOS: list[Case] = [
     ("no frames", bad.no_frames, ASSESS, "not a video"),
     ("audio only", bad.audio_only, ASSESS, "audio only"),
     ("text called .mp4", bad.holding("text.mp4", "this is no video\n" * 40), ASSESS, "not a video"),
-    (
-        "playlist called .mp4",
-        bad.holding("list.mp4", "#EXTM3U\n#EXTINF:1,\nhttp://localhost:9/a.ts\n"),
-        ASSESS,
-        "not a",
-    ),
+    ("playlist called .mp4", bad.holding("list.mp4", "#EXTM3U\n#EXTINF:1,\nhttp://localhost:9/a.ts\n"), ASSESS,
+     "not a"),
     ("picture of 60000 pixels in a header", bad.huge_header, ASSESS, "no frame can be decoded"),
     ("frame of 60000 pixels in a header", bad.huge_picture, ASSESS, "no image in this folder"),
     ("folder without pictures", bad.a_folder(), ASSESS, "without jpg or png"),
@@ -60,14 +56,10 @@ VIDEOS: list[Case] = [
     ("line break in the name", bad.holding("two\nlines.mp4", b"x"), ASSESS, "two lines.mp4"),
     ("escape sequence in the name", bad.holding("\x1b[31mred\x07.mp4", b"x"), ASSESS, "red"),
     ("name that is not UTF-8", bad.holding(os.fsdecode(b"\xff\xfe.mp4"), b"x"), ASSESS, ".mp4"),
-    (
-        "git-lfs pointer",
-        bad.holding("p.mp4", "version https://git-lfs.github.com/spec/v1\nsize 9\n"),
-        ASSESS,
-        "git lfs",
-    ),
+    ("git-lfs pointer", bad.holding("p.mp4", "version https://git-lfs.github.com/spec/v1\nsize 9\n"), ASSESS,
+     "git lfs"),
     ("array file", bad.holding("clip.npy", b"\x93NUMPY\x01\x00"), ASSESS, "not a video"),
-]
+]  # fmt: skip
 
 MANIFESTS: list[Case] = [
     ("no folder", NOTHING, DATA, "no such folder"),
@@ -78,12 +70,8 @@ MANIFESTS: list[Case] = [
     ("folder to count, name of 300 letters", bad.absent("x" * 300), COUNT, "name too long"),
     ("no column", bad.clips(lambda rows: [row.pop("quality") for row in rows]), DATA, "quality: the column is missing"),
     ("misspelt column", bad.csv_bytes(lambda raw: raw.replace(b"split", b"spilt", 1)), DATA, "did you mean 'spilt'?"),
-    (
-        "column twice",
-        bad.csv_bytes(lambda raw: raw.replace(b"subject", b"split", 1)),
-        DATA,
-        "the column is there twice",
-    ),
+    ("column twice", bad.csv_bytes(lambda raw: raw.replace(b"subject", b"split", 1)), DATA,
+     "the column is there twice"),
     ("id twice", bad.cell("clip_id", "c0"), DATA, "row 4 (c0): clip_id: 'c0' is in row 2 already"),
     ("absolute path", bad.cell("path", "/etc/passwd"), DATA, "is absolute"),
     ("Windows path", bad.cell("path", "C:\\clips\\a.mp4"), DATA, "is absolute"),
@@ -109,7 +97,7 @@ MANIFESTS: list[Case] = [
     ("parquet of zeros", bad.parquet_bytes(lambda raw: MAGIC + bytes(len(raw)) + MAGIC), DATA, "not a parquet file"),
     ("CSV called parquet", bad.named_parquet, DATA, "not a parquet file"),
     ("CSV called parquet, counted", bad.named_parquet, COUNT, "not a parquet file"),
-]
+]  # fmt: skip
 
 ACTIONS: list[Case] = [
     ("four steps", bad.actions(lambda d: d["squat"]["steps"].pop()), DATA, "row squat: steps: 4 steps"),
@@ -170,13 +158,9 @@ CONFIGS: list[Case] = [
     ("no seed", NOTHING, ("run", "6/EFA", "--seeds", ""), "--seeds 0,1,2"),
     ("seed below 0", NOTHING, ("run", "6/EFA", "--seeds", "0,-1"), "negative"),
     ("seed of 30 digits", NOTHING, ("status", "6/EFA", "--seeds", "9" * 30), "below 4294967296"),
-    (
-        "action",
-        NOTHING,
-        ("assess", "{good}", "--action", "sqat", "--checkpoint", "{checkpoint}"),
-        "did you mean 'squat'",
-    ),
-]
+    ("action", NOTHING, ("assess", "{good}", "--action", "sqat", "--checkpoint", "{checkpoint}"),
+     "did you mean 'squat'"),
+]  # fmt: skip
 
 LOADED: list[Case] = [
     ("no folder", NOTHING, LOAD, "no checkpoint folder or hub id"),
@@ -196,22 +180,14 @@ LOADED: list[Case] = [
     ("an action less", CHECKPOINTS.config(lambda m: m["actions"].pop()), LOAD, "size mismatch"),
     ("weights cut", CHECKPOINTS.file("model.safetensors", lambda raw: raw[: len(raw) // 2]), LOAD, "cannot be read"),
     ("header cut", CHECKPOINTS.file("model.safetensors", lambda raw: raw[:60]), LOAD, "cannot be read"),
-    (
-        "header of 2^60 bytes",
-        CHECKPOINTS.file("model.safetensors", lambda raw: bytes(7) + b"\x10" + raw),
-        LOAD,
-        "cannot",
-    ),
-    (
-        "weights of another shape",
-        CHECKPOINTS.weights(lambda v: v[..., :1], "quality_head.5.weight"),
-        LOAD,
-        "size mismatch",
-    ),
+    ("header of 2^60 bytes", CHECKPOINTS.file("model.safetensors", lambda raw: bytes(7) + b"\x10" + raw), LOAD,
+     "cannot"),
+    ("weights of another shape", CHECKPOINTS.weights(lambda v: v[..., :1], "quality_head.5.weight"), LOAD,
+     "size mismatch"),
     ("pickle", CHECKPOINTS.file("model.safetensors", bad.pickled), LOAD, "cannot be read"),
     ("weights that are NaN", CHECKPOINTS.weights(lambda v: v * float("nan")), LOAD, "no finite"),
     ("vocabulary cut", CHECKPOINTS.file("vocab.txt", lambda raw: raw[:10]), LOAD, "the vocabulary lacks"),
-]
+]  # fmt: skip
 
 SCORED: list[Case] = [
     ("no file", bad.absent("absent.parquet"), SCORE, "no such file"),
@@ -281,22 +257,14 @@ TREES: list[Case] = [
 
 MADE: list[Case] = [
     ("folder that is a file", bad.holding("out", "x"), ("data", "formsim", "{in}", "--clips", "3", "--size", "16"), ""),
-    (
-        "no frames a second",
-        NOTHING,
-        ("data", "formsim", "{out}", "--clips", "3", "--size", "16", "--fps", "0"),
-        "above 0",
-    ),
+    ("no frames a second", NOTHING, ("data", "formsim", "{out}", "--clips", "3", "--size", "16", "--fps", "0"),
+     "above 0"),
     ("pictures of one pixel", NOTHING, ("data", "formsim", "{out}", "--clips", "3", "--size", "1"), "16 to 4096"),
     ("preview of one pixel", NOTHING, ("data", "preview", "Squat", "--size", "1"), "16 to 4096"),
-    (
-        "preview in no folder",
-        NOTHING,
-        ("data", "preview", "Squat", "--size", "16", "--to", "{in}/a.png"),
-        "absent/a.png: ",
-    ),
+    ("preview in no folder", NOTHING, ("data", "preview", "Squat", "--size", "16", "--to", "{in}/a.png"),
+     "absent/a.png: "),
     ("preview of no kind", NOTHING, ("data", "preview", "Squat", "--size", "16", "--to", "{in}.txt"), ".png"),
-]
+]  # fmt: skip
 
 FILMS: list[Case] = [  # what is read as it is meant needs no warning
     ("10 bits a colour", bad.film("ten.mp4", pix_fmt="yuv420p10le"), LOOK, ""),

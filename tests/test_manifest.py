@@ -15,15 +15,8 @@ from manifests import STEPS, found, records, write
 
 from efa.data import checks
 from efa.data.checks import clean_text
-from efa.data.manifest import (
-    check_dataset,
-    load_dataset,
-    make_dataset,
-    save_dataset,
-)
+from efa.data.manifest import check_dataset, load_dataset, make_dataset, save_dataset
 from efa.utils.errors import InputError
-
-# reading and writing ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
@@ -112,9 +105,6 @@ def test_fingerprint_sees_both_ends_of_a_file_and_folders_of_frames(tmp_path: Pa
     (tmp_path / "videos" / "c1.mp4").unlink()
     with pytest.raises(InputError, match=r"c1\.mp4"):
         dataset.fingerprint()
-
-
-# one bad cell, in csv and in parquet alike -------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
@@ -245,9 +235,6 @@ def test_probe_opens_the_videos(tmp_path: Path) -> None:
         write_mp4(tmp_path / "videos" / f"c{i}.mp4", np.zeros((2, 16, 16, 3), np.uint8))
     assert check_dataset(tmp_path) == []
     assert [(p.severity, p.row, p.column) for p in check_dataset(tmp_path, probe=True)] == [("error", 2, "path")]
-
-
-# anything at all ----------------------------------------------------------------------------------------
 
 
 @given(st.text())
