@@ -42,17 +42,14 @@ class FormSimSource:
         return make_dataset([formsim.record(clip) for clip in clips], steps)
 
     def fingerprint(self, dataset: DataSet) -> str:
-        return f"{dataset.fingerprint()} formsim v{formsim.VERSION}"
+        return _short_hash(f"{dataset.fingerprint()} formsim v{formsim.VERSION}")
 
-    def frames_name(self) -> str:
-        """What the frames depend on besides the data set."""
-        return f"{self.config.frames}x{self.config.size}-{self.config.sampling}-{self.config.clutter:g}"
-
-    def frames(self, dataset: DataSet) -> Iterator[Array]:
-        """uint8 [T, S, S, 3] of each row of the table."""
-        size, frames, clutter = self.config.size, self.config.frames, self.config.clutter
-        render = partial(formsim.render_clip, size=size, frames=frames, clutter=clutter)
-        return in_processes(render, formsim_clips(self.config))
+    def frames(self, dataset: DataSet) -> tuple[str, Callable[[], Iterator[Array]]]:
+        """Their name in the cache, and what makes them: uint8 [T, S, S, 3] of each row of the table."""
+        data = self.config
+        render = partial(formsim.render_clip, size=data.size, frames=data.frames, clutter=data.clutter)
+        name = f"{data.frames}x{data.size}-{data.sampling}-{data.clutter:g}"
+        return name, lambda: in_processes(render, formsim_clips(data))
 
 
 @dataclass(frozen=True)
@@ -65,16 +62,19 @@ class FolderSource:
         return load_dataset(self.config.source)
 
     def fingerprint(self, dataset: DataSet) -> str:
-        return f"{dataset.fingerprint()} "
+        return _short_hash(f"{dataset.fingerprint()} ")
 
-    def frames_name(self) -> str:
-        return f"{self.config.frames}x{self.config.size}-{self.config.sampling}"
-
-    def frames(self, dataset: DataSet) -> Iterator[Array]:
+    def frames(self, dataset: DataSet) -> tuple[str, Callable[[], Iterator[Array]]]:
         from efa.data.video import read_clip
 
-        read = partial(read_clip, frames=self.config.frames, size=self.config.size, rule=self.config.sampling)
-        return in_processes(read, [Path(self.config.source) / path for path in dataset.table["path"]])
+        data = self.config
+        read = partial(read_clip, frames=data.frames, size=data.size, rule=data.sampling)
+        videos = [Path(data.source) / path for path in dataset.table["path"]]
+        return f"{data.frames}x{data.size}-{data.sampling}", lambda: in_processes(read, videos)
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def data_source(config: DataConfig) -> FormSimSource | FolderSource:
@@ -94,15 +94,15 @@ def formsim_clips(config: DataConfig) -> tuple[formsim.Clip, ...]:
 
 def data_fingerprint(dataset: DataSet, config: DataConfig) -> str:
     """What a run's data depend on: table, texts, videos and, for FormSim, its version."""
-    return hashlib.sha256(data_source(config).fingerprint(dataset).encode()).hexdigest()[:16]
+    return data_source(config).fingerprint(dataset)
 
 
 def load_frames(dataset: DataSet, config: DataConfig, progress: Progress | None = None) -> Array:
     """uint8 [N, T, S, S, 3] for every row of the table, memory-mapped; made once and shared by all runs."""
-    source = data_source(config)
-    path = paths.cache() / "frames" / f"{data_fingerprint(dataset, config)}-{source.frames_name()}.npy"
+    name, clips = data_source(config).frames(dataset)
+    path = paths.cache() / "frames" / f"{data_fingerprint(dataset, config)}-{name}.npy"
     shape = (len(dataset.table), config.frames, config.size, config.size, 3)
-    return cached_array(path, shape, np.uint8, lambda: (clip[None] for clip in source.frames(dataset)), progress)
+    return cached_array(path, shape, np.uint8, lambda: (clip[None] for clip in clips()), progress)
 
 
 def cached_array(

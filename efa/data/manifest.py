@@ -16,7 +16,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -137,17 +137,14 @@ def save_dataset(dataset: DataSet, folder: str | Path, kind: Literal["parquet", 
     table = dataset.table[list(COLUMNS)]
     steps = {k: {"steps": list(v.steps), "instruction": v.instruction} for k, v in dataset.steps.items()}
     text = json.dumps(steps, indent=1, ensure_ascii=False) + "\n"
+    write = partial(table.to_csv, lineterminator="\n") if kind == "csv" else table.to_parquet
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if kind == "csv":
-            write_safely(folder / "manifest.csv", lambda path: table.to_csv(path, index=False, lineterminator="\n"))
-        else:
-            write_safely(folder / "manifest.parquet", lambda path: table.to_parquet(path, index=False))
+        write_safely(folder / f"manifest.{kind}", lambda path: write(path, index=False))
         write_safely(folder / "steps.json", lambda path: path.write_text(text, encoding="utf-8"))
     except OSError as error:
-        raise InputError(
-            f"cannot be written: {error}", file=folder, hint="check the folder and the disk space"
-        ) from error
+        hint = "check the folder and the disk space"
+        raise InputError(f"cannot be written: {error}", file=folder, hint=hint) from error
 
 
 def manifest_files(folder: Path) -> list[Path]:
