@@ -85,7 +85,7 @@ def test_fingerprint(tmp_path: Path) -> None:
     assert make_dataset(records(), STEPS | {"plank": STEPS["squat"]}).fingerprint() != made.fingerprint()
 
 
-def test_fingerprint_sees_both_ends_of_a_file_and_folders_of_frames(tmp_path: Path) -> None:
+def test_fingerprint_covers_file_ends_and_frame_folders(tmp_path: Path) -> None:
     write(tmp_path)
     video = tmp_path / "videos" / "c0.mp4"
     prints = set()
@@ -134,7 +134,7 @@ def test_fingerprint_sees_both_ends_of_a_file_and_folders_of_frames(tmp_path: Pa
         ("split", "NaN", "instead of a value"),
     ],
 )
-def test_errors_name_file_row_and_mend(tmp_path: Path, kind: str, column: str, value: Any, said: str) -> None:
+def test_errors_name_file_row_and_fix(tmp_path: Path, kind: str, column: str, value: Any, said: str) -> None:
     rows = records()
     rows[2][column] = value
     if kind == "parquet" and column == "quality" and isinstance(value, str):

@@ -105,7 +105,7 @@ def run(*arguments: object) -> int:
         return 0
 
 
-def test_the_command_prints_json_and_writes_what_can_be_read_again(tmp_path: Path, capsys, monkeypatch):
+def test_command_prints_json_and_writes_readable_tables(tmp_path: Path, capsys, monkeypatch):
     monkeypatch.setenv("EFA_HOME", str(tmp_path))
     folder, to = manifests.write(tmp_path / "my data"), tmp_path / "results" / "mine"
     assert run("data", "statistics", folder, "--to", to, "--source", folder, "--json") == 0
@@ -123,7 +123,7 @@ def test_the_command_prints_json_and_writes_what_can_be_read_again(tmp_path: Pat
     assert "words a text" in capsys.readouterr().out
 
 
-def test_writing_again_takes_away_what_is_no_longer_there_and_keeps_others_entries(tmp_path: Path):
+def test_writing_again_removes_old_tables_only(tmp_path: Path):
     to = tmp_path / "mine"
     dataset = make_dataset(manifests.records(), manifests.STEPS)
     dataset_files.write(measure(dataset), dataset, to)

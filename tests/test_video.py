@@ -71,7 +71,7 @@ def sound(path: Path) -> Path:
 
 
 @given(st.integers(1, 400), st.integers(1, 32))
-def test_uniform_at_a_constant_rate_is_the_middle_of_each_segment(count: int, frames: int) -> None:
+def test_uniform_at_constant_rate_takes_segment_middles(count: int, frames: int) -> None:
     picked = sampling.uniform_indices(range(0, 7 * count, 7), 7 * count, frames)
     assert picked == [(2 * k + 1) * count // (2 * frames) for k in range(frames)]
 
@@ -298,7 +298,7 @@ def test_broken_tail_gives_what_decodes(tmp_path: Path) -> None:
     assert indices(clip.frames)[-1] < 29
 
 
-def test_real_damage_is_told(shared: Path) -> None:
+def test_real_damage_is_reported(shared: Path) -> None:
     clip = video.load_clip(shared / "real-clips" / "decoder" / "corrupted.mp4", size=64)
     assert 28 <= clip.info.frames < 50
     assert "damaged" in clip.info.warnings[0]
