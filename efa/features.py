@@ -30,19 +30,15 @@ def text_vectors(dataset: DataSet, config: TextConfig) -> tuple[Tensor, Tensor]:
     if not path.is_file():
         vectors = TextEncoder(config).encode(texts).detach().numpy()
         cached_array(path, vectors.shape, np.float32, lambda: iter([vectors]))
-    return _split(torch.from_numpy(np.load(path)))
+    both = torch.from_numpy(np.load(path)).unflatten(0, (-1, 6))  # [K, 6, E]
+    return both[:, :5], both[:, 5:]
 
 
 def folder_stamp(model: str) -> list[list[str | int]]:
-    """Names, sizes and times of a text encoder's own folder: vectors of files that were replaced are made again."""
+    """Names, sizes and times of a text encoder's own folder: vectors are computed again after files were replaced."""
     folder = Path(model)
     files = sorted(path for path in folder.glob("*") if path.is_file()) if folder.is_dir() else []
     return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
-
-
-def _split(vectors: Tensor) -> tuple[Tensor, Tensor]:
-    both = vectors.unflatten(0, (-1, 6))
-    return both[:, :5], both[:, 5:]
 
 
 def video_features(dataset: DataSet, config: Config, progress: Progress | None = None) -> np.ndarray:
@@ -53,7 +49,7 @@ def video_features(dataset: DataSet, config: Config, progress: Progress | None =
     """
     torch.manual_seed(0)
     model = build_system(config, len(dataset.actions), 8, 8).eval()  # only its trunk is used
-    load_trunk(model, config)  # before the frames: a wrong file is said before an hour of decoding
+    load_trunk(model, config)  # before the frames: a wrong file is reported before an hour of decoding
     frames = load_frames(dataset, config.data, progress)
 
     @torch.no_grad()

@@ -23,7 +23,7 @@ from efa.utils.errors import InputError
 from efa_book import html
 from efa_book.files import csv_text, read_json, read_table, write_json, write_text
 from efa_book.html import Html
-from efa_datasets.statistics import TABLES, Pieces, measure, read_annotations, read_extras, value
+from efa_datasets.statistics import TABLES, Pieces, measure, read_extras, value
 
 PUBLISHED = {"CoT-AFA": "cot-afa", "UI-PRMD": "ui-prmd"}  # name -> folder below results/
 TEXT_COLUMNS = {"about", "quantity", "definition", "mode", "type", "split"}
@@ -94,7 +94,7 @@ def load_sources(dataset: str = "", preset: str = "laptop") -> Sources:
     sources = [*(found for name in PUBLISHED if (found := _published_source(name))), formsim]
     if dataset:
         folder = Path(dataset)
-        own = read_annotations(folder)
+        own = load_dataset(folder, videos=False)
         name = folder.absolute().name
         if name in {source.name for source in sources}:
             name += " (yours)"

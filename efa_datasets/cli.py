@@ -70,12 +70,13 @@ def statistics(
     """Count clips, actions, words and sentences, each by its definitions.   Example: efa data statistics my-data"""
     from rich.table import Table
 
+    from efa.data.manifest import load_dataset
     from efa_book.dataset_sources import word_piece_counter, write_tables
-    from efa_datasets.statistics import measure, read_annotations, read_extras
+    from efa_datasets.statistics import measure, read_extras
 
     if source and not to:
         raise InputError("--source goes into the provenance, which --to writes", hint="give --to DIR, too")
-    dataset = read_annotations(folder)
+    dataset = load_dataset(folder, videos=False)
     tables = measure(dataset, read_extras(folder), word_piece_counter())
     if to:
         write_tables(tables, dataset, to, source)

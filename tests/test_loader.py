@@ -45,7 +45,7 @@ def test_flip_and_crop_are_the_same_for_all_frames_of_a_clip(seed, flip, crop):
     assert all(np.array_equal(out[t], out[0] + t) for t in range(5))
 
 
-def test_no_augmentation_is_the_clip_itself_and_a_flip_is_its_mirror_image():
+def test_flip_mirrors_and_no_augmentation_changes_nothing():
     clip = np.random.RandomState(0).randint(0, 256, (3, 16, 16, 3)).astype(np.uint8)
     assert np.array_equal(augment(clip, FormSimData(flip=0.0, crop=0.0), np.random.RandomState(1)), clip)
     flipped = [augment(clip, FormSimData(flip=0.5, crop=0.0), np.random.RandomState(s)) for s in range(60)]
@@ -64,7 +64,7 @@ def clips_of(home, **changes) -> ClipDataset:
     return ClipDataset(dataset, rows, video, texts, np.arange(len(dataset.table)), config, **settings_)
 
 
-def test_a_clip_depends_on_seed_epoch_and_row_and_on_nothing_else(home):
+def test_augmentation_depends_on_seed_epoch_and_row_only(home):
     clips = clips_of(home)
     alone = torch.cat([pixels(clips.__getitems__([i])) for i in range(6)])
     assert torch.equal(pixels(clips.__getitems__([*range(6)])), alone)
@@ -171,18 +171,19 @@ def test_a_folder_that_is_no_data_set_is_an_input_error(tmp_path):
         open_dataset(FolderData(source=str(tmp_path / "empty")))
 
 
-def test_an_exported_folder_trains_and_predicts_like_any_data_set(home, tmp_path):
+def test_exported_folder_trains_and_predicts(home, tmp_path):
     pytest.importorskip("av")
     folder = tmp_path / "mine"
-    export(build("laptop", {"data.clips": 8, "data.actions": 0, "data.size": 64}).data, folder, fps=6)
+    formsim_data = build("laptop", {"data.clips": 8, "data.actions": 0, "data.size": 64}).data
+    export(formsim_data, folder, fps=6)
     assert len(list((folder / "videos").glob("*.mp4"))) == 8
     config = tiny.config(
         data__source=str(folder), data__size=64, encoder__frozen=False, training__epochs=1, training__batch=2
     )
     inputs = prepare(config)
-    inside = open_dataset(build("laptop", {"data.clips": 8, "data.actions": 0, "data.size": 64}).data)
+    inside = open_dataset(formsim_data)
     assert list(inputs.dataset.table["explanation"]) == list(inside.table["explanation"])
-    frames = load_frames(inside, build("laptop", {"data.clips": 8, "data.actions": 0, "data.size": 64}).data)
+    frames = load_frames(inside, formsim_data)
     assert inputs.video.shape == frames.shape
     assert np.abs(inputs.video[:, 2].astype(int) - frames[:, 2]).mean() < 16  # compressed, and other moments
     run = tmp_path / "run"
