@@ -28,11 +28,12 @@ import torch
 
 import formsim
 from efa import metrics
+from efa.baselines.inputs import prepare
 from efa.baselines.registry import decoder_file, encoder_file
 from efa.config import RESULTS_VERSION, Config, FormSimData, TrainingConfig
 from efa.data.loader import Progress, data_fingerprint, open_dataset
 from efa.predict import EFA, predict
-from efa.train import MEMORY, Report, fit, micro_batch, prepare
+from efa.train import MEMORY, Report, fit, micro_batch
 from efa.utils import distributed, paths
 from efa.utils.errors import InputError
 from efa.utils.files import locked, write_safely

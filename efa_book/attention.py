@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 import torch
 
+from efa.baselines.inputs import prepare
+from efa.data.loader import text_keys
 from efa.experiments import Overrides, select
 from efa.model.assessor import EFAModel
 from efa.predict import EFA
 from efa.runs import Run, commit, versions
-from efa.train import prepare, text_keys
 from efa.utils.errors import InputError
 from efa_book import html
 from efa_book.collect import Results

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from efa.baselines.inputs import word_pieces
 from efa.config import FormSimData, TextConfig, build
 from efa.data.loader import open_dataset
-from efa.data.manifest import DataSet
+from efa.data.manifest import DataSet, load_dataset
 from efa.runs import commit, versions
-from efa.train import word_pieces
 from efa.utils import paths
 from efa.utils.errors import InputError
 from efa_book import html

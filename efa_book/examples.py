@@ -11,16 +11,15 @@ import torch
 from torch import Tensor
 
 import formsim
+from efa.baselines.inputs import text_vectors, word_pieces
 from efa.config import Config, FormSimData, build
 from efa.data.loader import formsim_clips, open_dataset
 from efa.data.manifest import StepText
 from efa.experiments import Overrides
-from efa.features import text_vectors
 from efa.model.assessor import EFAModel, parameter_table
 from efa.model.text import TextEncoder
 from efa.predict import EFA
 from efa.runs import default_checkpoint
-from efa.train import word_pieces
 from efa.utils.errors import InputError
 from efa_book import figures, html
 from efa_book.collect import Results

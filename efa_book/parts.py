@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from efa import metrics
+from efa.baselines.inputs import prepare
 from efa.experiments import TABLES, Overrides, select
 from efa.metrics.intervals import mean_interval
 from efa.model.assessor import EFAModel
@@ -28,7 +29,6 @@ from efa.model.base import Adapter
 from efa.model.fusion import Attention
 from efa.predict import EFA, predict
 from efa.runs import Run, commit, parser_for, versions
-from efa.train import prepare
 from efa.utils.errors import InputError
 from efa_book import html
 from efa_book.attention import PROTOCOL, compute_attention, is_same_run

@@ -25,13 +25,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from efa.baselines.base import language_weights, text_file
+from efa.baselines.inputs import word_pieces
 from efa.baselines.masked_lm import MaskedLM
 from efa.baselines.registry import build_system, trunk, trunk_name
 from efa.config import Config, FormSimData
 from efa.config import build as build
 from efa.data.loader import in_processes
 from efa.data.tokenizer import Tokenizer
-from efa.inputs import word_pieces
 from efa.model.decoder import Decoder
 from efa.model.swin import VideoSwin, load_encoder, torchvision_names
 from efa.runs import commit

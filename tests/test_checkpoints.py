@@ -20,11 +20,11 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer
 
 from efa import runs
+from efa.baselines.inputs import build_model, prepare
 from efa.config import EncoderConfig, TextConfig, build
 from efa.data.loader import open_dataset
 from efa.model.swin import VideoSwin, load_encoder, relative_position_index, torchvision_names
 from efa.model.text import TextEncoder
-from efa.train import build_model, prepare
 from efa.utils.errors import InputError
 
 # Video Swin -------------------------------------------------------------------------------------------------------

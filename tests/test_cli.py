@@ -13,9 +13,9 @@ from PIL import Image
 
 import formsim
 from efa import cli, runs
+from efa.baselines.inputs import build_model, prepare
 from efa.predict import EFA
 from efa.runs import Run
-from efa.train import build_model, prepare
 
 ROOT = Path(__file__).resolve().parents[1]
 

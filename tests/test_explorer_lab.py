@@ -12,8 +12,8 @@ import tiny
 from browser import Browser, chromium, wait
 
 import formsim
+from efa.baselines.inputs import build_model, prepare
 from efa.predict import EFA
-from efa.train import build_model, prepare
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("jupyterlab")

@@ -7,8 +7,8 @@ import pytest
 import tiny
 
 import formsim
+from efa.baselines.inputs import build_model, prepare
 from efa.predict import EFA
-from efa.train import build_model, prepare
 
 anywidget = pytest.importorskip("anywidget")
 pytest.importorskip("av")

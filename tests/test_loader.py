@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import formsim
+from efa.baselines.inputs import prepare
 from efa.config import FolderData, FormSimData, build
 from efa.data.loader import (
     ClipDataset,
@@ -23,7 +24,7 @@ from efa.data.loader import (
     pixels,
 )
 from efa.predict import predict
-from efa.train import fit, prepare
+from efa.train import fit
 from efa.utils.errors import InputError
 from efa_datasets.formsim_files import export
 

@@ -12,11 +12,12 @@ import torch
 
 from efa import metrics
 from efa import train as training
+from efa.baselines.inputs import build_model, prepare
 from efa.baselines.masked_lm import mask_words
 from efa.data.batches import order_for_text_loss, part_of_batch, shares_of_batch, split_batch, text_weight
 from efa.predict import predict
 from efa.runs import Run
-from efa.train import MEMORY, build_model, fit, prepare
+from efa.train import MEMORY, fit
 from efa.utils.errors import InputError
 from efa.utils.memory import run_in_batches
 

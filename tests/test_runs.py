@@ -8,8 +8,9 @@ import pytest
 import tiny
 
 from efa import metrics, runs
+from efa.baselines.inputs import TrainingInputs
 from efa.runs import Run, config_hash, scores_of, state_of
-from efa.train import TrainingInputs, fit
+from efa.train import fit
 from efa.utils.errors import InputError
 
 

@@ -10,12 +10,13 @@ import torch
 from efa import config
 from efa.baselines import registry as systems
 from efa.baselines.base import System
+from efa.baselines.inputs import build_model, prepare
 from efa.config import build
 from efa.experiments import TABLES, select
 from efa.model.assessor import EFAModel
 from efa.model.base import VIDEO_PARTS, Adapter
 from efa.predict import EFA, predict
-from efa.train import build_model, build_optimizer, fit, prepare
+from efa.train import build_optimizer, fit
 from efa.utils.errors import InputError
 
 NAMES = get_args(config.System)

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import formsim
+from efa.baselines.inputs import word_pieces
 from efa.config import TextConfig
 from efa.data.tokenizer import SPECIAL, Tokenizer
-from efa.train import word_pieces
 
 TEXTS = [str(formsim.record(clip)["explanation"]) for clip in formsim.clips("main", 90, 1)]
 WORDS = sorted({word for text in TEXTS for word in text.split()})

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from efa.data.tokenizer import SPECIAL
 from efa.model.assessor import mlp
-from efa.model.base import MEAN, RGB, STD, VIDEO_PARTS, Adapter, SystemOutput, VideoModel, language_parameters
+from efa.model.base import MEAN, RGB, STD, Adapter, SystemOutput, VideoModel, language_parameters
 from efa.utils import paths
 from efa.utils.errors import InputError
 
-__all__ = ["VIDEO_PARTS", "SystemOutput"]
+__all__ = ["SystemOutput"]
 T = TypeVar("T", bound="type[System]")
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 import formsim
-from efa.config import DataConfig, FolderData, FormSimData
+from efa.config import Config, DataConfig, FolderData, FormSimData
 from efa.data.manifest import DataSet, StepText, load_dataset, make_dataset
 from efa.utils import paths
 from efa.utils.files import locked, named, reserve
@@ -156,6 +156,29 @@ def in_processes(work: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[A
         except BaseException:  # an interrupt, too, or nobody wants the rest
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def text_keys(dataset: DataSet, config: Config, actions: list[str] | None = None, wrong: bool = False) -> np.ndarray:
+    """Which row of the step-text table each clip sees, int64 [N].
+
+    Args:
+        actions: the action each clip is taken for; by default its true one.
+        wrong: give the text of another standard of that action, or of another action where there is one standard only.
+    """
+    keys = list(dataset.steps)
+    number = {key: i for i, key in enumerate(keys)}
+    table = dataset.table
+    out = []
+    for action, standard, clip in zip(actions or table["action"], table["standard"], table["clip_id"], strict=True):
+        key = f"{action} [{standard}]" if standard else action
+        others = [k for k in keys if k != key and k.startswith(f"{action} [")] or [k for k in keys if k != key]
+        if config.fusion.text == "shuffled":  # any other key, drawn anew for each clip, so that it carries nothing
+            others = [k for k in keys if k != key]
+        pick = zlib.crc32(f"shuffled {clip}".encode()) % len(others) if others else 0
+        out.append(
+            number[others[pick]] if (wrong or config.fusion.text == "shuffled") and others else number.get(key, -1)
+        )
+    return np.array(out) if config.fusion.text != "none" else np.full(len(table), -1)
 
 
 class ClipDataset(Dataset[dict[str, Tensor]]):

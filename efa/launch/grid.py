@@ -14,10 +14,11 @@ from typing import Protocol
 
 import torch
 
+from efa.baselines.inputs import prepare
 from efa.data.loader import Progress
 from efa.launch.jobs import Failure, Job, Outcome, StoppedError, attempt, failure
 from efa.launch.local import News, Processes
-from efa.train import Report, prepare
+from efa.train import Report
 from efa.utils import distributed, paths
 from efa.utils.files import tidy, write_safely
 

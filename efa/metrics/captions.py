@@ -41,7 +41,7 @@ def caption_scores(
 ) -> dict[str, float] | tuple[dict[str, float], dict[str, np.ndarray]]:
     """Corpus scores of one hypothesis a clip against its reference or references, in percent (CIDEr-D: value x 100).
 
-    Texts are cut to `formsim.faults.MAX_WORDS` words and PTB-tokenized. An empty hypothesis scores 0; its reference counts.
+    Texts are cut to `formsim.faults.MAX_WORDS` words and PTB-tokenized. An empty hypothesis scores 0.
 
     Args:
         references: clip -> text or texts, or a list of them.
