@@ -74,4 +74,4 @@ def publish_attention(folder: Path, finished: str = FACTS["finished"]) -> pd.Dat
 def document(folder: Path, clips: int = 6, hostile: str = "") -> explorer.Document:
     """Tables IV and V in small: EFA and SwinBERT write (SwinBERT `hostile`, if given), TSM does not."""
     found = [results(folder, SwinBERT=hostile), results(folder, "5", ("TSM", "EFA"))]
-    return explorer.data(found, clips, size=48)
+    return explorer.build_document(found, clips, size=48)

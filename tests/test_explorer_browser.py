@@ -31,7 +31,7 @@ def made(tmp_path_factory) -> explorer.Document:
 @pytest.fixture(scope="module")
 def page(made, tmp_path_factory) -> str:
     file = tmp_path_factory.mktemp("page") / "explorer.html"
-    file.write_text(explorer.page(made), encoding="utf-8")
+    file.write_text(explorer.html_page(made), encoding="utf-8")
     return file.as_uri()
 
 

@@ -143,7 +143,7 @@ def test_the_ablation_trains_what_is_missing_and_finds_it_again(tmp_path):
     assert output_of(first, "table-6").count(">1 seed, done</span>") == 9
     again = papermill("ablation.ipynb", tmp_path / "2.ipynb", tmp_path, ROOT / "notebooks", **SETTINGS)
     assert "9 runs, 9 finished before" in output_of(again, "obtain")
-    more = papermill("ablation.ipynb", tmp_path / "3.ipynb", tmp_path, ROOT, seeds=2, **SETTINGS)
+    more = papermill("ablation.ipynb", tmp_path / "3.ipynb", tmp_path, ROOT, seeds="0,1", **SETTINGS)
     assert "18 runs, 9 finished before" in output_of(more, "obtain")
     assert "2 seeds" in output_of(more, "table-6")
     shown = papermill("model.ipynb", tmp_path / "4.ipynb", tmp_path, ROOT)
@@ -159,7 +159,7 @@ def test_the_comparison_trains_every_system_once(tmp_path):
     assert output_of(shown, "table-5").count(">1 seed, done</span>") == 7
     told = papermill("comparison.ipynb", tmp_path / "2.ipynb", tmp_path, ROOT, protocol="oracle", **SETTINGS)
     assert "protocol oracle" in output_of(told, "table-5")
-    assert "told: the true action is told" in output_of(told, "table-5")
+    assert "given: the true action is given" in output_of(told, "table-5")
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from reported import RANDOM, finish, predictions
 from efa.experiments import select
 from efa.utils import paths
 from efa.utils.errors import InputError
+from efa.utils.seeds import seeds_of
 from efa_book import collect, published, tables
 from efa_book.published import COLUMNS
 
@@ -121,7 +122,7 @@ def test_a_protocol_that_is_asked_for_is_the_one_shown(home):
     shown = collect.collect("4", "smoke", (0,), RANDOM, "oracle")
     assert shown.states["EFA", 0] == "done"
     assert shown.values("EFA", "cider_d") == {}
-    assert "Trained, but not asked yet: EFA under oracle." in tables.scores(shown).text
+    assert "Trained, but not scored yet: EFA under oracle." in tables.scores(shown).text
     known = json.loads((folder / "scores.json").read_text())
     (folder / "scores.json").write_text(json.dumps(known | {"oracle": {"cider_d": 40.0, "top1": None}}))
     both = pd.concat([predictions(), predictions(protocol="oracle")])
@@ -149,15 +150,15 @@ def test_a_data_set_takes_the_place_of_the_presets(home):
     assert "--set 'data.source=my clips/gym'" in text
 
 
-@pytest.mark.parametrize(("value", "seeds"), [(2, (0, 1)), ("2", (2,)), ("0,1,2", (0, 1, 2)), ([3, 1, 3], (3, 1))])
+@pytest.mark.parametrize(("value", "seeds"), [(2, (2,)), ("2", (2,)), ("0,1,2", (0, 1, 2)), ([3, 1, 3], (3, 1))])
 def test_seeds(value, seeds):
-    assert collect.seeds_of(value) == seeds
+    assert seeds_of(value) == seeds
 
 
-@pytest.mark.parametrize("value", [0, -1, "", "a", [], "0,-1", True, 1.5])
+@pytest.mark.parametrize("value", [-1, "", "a", [], "0,-1", True, 1.5, [1.5], 2**32])
 def test_seeds_that_are_none(value):
     with pytest.raises(InputError, match="seeds cannot be"):
-        collect.seeds_of(value)
+        seeds_of(value)
 
 
 def test_seeds_trained_here_stand_beside_published_ones(home):
@@ -176,7 +177,7 @@ def test_seeds_trained_here_stand_beside_published_ones(home):
     assert results.values("EFA", "cider_d") == {0: 30.4, 1: 31.0}
     assert set(results.states.values()) == {"done"}
     assert results.clips("EFA", 0)["clip_id"].equals(results.clips("EFA", 1)["clip_id"])
-    assert results.again == (9, 8, pytest.approx(0.4))
+    assert results.repeats == (9, 8, pytest.approx(0.4))
     assert "9 runs. They give the published scores in 8, else up to 0.4 off." in tables.scores(results).text
 
 
@@ -191,4 +192,4 @@ def test_seeds_of_other_code_are_not_put_together(home):
         (run.folder / "scores.json").unlink()
         (run.folder / "provenance.json").unlink()
     results = collect.obtain("6", "smoke", None, train=False, overrides=RANDOM)
-    assert (results.origin, results.seeds, results.again) == ("runs", (0,), None)
+    assert (results.origin, results.seeds, results.repeats) == ("runs", (0,), None)

@@ -12,16 +12,15 @@ from efa.data.loader import open_dataset
 from efa.experiments import TABLES
 from efa.metrics import METRICS, mean_interval
 from efa_book import estimates
-from efa_book.estimates import Estimate
-from efa_book.parsing import SentenceMemory
+from efa_book.estimates import CachedFaultParser, Estimate
 from efa_book.published import COLUMNS
 from efa_book.table_specs import KNOWN, TABLE_SPECS
 
 
 @pytest.fixture
-def parser(tmp_path, monkeypatch) -> SentenceMemory:
+def parser(tmp_path, monkeypatch) -> CachedFaultParser:
     monkeypatch.setenv("EFA_HOME", str(tmp_path))
-    return SentenceMemory(metrics.FaultParser(formsim.fault_phrases()))
+    return CachedFaultParser(metrics.FaultParser(formsim.fault_phrases()))
 
 
 def test_every_table_shows_metrics_that_exist():
@@ -63,7 +62,7 @@ DRAWN = [key for key, metric in KNOWN.items() if metric.kind != "caption"]
 def test_what_the_bootstrap_draws_from_gives_the_score_itself(metric, parser):
     seen = next(iter(formsim.fault_phrases()["Squat"]["shallow"]))
     clips = predictions(explanation=f"This squat goes wrong in step three because {seen}.")
-    rows, statistic = estimates.per_clip(metric, clips, parser)
+    rows, statistic = estimates.clip_sample(metric, clips, parser)
     scores = metrics.score(clips.assign(reference=""), metrics.FaultParser(formsim.fault_phrases()))
     assert statistic(rows) == pytest.approx(scores[metric])
 
@@ -75,8 +74,8 @@ def test_the_parser_that_remembers_says_what_the_parser_says(parser):
     actions = [*table["action"], "Squat", "Plank"]
     for text, action in zip(texts, actions, strict=True):
         assert parser.faults(text, action) == plain.faults(text, action)
-    parser.keep()
-    again = SentenceMemory(metrics.FaultParser({}))  # knows nothing but what it has kept
+    parser.save()
+    again = CachedFaultParser(metrics.FaultParser({}))  # knows nothing but what it has kept
     for text, action in zip(texts, actions, strict=True):
         assert again.faults(text, action) == plain.faults(text, action)
 
@@ -137,7 +136,7 @@ def test_why_a_number_is_absent(has, metric, expected):
 def test_told_the_action_there_is_no_accuracy_of_it():
     results = made({"EFA": {0: 60.0}}, "quality_auc", table="unseen")
     assert results.protocol("EFA") == "oracle"
-    assert estimates.absence(results, "EFA", "top1") == "told"
+    assert estimates.absence(results, "EFA", "top1") == "given"
 
 
 def test_what_is_reached_without_looking():

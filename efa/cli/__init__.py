@@ -34,14 +34,10 @@ from efa.cli.options import (
 from efa.cli.steps import read_steps_file
 from efa.launch import launched
 from efa.utils.errors import Diverged, InputError, PeerLostError
-from efa_book.cli_audit import audit_app
-from efa_book.cli_explore import explore_app
 from efa_datasets.cli_people import loso
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(data_app, name="data")
-app.add_typer(audit_app, name="audit")
-app.add_typer(explore_app, name="explore")
 pretrain_app = typer.Typer(no_args_is_help=True, help="Make the pre-trained parts again that ship with the package.")
 app.add_typer(pretrain_app, name="pretrain")
 app.command("leave-one-subject-out")(loso)
@@ -229,24 +225,6 @@ def score(predictions: Path, as_json: AsJson = False) -> None:
     for metric in next(iter(scores.values())):
         shown.add_row(metric, *("" if s[metric] is None else f"{s[metric]:.2f}" for s in scores.values()))
     out.print(shown)
-
-
-@app.command()
-def publish(
-    what: Annotated[str, typer.Argument(help="all, a table or one row, as for run")] = "all",
-    preset: Preset = "laptop",
-    seeds: str = "0",
-    settings: Settings = None,
-    to: Annotated[Path | None, typer.Option(help="folder; default: results/<data set>-<preset>")] = None,
-) -> None:
-    """Copy scores and predictions of finished runs to results/.   Example: efa publish --seeds 0,1,2"""
-    from efa_book.published import publish as copy
-
-    overrides, chosen = settings_of(settings), seeds_of(seeds)
-    folder, missing = copy(preset, chosen, to, overrides, what)
-    out.print(f"published to {folder}", markup=False, highlight=False)
-    if missing:
-        out.print(f"not finished: {', '.join(missing)}", markup=False, highlight=False, soft_wrap=True)
 
 
 @pretrain_app.command("encoder")
