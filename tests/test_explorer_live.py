@@ -2,18 +2,16 @@
 
 from datetime import UTC, datetime
 
+import explored
 import numpy as np
 import pytest
 import tiny
 
-import formsim
 from efa.predict import EFA
-from efa.train import build_model, prepare
 
 anywidget = pytest.importorskip("anywidget")
 pytest.importorskip("av")
 
-from efa.data.video import write_mp4  # noqa: E402
 from efa_book.explorer_live import GUESS, Explorer, Panel, assess_clip  # noqa: E402
 
 EMPTY = {"version": 1, "about": {}, "actions": ["Squat"], "names": [], "systems": [], "steps": {}, "clips": []}
@@ -22,11 +20,7 @@ EMPTY = {"version": 1, "about": {}, "actions": ["Squat"], "names": [], "systems"
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory) -> str:
     with tiny.home(tmp_path_factory.mktemp("home")) as home:
-        config = tiny.config()
-        inputs = prepare(config)
-        EFA.from_material(build_model(config, inputs), config, inputs).save_pretrained(home / "checkpoint")
-        write_mp4(home / "mine.mp4", formsim.render_clip(formsim.clips("main", 32, 0)[0], 64, 8), 4)
-        yield home / "checkpoint"
+        yield explored.save_checkpoint(home)
 
 
 def test_the_widget_serves_the_module_of_the_page():

@@ -141,7 +141,7 @@ class Library:
         return read(self.root / path)
 
     def find(self, target: str) -> tuple[str, str, int]:
-        """Page, anchor and line (0: the whole file or folder) of what a role names; LookupError says what is missing."""
+        """Page, anchor and line (0: the whole file or folder) of what a role names; LookupError if it is missing."""
         parts = TARGET.fullmatch(target)
         path, name, label = parts.group("file", "name", "label") if parts else (target, None, None)
         if path in self.folders and name is label is None:
