@@ -31,6 +31,7 @@ from efa.utils.errors import InputError
 from efa_book import estimates
 from efa_book.collect import Results
 from efa_book.estimates import REASONS, Estimate
+from efa_book.published import read_table
 from efa_book.table_specs import KNOWN, TABLE_SPECS, Metric
 
 COLUMNS = ("id", "table", "claim", "row", "reference", "metric", "direction", "tolerance", "source")
@@ -82,11 +83,7 @@ def read_claims(path: Path | None = None) -> list[Claim]:
             tolerance that is no number of points, a repeated id, or no claim or source.
     """
     path = path or paths.results() / "claims.csv"
-    if not path.is_file():
-        return []
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    if lacking := [name for name in COLUMNS if name not in table.columns]:
-        raise InputError(f"missing column {', '.join(lacking)}", file=path, hint=f"columns: {', '.join(COLUMNS)}")
+    table = read_table(path, COLUMNS, dtype=str, keep_default_na=False)
     claims: list[Claim] = []
     for number, line in enumerate(table[list(COLUMNS)].to_numpy(), start=2):
         cells: dict[str, Any] = dict(zip(COLUMNS, line, strict=True))

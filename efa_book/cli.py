@@ -45,23 +45,22 @@ def audit_annotations(
     for name, reason in made.skipped.items():
         err.print(f"left out: {name}: {reason}", markup=False, highlight=False, soft_wrap=True)
     for population, part in made.blind.groupby("population", sort=False):
-        metrics = list(part["metric"].unique())
-        wide = part.pivot(index="predictor", columns="metric", values="value").loc[part["predictor"].unique(), metrics]
-        shown = Table(f"{population}: {part['clips'].iloc[0]} clips", *metrics)
-        shown.columns[0].no_wrap = True
-        for key, row in wide.iterrows():
-            shown.add_row(str(key), *(f"{value:.1f}" for value in row))
-        out.print(shown)
+        _print_scores(f"{population}: {part['clips'].iloc[0]} clips", part, ["predictor"])
     if len(made.shortcuts):
-        metrics = list(made.shortcuts["metric"].unique())
-        shown = Table("without a video", *metrics)
-        for (_, title), part in made.shortcuts.groupby(["rule", "title"], sort=False):  # two rules may read the same
-            known = part.dropna(subset="value")
-            values = {m: f"{value:.1f}" for m, value in zip(known["metric"], known["value"], strict=True)}
-            shown.add_row(str(title), *(values.get(m, "") for m in metrics))
-        out.print(shown)
+        _print_scores("without a video", made.shortcuts, ["rule", "title"])  # two rules may have the same title
     for file in files:
         out.print(f"written: {file}", markup=False, highlight=False)
+
+
+def _print_scores(title: str, scores: Any, by: list[str]) -> None:
+    """One line for each group of the columns `by`, named after the last of them, and one column a metric."""
+    metrics = list(scores["metric"].unique())
+    shown = Table(title, *metrics)
+    shown.columns[0].no_wrap = len(by) == 1
+    for key, part in scores.groupby(by, sort=False):
+        values = dict(part.dropna(subset="value").set_index("metric")["value"].map("{:.1f}".format))
+        shown.add_row(str(key[-1]), *(values.get(metric, "") for metric in metrics))
+    out.print(shown)
 
 
 def _to_records(table: Any) -> list[dict[str, Any]]:

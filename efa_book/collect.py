@@ -33,15 +33,13 @@ class Results:
 
     Attributes:
         table: its key in `efa.experiments.TABLES`.
-        preset, seeds, overrides: what was asked for.
-        origin: 'runs', 'published', 'both' (runs where there are any, published ones for the other seeds) or '' where
-            nothing is there.
+        preset, seeds, overrides, asked_protocol: what was asked for; protocol '' is each row's own.
+        origin: 'runs', 'published', 'both' (runs if there are any, published ones for the other seeds) or '' for none.
         scores: tidy, columns `COLUMNS`; percentages.
         states: (row, seed) -> 'done', 'stale' (trained or scored with other code or data), 'interrupted' or 'missing'.
         predictions: (row, seed) -> file, for what has scores.
         facts: (row, seed) -> provenance: commit, device, seconds, versions, key.
         histories: (row, seed) -> losses and accuracies by epoch.
-        asked_protocol: the protocol that was asked for; '' for each row's own.
         repeats: how many runs were made here that are published as well, how many of them have the same scores, and
             the largest difference of any score in points; None if there is no such run.
     """
@@ -223,10 +221,11 @@ def _select_runs(
 
 
 def _key(run: Run) -> str:
-    """The key that the run has as the code is now; '' if a file that it names is missing."""
-    with contextlib.suppress(InputError):
+    """The run's key with the present code; '' if a file that it names is missing."""
+    try:
         return run.key
-    return ""
+    except InputError:
+        return ""
 
 
 def _read_runs(wanted: list[Run]) -> dict[Cell, _Entry]:
@@ -247,12 +246,13 @@ def _read_runs(wanted: list[Run]) -> dict[Cell, _Entry]:
             state, folder = "stale", scored[config_hash(run.config)]
         elif folder is not None and folder.is_dir() and any(folder.iterdir()):
             state = "interrupted"
-        found[run.row, run.seed] = _Entry(state)
-        if state in ("done", "stale") and folder is not None:
-            history = pd.read_csv(folder / "history.csv") if (folder / "history.csv").is_file() else None
-            facts = json.loads((folder / "provenance.json").read_text())
-            scores = published.scores_table(run, folder)
-            found[run.row, run.seed] = _Entry(state, scores, folder / "predictions.parquet", facts, history)
+        if state not in ("done", "stale") or folder is None:
+            found[run.row, run.seed] = _Entry(state)
+            continue
+        history = pd.read_csv(folder / "history.csv") if (folder / "history.csv").is_file() else None
+        facts = json.loads((folder / "provenance.json").read_text())
+        scores = published.scores_table(run, folder)
+        found[run.row, run.seed] = _Entry(state, scores, folder / "predictions.parquet", facts, history)
     return found
 
 

@@ -71,10 +71,8 @@ def build_document(results: Sequence[Results], clips: int = 128, size: int = 128
     """
     systems = _find_systems(results)
     about = {"rule": RULE, "preset": results[0].preset if results else "", "attention": False, "faults": False}
-    about |= {
-        "left_out": 0,
-        "stale": sorted(s.row for s in systems if s.results.states.get((s.row, s.seed)) == "stale"),
-    }
+    stale = sorted(s.row for s in systems if s.results.states.get((s.row, s.seed)) == "stale")
+    about |= {"left_out": 0, "stale": stale}
     document = {"version": 1, "about": about, "actions": [], "names": [], "systems": [], "steps": {}, "clips": []}
     if not systems:
         return document
@@ -286,5 +284,5 @@ def show(document: Document, live: bool = False, checkpoint: str = "") -> Any:
 
 
 def stamps(results: Sequence[Results]) -> Html:
-    """One stamp a table, as under every table of the book."""
+    """One stamp for each table."""
     return sum((stamp(one) for one in results), Html(""))

@@ -11,7 +11,7 @@ import pandas as pd
 from efa.metrics import METRICS
 from efa.utils import paths
 from efa.utils.errors import InputError
-from efa_book.published import COLUMNS
+from efa_book.published import COLUMNS, read_table
 from efa_book.table_specs import Metric
 
 
@@ -22,12 +22,7 @@ def numbers(path: Path | None = None) -> pd.DataFrame:
         InputError: missing column, unknown metric, no number, a number or source missing, one cell given twice.
     """
     path = path or paths.results() / "paper.csv"
-    columns = (*COLUMNS, "source")
-    if not path.is_file():
-        return pd.DataFrame(columns=list(columns))
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    if lacking := [name for name in columns if name not in table.columns]:
-        raise InputError(f"missing column {', '.join(lacking)}", file=path, hint=f"columns: {', '.join(columns)}")
+    table = read_table(path, (*COLUMNS, "source"), dtype=str, keep_default_na=False)
     value = pd.to_numeric(table["value"], errors="coerce")
     problems = {
         "value is no number": value.isna() | value.abs().eq(math.inf),

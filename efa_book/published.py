@@ -18,6 +18,7 @@ from efa.utils.errors import InputError
 from efa.utils.files import write_safely
 
 RUN_COLUMNS = ["table", "row", "seed"]
+RUN_TYPES = {"table": str, "row": str, "seed": int}
 COLUMNS = (*RUN_COLUMNS, "protocol", "metric", "value")
 HINT = "efa publish writes it again"
 
@@ -115,22 +116,24 @@ def split_by_run(frame: pd.DataFrame) -> dict[tuple[str, str, int], pd.DataFrame
 
 
 def read_scores(folder: Path) -> pd.DataFrame:
-    return _read_csv(folder / "scores.csv", COLUMNS)
+    return read_table(folder / "scores.csv", COLUMNS, HINT, dtype=RUN_TYPES)
 
 
 def read_history(folder: Path) -> pd.DataFrame:
-    return _read_csv(folder / "history.csv", RUN_COLUMNS)
+    return read_table(folder / "history.csv", RUN_COLUMNS, HINT, dtype=RUN_TYPES)
 
 
-def _read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+def read_table(path: Path, columns: Sequence[str], hint: str = "", **how: Any) -> pd.DataFrame:
+    """A CSV file, read by pandas with `how`; no rows if there is no file; InputError if a column is missing."""
     if not path.is_file():
         return pd.DataFrame(columns=list(columns))
     try:
-        table = pd.read_csv(path, dtype={"table": str, "row": str, "seed": int}, keep_default_na=True)
+        table: pd.DataFrame = pd.read_csv(path, **how)
     except ValueError as error:
-        raise InputError(f"cannot be read: {error}", file=path, hint=HINT) from None
+        raise InputError(f"cannot be read: {error}", file=path, hint=hint) from None
     if lacking := [name for name in columns if name not in table.columns]:
-        raise InputError(f"missing column {', '.join(lacking)}", file=path, hint=HINT)
+        hint = hint or f"columns: {', '.join(columns)}"
+        raise InputError(f"missing column {', '.join(lacking)}", file=path, hint=hint)
     return table
 
 
