@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import explored
+import explorer_samples as samples
 import pytest
 import tiny
 from browser import Browser, chromium, wait
@@ -27,7 +27,7 @@ STATUS = "document.querySelector('.efax-status')?.textContent"
 def home(tmp_path_factory) -> Iterator[Path]:
     """A project folder with this checkout's results and notebook, a checkpoint that knows nothing, and a video."""
     with tiny.home(tmp_path_factory.mktemp("home")) as home:
-        explored.save_checkpoint(home)
+        samples.save_checkpoint(home)
         (home / "results").symlink_to(ROOT / "results")
         notebook = json.loads((ROOT / "notebooks" / "explore.ipynb").read_text())
         (parameters,) = [cell for cell in notebook["cells"] if cell["id"] == "parameters"]

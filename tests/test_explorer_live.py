@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-import explored
+import explorer_samples as samples
 import numpy as np
 import pytest
 import tiny
@@ -20,7 +20,7 @@ EMPTY = {"version": 1, "about": {}, "actions": ["Squat"], "names": [], "systems"
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory) -> str:
     with tiny.home(tmp_path_factory.mktemp("home")) as home:
-        yield explored.save_checkpoint(home)
+        yield samples.save_checkpoint(home)
 
 
 def test_the_widget_serves_the_module_of_the_page():

@@ -110,7 +110,7 @@ def test_the_comparison_trains_every_system_once(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_loss_weight_shares_its_middle_row_with_the_other_tables(tmp_path):
+def test_the_loss_weight_notebook_trains_five_rows(tmp_path):
     shown = papermill("loss_weight.ipynb", tmp_path / "1.ipynb", tmp_path, ROOT, **SETTINGS)
     assert "5 runs, 0 finished before" in output_of(shown, "obtain")
     assert output_of(shown, "table-7").count(">1 seed, done</span>") == 5
@@ -118,7 +118,7 @@ def test_the_loss_weight_shares_its_middle_row_with_the_other_tables(tmp_path):
 
 
 @pytest.mark.slow
-def test_without_anything_there_and_without_training_the_notebooks_say_so(tmp_path):
+def test_notebooks_without_results_or_training_say_so(tmp_path):
     for name, tables in (("comparison", "45"), ("ablation", "6"), ("loss_weight", "7")):
         shown = papermill(f"{name}.ipynb", tmp_path / "1.ipynb", tmp_path, ROOT, preset="smoke", train=False)
         for table in tables:

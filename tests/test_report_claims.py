@@ -80,7 +80,7 @@ def test_a_bad_line_is_named_with_file_and_row(tmp_path, line, message):
     assert str(path) in str(caught.value)
 
 
-def test_a_missing_column_is_named_and_a_missing_file_claims_nothing(tmp_path):
+def test_missing_columns_are_named_and_a_missing_file_is_empty(tmp_path):
     assert claims.read_claims(tmp_path / "claims.csv") == []
     (tmp_path / "claims.csv").write_text("id,table\n")
     with pytest.raises(InputError, match="missing column claim, row"):
@@ -126,7 +126,7 @@ def test_outcomes_are_plain_and_can_be_written_down(tmp_path):
 
 
 @pytest.mark.parametrize("seeds", [0, 1, 3])
-def test_nothing_is_told_from_fewer_than_two_seeds(seeds):
+def test_fewer_than_two_seeds_are_inconclusive(seeds):
     values = {"EFA": {s: 30.0 + s for s in range(seeds)}, "Add": {s: 20.0 + s for s in range(seeds)}}
     (one,) = claims.judge(made(values), [claim()])
     assert one.outcome == (HOLDS if seeds == 3 else INCONCLUSIVE)

@@ -1,6 +1,7 @@
 """Collecting results from runs and from what is published, and publishing them."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -36,9 +37,7 @@ def test_published_results_are_what_the_runs_were(home):
     folder, missing = published.publish("smoke", (0, 1), overrides=RANDOM, what="6")
     assert folder == paths.results() / "formsim-smoke"
     assert len(missing) == 14
-    for path in paths.runs().rglob("*"):
-        if path.is_file():
-            path.unlink()
+    shutil.rmtree(paths.runs())
     after = collect.collect("6", "smoke", (0, 1), RANDOM)
     assert (before.origin, after.origin) == ("runs", "published")
     assert after.states == before.states
@@ -73,8 +72,7 @@ def test_publishing_nothing_is_an_error(home):
 def test_published_results_of_other_code_are_stale(home, changed):
     finish(select("6/EFA", "smoke", (0,), RANDOM)[0], {"cider_d": 30.0})
     folder, _ = published.publish("smoke", (0,), overrides=RANDOM, what="6/EFA")
-    (run_file,) = paths.runs().glob("*/scores.json")
-    run_file.unlink()
+    shutil.rmtree(paths.runs())
     path = folder / "provenance.json"
     facts = json.loads(path.read_text())
     facts["6-EFA-0"][changed] = "0" * 16
@@ -94,7 +92,7 @@ def test_a_run_of_the_same_settings_and_older_code_is_stale(home):
     assert collect.collect("6", "smoke", (0,), RANDOM | {"training.epochs": 2}).states["EFA", 0] == "missing"
 
 
-def test_one_run_is_found_by_every_table_that_has_it_fresh_or_stale(home):
+def test_a_shared_run_is_found_by_every_table(home):
     folder = finish(select("6/EFA", "smoke", (0,), RANDOM)[0], {"cider_d": 30.0})
     same = [("4", "EFA"), ("6", "EFA"), ("7", "lambda = 3")]
     assert {collect.collect(table, "smoke", (0,), RANDOM).states[row, 0] for table, row in same} == {"done"}
@@ -166,10 +164,8 @@ def test_seeds_trained_here_stand_beside_published_ones(home):
     for run in runs:
         finish(run, {"cider_d": 30.0 + run.seed})
     published.publish("smoke", (0, 1), overrides=RANDOM, what="6")
-    for run in runs:
-        if run.seed == 1:
-            (run.folder / "scores.json").unlink()
-            (run.folder / "provenance.json").unlink()
+    for folder in {run.folder for run in runs if run.seed == 1}:
+        shutil.rmtree(folder)
     first = next(run for run in runs if run.row == "EFA" and run.seed == 0)
     finish(first, {"cider_d": 30.4})
     results = collect.obtain("6", "smoke", None, train=False, overrides=RANDOM)
@@ -188,8 +184,7 @@ def test_seeds_of_other_code_are_not_put_together(home):
     facts = json.loads((folder / "provenance.json").read_text())
     old = {name: fact | {"key": "0" * 16} for name, fact in facts.items()}
     (folder / "provenance.json").write_text(json.dumps(old))
-    for run in select("6", "smoke", (1,), RANDOM):
-        (run.folder / "scores.json").unlink()
-        (run.folder / "provenance.json").unlink()
+    for folder in {run.folder for run in select("6", "smoke", (1,), RANDOM)}:
+        shutil.rmtree(folder)
     results = collect.obtain("6", "smoke", None, train=False, overrides=RANDOM)
     assert (results.origin, results.seeds, results.repeats) == ("runs", (0,), None)

@@ -67,7 +67,7 @@ def test_what_the_bootstrap_draws_from_gives_the_score_itself(metric, parser):
     assert statistic(rows) == pytest.approx(scores[metric])
 
 
-def test_the_parser_that_remembers_says_what_the_parser_says(parser):
+def test_the_cached_parser_gives_the_same_answers(parser):
     plain = metrics.FaultParser(formsim.fault_phrases())
     table = open_dataset(build("smoke").data).table
     texts = [*table["explanation"], "No. The back isn't round! It is non-standard: the knees cave in.e.g. here", ""]
@@ -100,7 +100,7 @@ def test_difference_with_one_seed_is_paired_by_clip(tmp_path):
     assert gap.low < gap.mean == values["EFA"][0] - values["Add"][0] < gap.high
 
 
-def test_the_lead_is_over_the_mean_of_all_others_by_the_seeds_that_all_have():
+def test_the_lead_is_over_the_mean_of_others_by_common_seeds():
     values = {f"lambda = {i}": {0: 10.0 * i, 1: 10.0 * i + 1, 2: 0.0} for i in range(1, 6)}
     del values["lambda = 5"][2]
     gap = estimates.lead(made(values, table="7"), "lambda = 3", "cider_d")
@@ -133,7 +133,7 @@ def test_why_a_number_is_absent(has, metric, expected):
     assert estimates.absence(results, "Add", metric) == ""  # nothing has been scored
 
 
-def test_told_the_action_there_is_no_accuracy_of_it():
+def test_given_the_action_there_is_no_accuracy_of_it():
     results = made({"EFA": {0: 60.0}}, "quality_auc", table="unseen")
     assert results.protocol("EFA") == "oracle"
     assert estimates.absence(results, "EFA", "top1") == "given"

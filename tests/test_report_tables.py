@@ -62,7 +62,7 @@ def test_a_benchmark_names_every_text():
     assert any(line.startswith("the text of another standard ") and "| 31.0" in line for line in lines)
 
 
-def test_rows_with_one_and_with_several_seeds_are_both_explained():
+def test_rows_with_one_and_with_several_seeds_are_explained():
     text = tables.scores(made({"EFA": {0: 30.0, 1: 31.0, 2: 32.0}, "Add": {0: 20.0}})).text
     assert "interval over 3 seeds" in text
     assert "Rows with one seed" in text
@@ -108,7 +108,7 @@ def test_without_a_file_of_claims_none_is_judged(tmp_path, monkeypatch):
     assert "says nothing about this table" in tables.verdicts(made({"Add": {0: 1.0}})).text
 
 
-def test_told_the_action_its_accuracy_is_left_out_with_a_reason():
+def test_given_the_action_there_is_no_accuracy_of_it():
     rows = [("6", "EFA", 0, p, "quality_auc", 80.0) for p in ("predicted", "oracle", "none", "wrong")]
     rows.append(("6", "EFA", 0, "predicted", "top1", 95.0))
     text = tables.protocols(made({}, scores=pd.DataFrame(rows, columns=list(COLUMNS)))).text
@@ -158,7 +158,7 @@ def test_a_line_that_a_reader_adds_appears_with_its_source(tmp_path, table, row,
     assert "The paper's numbers, from: my own PDF." in text
 
 
-def test_there_is_no_word_of_missing_numbers_where_none_is_missing():
+def test_no_note_on_missing_numbers_if_none_is_missing():
     cells = [(row, metric.key) for row in TABLES["7"].rows for metric in TABLE_SPECS["7"].metrics if metric.printed]
     rows = [("7", row, "", "unstated", metric, 50.0, "all of it") for row, metric in cells]
     text = tables.scores(seeded("7", 1), pd.DataFrame(rows, columns=[*COLUMNS, "source"])).text
