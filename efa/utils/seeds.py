@@ -15,7 +15,7 @@ def seeds_of(value: int | str | Sequence[int]) -> tuple[int, ...]:
     Raises:
         InputError: no seed, or one that is no whole number from 0 to 2^32 - 1.
     """
-    hint = "write whole numbers with commas: 0,1,2"
+    hint = "write whole numbers with commas, as in --seeds 0,1,2"
     parts = value.split(",") if isinstance(value, str) else [value] if isinstance(value, int) else value
     try:
         if any(isinstance(part, bool | float) for part in parts):
