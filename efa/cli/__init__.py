@@ -224,23 +224,5 @@ def score(predictions: Path, as_json: AsJson = False) -> None:
     out.print(shown)
 
 
-@app.command()
-def publish(
-    what: Annotated[str, typer.Argument(help="all, a table or one row, as for run")] = "all",
-    preset: Preset = "laptop",
-    seeds: str = "0",
-    settings: Settings = None,
-    to: Annotated[Path | None, typer.Option(help="folder; default: results/<data set>-<preset>")] = None,
-) -> None:
-    """Copy scores and predictions of finished runs to results/.   Example: efa publish --seeds 0,1,2"""
-    from efa_book.published import publish as copy
-
-    overrides, chosen = settings_of(settings), seeds_of(seeds)
-    folder, missing = copy(preset, chosen, to, overrides, what)
-    out.print(f"published to {folder}", markup=False, highlight=False)
-    if missing:
-        out.print(f"not finished: {', '.join(missing)}", markup=False, highlight=False, soft_wrap=True)
-
-
 if __name__ == "__main__":
     main()
