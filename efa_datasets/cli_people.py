@@ -37,17 +37,17 @@ def loso(
     Exit status: 0 done, 2 mistakes of yours only, 1 anything else, 130 interrupted.
     The same command goes on where it stopped.
     """
-    from efa.cli.grid import pool_of, run_all, tell
+    from efa.cli.grid import report_failures, run_all, select_cluster
     from efa.experiments import select
     from efa.utils import paths
     from efa_book.people import publish, read, table
     from efa_datasets import loso as people
 
-    pool = pool_of(executor, jobs, ray_address, cpus_per_run, gpus_per_run)
+    cluster = select_cluster(executor, jobs, ray_address, cpus_per_run, gpus_per_run)
     judged = people.markers(marker_files) if marker_files is not None else {}  # first: cheap, unlike hours of work
     folds = people.folds(folder, rows or [], preset, seeds_of(seeds), settings_of(settings))
     runs = select("6/EFA", preset, seeds_of(seeds)) if zero_shot else []
-    failures = run_all([*folds, *runs], jobs, pool, retries)
+    failures = run_all([*folds, *runs], jobs, cluster, retries)
     judged |= people.collect(folds)
     if runs and all(run.finished for run in runs):
         judged |= people.zero_shot(runs, folder, preset)
@@ -58,4 +58,4 @@ def loso(
         out.print(f"written to {to}", markup=False, highlight=False)
     for row in dict.fromkeys(fold.run.row for fold in folds if fold.run.row not in judged):
         err.print(f"'{row}' is not written: not all of its trainings are finished", markup=False, highlight=False)
-    tell(failures)
+    report_failures(failures)

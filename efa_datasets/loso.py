@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -74,6 +75,13 @@ class Fold:
     @property
     def finished(self) -> bool:
         return all(holds(self.folder / name) for name in ("provenance.json", "predictions.parquet"))
+
+    def to_json(self) -> dict[str, Any]:
+        return {"run": self.run.to_json(), "subject": self.subject}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Fold:
+        return cls(Run.from_json(values["run"]), values["subject"])
 
     def execute(self, progress: Progress | None = None, report: Report = lambda line: None) -> Path:
         """Trains without the subject and judges its clips, unless that is done; its folder."""
