@@ -1,8 +1,7 @@
 """One run = one row x one seed = one folder ``runs/<key>/``: found again when finished, resumed when interrupted.
 
 The key is a hash of the configuration, the data, the initial weights and `RESULTS_VERSION`, which is raised by hand
-when a change of the code may change numbers (`tests/test_golden.py` guards it). Change any of them and the old run is
-*stale*: tables say so. The commit stands in the provenance.
+when the code may give other numbers (`tests/test_golden.py`). Change any of them and the old run is *stale*.
 """
 
 from __future__ import annotations
@@ -91,21 +90,21 @@ class Run:
             recover(folder, report)
             if processes.agreed((self.key, not (folder / "provenance.json").is_file()))[1]:
                 _train(self, folder, progress, report)
-            _predict_missing(self, folder)
-            _score_missing(self, folder)
-            _add_label(self, folder)
+            _predict_missing(self, folder / "predictions.parquet")
+            _score_missing(self, folder / "scores.json")
+            facts = json.loads((folder / "provenance.json").read_text())
+            if self.label not in facts["labels"]:  # another row is the same run
+                _write_json(folder / "provenance.json", facts | {"labels": sorted([*facts["labels"], self.label])})
         processes.wait()
         return folder
 
 
 def config_hash(config: Config) -> str:
-    settings = config.to_dict()
-    asked = settings["prediction"]  # asked of a trained model, but a run's predictions are made with it
+    """Of the settings that a run's numbers depend on, 16 hexadecimal digits."""
+    settings, plain = config.to_dict(), vars(TrainingConfig())
+    asked, training = settings["prediction"], settings["training"]
     settings["prediction"] = {k: asked[k] for k in ("max_tokens", *(["beams"] if asked["beams"] > 1 else []))}
-    plain = TrainingConfig()
-    for name in HOW:
-        if settings["training"][name] == getattr(plain, name):
-            del settings["training"][name]
+    settings["training"] = {k: v for k, v in training.items() if k not in HOW or v != plain[k]}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -204,26 +203,24 @@ def _train(run: Run, folder: Path, progress: Progress | None, report: Report) ->
         (folder / leftover).unlink(missing_ok=True)
 
 
-def _predict_missing(run: Run, folder: Path) -> None:
-    path = folder / "predictions.parquet"
+def _predict_missing(run: Run, path: Path) -> None:
     tables = [pd.read_parquet(path)] if path.is_file() else []
     have = {protocol for table in tables for protocol in table["protocol"]}
     missing = [protocol for protocol in run.protocols if protocol not in have]
     if missing:
         inputs = prepare(run.config)
-        model = EFA.from_pretrained(folder).model.to(processes.state().device)
+        model = EFA.from_pretrained(path.parent).model.to(processes.state().device)
         tables += [predict(model, inputs, run.config, protocol=protocol) for protocol in missing]
         table = pd.concat(tables, ignore_index=True)
         write_safely(path, lambda partly: table.to_parquet(partly, index=False))
 
 
-def _score_missing(run: Run, folder: Path) -> None:
-    path = folder / "scores.json"
+def _score_missing(run: Run, path: Path) -> None:
     known = json.loads(path.read_text()) if path.is_file() else {}
     if known.get("scores_version") != metrics.SCORES_VERSION:
         known = {"scores_version": metrics.SCORES_VERSION}
-    predictions = pd.read_parquet(folder / "predictions.parquet")
-    for protocol in [protocol for protocol in run.protocols if protocol not in known]:
+    predictions = pd.read_parquet(path.with_name("predictions.parquet"))
+    for protocol in [name for name in run.protocols if name not in known]:
         known[protocol] = metrics.score(predictions[predictions["protocol"] == protocol], parser_for(run.config))
         _write_json(path, known)  # after each, in case the next one fails
 
@@ -237,14 +234,6 @@ def scores_of(run: Run) -> dict[str, dict[str, float | None]]:
     """protocol -> metric -> value of a finished run."""
     scores = json.loads((run.folder / "scores.json").read_text())
     return {protocol: scores[protocol] for protocol in run.protocols if protocol in scores}
-
-
-def _add_label(run: Run, folder: Path) -> None:
-    """Rows that are the same run are trained once; its provenance lists them all."""
-    facts = json.loads((folder / "provenance.json").read_text())
-    if run.label not in facts["labels"]:
-        facts["labels"] = sorted([*facts["labels"], run.label])
-        _write_json(folder / "provenance.json", facts)
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 
 import typer
 
@@ -13,6 +14,7 @@ from efa.utils.errors import InputError
 from efa.utils.signals import sigterm_interrupts
 
 Cluster = AbstractContextManager[grid.Launch]
+_print_line = partial(err.print, markup=False, highlight=False, soft_wrap=True)
 
 
 def select_cluster(
@@ -69,7 +71,3 @@ def report_failures(failures: Sequence[grid.Failure]) -> None:
         _print_line(f"efa: {failure}")
     if failures:
         raise typer.Exit(2 if all(failure.kind == "mistake" for failure in failures) else 1)
-
-
-def _print_line(line: str) -> None:
-    err.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol
 
 import torch
 
@@ -42,8 +42,6 @@ class Job(Protocol):
     @property
     def label(self) -> str: ...
     @property
-    def seed(self) -> int: ...
-    @property
     def config(self) -> Config: ...
     @property
     def key(self) -> str: ...
@@ -52,9 +50,7 @@ class Job(Protocol):
     @property
     def finished(self) -> bool: ...
     def execute(self, progress: Progress | None = None, report: Report = ...) -> Path: ...
-    def to_json(self) -> dict[str, Any]: ...
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Self: ...
+    def to_json(self) -> dict[str, Any]: ...  # the inverse is the class method `from_json`
 
 
 @dataclass(frozen=True)
@@ -111,6 +107,7 @@ def execute_all(
         GridStoppedError: the disk is full or cannot be written, so that no run can go on.
     """
     lock, stopping = threading.Lock(), threading.Event()
+    titles = [f"[{number}/{len(runs)}] {run.label}" for number, run in enumerate(runs, 1)]
     shares = [0.0] * len(runs)
     outcomes: dict[int, Outcome] = {}
     keys: dict[int, str] = {}
@@ -127,15 +124,12 @@ def execute_all(
         outcomes[i] = outcome
         advance(i, 1.0)
 
-    def title(i: int) -> str:
-        return f"[{i + 1}/{len(runs)}] {runs[i].label}"
-
     def execute_here(i: int) -> None:
-        report(title(i))
+        report(titles[i])
         finish(i, attempt(runs[i], lambda done, total: advance(i, done / total), lambda line: report(f"    {line}")))
 
     def execute_elsewhere(i: int, launch: Launch) -> Outcome:
-        with contextlib.closing(launch(describe_job(runs[i], title(i)))) as messages:  # type: ignore[type-var]
+        with contextlib.closing(launch(describe_job(runs[i], titles[i]))) as messages:  # type: ignore[type-var]
             for message in messages:
                 if stopping.is_set():
                     break
@@ -153,14 +147,20 @@ def execute_all(
         except Exception as error:
             finish(i, describe_failure(run, error))
     unfinished = [runs[i] for i in keys if not runs[i].finished]
-    _check_disk(unfinished)
+    if unfinished and launched.main():
+        try:  # to write where the runs will, before an hour of work
+            paths.runs().mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=paths.runs()) as file:
+                file.write(b"written before a grid starts")
+        except OSError as error:
+            raise GridStoppedError(f"{paths.runs()}: {error.strerror}") from error
     first = {key: i for i, key in reversed(keys.items())}
     if jobs <= 1 and cluster is None:
         for i in keys:
             execute_here(i)
         return [outcomes[i] for i in range(len(runs))]
     # Seed by seed, so that runs that work at the same time are of different systems, which share nothing to wait for.
-    waiting = sorted(sorted(first.values()), key=lambda i: runs[i].seed)
+    waiting = sorted(sorted(first.values()), key=lambda i: runs[i].config.training.seed)
     with cluster or contextlib.nullcontext(run_in_child) as launch, ThreadPoolExecutor(jobs) as pool:
         try:
             # Render or decode, once and with all cores, what the first run would while the others wait.
@@ -188,17 +188,6 @@ def execute_all(
         else:
             execute_here(i)  # adds the label
     return [outcomes[i] for i in range(len(runs))]
-
-
-def _check_disk(unfinished: Sequence[Job]) -> None:
-    """Tries to write where the runs will, before an hour of work; GridStoppedError where that fails."""
-    if unfinished and launched.main():
-        try:
-            paths.runs().mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=paths.runs()) as file:
-                file.write(b"written before a grid starts")
-        except OSError as error:
-            raise GridStoppedError(f"{paths.runs()}: {error.strerror}") from error
 
 
 def attempt(job: Job, progress: Progress | None, report: Report, key: str = "") -> Outcome:
