@@ -92,11 +92,8 @@ def test_a_run_is_missing_then_done_and_then_found_again(home, quick_scores, for
     folder = run.execute()
     assert folder == home / "runs" / run.key
     assert state_of(run) == "done"
-    left = {p.name for p in folder.iterdir()} - {".lock"}
-    assert left == {
-        "config.json", "history.csv", "model.safetensors", "predictions.parquet", "provenance.json", "scores.json",
-        "vocab.txt",
-    }  # fmt: skip
+    names = "config.json history.csv model.safetensors predictions.parquet provenance.json scores.json vocab.txt"
+    assert {p.name for p in folder.iterdir()} == {".lock", *names.split()}
     assert set(pd.read_parquet(folder / "predictions.parquet")["protocol"]) == {"predicted", "none"}
     assert set(scores_of(run)) == {"predicted", "none"}
     facts = json.loads((folder / "provenance.json").read_text())

@@ -175,8 +175,7 @@ def test_recover_removes_what_is_broken_and_no_more(tmp_path, has, cut, kept, me
 def test_a_file_without_permission_is_not_broken(tmp_path, monkeypatch):
     fill(tmp_path, DONE)
 
-    refused = Mock(side_effect=PermissionError(errno.EACCES, "Permission denied"))
-    monkeypatch.setattr(Path, "read_text", refused)
+    monkeypatch.setattr(Path, "read_text", Mock(side_effect=PermissionError(errno.EACCES, "Permission denied")))
     with pytest.raises(PermissionError):
         recover(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == DONE
