@@ -67,8 +67,6 @@ def test_twenty_kills_change_nothing(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert not grids.partial_files(home)
     seconds = time.monotonic() - started
     with capsys.disabled():
-        print(
-            f"\n{kills} kills in {rounds} rounds, {seconds:.0f} s (undisturbed {whole:.0f} s), {resumed} resumed, {hit}"
-        )
+        print(f"\n{kills} kills in {rounds} rounds, {seconds:.0f} s (alone {whole:.0f} s), {resumed} resumed, {hit}")
     assert set(PHASES) <= set(hit)
     assert resumed

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from efa.utils import paths
-from efa.utils.signals import GRACE, end_process, ignore_interrupts, interrupt
+from efa.utils.signals import GRACE, end_process_after, ignore_interrupts, interrupt
 
 if TYPE_CHECKING:
     from efa.launch.grid import Job
@@ -72,7 +72,7 @@ def main() -> None:
     os.dup2(2, 1)  # what libraries print must not mix with the messages
 
     def send(message: Message) -> None:
-        with lock, contextlib.suppress(BrokenPipeError):  # the parent has died: `end_process` follows
+        with lock, contextlib.suppress(BrokenPipeError):  # the parent has died: `end_process_after` follows
             os.write(output, json.dumps(message).encode() + b"\n")
 
     def progress(done: int, total: int) -> None:
@@ -87,7 +87,9 @@ def main() -> None:
     try:
         description = json.loads(sys.stdin.buffer.readline())
         threading.Thread(target=send_progress, daemon=True).start()
-        threading.Thread(target=end_process, args=(lambda: os.read(0, 1),), daemon=True).start()  # the pipe has closed
+        threading.Thread(
+            target=end_process_after, args=(lambda: os.read(0, 1),), daemon=True
+        ).start()  # the pipe has closed
 
         import torch
 

@@ -33,10 +33,10 @@ def end_with_parent() -> None:
     """Call in a process of `multiprocessing`: when its parent dies, however that happens, this process ends too."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    threading.Thread(target=end_process, args=(parent.join,), daemon=True).start()
+    threading.Thread(target=end_process_after, args=(parent.join,), daemon=True).start()
 
 
-def end_process(wait: Callable[[], object]) -> None:
+def end_process_after(wait: Callable[[], object]) -> None:
     """When `wait` returns, ends this process: by SIGTERM, and `GRACE` seconds later by force."""
     wait()
     os.kill(os.getpid(), signal.SIGTERM)
