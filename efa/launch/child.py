@@ -87,9 +87,8 @@ def main() -> None:
     try:
         description = json.loads(sys.stdin.buffer.readline())
         threading.Thread(target=send_progress, daemon=True).start()
-        threading.Thread(
-            target=end_process_after, args=(lambda: os.read(0, 1),), daemon=True
-        ).start()  # the pipe has closed
+        wait_for_closed_pipe = (lambda: os.read(0, 1),)
+        threading.Thread(target=end_process_after, args=wait_for_closed_pipe, daemon=True).start()
 
         import torch
 
