@@ -103,14 +103,14 @@ def run(
     Exit status: 0 done, 2 mistakes of yours only, 1 anything else, 130 interrupted.
     The same command goes on where it stopped.
     """
-    from efa.cli.grid import pool_of, run_all, tell
+    from efa.cli.grid import report_failures, run_all, select_cluster
     from efa.experiments import select
 
     chosen = select(what, preset, seeds_of(seeds), settings_of(settings))
-    pool = pool_of(executor, jobs, ray_address, cpus_per_run, gpus_per_run)
-    failures = run_all(chosen, jobs, pool, retries)
+    cluster = select_cluster(executor, jobs, ray_address, cpus_per_run, gpus_per_run)
+    failures = run_all(chosen, jobs, cluster, retries)
     _print_status(chosen)
-    tell(failures)
+    report_failures(failures)
 
 
 @app.command()
