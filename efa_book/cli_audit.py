@@ -24,7 +24,7 @@ def audit_annotations(
 ) -> None:
     """What scores without a video.   Example: efa audit annotations cot-afa"""
     from efa.utils import paths
-    from efa_book.audit.annotations import TABLES, audit, reached, write
+    from efa_book.audit.annotations import TABLES, audit, paper_gaps, write
     from efa_book.paper import numbers
 
     target = to or paths.results() / folder.resolve().name
@@ -32,7 +32,7 @@ def audit_annotations(
         made = audit(folder, seeds, update)
     command = f"efa audit annotations {shlex.quote(folder.resolve().name)} --seeds {seeds}"
     files = write(made, target, command)
-    held = reached(made.blind, numbers())
+    held = paper_gaps(made.blind, numbers())
     if as_json:
         document: dict[str, Any] = {name: _records(getattr(made, name)) for name in TABLES}
         document |= {"reached": _records(held), "skipped": made.skipped, "facts": made.facts}
