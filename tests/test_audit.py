@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from efa_book.audit.measured import Measured, Quantity
 
 from efa import cli
 from efa.config import Config, FormSimData
@@ -15,7 +16,6 @@ from efa.utils.errors import InputError
 from efa_book import audit_tables as audit
 from efa_book.audit import cuts, practice
 from efa_book.audit.findings import FINDINGS, finding
-from efa_book.audit.measured import Measured, Quantity
 from efa_book.collect import collect
 from formsim.dataset import some_actions
 
