@@ -102,15 +102,9 @@ class _Entry:
 
 
 def obtain(
-    table: str,
-    preset: str,
-    seeds: int | str | Sequence[int] | None = None,
-    train: bool = True,
-    overrides: Overrides | None = None,
-    report: Report = print,
-    dataset: str = "",
-    protocol: str = "",
-) -> Results:
+    table: str, preset: str, seeds: int | str | Sequence[int] | None = None, train: bool = True,
+    overrides: Overrides | None = None, report: Report = print, dataset: str = "", protocol: str = "",
+) -> Results:  # fmt: skip
     """`collect`, after training what is missing if `train` is set; what a notebook calls.
 
     Args:
@@ -157,19 +151,13 @@ def collect(
         best, origin = {cell: (here if cell in mine else there)[cell] for cell in here}, "both"
     scored = {cell: one for cell, one in best.items() if one.scores is not None}
     return Results(
-        table,
-        preset,
-        tuple(seeds),
-        dict(overrides or {}),
-        origin if scored else "",
-        _join_scores(best),
+        table, preset, tuple(seeds), dict(overrides or {}), origin if scored else "", _join_scores(best),
         states={cell: one.state for cell, one in best.items()},
         predictions={cell: one.predictions for cell, one in scored.items()},
         facts={cell: one.facts for cell, one in scored.items()},
         histories={cell: one.history for cell, one in scored.items() if one.history is not None and len(one.history)},
-        asked_protocol=protocol,
-        repeats=_compare(here, there, mine & theirs),
-    )
+        asked_protocol=protocol, repeats=_compare(here, there, mine & theirs),
+    )  # fmt: skip
 
 
 def _join_scores(found: dict[Cell, _Entry]) -> pd.DataFrame:

@@ -56,24 +56,16 @@ def assess_clip(
     weights = [step["frames"] for step in answer["steps"]]
     text = one_line(answer["explanation"])
     live = {
-        "action": answer["action"],
-        "top5": [one["action"] for one in answer["top5"]],
-        "sure": [one["probability"] for one in answer["top5"]],
-        "wrong": answer["quality_probability"],
-        "text": [[text, 0]] if text else [],
-        "names": [],
-        "step": step_in_text(text),
-    }
+        "action": answer["action"], "top5": [one["action"] for one in answer["top5"]],
+        "sure": [one["probability"] for one in answer["top5"]], "wrong": answer["quality_probability"],
+        "text": [[text, 0]] if text else [], "names": [], "step": step_in_text(text),
+    }  # fmt: skip
     unknown = {"action": "", "view": "", "quality": -1, "fault": None, "reference": []}
     return unknown | {
-        "id": name or Path(video).name,
-        "own": True,
-        "note": " ".join([chosen, *answer["warnings"]]),
-        "steps": [step["text"] for step in answer["steps"]],
-        "attention": None if None in weights else weights,
-        "answers": {"live": live},
-        **encode_strip(pictures, frames),
-    }
+        "id": name or Path(video).name, "own": True, "note": " ".join([chosen, *answer["warnings"]]),
+        "steps": [step["text"] for step in answer["steps"]], "attention": None if None in weights else weights,
+        "answers": {"live": live}, **encode_strip(pictures, frames),
+    }  # fmt: skip
 
 
 class Panel(ipywidgets.VBox):

@@ -90,13 +90,9 @@ def command(
 
 
 def convert(
-    root: Path,
-    out: Path,
-    annotations: Path | None = None,
-    videos: Path | None = None,
-    seed: int = 0,
+    root: Path, out: Path, annotations: Path | None = None, videos: Path | None = None, seed: int = 0,
     with_videos: bool = True,
-) -> Conversion:
+) -> Conversion:  # fmt: skip
     """Read the release and write the data set to `out`.
 
     Args:

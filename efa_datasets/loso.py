@@ -35,7 +35,7 @@ from efa.utils.errors import InputError
 from efa.utils.files import locked, write_safely
 from efa.utils.recovery import RESUMED, recover
 from efa_datasets.ui_prmd import predict_from_markers, split_of
-from efa_datasets.ui_prmd_files import movements
+from efa_datasets.ui_prmd_markers import movements
 
 MARKERS = "Markers, logistic regression"
 ZERO_SHOT = "EFA, never saw people"  # trained on FormSim alone and given the true movement
@@ -94,12 +94,9 @@ class Fold(Run):
 
 
 def folds(
-    folder: str | Path,
-    rows: Sequence[str] = (),
-    preset: str = "laptop",
-    seeds: Sequence[int] = (0,),
+    folder: str | Path, rows: Sequence[str] = (), preset: str = "laptop", seeds: Sequence[int] = (0,),
     settings: dict[str, object] | None = None,
-) -> list[Fold]:
+) -> list[Fold]:  # fmt: skip
     """Every training that the rows of `LOSO_ROWS` need, seed by seed.
 
     Raises:

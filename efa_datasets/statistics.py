@@ -168,13 +168,9 @@ def _vocabulary(curves: np.ndarray, clips: int) -> list[Row]:
     if found is None:
         return []
     values = {
-        "texts": found.texts,
-        "words": found.words,
-        "words, low": found.low,
-        "words, high": found.high,
-        "exponent": found.beta,
-        "said of the texts that are there, over the truth": found.bias,
-    }
+        "texts": found.texts, "words": found.words, "words, low": found.low, "words, high": found.high,
+        "exponent": found.beta, "said of the texts that are there, over the truth": found.bias,
+    }  # fmt: skip
     return [("vocabulary if every clip had a text", name, "Heaps' law", float(value)) for name, value in values.items()]
 
 

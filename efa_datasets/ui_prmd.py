@@ -22,8 +22,16 @@ from efa.data.manifest import make_dataset, save_dataset
 from efa.data.video import write_mp4
 from efa.utils.errors import InputError
 from efa.utils.files import named
-from efa_datasets.ui_prmd_body import check_markers, fit_body, localise
-from efa_datasets.ui_prmd_files import MIN_FRAMES, Repetition, find_repetitions, movements, read_markers
+from efa_datasets.ui_prmd_markers import (
+    MIN_FRAMES,
+    Repetition,
+    check_markers,
+    find_repetitions,
+    fit_body,
+    localise,
+    movements,
+    read_markers,
+)  # fmt: skip
 from formsim.body import primitives
 from formsim.dataset import sample_phases, seed_of
 from formsim.render import Camera, Scene, render
@@ -67,12 +75,9 @@ def command(
 
 
 def export(
-    root: Path,
-    how: Export,
-    test_subject: int | None = None,
-    repetitions: int = 0,
+    root: Path, how: Export, test_subject: int | None = None, repetitions: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> tuple[int, list[InputError]]:
+) -> tuple[int, list[InputError]]:  # fmt: skip
     """Render every sequence from front and side and write the data set to `how.folder`.
 
     Args:
