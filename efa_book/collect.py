@@ -37,9 +37,7 @@ class Results:
         origin: 'runs', 'published', 'both' (runs if there are any, published ones for the other seeds) or '' for none.
         scores: tidy, columns `COLUMNS`; percentages.
         states: (row, seed) -> 'done', 'stale' (trained or scored with other code or data), 'interrupted' or 'missing'.
-        predictions: (row, seed) -> file, for what has scores.
-        facts: (row, seed) -> provenance: commit, device, seconds, versions, key.
-        histories: (row, seed) -> losses and accuracies by epoch.
+        predictions, facts, histories: (row, seed) -> file, provenance, and losses and accuracies by epoch.
         repeats: how many runs were made here that are published as well, how many of them have the same scores, and
             the largest difference of any score in points; None if there is no such run.
     """

@@ -135,10 +135,8 @@ def absence(results: Results, row: str, metric: str, protocol: str = "") -> str:
 
 
 def floor(results: Results) -> dict[str, float]:
-    """Metric -> what is reached without looking, in percent; without a key if data or scores for it are missing.
-
-    Every action equally likely; every verdict the more frequent one, by its share of the test split; for balanced
-    accuracy and the area under the curve a coin.
+    """Metric -> what is reached without looking, in percent: every action equally likely, every verdict the more
+    frequent one, a coin for balanced accuracy and AUC. No key if data or scores for it are missing.
     """
     out = {"quality_balanced_acc": 50.0, "quality_auc": 50.0}
     shares = results.scores.loc[results.scores["metric"] == "quality_majority", "value"]
@@ -222,9 +220,6 @@ class CachedFaultParser(FaultParser):
     """Gives the answers of `parser` and keeps them by sentence, in memory and, after `save`, on disk.
 
     Models write few different sentences, and parsing one takes half a millisecond.
-
-    Args:
-        parser: of FormSim's faults.
     """
 
     def __init__(self, parser: FaultParser):

@@ -48,16 +48,12 @@ Document = dict[str, Any]
 def find_results(
     preset: str, dataset: str = "", seeds: Sequence[int] = (0,), tables: Sequence[str] = "456"
 ) -> list[Results]:
-    """What is published or trained of the tables IV to VI; trains nothing.
-
-    Args:
-        dataset: a folder with a manifest, in place of the preset's data.
-    """
+    """What is published or trained of the tables IV to VI; trains nothing. `dataset`: a folder with a manifest."""
     return [collect.obtain(table, preset, seeds, train=False, dataset=dataset) for table in tables]
 
 
 def build_document(results: Sequence[Results], clips: int = 128, size: int = 128) -> Document:
-    """Everything that the explorer shows, as one JSON document.
+    """Everything that the explorer shows, as one JSON document; no clip if there are no predictions.
 
     Args:
         results: of one preset and one data set; for a row in several tables the first one counts.
@@ -69,7 +65,7 @@ def build_document(results: Sequence[Results], clips: int = 128, size: int = 128
         protocol, seed}]; names, to which action and top5 of an answer are numbers; steps {action: five texts}; and
         clips [{id, action, view, quality, fault, reference, sprite, pictures, seen, attention 5 x T or None, answers
         {system: {action, top5, wrong (the probability of non-standard form), text, names, step}}}]. Reference and text
-        are parts as `FaultMarker.mark` cuts them. No clip if there are no predictions.
+        are parts as `FaultMarker.mark` cuts them.
 
     Raises:
         InputError: a data set or a video cannot be read.
@@ -179,8 +175,7 @@ def _find_systems(results: Sequence[Results]) -> list[_System]:
 class FaultMarker:
     """Cuts a text into plain parts and parts that name a fault, with the parser that fault F1 uses.
 
-    Args:
-        phrases: action -> fault -> the clauses that state it; empty if the truth is not known.
+    `phrases`: action -> fault -> the clauses that state it; empty if the truth is not known.
     """
 
     def __init__(self, phrases: Mapping[str, Mapping[str, Sequence[str]]]):
@@ -197,8 +192,7 @@ class FaultMarker:
     def mark(self, text: str, action: str, fault: object) -> dict[str, Any]:
         """text as [[part, mark]], mark 1 for the true fault, -1 for another, 0 for the rest; names; the step blamed.
 
-        Args:
-            action, fault: the clip's true ones; fault 'action/fault' or ''.
+        `action` and `fault` ('action/fault' or '') are the clip's true ones.
         """
         line = one_line(text)
         spans, names = [], []
@@ -271,7 +265,7 @@ def to_json(document: Document) -> str:
 def static_html(document: Document) -> Html:
     """The explorer as HTML that runs by itself: no kernel, no request, also from a file.
 
-    A plain table comes first, which the module folds away once it runs. Without scripts the table stays.
+    A plain table comes first and stays where there are no scripts; else the module folds it away.
     """
     if not document["clips"]:
         return html.note("No predictions to explore yet.")
@@ -329,11 +323,9 @@ def html_page(document: Document, title: str = "Clips and answers") -> str:
 
 
 def show(document: Document, live: bool = False, checkpoint: str = "") -> Any:
-    """What a notebook shows: `static_html`, or with a kernel beside it the panel that assesses videos as well.
+    """What a notebook shows: `static_html`, or if `live` the panel that assesses videos as well.
 
-    Args:
-        live: a Jupyter front end is there to run widgets. The book's pages have none.
-        checkpoint: as for `efa_book.explorer_live.Panel`.
+    The panel needs a Jupyter front end to run widgets, which the book's pages lack. `checkpoint`: as for `Panel`.
     """
     if not live or not document["clips"]:
         return static_html(document)

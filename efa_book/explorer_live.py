@@ -22,11 +22,8 @@ GUESS = "let the model decide"
 
 
 class Explorer(anywidget.AnyWidget):
-    """The explorer as a widget.
-
-    Attributes:
-        data: the document of `efa_book.explorer.build_document`.
-        own: clips assessed here, as `assess_clip` makes them; the last one is shown when it arrives.
+    """The explorer as a widget: `data` is the document of `efa_book.explorer.build_document`, `own` the clips assessed
+    here, as `assess_clip` makes them; the last one is shown when it arrives.
     """
 
     _esm = FOLDER / "explorer.js"
@@ -41,9 +38,8 @@ def assess_clip(
     """Assesses one video, as a clip of the explorer's document of which nothing is known but the model's answer.
 
     Args:
-        video: a file that libav decodes, or a folder of frames.
+        video: a file that libav decodes, or a folder of frames; called by its file's name without `name`.
         action: which action it is; None: the model decides.
-        name: what to call it; by default the file's name.
         size: side of a picture in pixels.
 
     Raises:
@@ -71,11 +67,8 @@ def assess_clip(
 class Panel(ipywidgets.VBox):
     """Controls to assess a video, above the explorer that shows the answer.
 
-    Attributes:
-        file, path: a video to upload, or where one lies beside the kernel; the path counts if both are given.
-        action: one of the model's actions, or `GUESS`.
-        go, status: the button, and the line that says what happened.
-        explorer: the `Explorer`.
+    The video is uploaded (`file`) or lies beside the kernel (`path`, which counts if both are given); `action` is one
+    of the model's actions, or `GUESS`; the button `go` starts, the line `status` says what happened.
     """
 
     def __init__(self, data: Document, checkpoint: str = ""):

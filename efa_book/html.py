@@ -57,13 +57,7 @@ class Cell:
 def table(
     caption: str, head: Sequence[str | Cell], rows: Sequence[Sequence[str | Cell]], notes: Sequence[str] = ()
 ) -> Html:
-    """A table whose first column names the rows.
-
-    Args:
-        head: one title a column.
-        rows: cells, the first a plain name.
-        notes: paragraphs below.
-    """
+    """A table whose first column names the rows; `head`: a title a column; `notes`: paragraphs below."""
     titles, *cells = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in (head, *rows)]
 
     def mark_number(number: bool) -> str:
@@ -103,12 +97,9 @@ def stamp(badge: str, parts: Sequence[str], command: str) -> Html:
 
 
 def show(figure: Figure | None, alt: str, caption: str = "", kind: str = "svg") -> Html:
-    """A figure as an image inside the page, the same bytes for the same data; closes it.
+    """A figure as an image inside the page, the same bytes for the same data; closes it. None: a line says so.
 
-    Args:
-        figure: None if there is nothing to draw; a line says so.
-        alt: what it shows, for readers who cannot see it.
-        kind: 'svg', or 'png' for photographs and frames.
+    `alt` is what readers get who cannot see it. `kind`: 'svg', or 'png' for photographs and frames.
     """
     import matplotlib as mpl
 

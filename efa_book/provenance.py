@@ -28,11 +28,7 @@ NOTEBOOKS = {"4": "comparison", "5": "comparison", "6": "ablation", "7": "loss_w
 
 
 def stamp(results: Results, again: str = "") -> Html:
-    """Data, preset, seeds, protocol, hardware, runtime, commit, and the command that makes the numbers again.
-
-    Args:
-        again: that command, if it is not the table's.
-    """
+    """Data, preset, seeds, protocol, hardware, runtime, commit, and the command to rerun (`again`)."""
     data = table_config(results.table, results.preset, results.overrides).data
     stand_in = isinstance(data, FormSimData)
     facts = list(results.facts.values())
@@ -74,7 +70,7 @@ def rerun_command(results: Results) -> str:
 def weights_table(preset: str, overrides: Overrides | None = None, folder: Path | None = None) -> Html:
     """The files that runs of a preset start from: whose part each is, how it was made and what it reached.
 
-    Read from the .json beside each file of weights; a missing or unreadable one is reported in the table.
+    Read from the .json beside each file; a missing or unreadable one is reported in the table.
     """
     users: dict[str, list[str]] = {}  # name of a file of weights -> 'TSM (video)' for each system that starts from it
     for name in dict.fromkeys(("EFA", *CAPTIONERS, *RECOGNISERS)):

@@ -38,14 +38,10 @@ def published_seeds(table: str, preset: str, overrides: Overrides | None = None)
 def publish(
     preset: str, seeds: Sequence[int], out: Path | None = None, overrides: Overrides | None = None, what: str = "all"
 ) -> tuple[Path, list[str]]:
-    """Writes finished runs to results/<data set>-<preset>/; returns the folder and the labels of unfinished runs.
+    """Writes finished runs to results/<data set>-<preset>/ or `out`; returns the folder and labels of unfinished runs.
 
     scores.csv (tidy), predictions/<table>-<row>-<seed>.parquet, history.csv and provenance.json (key, commit, device,
-    versions, seconds of each run). Other rows and seeds that are there stay; the same ones are replaced.
-
-    Args:
-        out: another folder to write to.
-        what: 'all', a table or a row, as for `efa run`.
+    versions, seconds of each run). Other rows and seeds that are there stay. `what`: as for `efa run`.
 
     Raises:
         InputError: none of the runs is finished.

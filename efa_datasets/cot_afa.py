@@ -3,13 +3,11 @@
 The annotations are GYM88.xlsx, comment/ and three JSON files (see `efa_datasets.cot_afa_files`). The videos are
 workout_ori/NN/NN_MM.mp4 or folders of frames frames/NN_MM/*.jpg, anywhere below one folder; a video is preferred.
 
-OUT gets manifest.parquet, steps.json, released.csv (what the manifest has no column for: label and view as released,
-body parts, reason, seconds, where the text is from) and oddities.csv. Nothing is copied: OUT/videos becomes a symbolic
-link to the videos' folder, unless they lie inside OUT. Without videos the paths say where they would be.
-
-Label 2 has no meaning in the release. The one clip that has it gives a reason for bad form: it is read as non-standard.
-Action names keep the release's spelling, since the texts quote it. Only the ids of the test split are released; the
-other two are drawn here, before any clip is left out, so that they do not depend on which videos are there.
+OUT gets manifest.parquet, steps.json, released.csv (what the manifest has no column for) and oddities.csv. Videos are
+not copied: OUT/videos becomes a symbolic link to their folder, unless they lie inside OUT. Without videos the paths say
+where they would be. Label 2 has no meaning in the release; the one clip that has it gives a reason for bad form and is
+read as non-standard. Action names keep the release's spelling, since the texts quote it. Only the ids of the test split
+are released; the other two are drawn here, before any clip is left out, so that they do not depend on the videos.
 """
 
 from __future__ import annotations
@@ -97,8 +95,7 @@ def convert(
 
     Args:
         root: holds both parts; `annotations` and `videos` say where one of them is instead.
-        with_videos: False keeps every clip and looks for no video, as for a root that holds annotations alone like the
-            authors' repository; the file `ANNOTATIONS_ONLY` in `out` then says so.
+        with_videos: False keeps every clip and looks for no video; the file `ANNOTATIONS_ONLY` in `out` then says so.
 
     Raises:
         InputError: a file is missing or malformed, or `videos` holds none.
@@ -129,11 +126,7 @@ def convert(
 def read_release(
     folder: Path, seed: int = 0, videos: Mapping[str, str] | None = None, notes: Notes | None = None
 ) -> Conversion:
-    """The annotations as a data set in memory.
-
-    Args:
-        videos: clip -> path; clips without one are left out. None: all are kept.
-    """
+    """The annotations as a data set. `videos`: clip -> path, clips without one are left out; None: all stay."""
     for name in ("", raw.STEP_FILE, raw.SHEET, raw.NAMES, raw.REFERENCES, raw.COMMENTS):
         if not (folder / name).exists():
             hint = "give the folder with CoT-AFA's annotations, --annotations DIR"

@@ -1,7 +1,6 @@
 """Leave-one-subject-out cross-validation: each subject is the test split once, the next one validates, the rest trains.
 
-Ten people are too few for one fixed split. So every row is trained once per subject, and intervals are drawn over
-people, not over clips: two repetitions by one person are nearly the same clip.
+Intervals are drawn over people, not over clips: two repetitions by one person are nearly the same clip.
 
 >>> # efa leave-one-subject-out my-data --preset laptop --seeds 0,1,2 --markers UI-PRMD
 """
@@ -154,10 +153,10 @@ def judge_markers(root: str | Path) -> Judged:
 
 
 def judge_zero_shot(runs: Sequence[Run], folder: str | Path, preset: str = "laptop") -> Judged:
-    """Predictions of EFA trained on FormSim, on clips of other people and other exercises.
+    """Predictions of EFA trained on FormSim (`runs` of '6/EFA', finished), on other people and other exercises.
 
     Its class head knows none of these exercises, so the true one picks the steps (protocol `oracle`), and
-    `predicted_action` stays empty. `runs`: of '6/EFA', finished.
+    `predicted_action` stays empty.
     """
     started = time.time()
     inputs = _prepare(build(preset, {"data.source": str(Path(folder).resolve()), "decoder.vocabulary": "full"}))

@@ -39,8 +39,7 @@ Row = tuple[str, str, str, float]
 def read_extras(folder: Path, columns: Mapping[str, tuple[str, ...]] = EXTRAS) -> dict[str, pd.DataFrame]:
     """released.csv and oddities.csv where `efa data cot-afa` left them: 'released' and 'oddities', texts as written.
 
-    Args:
-        columns: those that each file must have; a file without an entry is not read.
+    `columns`: those that each file must have; a file without an entry is not read.
 
     Raises:
         InputError: a file is there and is no such table.
@@ -64,9 +63,7 @@ def measure(
 ) -> dict[str, pd.DataFrame]:
     """Every table of `TABLES` that the data set fills; columns as there.
 
-    Args:
-        extras: as `read_extras` gives them.
-        pieces: a text's word pieces; without it nothing is counted by them.
+    `extras` as `read_extras` gives them; `pieces`: a text's word pieces, without it nothing is counted by them.
 
     Raises:
         InputError: released.csv holds no number where one is due.

@@ -80,9 +80,7 @@ def export(
 ) -> tuple[int, list[InputError]]:  # fmt: skip
     """Render every sequence from front and side and write the data set to `how.folder`.
 
-    Args:
-        test_subject: as in `split_of`.
-        repetitions: only the first so many of each movement, subject and label; 0: all.
+    `repetitions`: only the first so many of each movement, subject and label; 0: all. `test_subject`: see `split_of`.
 
     Returns:
         The number of clips, and an error for each file that was left out.
@@ -128,10 +126,8 @@ def export(
 
 
 def split_of(subject: int, test_subject: int | None = None, subjects: Sequence[int] = tuple(range(1, 11))) -> str:
-    """The one split of all clips of a subject.
-
-    Without `test_subject` subjects 9 and 10 are tested, 7 and 8 validate. With it that one is tested, the next one
-    (after the last the first) validates.
+    """The one split of all clips of a subject: 9 and 10 are tested, 7 and 8 validate; or `test_subject` is tested and
+    the next one (after the last the first) validates.
     """
     if test_subject is None:
         return SPLITS.get(subject, "train")
@@ -195,8 +191,8 @@ def predict_from_markers(
 ) -> tuple[list[tuple[Repetition, float]], list[InputError]]:
     """Correct or incorrect from the markers alone, by leave-one-subject-out cross-validation, one model per movement.
 
-    Standardised positions of all markers at 20 moments, as `localise` gives them, their first principal components (of
-    the training subjects), logistic regression with a penalty l2 / 2 |w|^2. A reference for video models.
+    Logistic regression with a penalty l2 / 2 |w|^2 on the first principal components (of the training subjects) of all
+    standardised marker positions at 20 moments, as `localise` gives them. A reference for video models.
 
     Returns each sequence with its probability of 'incorrect', and an error for each file that was left out.
 

@@ -29,13 +29,10 @@ def fold(text: str) -> str:
 
 
 def tokens(text: str, punctuation: bool = False) -> list[str]:
-    """Tokens much like those that the caption metrics count (Penn Treebank, lower case, no punctuation).
+    """Tokens much like those that the caption metrics count (Penn Treebank, lower case, no punctuation), without Java.
 
-    A hyphenated word is one token, a contraction two ("doesn't": does n't, "knee's": knee 's). In plain Python, so that
-    statistics need no Java; a test holds it against the metrics' own tokenizer, which counts brackets, too (as -lrb-).
-
-    Args:
-        punctuation: each mark counts as a token, too.
+    A hyphenated word is one token, a contraction two ("doesn't": does n't, "knee's": knee 's). The metrics' own
+    tokenizer counts brackets, too (as -lrb-), as this does with every mark if `punctuation` is set.
     """
     found: list[str] = []
     for part in _PART.findall(fold(text)):
@@ -174,11 +171,8 @@ def lexicon(texts: Sequence[str], heads: int = 10, words: int = 6) -> pd.DataFra
 
     Reasoning: the parent is a cue of the wide list, its words are the content words after it, up to the end of the
     clause or the next cue. Suggestion: the parent is the first content word after 'should' or 'must', adverbs in -ly
-    passed over, which is nearly always a verb; its words likewise. A content word is none of `STOP` and longer than two
-    letters. A text counts once for each pair.
-
-    Args:
-        heads: parents kept of each kind, the most frequent. words: kept of each parent.
+    passed over; its words likewise. A content word is none of `STOP` and longer than two letters. A text counts once
+    for each pair. The `heads` most frequent parents of each kind are kept, with `words` words each.
     """
     reasons = cue_pattern(CUES["reasoning"]["wide"])
     counts: Counter[tuple[str, str, str]] = Counter()

@@ -124,11 +124,9 @@ class Subject:
 
 
 def primitives(joints: Array, subject: Subject, equipment: tuple[str, ...] = ()) -> Primitives:
-    """Solids for a clip: body, clothes and equipment.
+    """Solids for a clip: body, clothes and the `equipment` named in `EQUIPMENT`.
 
-    Args:
-        joints: float64 [T, 20, 3] metres, in the order of `motion.JOINTS`; x forward, y left, z up, floor at 0.
-        equipment: names of `EQUIPMENT`. Held things follow the hands, fixed things stand still for the clip.
+    `joints`: float64 [T, 20, 3] metres, in the order of `motion.JOINTS`; x forward, y left, z up, floor at 0.
 
     Raises:
         ValueError: joints of another shape, or an unknown name.

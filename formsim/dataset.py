@@ -132,10 +132,7 @@ def clips(
 ) -> tuple[Clip, ...]:
     """The clips of a benchmark: 70/15/15 by subject, a split's actions and views in equal shares.
 
-    Args:
-        count: clips in all splits together.
-        seed: of the data set.
-        names: the actions to use; all of them by default.
+    `count` clips in all splits together, of the actions `names` (default: all).
 
     Raises:
         InputError: `unseen` with fewer than four actions, none of which would be held out.
@@ -296,8 +293,8 @@ def record(clip: Clip) -> dict[str, object]:
 def step_texts(action: Action, range_phrase: str, stated: str = "") -> tuple[tuple[str, ...], str]:
     """The five steps and the instruction of an action, with what its standard asks for filled in.
 
-    `stated` takes the place of the step that speaks of the range: one sentence for all actions, which says nothing but
-    the standard. A phrase inside a longer step is 0.4 % of the variance between step vectors; models overlook it.
+    `stated` takes the place of the step that speaks of the range: one sentence for all actions, because models
+    overlook a phrase inside a longer step (0.4 % of the variance between step vectors).
     """
     steps = [step.format(range=range_phrase) for step in action.steps]
     if stated:

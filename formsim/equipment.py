@@ -286,11 +286,7 @@ EQUIPMENT = tuple(_MAKERS)
 
 
 def add_equipment(build: Builder, pose: Pose, names: tuple[str, ...]) -> None:
-    """Add each named thing. Held things follow the hands; fixed things stand still at the clip's mean or extent.
-
-    Raises:
-        ValueError: a name that is not in `EQUIPMENT`.
-    """
+    """Add each named thing; held ones follow the hands, fixed ones stand still. ValueError for an unknown name."""
     for name in names:
         if name not in _MAKERS:
             raise ValueError(f"unknown equipment {name!r}; known: {', '.join(EQUIPMENT)}")

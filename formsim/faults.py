@@ -98,9 +98,8 @@ class FaultParser:
         self._phrases = [_Phrase.parse(text, of_text) for text, of_text in owners.items()]
 
     def faults(self, text: str, action: str) -> set[str]:
-        """Ids 'action/fault' of the faults that the text names.
-
-        Those of `action`, the clip's own, are preferred where a phrase is shared; other actions' are found as well.
+        """Ids 'action/fault' of the faults that the text names; `action`, the clip's, counts where a phrase is
+        shared.
         """
         named: set[str] = set()
         for sentence in sentences(text):

@@ -87,8 +87,7 @@ def read_clips(
 ) -> tuple[np.ndarray, ...]:  # fmt: skip
     """The first clips of a stream, rendered once and then read from `folder`.
 
-    Returns:
-        Memory-mapped frames uint8 [n, T, S, S, 3] and the four targets of `formsim.pose_target`, float32 [n, T, ...].
+    Returns memory-mapped frames uint8 [n, T, S, S, 3] and the four targets of `pose_target`, float32 [n, T, ...].
     """
     folder = folder / f"v{formsim.VERSION}-{count}x{frames}x{size}-{clutter:g}-{seed}"
     if not folder.is_dir():
@@ -167,9 +166,9 @@ def recolor(frames: Tensor, draw: np.random.RandomState) -> Tensor:
 class GridHeads(nn.Module):
     """Read the pose off a grid of features; discarded after pre-training.
 
-    One head says in which cell of the picture each joint is, from the tokens where they stand: a dense target that
-    teaches small encoders fast. The other regresses joints, angles, and how far each angle is from the action as its
-    file says, from the mean over a frame's tokens: so the encoder knows the pose and what is unusual about it.
+    One head says in which cell each joint is, from the tokens where they stand: a dense target that teaches small
+    encoders fast. The other regresses, from the mean over a frame's tokens, joints, angles, and how far each angle is
+    from the action as its file says.
     """
 
     def __init__(self, width: int, grid: int):
@@ -188,10 +187,7 @@ class GridHeads(nn.Module):
 
 
 class VectorHeads(nn.Module):
-    """The same from features without a picture's grid, as the trunks of most compared systems leave them.
-
-    All frames are read from all features together. A cell's logit is the sum of its row's and its column's.
-    """
+    """The same from features without a grid; a cell's logit is the sum of its row's and its column's."""
 
     def __init__(self, width: int, frames: int, hidden: int = 512):
         super().__init__()
@@ -226,10 +222,7 @@ class PoseModel(nn.Module):
             self.heads = VectorHeads(width, frames)
 
     def forward(self, frames: Tensor) -> Guess:
-        """uint8 or float frames [B, T, 3, H, W] of 0 to 255.
-
-        While training, Swin runs in bfloat16. Convolutions over time gain nothing by it, and C3D's loss became NaN.
-        """
+        """Frames [B, T, 3, H, W] of 0 to 255. Swin trains in bfloat16; with it C3D's loss became NaN."""
         video = (frames / 255 - self.system.mean) / self.system.std
         swin = isinstance(self.trunk, VideoSwin)
         with torch.autocast(frames.device.type, torch.bfloat16, enabled=self.training and swin):
@@ -246,13 +239,10 @@ def pretrain_encoder(
     Args:
         config: `system.name` says whose trunk.
         out: default: the file in the package.
-        start: weights to continue from.
+        start: weights to continue from; InputError if they do not fit the trunk.
 
     Returns:
         Errors on held-out clips, as `evaluate_encoder`.
-
-    Raises:
-        InputError: `start` does not fit the trunk.
     """
     torch.manual_seed(seed)
     out = out or paths.WEIGHTS / f"{trunk_name(config)}.safetensors"
@@ -345,11 +335,7 @@ def evaluate_encoder(model: PoseModel, config: Config, clips: int = 512) -> dict
 
 
 def build_writer(part: str, config: Config, tokenizer: Tokenizer) -> nn.Module:
-    """An untrained writer, of the size that its system has by `config`.
-
-    Raises:
-        InputError: `part` is none of `PARTS`.
-    """
+    """An untrained writer, of the size that its system has by `config`; InputError if `part` is none of `PARTS`."""
     if part not in PARTS:
         raise InputError(f"no part to pre-train is called '{part}'", hint=f"one of: {', '.join(PARTS)}")
     if part == "decoder":  # alone, so that its first weights do not depend on what else EFA has
@@ -371,8 +357,7 @@ def pretrain_decoder(
         seed: of the texts (with an offset), of weights and of the order.
 
     Returns:
-        loss: nats a word piece given those before it, on 512 held-out texts, whatever the training predicts;
-        perplexity: its exponential.
+        loss: nats a word piece given those before it, on 512 held-out texts; perplexity: its exponential.
 
     Raises:
         InputError: `part` is none of `PARTS`.

@@ -20,8 +20,7 @@ from formsim.schema import load_actions
 def find_action(name: str) -> str:
     """The action of that name, whatever its case and hyphens, or the only one whose name contains it.
 
-    Raises:
-        InputError: no such action, with the nearest name; or several, with their names.
+    InputError with the nearest name, or the names of several.
     """
     wanted = _simplify(name)
     known = {_simplify(action): action for action in load_actions()}
@@ -46,9 +45,7 @@ def sheet(actions: Sequence[str], to: Path | None = None, size: int = 128, frame
 
     One action: a row for the standard and for each fault, six frames from the side and the front.
     Several: one row each, the middle of the movement, the standard then the faults, side and front.
-
-    Raises:
-        InputError: unknown action, a size outside 16 to 4096 pixels, or a file that is not called .png.
+    InputError: unknown action, a size outside 16 to 4096 pixels, or a file that is not called .png.
     """
     names = [find_action(name) for name in actions] or list(load_actions())
     if not 16 <= size <= 4096:

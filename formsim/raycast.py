@@ -34,13 +34,9 @@ def turn(rotation: Array, points: Array) -> Vector:
 
 
 def cast(prims: Primitives, view: View, limit: Array) -> tuple[Array, Array]:
-    """Nearest solid along every ray.
+    """Nearest solid along every ray, none beyond the depth `limit`, float32 [T, H, W].
 
-    Args:
-        limit: depth beyond which nothing is seen, float32 [T, H, W].
-
-    Returns:
-        depth float32 [T, H, W] along the view's z axis, and the solid's number int16 [T, H, W], -1 where there is none.
+    Returns depth float32 [T, H, W] along the view's z axis, and the solid's number int16 [T, H, W], -1 for none.
     """
     depth = np.array(limit, order="C")
     frames, height, width = depth.shape

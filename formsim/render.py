@@ -46,15 +46,10 @@ class Camera:
 
     @classmethod
     def sample(cls, view: str, joints_extent: Array, rng: np.random.RandomState) -> Camera:
-        """A camera for `view` that frames the whole clip.
+        """A camera for `view` (front, side, back) that frames the whole clip; ValueError for any other.
 
-        Args:
-            view: front, side (the subject's left or right) or back.
-            joints_extent: points to keep in the frame, [..., 3] metres: `Primitives.points()`. Of bare joints the
-                flesh and the equipment round them may be cut off.
-
-        Raises:
-            ValueError: unknown view.
+        `joints_extent`: points to keep in the frame, [..., 3] metres: `Primitives.points()`. Bare joints would cut off
+        flesh and equipment.
         """
         if view not in VIEWS:
             raise ValueError(f"unknown view {view!r}; known: {', '.join(VIEWS)}")

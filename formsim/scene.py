@@ -105,12 +105,8 @@ class Background:
 
 
 def background(scene: Scene, forward: tuple[float, float], back: float, view: View) -> Background:
-    """Draw wall and floor.
-
-    Args:
-        forward: horizontal direction of the view, world x and y; the wall stands across it.
-        back: how far the content reaches along `forward`; the wall is `scene.gap` beyond.
-        view: the camera's rays.
+    """Draw wall and floor: `view` are the camera's rays, `forward` is its horizontal direction, world x and y, `back`
+    how far the content reaches along that; the wall stands across it, `scene.gap` beyond.
     """
     x, y = view.across[None, :], view.along[:, None]
     rotation = view.rotation.astype(np.float32)

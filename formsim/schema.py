@@ -52,10 +52,8 @@ _FAULT_KEYS = {"step", "change", "seen", "leads_to", "correct"}
 
 @dataclass(frozen=True)
 class Fault:
-    """One way to do an action wrong: operations on angles, and the words for it.
-
-    `change` maps an angle of `ANGLES` to (operator, amount): ``*`` scales the excursion from the base pose,
-    ``+`` adds degrees while the movement is on, ``@`` adds degrees throughout.
+    """One way to do an action wrong, and the words for it. `change`: angle of `ANGLES` -> (operator, amount): ``*``
+    scales the excursion from the base pose, ``+`` adds degrees while the movement is on, ``@`` adds degrees throughout.
     """
 
     name: str
