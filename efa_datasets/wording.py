@@ -12,9 +12,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import yaml
 
 Splitter = Callable[[str], Sequence[str]]
 
@@ -87,24 +89,9 @@ SENTENCES: dict[str, Splitter] = {
     "text between any of . ! ?": _between(".!?"),
 }
 
-# 'lead*' is any word that begins so. The paper's own words for either were not to be had; narrow and wide are ours.
-CUES: dict[str, dict[str, tuple[str, ...]]] = {
-    "reasoning": {
-        "narrow": ("because", "since", "therefore"),
-        "wide": (
-            *("because", "since", "therefore", "thus", "hence", "so that", "due to", "as a result", "result* in"),
-            *("lead* to", "caus*", "ensures", "ensuring", "allow*", "indicat*", "prevent*", "reduc*", "which can"),
-            *("which could", "which may", "which might", "which is", "which helps"),
-        ),
-    },
-    "suggestion": {
-        "narrow": ("should", "recommend*", "suggest*"),
-        "wide": (
-            *("should", "recommend*", "suggest*", "must", "need* to", "ought to", "to improve", "to correct"),
-            *("advis*", "try to", "aim to", "focus on", "make sure", "ensure", "avoid", "practice", "consider"),
-        ),
-    },
-}
+_LISTS = yaml.safe_load(Path(__file__).with_name("wording.yaml").read_text(encoding="utf-8"))
+CUES: dict[str, dict[str, list[str]]] = _LISTS["cues"]  # 'lead*' is any word that begins so
+STOP = frozenset(_LISTS["stop"].split())
 
 
 def cue_pattern(cues: Sequence[str]) -> re.Pattern[str]:
@@ -143,19 +130,6 @@ def cue_rates(texts: Sequence[str]) -> list[tuple[str, str, str, float]]:
     return rates
 
 
-# Function words, and whoever is filmed: in nearly every sentence, and so without meaning here.
-_STOP = """
-a about above across action additionally after again against all also although always an and another any are around as
-at athlete away back be been before being below between both but by can character could did do does doing done down due
-during each either enough even every exercise few first for from further had has have he her hers him himself his how
-however i if in individual individuals instead into is it its itself just last lastly less like man many may me might
-more most much must my near neither next no nor not of off on once one only onto or other others our out over overall
-own per performer person player practitioner rather s same second she should so some still subject such t than that the
-their them themselves then there these they this those three through throughout thus to together too toward towards two
-under until up upon very video was we were what when where whether which while who whole will with within without woman
-would you your yourself
-"""
-STOP = frozenset(_STOP.split())
 _CLAUSE = re.compile(r"[,.;:!?()\"\u2013\u2014]")
 _WORD = re.compile(r"[a-z]+(?:[-'][a-z]+)*")
 _ADVISED = re.compile(r"\b(?:should|must)\b")

@@ -21,6 +21,7 @@ from formsim.errors import InputError
 from formsim.raycast import turn
 from formsim.render import Camera, Scene, render
 from formsim.schema import Action, Fault, load_actions
+from formsim.tables import TABLES
 
 Array = np.ndarray
 Benchmark = Literal["main", "standards", "unseen", "stream"]
@@ -39,56 +40,7 @@ GENERIC_SHARE = 0.3  # standards benchmark: non-standard clips whose fault is on
 SEVERITY = (0.9, 1.5)  # magnitude of a fault, 1 = as its file says
 TOLERATED = 0.2  # magnitude that a standard clip may show, so that form is a matter of degree
 STYLE = 2.2  # degrees, standard deviation of a performer's own offset of every angle
-_CUT_OFF = "the movement is cut off before the required range is reached"
-_RANGE_FAULTS = {
-    "range_short": (
-        ("the movement stops short of the required range", _CUT_OFF),
-        ("muscles that are not worked as intended", "a repetition that misses its training effect"),
-        ("move further until the required range is reached", "extend the movement to the range that the step asks for"),
-    ),
-    "range_long": (
-        ("the movement goes beyond the required range", "the movement continues past the required range"),
-        ("needless stress on the joints", "a loss of tension and control at the end of the movement"),
-        ("stop earlier at the range that the step asks for", "reduce the movement to the required range"),
-    ),
-}
-
-# An explanation's sentences. Standard form: verdict, what is right step by step, a closing word. Otherwise: verdict,
-# something right, the step that went wrong and how it shows, what it leads to, how to correct it.
-GOOD_VERDICTS = (
-    "The {name} action in this video is good.",
-    "The {name} action in this video is standard.",
-    "The {name} in this video is performed with good form.",
-    "This {name} is executed correctly and meets the standard.",
-)
-BAD_VERDICTS = (
-    "The {name} action in this video is bad.",
-    "The {name} action in this video is not standard.",
-    "The {name} in this video is performed with poor form.",
-    "This {name} is executed incorrectly and does not meet the standard.",
-)
-_RIGHT = ("In step {step}, {good}.", "Step {step} is done well: {good}.", "It can be seen in step {step} that {good}.")
-_WRONG = (
-    "However, step {step} goes wrong: {seen}.",
-    "The mistake lies in step {step}, where {seen}.",
-    "In step {step} the form breaks down, because {seen}.",
-)
-_EFFECT = (
-    "Over many repetitions this leads to {leads_to}.",
-    "As a result of this mistake, there is {leads_to}.",
-    "The consequence to be expected is {leads_to}.",
-)
-_CORRECTION = (
-    "To correct this in the next repetition, {correct}.",
-    "The remedy is clear and simple: {correct}.",
-    "To improve the form from here on, {correct}.",
-)
-_REST = ("Apart from that, step {step} is done well: {good}.", "All the same, it is good in step {step} that {good}.")
-_CLOSING = (
-    "The movement is controlled and steady from beginning to end.",
-    "The pace stays even and the body remains under control.",
-    "There is no sign of swinging, rushing or loss of balance.",
-)
+_SENTENCES: dict[str, list[str]] = TABLES["sentences"]
 _MIN_WORDS = 60  # words; what would be shorter gets one more sentence: most texts of CoT-AFA have 60 words or more
 _ORDINALS = ("one", "two", "three", "four", "five")
 
@@ -123,7 +75,8 @@ def seed_of(*parts: object) -> int:
 
 def all_faults(action: Action) -> dict[str, Fault]:
     """The faults of an action and, for the standards benchmark, a range too short or too long."""
-    return action.faults | {n: Fault(n, action.range_step, {}, *words) for n, words in _RANGE_FAULTS.items()}
+    words = {name: map(tuple, texts.values()) for name, texts in TABLES["range_faults"].items()}
+    return action.faults | {name: Fault(name, action.range_step, {}, *texts) for name, texts in words.items()}
 
 
 @cache
@@ -308,26 +261,26 @@ def explain(action: Action, fault: Fault | None, range_phrase: str, rng: np.rand
     The sixth sentence comes last, so that the third always states what goes wrong.
     """
 
-    def pick(options: tuple[str, ...]) -> str:
+    def pick(options: Sequence[str]) -> str:
         return options[rng.randint(len(options))]
 
-    def right(step: int, wordings: tuple[str, ...] = _RIGHT) -> str:
-        return pick(wordings).format(step=_ORDINALS[step], good=action.good[step].format(range=range_phrase))
+    def right(step: int, kind: str = "right") -> str:
+        good = action.good[step].format(range=range_phrase)
+        return pick(_SENTENCES[kind]).format(step=_ORDINALS[step], good=good)
 
     order = [int(step) for step in rng.permutation(5) if fault is None or step != fault.step - 1]
     if fault is None:
-        closing = rng.permutation(len(_CLOSING))
-        parts = [pick(GOOD_VERDICTS), *map(right, sorted(order[:3])), _CLOSING[closing[0]]]
-        extra = _CLOSING[closing[1]]
+        first, second, *_ = (_SENTENCES["closing"][i] for i in rng.permutation(len(_SENTENCES["closing"])))
+        parts, extra = [pick(_SENTENCES["good"]), *map(right, sorted(order[:3])), first], second
     else:
         parts = [
-            pick(BAD_VERDICTS),
+            pick(_SENTENCES["bad"]),
             right(order[0]),
-            pick(_WRONG).format(step=_ORDINALS[fault.step - 1], seen=pick(fault.seen)),
-            pick(_EFFECT).format(leads_to=pick(fault.leads_to)),
-            pick(_CORRECTION).format(correct=pick(fault.correct)),
+            pick(_SENTENCES["wrong"]).format(step=_ORDINALS[fault.step - 1], seen=pick(fault.seen)),
+            pick(_SENTENCES["effect"]).format(leads_to=pick(fault.leads_to)),
+            pick(_SENTENCES["correction"]).format(correct=pick(fault.correct)),
         ]
-        extra = right(order[1], _REST)
+        extra = right(order[1], "rest")
     parts[0] = parts[0].format(name=action.name.lower())
     text = " ".join(parts)
     return f"{text} {extra}" if len(text.split()) < _MIN_WORDS else text

@@ -266,22 +266,11 @@ _MAKERS: dict[str, Callable[[Builder, Pose], object]] = {
     "barbell@back": lambda build, p: _barbell(build, p.neck - 0.095 * p.front - 0.02 * p.back, p.left),
     "barbell@front": lambda build, p: _barbell(build, p.neck + 0.105 * p.front - 0.03 * p.back, p.left),
     "barbell@hips": lambda build, p: _barbell(build, p.pelvis + 0.125 * p.front_low, p.left_low),
-    "dumbbells": _dumbbells,
-    "dumbbell": _dumbbell,
-    "kettlebell": _kettlebell,
-    "bar": _bar,
-    "parallel_bars": _parallel_bars,
-    "bench": _bench,
-    "incline_bench": _incline_bench,
-    "box": _box,
-    "mat": _mat,
+    "dumbbells": _dumbbells, "dumbbell": _dumbbell, "kettlebell": _kettlebell, "bar": _bar,
+    "parallel_bars": _parallel_bars, "bench": _bench, "incline_bench": _incline_bench, "box": _box, "mat": _mat,
     "staff": lambda build, p: _rod(build, p, 0.8, (0.62, 0.42, 0.22), 0.0),
-    "sword": _sword,
-    "spear": _spear,
-    "cable": _cable,
-    "lat_machine": _lat_machine,
-    "band": _band,
-}
+    "sword": _sword, "spear": _spear, "cable": _cable, "lat_machine": _lat_machine, "band": _band,
+}  # fmt: skip
 EQUIPMENT = tuple(_MAKERS)
 
 

@@ -6,29 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from formsim.errors import InputError
+from formsim.tables import TABLES
 
 # What is read of a text: five times the mean length in CoT-AFA. METEOR's aligner and the PTB lexer are worse than
 # linear and end in minutes or out of memory on a degenerate text of a few thousand words.
 MAX_WORDS, MAX_CHARS = 500, 10_000
 
 _NEGATORS, _ADVICE, _OPENERS, _FILLERS = (
-    frozenset(words.split())
-    for words in (
-        "not no never nor neither without hardly avoid avoids avoiding prevent prevents preventing",
-        "should must ought ensure ensures ensuring sure try aim need needs remember focus goal",
-        "because since as and but while when where which that so although though until with by if",
-        "the a an is are was were be been being of to or this it its his her their your they he she at on for then "
-        "there very much slightly clearly visibly bit little have has had do does did will person athlete subject man "
-        "woman video here",
-    )
+    frozenset(TABLES["words"][kind].split()) for kind in ("negators", "advice", "openers", "fillers")
 )
 _NO_CONTENT = _NEGATORS | _ADVICE | _OPENERS | _FILLERS
-_OPPOSITES = """
-wide/narrow high/low inward/outward in/out forward/backward forward/back left/right up/down more/less early/late
-fast/slow quick/slow above/below bent/straight over/under front/behind open/closed top/bottom far/close far/near
-rise/drop rise/sink lift/drop long/short together/apart
-"""
-_PAIRS = [pair.split("/") for pair in _OPPOSITES.split()]
+_OPPOSITES = [pair.split("/") for pair in TABLES["words"]["opposites"].split()]
 _WORD_OR_BREAK = re.compile(r"[^\W_]+|[,;:()\u2013\u2014]")  # the dashes break clauses as the comma does
 _STEP_WORDS = ("one first 1st 1", "two second 2nd 2", "three third 3rd 3", "four fourth 4th 4", "five fifth 5th 5")
 _STEP_NUMBERS = {word: n for n, words in enumerate(_STEP_WORDS, start=1) for word in words.split()}
@@ -57,7 +45,7 @@ class _Phrase:
     @classmethod
     def parse(cls, text: str, owners: dict[str, str]) -> "_Phrase":
         stems = _content_stems(text.split())
-        against = {b for pair in _PAIRS for a, b in (pair, pair[::-1]) if _stem(a) in stems}
+        against = {b for pair in _OPPOSITES for a, b in (pair, pair[::-1]) if _stem(a) in stems}
         return cls(text, stems, _is_negative(text.split()), frozenset(map(_stem, against)) - stems, owners)
 
     def fault_id(self, action: str) -> str:
