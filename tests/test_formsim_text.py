@@ -126,7 +126,7 @@ def test_whole_explanations_parse_to_their_own_record(benchmark, parser):
 def test_one_fault_is_put_in_many_words(name):
     action = load_actions()[name]
     for fault in (None, *action.faults.values()):
-        lines = [text.explain(action, fault, PHRASES[2], np.random.RandomState(seed)) for seed in range(60)]
+        lines = [dataset.explain(action, fault, PHRASES[2], np.random.RandomState(seed)) for seed in range(60)]
         assert len(set(lines)) > 54
         assert {len(sentences(line)) for line in lines} <= {5, 6}
         third = {sentences(line)[2] for line in lines}
@@ -139,13 +139,13 @@ def test_one_fault_is_put_in_many_words(name):
 def test_steps_state_the_standard():
     for action in load_actions().values():
         for phrase in PHRASES:
-            steps, instruction = text.step_texts(action, phrase)
+            steps, instruction = dataset.step_texts(action, phrase)
             assert len(steps) == 5
             assert not any("{" in line for line in (*steps, instruction))
             assert phrase in steps[action.range_step - 1], action.name
-        assert len({text.step_texts(action, phrase) for phrase in PHRASES}) == 3
-        plain, _ = text.step_texts(action, PHRASES[0], "Stop early.")
-        own, _ = text.step_texts(action, PHRASES[0])
+        assert len({dataset.step_texts(action, phrase) for phrase in PHRASES}) == 3
+        plain, _ = dataset.step_texts(action, PHRASES[0], "Stop early.")
+        own, _ = dataset.step_texts(action, PHRASES[0])
         assert [i for i in range(5) if plain[i] != own[i]] == [action.range_step - 1]
         assert plain[action.range_step - 1] == "Stop early."
 
@@ -291,8 +291,8 @@ def test_a_changed_file_works_or_is_an_input_error(changes):
     assert isinstance(action, Action)
     assert len(action.steps) == len(action.good) == 5
     assert action.views
-    text.step_texts(action, PHRASES[0])
-    text.explain(action, None, PHRASES[0], np.random.RandomState(0))
+    dataset.step_texts(action, PHRASES[0])
+    dataset.explain(action, None, PHRASES[0], np.random.RandomState(0))
 
 
 @given(ANYTHING)
