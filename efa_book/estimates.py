@@ -103,9 +103,8 @@ def difference(results: Results, first: str, second: str, metric: str) -> Estima
         return Estimate(value)
     both = np.stack([rows.reshape(len(rows), -1) for rows, _ in (one, other)], axis=1)  # [N, 2, k]
     statistic = one[1]
-    return Estimate(
-        value, *metrics.bootstrap(both, lambda rows: statistic(rows[:, 0]) - statistic(rows[:, 1])), "clips"
-    )
+    limits = metrics.bootstrap(both, lambda rows: statistic(rows[:, 0]) - statistic(rows[:, 1]))
+    return Estimate(value, *limits, "clips")
 
 
 def lead(results: Results, row: str, metric: str) -> Estimate:

@@ -30,13 +30,14 @@ NOTEBOOKS = {"4": "comparison", "5": "comparison", "6": "ablation", "7": "loss_w
 def stamp(results: Results, again: str = "") -> Html:
     """Data, preset, seeds, protocol, hardware, runtime, commit, and the command to rerun (`again`)."""
     data = table_config(results.table, results.preset, results.overrides).data
-    stand_in = isinstance(data, FormSimData)
+    badge, described = "own data", data.source
+    if isinstance(data, FormSimData):
+        badge = "Stand-in: FormSim, procedural, not CoT-AFA"
+        described = f"{data.clips} clips of {data.size} pixels, benchmark {data.benchmark}"
     facts = list(results.facts.values())
     states = Counter(results.states.values()).most_common()
     parts = [
-        f"{data.clips} clips of {data.size} pixels, benchmark {data.benchmark}"
-        if isinstance(data, FormSimData)
-        else data.source,
+        described,
         f"preset {results.preset}",
         f"seeds {', '.join(map(str, results.seeds))}",
         f"protocol {results.asked_protocol}" if results.asked_protocol else "",
@@ -48,7 +49,6 @@ def stamp(results: Results, again: str = "") -> Html:
         commits = sorted({fact.get("commit", "") or "no commit" for fact in facts})
         parts += [" / ".join(sorted({fact.get("device", "") for fact in facts}))]
         parts += [f"{minutes:.1f} minutes in all", f"commit {', '.join(commits)}"]
-    badge = "Stand-in: FormSim, procedural, not CoT-AFA" if stand_in else "own data"
     return html.stamp(badge, parts, again or rerun_command(results))
 
 

@@ -10,9 +10,9 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -178,8 +178,7 @@ ORDERS = 200
 LEAST_TEXTS = 100  # with fewer the law has nothing to be fitted to
 
 
-@dataclass(frozen=True)
-class Extrapolation:
+class Extrapolation(NamedTuple):
     """The vocabulary that more texts of the same kind would have."""
 
     texts: int  # how many there would be
@@ -248,11 +247,7 @@ def growth_table(curves: np.ndarray, points: int = 40) -> pd.DataFrame:
 def word_statistics(words: Sequence[Sequence[str]]) -> Mapping[str, float]:
     """Mean, median and greatest number of words a text, and how many different words there are."""
     sizes = [len(text) for text in words]
-    if not sizes:
-        return {}
-    return {
-        "words a text": float(np.mean(sizes)),
-        "median words a text": float(np.median(sizes)),
-        "most words a text": float(max(sizes)),
-        "vocabulary": float(len({word for text in words for word in text})),
-    }
+    return {} if not sizes else {
+        "words a text": float(np.mean(sizes)), "median words a text": float(np.median(sizes)),
+        "most words a text": float(max(sizes)), "vocabulary": float(len({word for text in words for word in text})),
+    }  # fmt: skip
