@@ -94,9 +94,8 @@ def read_claims(path: Path | None = None) -> list[Claim]:
 
 def _find_problem(cells: dict[str, str], ids: set[str]) -> tuple[str, str | None] | None:
     """What is wrong with a line, and how to fix it."""
-    for name in ("id", "claim", "source"):
-        if not cells[name].strip():
-            return f"{name} is empty", None
+    if empty := [name for name in ("id", "claim", "source") if not cells[name].strip()]:
+        return f"{empty[0]} is empty", None
     if cells["id"] in ids:
         return f"id '{cells['id']}' is already used above", None
     if cells["table"] not in TABLES:

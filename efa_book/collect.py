@@ -132,10 +132,10 @@ def obtain(
 def collect(
     table: str, preset: str, seeds: Sequence[int], overrides: Overrides | None = None, protocol: str = ""
 ) -> Results:
-    """A table's results, from runs/ or from results/: whichever has more of them up to date.
+    """A table's results, from runs/ or from results/: whichever has more of them up to date; runs win a tie.
 
-    Runs win a tie. If runs and published results together have all of them, up to date, both are taken. Otherwise they
-    are never mixed, so that every difference is between runs made alike.
+    If only both together have all of them, up to date, both are taken. Otherwise they are never mixed, so that every
+    difference is between runs made alike.
     """
     wanted = _select_runs(table, preset, tuple(seeds), overrides, protocol)
     here, there = _read_runs(wanted), _read_published(wanted, published.folder_of(preset, overrides))

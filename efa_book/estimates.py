@@ -87,9 +87,8 @@ def _estimate(results: Results, row: str, metric: str, protocol: str) -> Estimat
 
 
 def difference(results: Results, first: str, second: str, metric: str) -> Estimate:
-    """Row `first` minus row `second`: paired by seed, or with one seed by clip.
-
-    The interval by clip says how sure the difference between *these two models* is, not what another seed would give.
+    """Row `first` minus row `second`: paired by seed, or with one seed by clip, whose interval says how sure the
+    difference between *these two models* is, not what another seed would give.
     """
     a, b = results.values(first, metric), results.values(second, metric)
     common = sorted(a.keys() & b.keys())
@@ -150,10 +149,7 @@ def floor(results: Results) -> dict[str, float]:
 
 
 def clip_sample(metric: str, clips: pd.DataFrame | None, parser: FaultParser | None) -> Sample | None:
-    """What a bootstrap of a metric draws from.
-
-    None for n-gram scores: BLEU and METEOR are no means over clips, and scoring them again takes minutes.
-    """
+    """What a bootstrap of a metric draws from; None for n-gram scores, which are no means over clips."""
     if clips is None or clips.empty or metric not in KNOWN:
         return None
     if metric == "top1":

@@ -1,7 +1,5 @@
-"""The explorer: single clips, what each system says of them, and what is true. One document, one module, two homes.
-
-`build_document` makes the document from predictions, `static_html` puts it and explorer.js into a page that needs no
-kernel and no network, `efa_book.explorer_live.Explorer` gives the same two to JupyterLab.
+"""The explorer: single clips, what each system says of them, and what is true. One document and explorer.js serve a
+page without kernel and network (`static_html`) and JupyterLab (`efa_book.explorer_live.Explorer`).
 """
 
 from __future__ import annotations

@@ -32,9 +32,7 @@ class Explorer(anywidget.AnyWidget):
     own: Any = traitlets.List().tag(sync=True)
 
 
-def assess_clip(
-    efa: EFA, video: str | Path, action: str | None = None, name: str = "", size: int = 128
-) -> dict[str, Any]:
+def assess_clip(efa: EFA, video: str | Path, action: str | None = None, name: str = "", size: int = 128) -> Document:
     """Assesses one video, as a clip of the explorer's document of which nothing is known but the model's answer.
 
     Args:

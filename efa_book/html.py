@@ -59,15 +59,12 @@ def table(
 ) -> Html:
     """A table whose first column names the rows; `head`: a title a column; `notes`: paragraphs below."""
     titles, *cells = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in (head, *rows)]
-
-    def mark_number(number: bool) -> str:
-        return ' class="number"' if number else ""
-
-    numeric = [mark_number(bool(cells) and all(row[i].number for row in cells)) for i in range(len(titles))]
-    top = "".join(f'<th scope="col"{mark}>{cell.inner()}</th>' for cell, mark in zip(titles, numeric, strict=True))
+    mark = ("", ' class="number"')
+    numeric = [mark[bool(cells) and all(row[i].number for row in cells)] for i in range(len(titles))]
+    top = "".join(f'<th scope="col"{kind}>{cell.inner()}</th>' for cell, kind in zip(titles, numeric, strict=True))
     body = ""
     for first, *others in cells:
-        inner = "".join(f"<td{mark_number(cell.number)}>{cell.inner()}</td>" for cell in others)
+        inner = "".join(f"<td{mark[cell.number]}>{cell.inner()}</td>" for cell in others)
         body += f'<tr><th scope="row">{first.inner()}</th>{inner}</tr>'
     below = "".join(f'<p class="efa-note">{escape(note)}</p>' for note in notes)
     plain = [caption, *(" | ".join(f"{cell.text} {cell.minor}".strip() for cell in row) for row in (titles, *cells))]

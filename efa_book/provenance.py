@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shlex
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +78,8 @@ def weights_table(preset: str, overrides: Overrides | None = None, folder: Path 
         for part, file in (("video", encoder_file(config)), ("words", decoder_file(config))):
             if file:
                 users.setdefault(Path(file).stem, []).append(f"{name} ({part})")
-    rows: list[list[str | Cell]] = []
-    for name, systems in sorted(users.items()):
-        stages = _read_stages((folder or paths.WEIGHTS) / f"{name}.json")
-        rows.append([name, ", ".join(systems), *_describe_stages(stages)])
+    described = {name: _describe_stages((folder or paths.WEIGHTS) / f"{name}.json") for name in sorted(users)}
+    rows: list[list[str | Cell]] = [[name, ", ".join(users[name]), *cells] for name, cells in described.items()]
     if not rows:
         return html.note(f"Nothing starts pre-trained in preset {preset}.")
     head = ["weights", "part of", "made by", "examples seen", "parameters", "minutes", "held out"]
@@ -89,19 +87,13 @@ def weights_table(preset: str, overrides: Overrides | None = None, folder: Path 
     return html.table("What starts pre-trained, and how it was made", head, rows, notes)
 
 
-def _read_stages(path: Path) -> list[dict[str, Any]]:
-    """One dictionary for each stage of pre-training; none if the file is not what it should be."""
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
-    stages = facts.get("stages", [facts]) if isinstance(facts, dict) else []
-    return stages if isinstance(stages, list) and all(isinstance(stage, dict) for stage in stages) else []
-
-
-def _describe_stages(stages: Sequence[dict[str, Any]]) -> list[str | Cell]:
+def _describe_stages(path: Path) -> list[str | Cell]:
     """Cells: task and command, examples seen, parameters, minutes, scores held out; a dash for what is unknown."""
-    if not stages:
+    stages: Any = []
+    with contextlib.suppress(OSError, ValueError):
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        stages = facts.get("stages", [facts]) if isinstance(facts, dict) else []
+    if not stages or not isinstance(stages, list) or not all(isinstance(stage, dict) for stage in stages):
         return ["no record of it here", *[Cell("–", number=True)] * 3, "–"]
     last = stages[-1]
     options = [dict(re.findall(r"--(clips|texts|passes) (\d+)", str(stage.get("command", "")))) for stage in stages]

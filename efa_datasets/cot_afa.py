@@ -175,10 +175,9 @@ def read_release(
 
 
 def draw_splits(clips: Sequence[tuple[str, int, int]], test: Set[str], seed: int) -> dict[str, str]:
-    """Clip -> split. Validation gets 15 % of all clips, drawn from those that are not test clips, an equal share of
-    each action and quality (largest remainders, ties at random), and never the last clip of one.
-
-    `clips`: name, class and quality of each; `test`: names of the test clips."""
+    """Clip -> split, for `clips` (name, class, quality) of which `test` are test clips. Validation gets 15 % of all,
+    an equal share of each action and quality (largest remainders, ties at random), and never the last clip of one.
+    """
     strata: dict[tuple[int, int], list[str]] = defaultdict(list)
     for name, number, quality in sorted(clips):
         if name not in test:
@@ -201,6 +200,7 @@ def draw_splits(clips: Sequence[tuple[str, int, int]], test: Set[str], seed: int
 
 def _kinds(sheet: Sequence[SheetRow], notes: Notes) -> dict[int, tuple[str, str]]:
     """Class -> mode and type, by what most of its rows say; rows that say nothing or something else are noted."""
+    note = partial(notes.add, raw.SHEET)
     votes: dict[int, Counter[tuple[str, str]]] = defaultdict(Counter)
     for row in sheet:
         votes[row.number].update([(row.major, row.minor)] if row.major else [])
@@ -213,14 +213,13 @@ def _kinds(sheet: Sequence[SheetRow], notes: Notes) -> dict[int, tuple[str, str]
         kinds[number] = mode, kind
         if not mode or kind not in TYPES:
             what = f"class {number} of unknown kind: {major} {minor}".rstrip()
-            notes.add(raw.SHEET, "", "", what, "mode or type kept as written, or empty")
+            note("", "", what, "mode or type kept as written, or empty")
     for row in sheet:
         if not row.major:
-            what, done = "no major and minor class", "taken from other clips of the action"
-            notes.add(raw.SHEET, row.row, row.clip_id, what, done)
+            note(row.row, row.clip_id, "no major and minor class", "taken from other clips of the action")
         elif (row.major, row.minor) != majority[row.number]:
             what = f"major and minor class differ from the action's: {row.major} {row.minor}".rstrip()
-            notes.add(raw.SHEET, row.row, row.clip_id, what, "the action's are used")
+            note(row.row, row.clip_id, what, "the action's are used")
     return kinds
 
 
@@ -314,8 +313,7 @@ def find_videos(folder: Path, out: Path, notes: Notes) -> dict[str, str]:
                 except InputError as error:
                     notes.add(path, "", clip, f"unusable video: {error.message}", "left out")
             elif found[clip][0] == is_frames:
-                what = f"another video of a clip: {found[clip][1]}"
-                notes.add(path, "", clip, what, "left out; the first is used")
+                notes.add(path, "", clip, f"another video of a clip: {found[clip][1]}", "left out; the first is used")
     return {clip: path for clip, (_, path) in found.items()}
 
 
@@ -341,8 +339,8 @@ def download_videos(kaggle_id: str | None) -> Path:
     """Fetch the videos from Kaggle into kagglehub's cache; returns their folder. `kaggle_id`: OWNER/NAME."""
     by_hand = f"or download by hand from {PAGE} and give --videos DIR"
     if not kaggle_id:
-        message = "the release does not state the data set's Kaggle id OWNER/NAME"
-        raise InputError(message, hint=f"give it with --kaggle-id, {by_hand}")
+        hint = f"give it with --kaggle-id, {by_hand}"
+        raise InputError("the release does not state the data set's Kaggle id OWNER/NAME", hint=hint)
     try:
         kagglehub: Any = importlib.import_module("kagglehub")
         return Path(kagglehub.dataset_download(kaggle_id))

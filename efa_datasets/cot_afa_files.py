@@ -1,7 +1,7 @@
 """CoT-AFA's files as released, read one by one. What is odd is noted; what cannot be read raises an InputError.
 
-GYM88.xlsx has one row per clip, under Chinese column names. A clip is called NN_MM: NN is the class, the position of
-its action in step_instructions_translated_keys.json. Rows are numbered as a spreadsheet shows them.
+A clip is called NN_MM: NN is the class, the position of its action in step_instructions_translated_keys.json. Rows of
+GYM88.xlsx (one a clip, Chinese column names) are numbered as a spreadsheet shows them.
 """
 
 from __future__ import annotations

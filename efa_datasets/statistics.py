@@ -1,7 +1,4 @@
-"""Numbers about a data set, as the paper's Tables I to III have them: each with the definition it was counted by.
-
-`measure` turns annotations into small tables of aggregates, none of which holds a clip or a text. Nothing is drawn.
-"""
+"""Numbers about a data set, as the paper's Tables I to III have them: each with the definition it was counted by."""
 
 from __future__ import annotations
 

@@ -219,9 +219,8 @@ def predict_from_markers(
             out = subjects == subject
             if len(set(y[~out])) == 2:
                 probabilities = _logistic_regression(x[~out], y[~out], x[out], components, l2)
-                predictions += [
-                    (pairs[i][0], float(p)) for i, p in zip(np.flatnonzero(out), probabilities, strict=True)
-                ]
+                tested = zip(np.flatnonzero(out), probabilities, strict=True)
+                predictions += [(pairs[i][0], float(p)) for i, p in tested]
     if not predictions:
         raise InputError("fewer than two subjects with correct and incorrect repetitions", file=root)
     return predictions, skipped

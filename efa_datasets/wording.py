@@ -1,7 +1,7 @@
 """What explanations are made of: words, sentences, cues for reasons and advice, and how the vocabulary grows.
 
-The paper gives such numbers (Table II) without saying how they were counted. So each is counted by several definitions;
-the first of a dictionary is the one that a table shows, and the others say how much depends on it.
+The paper (Table II) does not say how it counted, so each number is counted by several definitions; a table shows the
+first of a dictionary, and the others say how much depends on it.
 """
 
 from __future__ import annotations
@@ -220,10 +220,9 @@ def _heaps(curve: np.ndarray, upto: int, at: int) -> tuple[float, float]:
 def extrapolate(curves: np.ndarray, to: int) -> Extrapolation | None:
     """The vocabulary of `to` texts from the curves of fewer; None with fewer than `LEAST_TEXTS`, or nothing to add.
 
-    Heaps' law alone overshoots, since its exponent falls as texts are added. By how much is measured on the texts that
-    are there: in each order the law is fitted to the first n / `to` of the n texts, and its value for n is divided by
-    the truth. The mean of its values for `to` is divided by that ratio; the interval is the middle 95 % over the
-    orders. It is right as far as the missing texts are like those that are there.
+    Heaps' law alone overshoots, since its exponent falls as texts are added. By how much is measured in each order: the
+    law, fitted to the first n / `to` of the n texts, is divided by the truth at n. The mean of its values for `to` is
+    divided by that ratio; the interval is the middle 95 % over the orders.
     """
     count = curves.shape[1]
     if count < LEAST_TEXTS or to <= count:

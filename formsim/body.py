@@ -43,9 +43,8 @@ def pick(rng: np.random.RandomState, name: str, jitter: float) -> Color:
 class Subject:
     """One performer. Lengths in metres, joint to joint; colours are RGB in 0..1.
 
-    `neck` + `head` is the distance from the neck joint (base of the neck) to the top of the head, `hand` that from the
-    wrist to the end of the fist, `foot` that from the ankle joint to the tip of the toes. Standing upright with the
-    ankles at `ankle_height`, the top of the head is at `height`.
+    `neck` + `head` reaches from the base of the neck to the top of the head, `hand` from the wrist to the end of the
+    fist, `foot` from the ankle to the tip of the toes.
     """
 
     height: float

@@ -256,9 +256,8 @@ def step_texts(action: Action, range_phrase: str, stated: str = "") -> tuple[tup
 
 
 def explain(action: Action, fault: Fault | None, range_phrase: str, rng: np.random.RandomState) -> str:
-    """A reference explanation, 60 to 110 words in five or six sentences; `fault` None means standard form.
-
-    The sixth sentence comes last, so that the third always states what goes wrong.
+    """A reference explanation, 60 to 110 words in five or six sentences; `fault` None means standard form. The sixth
+    sentence comes last, so that the third always states what goes wrong.
     """
 
     def pick(options: Sequence[str]) -> str:

@@ -39,10 +39,8 @@ _FLESH: dict[str, float] = TABLES["flesh"]  # between a joint and the skin below
 
 @dataclass(frozen=True)
 class Anchor:
-    """How the body rests.
-
-    pitch: degrees about the left-right axis before contact (90: face down, -90: face up); roll: about the forward axis.
-    low: joints of which the lowest touches `height`; two groups are levelled by a rotation about the left-right axis.
+    """How the body rests. `pitch`: degrees about the left-right axis before contact (90: face down, -90: face up);
+    `roll`: about the forward axis. The lowest of `low` touches `height`; with `other` a rotation levels both groups.
     """
 
     low: tuple[str, ...]
@@ -82,12 +80,10 @@ def ease(keys: tuple[tuple[float, dict[str, float]], ...], base: dict[str, float
 def angles(
     action: Action, phase: Array, faults: tuple[tuple[Fault, float, float], ...] = (), scale: float = 1.0
 ) -> dict[str, Array]:
-    """Angles of one performance, degrees [T] each.
+    """Angles of one performance, degrees [T] each, at `phase` [T] in [0, 1] of the movement.
 
-    Args:
-        phase: position in the movement, [T] in [0, 1].
-        faults: (fault, magnitude, onset): magnitude 1 is the fault as written, onset the phase at which it sets in.
-        scale: factor on the excursion of `action.range_angles`: how far the movement goes.
+    `faults`: (fault, magnitude, onset): magnitude 1 is the fault as written, onset the phase at which it sets in.
+    `scale`: factor on the excursion of `action.range_angles`: how far the movement goes.
     """
     excursion = ease(action.keys, action.base, phase)
     for angle in action.range_angles:
@@ -126,8 +122,7 @@ def joints(pose: dict[str, Array], subject: Subject, anchor: Anchor, arms: str =
     neck = _upward(a["trunk.upper"] + a["neck"], bend_up + a["neck.side"])
     point["head"] = point["neck"] + (subject.neck + subject.head) * neck
 
-    lean = a["trunk.upper"]
-    # to the left, square to the trunk before it twists
+    lean = a["trunk.upper"]  # across: to the left, square to the trunk before it twists
     across = _stack(-np.sin(lean) * np.sin(bend_up), np.cos(bend_up), -np.cos(lean) * np.sin(bend_up))
     along = cross(across, up)
     twist = a["trunk.twist"][:, None]

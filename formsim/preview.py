@@ -1,7 +1,4 @@
-"""Contact sheets: what an action looks like done right, and with each of its faults.
-
-$ python -m formsim preview squat --to squat.png
-"""
+"""Contact sheets, `python -m formsim preview squat`: what an action looks like done right, and with each fault."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""Exact ray casting of solids with a z-buffer, all frames of a clip at once.
+"""Exact ray casting with a z-buffer, all frames of a clip at once: each solid meets the rays of its bounding rectangle.
 
-Every solid is intersected with the rays of its own bounding rectangle, and what is nearest wins the pixel. The formulas
-for capped cones, cylinders and boxes are those of https://iquilezles.org/articles/intersectors.
+Formulas for capped cones, cylinders and boxes: https://iquilezles.org/articles/intersectors.
 """
 
 from __future__ import annotations
