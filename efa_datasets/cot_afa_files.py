@@ -209,22 +209,19 @@ def read_steps(file: Path, notes: Notes) -> list[tuple[str, StepText | None]]:
             raise InputError("not a list of texts", file=file, row=name, hint=shape)
         if len(entry) > len(_HEADINGS):
             raise InputError(f"{len(entry)} texts", file=file, row=name, hint=shape)
-        texts = [_remove_heading(text, i, name, file.name, notes) for i, text in enumerate(entry)]
+        texts = []
+        for i, text in enumerate(entry):
+            clean = _clean(text, file.name, name, "", notes)
+            heading, colon, rest = clean.partition(":")
+            headed = colon and heading.strip().casefold() == _HEADINGS[i]
+            texts.append(rest.strip() if headed else clean)
+            if clean and not headed:
+                notes.add(file.name, name, "", f"a text without its heading: number {i + 1}", "kept as it is")
         if missing := [h for i, h in enumerate(_HEADINGS) if i >= len(texts) or not texts[i]]:
             what = f"missing steps: {', '.join(missing)}"
             notes.add(file.name, name, "", what, "the action and its clips are left out")
         found[name] = None if missing else StepText(tuple(texts[:STEPS]), texts[STEPS])
     return list(found.items())
-
-
-def _remove_heading(text: str, i: int, action: str, file: str, notes: Notes) -> str:
-    clean = _clean(text, file, action, "", notes)
-    heading, colon, rest = clean.partition(":")
-    if colon and heading.strip().casefold() == _HEADINGS[i]:
-        return rest.strip()
-    if clean:
-        notes.add(file, action, "", f"a text without its heading: number {i + 1}", "kept as it is")
-    return clean
 
 
 def read_names(file: Path, notes: Notes) -> dict[str, str]:

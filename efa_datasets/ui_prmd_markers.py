@@ -37,29 +37,12 @@ _NAME = re.compile(r"m(\d\d)_s(\d\d)_e(\d\d)_positions(_inc)?\.txt(\.gz)?", re.A
 _MAX_BYTES = 1 << 26  # of one sequence's text; the longest original has about half a megabyte
 _FAR = 20_000.0  # millimetres from the origin that no marker is
 
-MARKERS = (
-    "LFHD", "RFHD", "LBHD", "RBHD", "C7", "T10", "CLAV", "STRN", "RBAK",
-    "LSHO", "LUPA", "LELB", "LFRM", "LWRA", "LWRB", "LFIN", "RSHO", "RUPA", "RELB", "RFRM", "RWRA", "RWRB", "RFIN",
-    "LASI", "RASI", "LPSI", "RPSI",
-    "LTHI", "LKNE", "LTIB", "LANK", "LHEE", "LTOE", "RTHI", "RKNE", "RTIB", "RANK", "RHEE", "RTOE",
-)  # fmt: skip
-# The order of the columns, three each.
+_TABLES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+MARKERS: tuple[str, ...] = tuple(_TABLES["markers"])  # the order of the columns, three each
 PLACE = {name: i for i, name in enumerate(MARKERS)}
 DRAWN = tuple(n for n in MARKERS if n != "RBAK" and n[1:] not in ("UPA", "FRM", "THI", "TIB"))  # what the body needs
 
 _SEEN = 0.5  # share of the frames in which a marker must be there to be interpolated
-# A lost marker from three others a, b, c of the same rigid part. a + b - c: the fourth corner of a parallelogram.
-_CORNER = {
-    "LFHD": ("RFHD", "LBHD", "RBHD"), "RFHD": ("LFHD", "RBHD", "LBHD"),
-    "LBHD": ("RBHD", "LFHD", "RFHD"), "RBHD": ("LBHD", "RFHD", "LFHD"),
-    "C7": ("CLAV", "T10", "STRN"), "T10": ("STRN", "C7", "CLAV"),
-    "CLAV": ("C7", "STRN", "T10"), "STRN": ("CLAV", "T10", "C7"),
-}  # fmt: skip
-# Or the mirror image of a in the plane midway between b and c.
-_MIRROR = {
-    "LASI": ("RASI", "LPSI", "RPSI"), "RASI": ("LASI", "LPSI", "RPSI"),
-    "LPSI": ("RPSI", "LASI", "RASI"), "RPSI": ("LPSI", "LASI", "RASI"),
-}  # fmt: skip
 _KNEE, _ANKLE, _ACROMION = 0.050, 0.035, 0.050  # metres from the marker to the joint
 _PELVIS = 0.28  # metres between the front pelvis markers at most: subject 5 wears them on the outside of the hips, 0.44
 _SOLE = 0.08  # metres from ankle to sole, and to the floor under the toe joint's 0.06 m, as FormSim draws feet
@@ -192,11 +175,11 @@ def _rebuild(name: str, markers: Array) -> Array:
     def at(other: str) -> Array:
         return markers[:, PLACE[other]]
 
-    if name in _CORNER:
-        a, b, c = map(at, _CORNER[name])
+    if name in _TABLES["corner"]:
+        a, b, c = map(at, _TABLES["corner"][name])
         return a + b - c
-    if name in _MIRROR:
-        a, b, c = map(at, _MIRROR[name])
+    if name in _TABLES["mirror"]:
+        a, b, c = map(at, _TABLES["mirror"][name])
         normal = unit(b - c)
         return a - 2 * dot(a - 0.5 * (b + c), normal)[:, None] * normal
     if name[1:] in ("WRA", "WRB"):
