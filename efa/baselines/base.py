@@ -1,7 +1,5 @@
 """What all compared systems share: interface, registration, heads, and pre-trained weights for what writes text."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar, cast
@@ -24,7 +22,7 @@ T = TypeVar("T", bound="type[System]")
 class Spec(NamedTuple):
     """How `registry.build_system` makes a registered system."""
 
-    system: Callable[..., System]
+    system: "Callable[..., System]"
     config: type[Any]
     small: dict[str, Any]  # what `system.small` overrides in the config
     trunk: str  # whose pre-trained weights the trunk takes: a file of `efa/model/weights`

@@ -1,7 +1,5 @@
 """What a run starts from: clips, texts and vocabulary, whatever is frozen computed once, and the untrained model."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterator

@@ -4,8 +4,6 @@
 >>> model = build_system(build("laptop", {"system.name": "TSM"}), actions=50, vocabulary_size=900, text_dim=384)
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import inspect

@@ -2,25 +2,21 @@
 
 Original: 103 frames of 224 px give 20 windows of 8 frames, 5 apart; I3D, averaged, makes each a vector. Two
 convolutions over time and two transformer layers; two decoder layers, whose queries are frozen text embeddings of the
-steps that the score sheet knows (T5-XXL, 4,096 values), and which look at the video without looking at each other. Each
-step becomes a Gaussian; a sample of it (one in training, the mean over 20 at test) goes up the rubric's graph: steps
-are averaged within their group, a shared MLP, groups are averaged, an MLP makes the score. Loss: squared error + beta x
-KL to a standard normal + 0.05 x ranking (steps attend in order, one window apart) + 0.05 x sparsity (attention close to
-its centre). beta stays at 1e-5 for 30 of 350 epochs, then triples every 10 up to 5e-3. AdamW 5e-4, I3D at 0.3 of that.
+steps that the score sheet knows (T5-XXL, 4,096 values). Each step becomes a Gaussian; a sample of it (one in training,
+the mean over 20 at test) goes up the rubric's graph: steps are averaged within their group, a shared MLP, groups are
+averaged, an MLP makes the score. Loss: squared error + beta x KL to a standard normal + 0.05 x ranking (steps attend in
+order, one window apart) + 0.05 x sparsity (attention close to its centre). AdamW 5e-4, I3D at 0.3 of that.
 
 For action form assessment
 - the queries are the five steps of the clip's action, vectors of our text encoder; without text, learnt ones.
-- the original gets the steps that occur in a dive as input, and they are the class. Here the class, with A outputs, is
-  read from the encoder, before any text; at prediction it picks the steps, as for EFA.
-- the original writes no text. With `decoder` set, EFA's own decoder attends to the states of the windows and to the
-  steps' vectors before the Gaussians.
+- the class, in the original given by the steps, is read from the encoder, before any text; at prediction it picks the
+  steps, as for EFA.
+- the original writes no text. With `decoder` set, EFA's own decoder attends to the windows and the steps' vectors.
 - the groups are start, movement and end: steps 1, 2-4 and 5, in place of take-off, flight and entry.
 - the score is the verdict's logit, learnt by BCE, with the same noise for every clip and call at test.
 
 Six frames give five windows of two; five centres one window apart need seven, so the ranking's margin shrinks.
 """
-
-from __future__ import annotations
 
 import math
 from dataclasses import dataclass
@@ -49,8 +45,6 @@ SMALL["decoder"] = DecoderConfig(dim=128, depth=1, heads=4, dropout=0.0, max_tok
 
 @dataclass(frozen=True)
 class RICA2Config:
-    """The defaults are the original's."""
-
     frames: int = 103
     size: int = 224  # pixels
     windows: int = 20
@@ -63,7 +57,7 @@ class RICA2Config:
     dropout: float = 0.1
     drop_path: float = 0.1
     path_scale: float = 1e-4  # where the learnt scale of a residual branch starts
-    decoder: DecoderConfig | None = None  # not the original's; `weights` and `vocabulary` are not read
+    decoder: DecoderConfig | None = None  # not the original's
 
 
 class Windows(nn.Module):

@@ -1,11 +1,8 @@
 """TimeSformer (Bertasius et al., ICML 2021): a ViT whose blocks attend over time and then over space.
 
-The original classifies 8 frames of 224 px, 32 frames apart, by a linear layer on the class token, without dropout. For
-action form assessment that layer gets A outputs, and a quality head reads the same token. Six frames need no other
-change. The layers are those of transformers (random weights).
+The original, ViT-B/16, classifies 8 frames of 224 px, 32 frames apart, by a linear layer on the class token. For
+action form assessment a quality head reads the same token. The layers are those of transformers.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +18,6 @@ SMALL: dict[str, Any] = {"frames": 6, "size": 64, "patch": 8, "dim": 64, "depth"
 
 @dataclass(frozen=True)
 class TimeSformerConfig:
-    """The defaults are the original's ViT-B/16 with divided space-time attention."""
-
     frames: int = 8
     size: int = 224  # pixels
     patch: int = 16  # pixels
@@ -36,8 +31,8 @@ class TimeSformerConfig:
 class TimeSformerTrunk(nn.Module):
     """The ViT up to its last LayerNorm; of its tokens only the class token leaves it.
 
-    Attention over time starts at zero in every block, unlike in transformers, as the released code does it (facebook-
-    research/TimeSformer, vit.py: the loop skips what it counts first, and that is the list of blocks, not a block).
+    Attention over time starts at zero in every block, unlike in transformers, but as in the released code
+    (facebookresearch/TimeSformer, vit.py).
     """
 
     def __init__(self, config: TimeSformerConfig):

@@ -1,11 +1,8 @@
 """TSM (Lin et al., ICCV 2019): a 2D ResNet whose frames exchange an eighth of their channels with each neighbour.
 
 The original classifies 8 frames of 224 px, one from each of 8 equal segments of the video, and averages the frames'
-logits. For action form assessment the last layer gets A outputs, and a quality head reads each frame's vector. Six
-frames need no other change. The ResNet is that of transformers (random weights).
+logits. For action form assessment a quality head reads each frame's vector. The ResNet is that of transformers.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, cast
@@ -22,8 +19,6 @@ SMALL: dict[str, Any] = {"frames": 6, "size": 64, "stem": 16, "widths": (32, 64,
 
 @dataclass(frozen=True)
 class TSMConfig:
-    """The defaults are the original's ResNet-50."""
-
     frames: int = 8
     size: int = 224  # pixels
     stem: int = 64  # channels of the first convolution
