@@ -2,16 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from efa.data.tokenizer import SPECIAL
 from efa.model.assessor import mlp
-from efa.model.base import MEAN, RGB, STD, Adapter, SystemOutput, VideoModel, language_parameters
+from efa.model.base import MEAN, RGB, STD, Adapter, SystemOutput, Text, VideoModel, language_parameters, read_weights
 from efa.utils import paths
 from efa.utils.errors import InputError
 
@@ -48,20 +46,15 @@ class System(VideoModel):
     `text_dim` (E) and `mask_id`. A subclass defines `heads`, usually `encode`, and `memory` where it writes text. Its
     text decoder is called as ``text_decoder(tokens [B', L], memory) -> logits [B', L, V]`` and has
     ``generate(memory, begin, end, max_tokens)``; with memory None it is a language model.
-
-    Attributes:
-        TEXT_WEIGHTS: which pre-trained weights the text decoder takes, a name for `text_file`.
-        progress: share of the training that is over; the training loop sets it.
     """
 
-    TEXT_WEIGHTS: ClassVar[str] = ""
-    progress: float = 0.0
+    progress: float = 0.0  # share of the training that is over; the training loop sets it
 
     def __init__(self, encoder: nn.Module, config: Any, mean: RGB = MEAN, std: RGB = STD):
         super().__init__(encoder, mean, std)
         self.config = config
 
-    def encode(self, features: Tensor, steps: Tensor | None = None, text_mask: Tensor | None = None) -> Any:
+    def encode(self, features: Tensor, steps: Text = None, text_mask: Text = None) -> Any:
         """What heads and text decoder both start from; arguments as `forward`. By default the features."""
         return features
 
@@ -88,10 +81,10 @@ class System(VideoModel):
     def forward(
         self,
         features: Tensor,
-        steps: Tensor | None = None,
-        instruction: Tensor | None = None,
-        text_mask: Tensor | None = None,
-        tokens: Tensor | None = None,
+        steps: Text = None,
+        instruction: Text = None,
+        text_mask: Text = None,
+        tokens: Text = None,
     ) -> SystemOutput:
         """Arguments as `EFAModel.forward`; only RICA2 reads the steps, and no system the instruction."""
         encoded = self.encode(self.adapter(features), steps, text_mask)
@@ -102,8 +95,7 @@ class System(VideoModel):
             self.score_text(output, encoded, tokens)
         return output
 
-    def text_memory(self, *inputs: Tensor | None) -> Any:
-        features, steps, _, text_mask = inputs
+    def text_memory(self, features: Tensor, steps: Text, instruction: Text, text_mask: Text) -> Any:
         return self.memory(self.encode(self.adapter(features), steps, text_mask))
 
 
@@ -115,13 +107,9 @@ def quality_head(dim: int) -> nn.Sequential:
 class Recogniser(System):
     """A system of Table V: class and verdict, no text.
 
-    The class head is the original's, one linear layer after dropout, with A outputs. The quality head is added for form
-    assessment, one logit for BCE from the same vectors. Where a clip has several vectors (frames, windows in time) the
-    logits are averaged over them, as the originals do.
-
-    Args:
-        dim: D, length of the vectors that `pool` returns.
-        actions: A.
+    The class head is the original's, one linear layer after dropout, with A outputs; the quality head is added. Both
+    read the M vectors of length D = `dim` that `pool` returns (frames, windows in time), and average the logits over
+    them, as the originals do.
     """
 
     def __init__(self, encoder: nn.Module, config: Any, dim: int, actions: int, mean: RGB = MEAN, std: RGB = STD):
@@ -131,10 +119,10 @@ class Recogniser(System):
         self.quality_head = quality_head(dim)
 
     def pool(self, features: Tensor) -> Tensor:
-        """Features [B, N, C] -> the M vectors that the heads read [B, M, D]."""
+        """Features [B, N, C] -> vectors [B, M, D]."""
         return features
 
-    def encode(self, features: Tensor, steps: Tensor | None = None, text_mask: Tensor | None = None) -> Tensor:
+    def encode(self, features: Tensor, *_: Text) -> Tensor:
         return self.dropout(self.pool(features))  # [B, M, D]
 
     def heads(self, encoded: Tensor) -> SystemOutput:
@@ -147,8 +135,7 @@ ROWS = {"word.weight", "bias", "output.weight", "out.weight", "out.bias"}  # one
 def language_weights(text_decoder: nn.Module) -> dict[str, Tensor]:
     """What text alone can teach a text decoder: name of a parameter -> its part, in the parameter's own memory.
 
-    Left out: everything that reads the video, also S2VT's columns for the video's state, and outputs that are no words
-    (the answers of LAVENDER).
+    Left out: what reads the video, also S2VT's columns for the video's state, and LAVENDER's answers.
     """
     word = cast(nn.Embedding, text_decoder.word)
     weights = {name: parameter.detach() for name, parameter in language_parameters(text_decoder).items()}
@@ -167,7 +154,6 @@ def load_text(text_decoder: nn.Module, file: str | Path, pieces: Sequence[str]) 
     """Copies pre-trained text weights in place; what reads video, and word pieces that the file lacks, keep theirs.
 
     Args:
-        text_decoder: `efa.model.decoder.Decoder`, `S2VT` or `MaskedLM`.
         file: .safetensors of `pretrain_text`, with its vocabulary, one piece a line, in the .txt beside it.
         pieces: the text decoder's own vocabulary; rows are matched by piece.
 
@@ -182,10 +168,7 @@ def load_text(text_decoder: nn.Module, file: str | Path, pieces: Sequence[str]) 
     for part in (path, path.with_suffix(".txt")):
         if not part.is_file():
             raise InputError("no such file of pre-trained words", file=part, hint="run 'efa pretrain decoder'")
-    try:
-        state = load_file(path)
-    except SafetensorError as error:
-        raise InputError(f"these pre-trained words cannot be read: {' '.join(str(error).split())}", file=path) from None
+    state = read_weights(path, "pre-trained words")
     known = {piece: i for i, piece in enumerate(path.with_suffix(".txt").read_text("utf-8").splitlines())}
     pairs = [(i, known[piece]) for i, piece in enumerate(pieces) if piece in known]
     words = set(pieces).difference(SPECIAL)

@@ -33,6 +33,7 @@ from torch import Tensor, nn
 
 from efa.baselines.base import System, SystemOutput, quality_head, register
 from efa.config import DecoderConfig, EncoderConfig, build
+from efa.model.base import Text
 from efa.model.decoder import Bert, KeysValues, greedy
 from efa.model.swin import VideoSwin
 
@@ -193,7 +194,7 @@ class SwinBERT(MaskedCaptioner):
         diagonal = torch.eye(len(self.attention_weights), dtype=torch.bool, device=self.attention_weights.device)
         return self.attention_weights.sigmoid().masked_fill(diagonal, 1.0)
 
-    def encode(self, features: Tensor, *_: Tensor | None) -> tuple[Tensor, Memory]:
+    def encode(self, features: Tensor, *_: Text) -> tuple[Tensor, Memory]:
         """Swin's tokens [B, N, C] -> the mean video state [B, D], and what the text sees of the video."""
         mask = self.mask()
         states, memory = self.bert.run(self.video_in(features), mask=None if mask is None else (mask - 1) * 1e4)
@@ -237,7 +238,7 @@ class LAVENDER(MaskedCaptioner):
         self.task = nn.Parameter(torch.randn(3, dim) * 0.02)  # question, match, caption
         self.bert = MaskedLM(config.bert, vocabulary_size, mask_id, config.mask_share, 1.0, answers=actions + 2)
 
-    def encode(self, features: Tensor, *_: Tensor | None) -> Memory:
+    def encode(self, features: Tensor, *_: Text) -> Memory:
         """Swin's tokens [B, N, C] -> what the text sees of the video, N + T' tokens."""
         x = self.video_in(features).unflatten(1, (self.grid[0], -1))  # [B, T', H' W', D]
         x = torch.cat([self.frame_token.expand(*x.shape[:2], 1, -1), x], 2) + self.place_position + self.frame_position

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from efa.baselines.base import System, SystemOutput, quality_head, register
 from efa.baselines.c3d import C3DTrunk, he_init
+from efa.model.base import Text
 from efa.model.decoder import greedy
 
 
@@ -213,7 +214,7 @@ class MSCADC(S2VTCaptioner):
         """Frames [B, T, 3, H, W] -> the body's positions [B, N, C], N = T' H' W'."""
         return self.encoder(self.normalise(frames)).flatten(2).transpose(1, 2)
 
-    def encode(self, features: Tensor, *_: Tensor | None) -> Tensor:
+    def encode(self, features: Tensor, *_: Text) -> Tensor:
         """The body's positions [B, N, C] -> its map after dropout [B, C, T', H', W']."""
         return self.dropout(features.transpose(1, 2).unflatten(2, self.grid))
 

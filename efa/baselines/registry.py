@@ -36,14 +36,10 @@ def systems() -> dict[str, Spec]:
 
 
 def build_system(config: Config, actions: int, vocabulary_size: int, text_dim: int = 0, mask_id: int = 0) -> Model:
-    """An untrained system; everything in it is random.
+    """The system `system.name`, with random weights, for A `actions`, V words and text vectors of length E.
 
-    Args:
-        config: `system.name` says which, `system.small` whether in a laptop's size; clips and a Swin trunk are sized
-            by `data` and `encoder`. With `encoder.frozen` the trunk gets no gradient and stays in eval mode, and
-            `encoder.adapter` puts a perceptron behind it.
-        actions, vocabulary_size, text_dim: A, V, and E, the length of a sentence's vector.
-        mask_id: id of [MASK].
+    `system.small` makes it a laptop's size; `data` and `encoder` size clips and a Swin trunk. With `encoder.frozen`
+    the trunk gets no gradient and stays in eval mode, and `encoder.adapter` puts a perceptron behind it.
 
     Raises:
         InputError: `prediction.beams` > 1 for a system with greedy decoding only.
@@ -95,8 +91,8 @@ def decoder_file(config: Config) -> str:
 
 def trunk(model: Model) -> nn.Module:
     """The part that pre-trained weights are for: of systems that look at several short clips, what looks at one."""
-    inner = getattr(model.encoder, "trunk", None)
-    return inner if isinstance(inner, nn.Module) else model.encoder
+    inner: nn.Module = getattr(model.encoder, "trunk", model.encoder)
+    return inner
 
 
 def load_trunk(model: Model, config: Config) -> None:

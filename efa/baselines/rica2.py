@@ -30,6 +30,7 @@ from efa.baselines.base import System, SystemOutput, register
 from efa.baselines.i3d import I3DTrunk
 from efa.config import DecoderConfig
 from efa.model.assessor import mlp
+from efa.model.base import Text
 from efa.model.decoder import Decoder
 from efa.model.swin import StochasticDepth
 
@@ -223,7 +224,7 @@ class RICA2(System):
     def class_logits(self, features: Tensor) -> Tensor:
         return self.class_head(self.encode_windows(features).mean(1))
 
-    def encode(self, features: Tensor, steps: Tensor | None = None, text_mask: Tensor | None = None) -> Encoded:
+    def encode(self, features: Tensor, steps: Text = None, text_mask: Text = None) -> Encoded:
         """Looks for steps [B, 5, E] in windows [B, W, C]."""
         states = self.encode_windows(features)
         queries = self.null_steps.expand(len(features), -1, -1)  # [B, 5, D]

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from efa.config import Config, TrainingConfig
-from efa.model.base import SystemOutput, VideoModel
+from efa.model.base import SystemOutput, Text, VideoModel
 from efa.model.decoder import Decoder
 from efa.model.fusion import Attention, Fusion, FusionOutput
 from efa.model.swin import VideoSwin
@@ -63,12 +63,7 @@ class EFAModel(VideoModel):
         return tokens.unflatten(1, (self.grid[0], -1)).mean(2).flatten(1)
 
     def forward(
-        self,
-        features: Tensor,
-        steps: Tensor | None,
-        instruction: Tensor | None,
-        text_mask: Tensor | None = None,
-        tokens: Tensor | None = None,
+        self, features: Tensor, steps: Text, instruction: Text, text_mask: Text = None, tokens: Text = None
     ) -> Output:
         """Class, verdict and, given tokens, the text logits.
 
@@ -88,7 +83,7 @@ class EFAModel(VideoModel):
             fusion=fusion,
         )
 
-    def text_memory(self, *inputs: Tensor | None) -> Tensor:
+    def text_memory(self, *inputs: Text) -> Tensor:
         return self(*inputs).fusion.fused  # F_f [B, N, D]
 
 

@@ -15,6 +15,7 @@ from efa.utils.errors import InputError
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of RGB in [0, 1]
 VIDEO_PARTS = {"cross", "memory_in", "video"}  # parts of a text decoder that read the video
 RGB = tuple[float, float, float]
+Text = Tensor | None  # what a model reads of the clips' texts; None where no clip has one
 
 
 @dataclass
@@ -102,19 +103,12 @@ class VideoModel(nn.Module):
         """Parameters that start pre-trained and learn at `training.lr`; all others learn at `training.head_lr`."""
         return [*self.encoder.parameters(), *language_parameters(self.text_decoder).values()]
 
-    def text_memory(self, *inputs: Tensor | None) -> Any:
+    def text_memory(self, features: Tensor, steps: Text, instruction: Text, text_mask: Text) -> Any:
         """What the text decoder reads of features, steps, instruction and text mask."""
         raise NotImplementedError
 
     def generate(
-        self,
-        features: Tensor,
-        steps: Tensor | None,
-        instruction: Tensor | None,
-        text_mask: Tensor | None,
-        begin: int,
-        end: int,
-        max_tokens: int,
+        self, features: Tensor, steps: Text, instruction: Text, text_mask: Text, begin: int, end: int, max_tokens: int
     ) -> list[list[int]]:
         """B lists of token ids without begin and end, empty without a text decoder. Call in eval mode."""
         if self.text_decoder is None:

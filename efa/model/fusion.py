@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from efa.config import FusionConfig
+from efa.model.base import Text
 
 STEPS = 5
 
@@ -132,9 +133,7 @@ class Fusion(nn.Module):
         if config.global_branch and config.step_branch and config.merge != "add":
             self.merge = Gate(config.dim) if config.merge == "gate" else nn.Linear(2 * config.dim, config.dim)
 
-    def forward(
-        self, video: Tensor, steps: Tensor | None, instruction: Tensor | None, text_mask: Tensor | None = None
-    ) -> FusionOutput:
+    def forward(self, video: Tensor, steps: Text, instruction: Text, text_mask: Text = None) -> FusionOutput:
         """Video [B, N, C], steps [B, 5, E] and instruction [B, 1, E], which may be None where no clip sees text.
 
         `text_mask`, bool [B], is False for a clip without text; None: all have theirs.
