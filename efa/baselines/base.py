@@ -79,12 +79,7 @@ class System(VideoModel):
         return self.class_logits(self.adapter.standardise(features) if isinstance(self.adapter, Adapter) else features)
 
     def forward(
-        self,
-        features: Tensor,
-        steps: Text = None,
-        instruction: Text = None,
-        text_mask: Text = None,
-        tokens: Text = None,
+        self, features: Tensor, steps: Text = None, _: Text = None, text_mask: Text = None, tokens: Text = None
     ) -> SystemOutput:
         """Arguments as `EFAModel.forward`; only RICA2 reads the steps, and no system the instruction."""
         encoded = self.encode(self.adapter(features), steps, text_mask)
@@ -99,24 +94,18 @@ class System(VideoModel):
         return self.memory(self.encode(self.adapter(features), steps, text_mask))
 
 
-def quality_head(dim: int) -> nn.Sequential:
-    """[..., D] -> quality logit [..., 1]; EFA's own head, so that systems differ only in its input."""
-    return mlp(dim, 128, 32, 1)  # widths as released
-
-
 class Recogniser(System):
     """A system of Table V: class and verdict, no text.
 
-    The class head is the original's, one linear layer after dropout, with A outputs; the quality head is added. Both
-    read the M vectors of length D = `dim` that `pool` returns (frames, windows in time), and average the logits over
-    them, as the originals do.
+    The original's class head, one linear layer after dropout, and EFA's quality head read the vectors that `pool`
+    returns (frames, windows in time), of length D = `dim`, and average the logits over them, as the originals do.
     """
 
     def __init__(self, encoder: nn.Module, config: Any, dim: int, actions: int, mean: RGB = MEAN, std: RGB = STD):
         super().__init__(encoder, config, mean, std)
         self.dropout = nn.Dropout(config.dropout)
         self.class_head = nn.Linear(dim, actions)
-        self.quality_head = quality_head(dim)
+        self.quality_head = mlp(dim, 128, 32, 1)  # EFA's own, in all systems
 
     def pool(self, features: Tensor) -> Tensor:
         """Features [B, N, C] -> vectors [B, M, D]."""
@@ -153,12 +142,8 @@ def text_file(kind: str) -> Path:
 def load_text(text_decoder: nn.Module, file: str | Path, pieces: Sequence[str]) -> int:
     """Copies pre-trained text weights in place; what reads video, and word pieces that the file lacks, keep theirs.
 
-    Args:
-        file: .safetensors of `pretrain_text`, with its vocabulary, one piece a line, in the .txt beside it.
-        pieces: the text decoder's own vocabulary; rows are matched by piece.
-
-    Returns:
-        How many of the text decoder's pieces the file lacks.
+    Beside the .safetensors of `pretrain_text`, a .txt has its vocabulary, one piece a line; rows are matched by piece.
+    Returns how many of the decoder's own `pieces` the file lacks.
 
     Raises:
         InputError: a file is missing or cannot be read, belongs to a text decoder of another kind or size, or shares

@@ -7,7 +7,6 @@ clip. Pools round up: the original's round down and leave nothing of six frames 
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from efa.baselines.base import Recogniser, register
 
 LAYERS = ((1,), (2,), (4, 4), (8, 8), (8, 8))  # channels of the convolutions over `width`; a pool after each row
-SMALL: dict[str, Any] = {"frames": 6, "size": 64, "width": 8, "hidden": 256}
+SMALL = {"frames": 6, "size": 64, "width": 8, "hidden": 256}
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,6 @@ class C3DTrunk(nn.Module):
 
 @register("C3D", C3DConfig, SMALL, trunk="c3d")
 class C3D(Recogniser):
-    """Class and verdict from fc7."""
-
     def __init__(self, config: C3DConfig, actions: int):
         trunk = C3DTrunk(config.width)
         super().__init__(trunk, config, config.hidden, actions)

@@ -7,13 +7,13 @@ original's thousandth, too slow for a short training.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from efa.baselines.base import Recogniser, register
+from efa.baselines.c3d import he_init
 
 Size = tuple[int, int, int]  # frames, height, width
 
@@ -30,7 +30,7 @@ BLOCKS = {
     "5c": (384, 192, 384, 48, 128, 128),
 }
 POOLS = {"4b": 3, "5b": 2}  # window of the max pool of stride 2 before a block
-SMALL: dict[str, Any] = {"frames": 6, "size": 64, "width": 0.25}
+SMALL = {"frames": 6, "size": 64, "width": 0.25}
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,7 @@ class I3DTrunk(nn.Module):
             layers.append(Inception(self.out_dim, a, b1, b2, c1, c2, d))
             self.out_dim = a + b2 + c2 + d
         self.layers = nn.Sequential(*layers)
-        for module in self.modules():
-            if isinstance(module, nn.Conv3d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        he_init(self)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Normalised frames [B, T, 3, H, W] -> [B, 1024 width, ceil(T / 8), ceil(H / 32), ceil(W / 32)]."""
@@ -118,8 +116,6 @@ class I3DTrunk(nn.Module):
 
 @register("I3D", I3DConfig, SMALL, trunk="i3d")
 class I3D(Recogniser):
-    """Class and verdict from windows of time."""
-
     def __init__(self, config: I3DConfig, actions: int):
         trunk, half = I3DTrunk(config.width), (0.5, 0.5, 0.5)
         super().__init__(trunk, config, trunk.out_dim, actions, mean=half, std=half)

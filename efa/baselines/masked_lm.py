@@ -7,8 +7,7 @@ Original SwinBERT: 32 frames of 224 px, Swin-B, its tokens brought to 512 and th
 tokens see each other through a learnt sparse mask. Half of the words are hidden (80 % [MASK], 10 % a random word, 10 %
 themselves). Loss: masked LM + 0.5 x the mask's mean off-diagonal weight. AdamW 3e-4, the backbone at 0.05 of that. For
 action form assessment, linear class head and quality head read the mean of the video tokens after BERT.
-
-SwinBERT's mask as released: a pair costs 1e4 x (1 - sigmoid(w)). Starting at w ~ N(0, 1) every pair but the diagonal
+In its mask as released, a pair costs 1e4 x (1 - sigmoid(w)). Starting at w ~ N(0, 1) every pair but the diagonal
 costs thousands, its softmax is exactly 0, and so is w's gradient, but for the sparsity term, which pushes further down:
 after Swin, video tokens see only themselves. Kept, as it is the system compared; `sparse_mask=False` is BERT without.
 
@@ -31,8 +30,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from efa.baselines.base import System, SystemOutput, quality_head, register
+from efa.baselines.base import System, SystemOutput, register
 from efa.config import DecoderConfig, EncoderConfig, build
+from efa.model.assessor import mlp
 from efa.model.base import Text
 from efa.model.decoder import Bert, KeysValues, greedy
 from efa.model.swin import VideoSwin
@@ -62,13 +62,7 @@ class MaskedLM(Bert):
     """The joint transformer; arguments as for `Bert` and `mask_words`."""
 
     def __init__(
-        self,
-        config: DecoderConfig,
-        words: int,
-        mask_id: int,
-        share: float,
-        mask_word: float,
-        answers: int | None = None,
+        self, config: DecoderConfig, words: int, mask_id: int, share: float, mask_word: float, answers: int = 0
     ):
         super().__init__(config, words, answers=answers)
         self.mask_id, self.share, self.mask_word, self.words = mask_id, share, mask_word, words
@@ -173,8 +167,6 @@ class SwinBERTConfig:
 
 @register("SwinBERT", SwinBERTConfig, SWINBERT_SMALL)
 class SwinBERT(MaskedCaptioner):
-    """Class, verdict and caption."""
-
     TEXT_WEIGHTS = "swinbert"
 
     def __init__(self, config: SwinBERTConfig, actions: int, vocabulary_size: int, mask_id: int):
@@ -185,7 +177,7 @@ class SwinBERT(MaskedCaptioner):
         self.attention_weights = nn.Parameter(torch.randn(tokens, tokens)) if config.sparse_mask else None  # w
         self.bert = MaskedLM(config.bert, vocabulary_size, mask_id, config.mask_share, config.mask_word)
         self.class_head = nn.Linear(dim, actions)
-        self.quality_head = quality_head(dim)
+        self.quality_head = mlp(dim, 128, 32, 1)
 
     def mask(self) -> Tensor | None:
         """The learnt mask [N, N], 1 on the diagonal; None where there is none."""
@@ -222,8 +214,6 @@ class LAVENDERConfig:
 
 @register("LAVENDER", LAVENDERConfig, LAVENDER_SMALL)
 class LAVENDER(MaskedCaptioner):
-    """Class, verdict and caption, all as words."""
-
     TEXT_WEIGHTS = "lavender"
 
     def __init__(self, config: LAVENDERConfig, actions: int, vocabulary_size: int, mask_id: int):

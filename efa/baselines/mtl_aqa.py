@@ -1,12 +1,10 @@
 """C3DAVG and MSCADC (Parmar and Morris, CVPR 2019, MTL-AQA), and their captioner S2VT (Venugopalan et al., ICCV 2015).
 
 Original C3DAVG: 103 frames at the end of a dive give six clips of 16 frames of 112 px. Each goes through C3D to pool5
-(8,192 values); their mean goes through fc6 to the heads, their sequence to S2VT.
-
-Original MSCADC: 16 frames of 180 px, evenly spaced over 103; a C3D of half the width with batch normalisation, without
-the last two pools and with its last two convolutions dilated. For every task a context net squeezes that to 12
-channels, looks around with dilated convolutions, pools, and averages over the whole clip. The caption's net ends in one
-vector of 1,200 values, a sequence of length one for S2VT.
+(8,192 values); their mean goes through fc6 to the heads, their sequence to S2VT. Original MSCADC: 16 frames of 180 px,
+evenly spaced over 103; a C3D of half the width with batch normalisation, without the last two pools and with its last
+two convolutions dilated. Each task's context net squeezes that to 12 channels, looks around with dilated convolutions,
+pools, and averages over the clip; the caption's ends in one vector of 1,200 values for S2VT.
 
 Loss of both: heads + 0.01 x caption, summed over words: about `weight_text` = 1 for our mean over 100 words. Adam,
 1e-4. S2VT's sizes as in their code (github.com/ParitoshParmar/MTL-AQA, opts.py).
@@ -24,8 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from efa.baselines.base import System, SystemOutput, quality_head, register
+from efa.baselines.base import System, SystemOutput, register
 from efa.baselines.c3d import C3DTrunk, he_init
+from efa.model.assessor import mlp
 from efa.model.base import Text
 from efa.model.decoder import greedy
 
@@ -72,12 +71,10 @@ class S2VT(nn.Module):
 
 
 class S2VTCaptioner(System):
-    """S2VT reads the sequence of clip vectors that `memory` returns.
+    """S2VT reads the clip vectors that `memory` returns."""
 
-    `freeze_text` freezes the word embeddings alone: the rest reads the state of the network that saw the video.
-    """
-
-    TEXT_DECODER, TEXT_WEIGHTS, FROZEN_TEXT = "captioner", "s2vt", ("word.",)
+    TEXT_DECODER, TEXT_WEIGHTS = "captioner", "s2vt"
+    FROZEN_TEXT = ("word.",)  # the rest reads the state of the network that saw the video
 
 
 @dataclass(frozen=True)
@@ -111,8 +108,6 @@ C3DAVG_SMALL: dict[str, Any] = {"frames": 6, "clip": 3, "size": 64, "width": 8, 
 
 @register("C3DAVG", C3DAVGConfig, C3DAVG_SMALL, trunk="c3d")
 class C3DAVG(S2VTCaptioner):
-    """Class, verdict and caption."""
-
     def __init__(self, config: C3DAVGConfig, actions: int, vocabulary_size: int):
         encoder = Clips(config.width, config.clip)
         super().__init__(encoder, config)
@@ -120,7 +115,7 @@ class C3DAVG(S2VTCaptioner):
         self.fc6 = nn.Linear(dim, config.hidden)
         he_init(self.fc6)
         self.class_head = nn.Linear(config.hidden, actions)
-        self.quality_head = quality_head(config.hidden)
+        self.quality_head = mlp(config.hidden, 128, 32, 1)
         self.captioner = S2VT(dim, vocabulary_size, config.text_dim, config.text_dropout)
 
     def heads(self, encoded: Tensor) -> SystemOutput:
@@ -197,8 +192,6 @@ MSCADC_SMALL["dilations"] = (1, 1)  # a map of 4 x 8 x 8 is smaller than the ori
 
 @register("MSCADC", MSCADCConfig, MSCADC_SMALL, trunk="mscadc")
 class MSCADC(S2VTCaptioner):
-    """Class, verdict and caption."""
-
     def __init__(self, config: MSCADCConfig, actions: int, vocabulary_size: int):
         super().__init__(DilatedC3D(config.width), config)
         self.dropout = nn.Dropout(config.dropout)

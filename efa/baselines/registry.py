@@ -80,10 +80,7 @@ def encoder_file(config: Config) -> str:
 
 
 def decoder_file(config: Config) -> str:
-    """The file that `decoder.weights` names: 'formsim' is the one in the package that suits the text decoder.
-
-    '' where nothing is pre-trained, where no text is written, and for 'text', whose file is the text encoder's own.
-    """
+    """The file that `decoder.weights` names; '' where nothing is read, and for 'text', the text encoder's own file."""
     system: Any = EFAModel if config.system.name == "EFA" else systems()[config.system.name].system
     kind, name = system.TEXT_WEIGHTS, config.decoder.weights
     return "" if not kind or name == "text" else str(text_file(kind)) if name == "formsim" else name

@@ -9,13 +9,10 @@ order, one window apart) + 0.05 x sparsity (attention close to its centre). Adam
 
 For action form assessment
 - the queries are the five steps of the clip's action, vectors of our text encoder; without text, learnt ones.
-- the class, in the original given by the steps, is read from the encoder, before any text; at prediction it picks the
-  steps, as for EFA.
+- the class, in the original given by the steps, is read from the encoder and picks the steps, as for EFA.
 - the original writes no text. With `decoder` set, EFA's own decoder attends to the windows and the steps' vectors.
 - the groups are start, movement and end: steps 1, 2-4 and 5, in place of take-off, flight and entry.
 - the score is the verdict's logit, learnt by BCE, with the same noise for every clip and call at test.
-
-Six frames give five windows of two; five centres one window apart need seven, so the ranking's margin shrinks.
 """
 
 import math
@@ -183,8 +180,6 @@ class Encoded(NamedTuple):
 
 @register("RICA2", RICA2Config, SMALL, trunk="i3d")
 class RICA2(System):
-    """Class and verdict; text if `config.decoder` is set. `progress` sets beta."""
-
     TEXT_DECODER = TEXT_WEIGHTS = "decoder"
     noise: Tensor
 
@@ -269,8 +264,8 @@ class RICA2(System):
 def attention_losses(weights: Tensor) -> tuple[Tensor, Tensor]:
     """Ranking and sparsity (after TPT, Bai et al., ECCV 2022) of cross-attention [B, heads, S, W].
 
-    With places 1..W, a step's centre is its mean place. Ranking: centres follow each other, and keep from both ends, by
-    a margin of one, or of (W - 1) / (S + 1) where that is less. Sparsity: the mean distance from the centre.
+    A step's centre is its mean place, 1..W. Ranking: centres follow each other, and keep from both ends, by a margin of
+    one, or of (W - 1) / (S + 1) where that is less. Sparsity: the mean distance from the centre.
     """
     s, w = weights.shape[2:]
     place = torch.arange(1, w + 1, device=weights.device, dtype=weights.dtype)

@@ -5,7 +5,6 @@ action form assessment a quality head reads the same token. The layers are those
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor, nn
 from transformers import TimesformerConfig, TimesformerModel
@@ -13,7 +12,7 @@ from transformers import TimesformerConfig, TimesformerModel
 from efa.baselines.base import Recogniser, register
 from efa.model.swin import StochasticDepth
 
-SMALL: dict[str, Any] = {"frames": 6, "size": 64, "patch": 8, "dim": 64, "depth": 2, "heads": 4, "drop_path": 0.0}
+SMALL = {"frames": 6, "size": 64, "patch": 8, "dim": 64, "depth": 2, "heads": 4, "drop_path": 0.0}
 
 
 @dataclass(frozen=True)
@@ -29,11 +28,7 @@ class TimeSformerConfig:
 
 
 class TimeSformerTrunk(nn.Module):
-    """The ViT up to its last LayerNorm; of its tokens only the class token leaves it.
-
-    Attention over time starts at zero in every block, unlike in transformers, but as in the released code
-    (facebookresearch/TimeSformer, vit.py).
-    """
+    """The ViT up to its last LayerNorm. Attention over time starts at zero in every block, as in the released code."""
 
     def __init__(self, config: TimeSformerConfig):
         super().__init__()
@@ -60,8 +55,6 @@ class TimeSformerTrunk(nn.Module):
 
 @register("TimeSformer", TimeSformerConfig, SMALL, trunk="timesformer")
 class TimeSformer(Recogniser):
-    """Class and verdict from the class token."""
-
     def __init__(self, config: TimeSformerConfig, actions: int):
         mean, std = (0.45, 0.45, 0.45), (0.225, 0.225, 0.225)  # of the release, not ImageNet's
         super().__init__(TimeSformerTrunk(config), config, config.dim, actions, mean, std)

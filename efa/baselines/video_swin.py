@@ -27,8 +27,6 @@ class VideoSwinConfig:
 
 @register("Video Swin", VideoSwinConfig, SMALL)
 class VideoSwinRecogniser(Recogniser):
-    """Class and verdict from the mean token."""
-
     def __init__(self, config: VideoSwinConfig, actions: int):
         encoder = VideoSwin(config.encoder).requires_grad_(not config.encoder.frozen)
         super().__init__(encoder, config, encoder.out_dim, actions)

@@ -96,19 +96,15 @@ def mlp(*sizes: int) -> nn.Sequential:
 
 
 def losses(
-    output: SystemOutput,
-    batch: dict[str, Tensor],
-    config: TrainingConfig,
-    shares: tuple[float, float] | None = None,
+    output: SystemOutput, batch: dict[str, Tensor], config: TrainingConfig, shares: tuple[float, float] | None = None
 ) -> dict[str, Tensor]:
     """Eq. 11: lambda * CE(class) + BCE(quality) + CE(text, label smoothing).
 
     Args:
         output: its `extra` terms are added as they are, but 'masked_lm' replaces the text's loss.
-        batch: `action` ids [B], `quality` 0 or 1 [B], and, where text logits are there, `tokens` [B, L] from bos to
-            eos, padded on the right with 0. A clip without an explanation is a row of padding and adds nothing.
-        shares: for a piece of a batch, its share of the batch's clips and of its texts, so that the pieces' losses
-            add up to the batch's.
+        batch: `action` ids [B], `quality` 0 or 1 [B] and `tokens` [B, L] from bos to eos, padded on the right with 0;
+            a clip without an explanation is a row of padding and adds nothing.
+        shares: of a piece of a batch in the batch's clips and texts, so that the pieces' losses add up to the batch's.
 
     Returns:
         Scalars: `class`, `quality`, `text` before weighting, and `total`, the one to minimise.

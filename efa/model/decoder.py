@@ -79,19 +79,16 @@ class Layer(nn.Module):
 class Bert(nn.Module):
     """BERT's embeddings, layers and LM head, for V words and `config.max_tokens` positions.
 
-    Args:
-        memory_dim: width of what cross-attention reads; None: no cross-attention.
-        answers: outputs after the V words, of a head with an embedding of its own; None: the input's embedding.
+    Cross-attention reads vectors of width `memory_dim`, if given. With `answers`, which are outputs after the V words,
+    the head has an embedding of its own, not the input's.
     """
 
     layers: Any  # an nn.ModuleList of Layer
 
-    def __init__(
-        self, config: DecoderConfig, vocabulary_size: int, memory_dim: int | None = None, answers: int | None = None
-    ):
+    def __init__(self, config: DecoderConfig, vocabulary_size: int, memory_dim: int | None = None, answers: int = 0):
         super().__init__()
         self.config = config
-        dim, outputs = config.dim, vocabulary_size + (answers or 0)
+        dim, outputs = config.dim, vocabulary_size + answers
         self.word = nn.Embedding(vocabulary_size, dim)
         self.position = nn.Embedding(config.max_tokens, dim)  # includes segment 0, which every text token has
         self.embedding_norm = nn.LayerNorm(dim, EPS)
@@ -102,7 +99,7 @@ class Bert(nn.Module):
         self.layers = nn.ModuleList(Layer(dim, config.heads, config.dropout, cross) for _ in range(config.depth))
         self.transform = nn.Linear(dim, dim)
         self.transform_norm = nn.LayerNorm(dim, EPS)
-        self.output = None if answers is None else nn.Linear(dim, outputs, bias=False)
+        self.output = nn.Linear(dim, outputs, bias=False) if answers else None
         self.bias = nn.Parameter(torch.zeros(outputs))
         for module in self.modules():
             if isinstance(module, (nn.Linear, nn.Embedding)):
@@ -131,8 +128,7 @@ class Decoder(Bert):
     def forward(self, tokens: Tensor, memory: Tensor | None) -> Tensor:
         """Teacher forcing: ids [B, L] and F_f [B, N, D] -> logits [B, L, V]; position i predicts token i + 1.
 
-        L <= `config.max_tokens`. Padding on the right needs no mask: no real token sees it. Without memory it is a
-        language model, as in pre-training.
+        Padding on the right needs no mask: no real token sees it. Without memory it is a language model.
         """
         x = self.embed(tokens)  # [B, L, dim]
         memory = None if memory is None else self.memory_in(memory)
@@ -151,8 +147,7 @@ class Decoder(Bert):
     def generate(self, memory: Tensor, bos: int, eos: int, max_tokens: int, use_cache: bool = True) -> list[list[int]]:
         """Greedy decoding or beam search from F_f [B, N, D] -> B lists of ids without `bos` and `eos`; in eval mode.
 
-        `config.max_tokens` is a limit as well. Without cache the whole prefix runs again for every token: slow, to
-        compare with.
+        `config.max_tokens` is a limit as well. Without cache the whole prefix runs again for every token.
         """
         limit = min(max_tokens, self.config.max_tokens)
         memory = memory.repeat_interleave(self.beams, 0)  # [B*K, N, D]
@@ -283,14 +278,9 @@ BERT_NAMES = {  # parts of BERT's names -> ours, replaced in this order
 def load_bert(decoder: Bert, bert_state: dict[str, Tensor], kept_ids: list[int] | None = None) -> list[str]:
     """Copies a BERT, perhaps with LM head and cross-attention, into the decoder in place, as far as the sizes match.
 
-    A shallower decoder takes the first layers, a shorter one the first positions. BERT's embedding of segment 0,
-    which every position carries, is added to the positions.
-
-    Args:
-        kept_ids: BERT's id of each of the decoder's word pieces; None: the vocabularies are the same.
-
-    Returns:
-        The names of our parameters that were copied; the others keep their values.
+    A shallower decoder takes the first layers, a shorter one the first positions, to which BERT's embedding of segment
+    0 is added. `kept_ids` are BERT's ids of the decoder's word pieces, where the vocabularies differ. Returns the names
+    of our parameters that were copied.
     """
     state = {}
     for name, value in bert_state.items():

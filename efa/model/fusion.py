@@ -66,8 +66,7 @@ class Branch(nn.Module):
     Variants (Table VI): `query='video'` skips the first half. `query='text'` skips the second; the mean of the updated
     text tokens then replaces the attention in eq. 3 (7) - our choice, the paper does not say.
 
-    With one text token (global branch) eq. 4 is a softmax over one key, always 1, as in the paper: its query and key
-    weights cannot learn.
+    With one text token (global branch) eq. 4 is a softmax over one key, always 1: its query and key cannot learn.
     """
 
     def __init__(self, config: FusionConfig):
@@ -112,10 +111,8 @@ class Fusion(nn.Module):
 
     Each is brought to width D by a Linear (nothing where the sizes agree) and a LayerNorm, on which the paper is
     silent. Without the norm, text would count by how short it is: a mean-pooled MiniLM vector has a root mean square
-    of 0.2-0.4 that falls with the sentence's length, a video token 1.
-
-    Where a clip has no text (`text_mask` False, or variant `text='none'`), learnt vectors replace it. For
-    `text='shuffled'` the caller passes another action's text.
+    of 0.2-0.4 that falls with the sentence's length, a video token 1. Learnt vectors replace the text of a clip
+    without any. For `text='shuffled'` the caller passes another action's text.
     """
 
     def __init__(self, config: FusionConfig, video_dim: int, text_dim: int):

@@ -222,11 +222,8 @@ def load_encoder(
 ) -> None:
     """Loads weights in place. Nothing in the file is ever executed.
 
-    Args:
-        model: each of its parameters must be in the file with its size.
-        path: .safetensors or a PyTorch file, with torchvision's or the official names; of a saved EFA model, its
-            ``encoder.`` part is taken.
-        rename: the file's names -> the model's; default `torchvision_names`.
+    The file, .safetensors or PyTorch's, must have each of the model's parameters with its size, after `rename`; the
+    default understands torchvision's and the official names, and takes the ``encoder.`` part of a saved EFA model.
 
     Raises:
         InputError: the file is missing, broken, needs code to be unpickled, or belongs to another architecture.

@@ -27,11 +27,7 @@ def locate(name: str) -> str:
 
 
 def bert_state(name: str) -> dict[str, Tensor]:
-    """The weights of 'minilm', of a hub id or of a folder, under the names in its file. Nothing in it is executed.
-
-    Raises:
-        InputError: there is neither model.safetensors nor pytorch_model.bin, or it cannot be read.
-    """
+    """The weights of 'minilm', a hub id or a folder, under the names in its file; InputError if there are none."""
     quiet = {f"_raise_exceptions_for_{what}": False for what in ("missing_entries", "connection_errors")}
     for file in ("model.safetensors", "pytorch_model.bin"):
         if found := cached_file(locate(name), file, **quiet):  # in a hub's cache, a download or a plain folder
