@@ -15,8 +15,6 @@ from torch import Tensor, nn
 from efa.baselines.base import Recogniser, register
 from efa.baselines.c3d import he_init
 
-Size = tuple[int, int, int]  # frames, height, width
-
 # Outputs of a block's branches: 1x1x1; 1x1x1, 3x3x3; 1x1x1, 3x3x3; pool, 1x1x1 (GoogLeNet's table 1).
 BLOCKS = {
     "3b": (64, 96, 128, 16, 32, 32),
@@ -41,7 +39,7 @@ class I3DConfig:
     dropout: float = 0.5
 
 
-def pad_same(x: Tensor, kernel: Size, stride: Size) -> Tensor:
+def pad_same(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
     """Zero-pads [B, C, T, H, W] as TensorFlow's 'SAME': ceil(n / stride) outputs, the odd zero at the end."""
     padding: list[int] = []
     for n, k, s in zip(x.shape[:1:-1], kernel[::-1], stride[::-1], strict=True):  # F.pad starts with the last axis
@@ -55,19 +53,18 @@ class Convolution(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1):
         super().__init__()
-        self.kernel, self.stride = (kernel,) * 3, (stride,) * 3
-        self.conv = nn.Conv3d(inputs, outputs, self.kernel, self.stride, bias=False)
+        self.conv = nn.Conv3d(inputs, outputs, kernel, stride, bias=False)
         self.norm = nn.BatchNorm3d(outputs, eps=1e-3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.norm(self.conv(pad_same(x, self.kernel, self.stride))))
+        return F.relu(self.norm(self.conv(pad_same(x, self.conv.kernel_size, self.conv.stride))))
 
 
 class MaxPool(nn.MaxPool3d):
     """With 'SAME' padding; zeros are no larger than anything here, since a ReLU always comes before."""
 
-    kernel_size: Size
-    stride: Size
+    kernel_size: tuple[int, int, int]
+    stride: tuple[int, int, int]
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(pad_same(x, self.kernel_size, self.stride))

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,10 +64,7 @@ def text_vectors(dataset: DataSet, config: TextConfig) -> tuple[Tensor, Tensor]:
 
 
 def video_features(dataset: DataSet, config: Config, progress: Progress | None = None) -> np.ndarray:
-    """Features of the system's frozen trunk, float16 [N, tokens, C], one row a clip, memory-mapped.
-
-    Systems with the same trunk share them.
-    """
+    """Features of the frozen trunk, float16 [N, tokens, C], memory-mapped; systems with the same trunk share them."""
     torch.manual_seed(0)
     model = build_system(config, len(dataset.actions), 8, 8).eval()  # only its trunk is used
     load_trunk(model, config)  # before the frames: a wrong file is reported before an hour of decoding
@@ -78,10 +74,6 @@ def video_features(dataset: DataSet, config: Config, progress: Progress | None =
     def encode(clips: np.ndarray) -> np.ndarray:
         return model.encode_video(torch.from_numpy(np.array(clips)).permute(0, 1, 4, 2, 3)).half().numpy()
 
-    def batches() -> Iterator[np.ndarray]:
-        for start in range(0, len(frames), 32):
-            yield encode(frames[start : start + 32])
-
     file = encoder_file(config)
     weights = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else "random"
     encoder = {name: value for name, value in config.to_dict()["encoder"].items() if name != "adapter"}
@@ -90,7 +82,9 @@ def video_features(dataset: DataSet, config: Config, progress: Progress | None =
         settings += [config.system.name, config.system.small]
     name = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
     path = paths.cache() / "features" / f"{data_fingerprint(dataset, config.data)}-{name}.npy"
-    return cached_array(path, (len(frames), *encode(frames[:1]).shape[1:]), np.float16, batches, progress)
+    shape = (len(frames), *encode(frames[:1]).shape[1:])
+    starts = range(0, len(frames), 32)
+    return cached_array(path, shape, np.float16, lambda: (encode(frames[i : i + 32]) for i in starts), progress)
 
 
 def word_pieces(config: TextConfig) -> Tokenizer:

@@ -128,12 +128,10 @@ def first_rows(memory: Memory | None, rows: int | None) -> Memory:
 
 
 class MaskedCaptioner(System):
-    """Video Swin before the joint transformer; in training, a masked-LM loss in `extra` replaces the text logits.
+    """Video Swin before the joint transformer; in training, a masked-LM loss in `extra` replaces the text logits."""
 
-    `freeze_text` freezes the embeddings of words and places alone: the rest reads video and text together.
-    """
-
-    TEXT_DECODER, FROZEN_TEXT = "bert", ("word.", "position.", "embedding_norm.")
+    TEXT_DECODER = "bert"
+    FROZEN_TEXT = ("word.", "position.", "embedding_norm.")  # the rest reads video and text together
     encoder: VideoSwin
     bert: MaskedLM
 

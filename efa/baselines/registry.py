@@ -39,10 +39,8 @@ def build_system(config: Config, actions: int, vocabulary_size: int, text_dim: i
     """The system `system.name`, with random weights, for A `actions`, V words and text vectors of length E.
 
     `system.small` makes it a laptop's size; `data` and `encoder` size clips and a Swin trunk. With `encoder.frozen`
-    the trunk gets no gradient and stays in eval mode, and `encoder.adapter` puts a perceptron behind it.
-
-    Raises:
-        InputError: `prediction.beams` > 1 for a system with greedy decoding only.
+    the trunk gets no gradient and stays in eval mode, and `encoder.adapter` puts a perceptron behind it. InputError if
+    `prediction.beams` > 1 for a system with greedy decoding only.
     """
     model: Model
     if config.system.name == "EFA":

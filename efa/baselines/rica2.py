@@ -241,19 +241,15 @@ class RICA2(System):
         mean, log_variance = self.gaussian(F.relu(self.step_base(encoded.steps))).chunk(2, 2)
         noise = torch.randn_like(mean)[None] if self.training else self.noise
         sampled = mean + (log_variance / 2).exp() * noise  # [samples, B, 5, D / 2]
-        output = SystemOutput(self.class_head(encoded.states.mean(1)), self.score(sampled).mean(0))
+        groups = torch.stack([sampled[..., group, :].mean(-2) for group in GROUPS], -2)  # [samples, B, 3, D / 2]
+        scores = self.score_head(self.group_mlp(groups).mean(-2))[..., 0]  # [samples, B]
+        output = SystemOutput(self.class_head(encoded.states.mean(1)), scores.mean(0))
         if self.training:
             kl = (mean**2 + log_variance.exp() - log_variance - 1) / 2  # [B, 5, D / 2]
-            output.extra["kl"] = self.beta * kl.mean((0, 2)).sum()
             ranking, sparsity = attention_losses(encoded.weights)
-            output.extra["ranking"] = RANKING * ranking
-            output.extra["sparsity"] = SPARSITY * sparsity
+            output.extra = {"kl": self.beta * kl.mean((0, 2)).sum()}
+            output.extra |= {"ranking": RANKING * ranking, "sparsity": SPARSITY * sparsity}
         return output
-
-    def score(self, steps: Tensor) -> Tensor:
-        """The rubric's graph: steps [..., 5, D / 2] -> logits [...]."""
-        groups = torch.stack([steps[..., group, :].mean(-2) for group in GROUPS], -2)
-        return self.score_head(self.group_mlp(groups).mean(-2))[..., 0]
 
     @property
     def beta(self) -> float:

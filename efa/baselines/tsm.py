@@ -29,7 +29,7 @@ class TSMConfig:
 
 
 def shift_frames(x: Tensor, frames: int, share: int) -> Tensor:
-    """[B T, C, H, W] -> the same: C // share channels come from the next frame, as many from the last; zeros outside."""
+    """[B T, C, H, W] -> the same: C // share channels come from the next frame, as many from the last; else zeros."""
     x = x.unflatten(0, (-1, frames))  # [B, T, C, H, W]
     n = x.shape[2] // share
     zeros = x.new_zeros(len(x), 1, n, *x.shape[3:])

@@ -129,11 +129,7 @@ def language_parameters(text_decoder: nn.Module | None) -> dict[str, nn.Paramete
 
 
 def read_weights(file: str | Path, what: str) -> Any:
-    """The content of a .safetensors or PyTorch file, on the CPU. Nothing in it is executed.
-
-    Raises:
-        InputError: the file is damaged, a pointer of git-lfs, or needs code to be unpickled.
-    """
+    """The content of a .safetensors or PyTorch file, on the CPU; InputError if it is damaged or needs code to run."""
     path = Path(file)
     try:
         return load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)

@@ -40,9 +40,7 @@ class TextEncoder(nn.Module):
     """A BERT whose last hidden states are pooled over the real tokens only. One serves steps and instruction alike.
 
     A frozen BERT is missing from `parameters()` and `state_dict()`, because it is loaded from its source again.
-
-    Raises:
-        InputError: there is no such model, or it is no text encoder.
+    InputError if there is no such model, or it is no text encoder.
     """
 
     bert: Any
