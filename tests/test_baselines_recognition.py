@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from stand_ins import coloured_clips, make_system
 from torch import nn
 
-from efa.baselines import c3d, i3d, tsm, video_swin
+from efa.baselines import c3d, i3d, tsm
 from efa.baselines.base import Recogniser, SystemOutput
+from efa.baselines.video_transformers import VIDEO_SWIN_SMALL, VideoSwinConfig, VideoSwinRecogniser
 
 A, B = 4, 8
 each = pytest.mark.parametrize("name", ["C3D", "TSM", "I3D", "TimeSformer", "Video Swin"])
@@ -17,7 +18,7 @@ each = pytest.mark.parametrize("name", ["C3D", "TSM", "I3D", "TimeSformer", "Vid
 
 def make(name: str, **changes: Any) -> Recogniser:
     if name == "Video Swin":
-        changes["encoder"] = video_swin.SMALL["encoder"].model_copy(update={"frozen": False})
+        changes["encoder"] = VIDEO_SWIN_SMALL["encoder"].model_copy(update={"frozen": False})
     return make_system(name, False, A, changes)
 
 
@@ -76,7 +77,7 @@ def test_a_frozen_encoder_stays_as_it_is():
 
 
 def test_small_video_swin_is_frozen_like_efas_encoder():
-    model = video_swin.VideoSwinRecogniser(video_swin.VideoSwinConfig(**video_swin.SMALL), A)
+    model = VideoSwinRecogniser(VideoSwinConfig(**VIDEO_SWIN_SMALL), A)
     assert not any(p.requires_grad for p in model.encoder.parameters())
 
 

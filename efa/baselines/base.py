@@ -1,19 +1,15 @@
 """What all compared systems share: interface, registration, heads, and pre-trained weights for what writes text."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from efa.data.tokenizer import SPECIAL
 from efa.model.assessor import mlp
-from efa.model.base import MEAN, RGB, STD, Adapter, SystemOutput, VideoModel, language_parameters
+from efa.model.base import MEAN, RGB, STD, Adapter, SystemOutput, Text, VideoModel, language_parameters, read_weights
 from efa.utils import paths
 from efa.utils.errors import InputError
 
@@ -24,7 +20,7 @@ T = TypeVar("T", bound="type[System]")
 class Spec(NamedTuple):
     """How `registry.build_system` makes a registered system."""
 
-    system: Callable[..., System]
+    system: "Callable[..., System]"
     config: type[Any]
     small: dict[str, Any]  # what `system.small` overrides in the config
     trunk: str  # whose pre-trained weights the trunk takes: a file of `efa/model/weights`
@@ -50,20 +46,15 @@ class System(VideoModel):
     `text_dim` (E) and `mask_id`. A subclass defines `heads`, usually `encode`, and `memory` where it writes text. Its
     text decoder is called as ``text_decoder(tokens [B', L], memory) -> logits [B', L, V]`` and has
     ``generate(memory, begin, end, max_tokens)``; with memory None it is a language model.
-
-    Attributes:
-        TEXT_WEIGHTS: which pre-trained weights the text decoder takes, a name for `text_file`.
-        progress: share of the training that is over; the training loop sets it.
     """
 
-    TEXT_WEIGHTS: ClassVar[str] = ""
-    progress: float = 0.0
+    progress: float = 0.0  # share of the training that is over; the training loop sets it
 
     def __init__(self, encoder: nn.Module, config: Any, mean: RGB = MEAN, std: RGB = STD):
         super().__init__(encoder, mean, std)
         self.config = config
 
-    def encode(self, features: Tensor, steps: Tensor | None = None, text_mask: Tensor | None = None) -> Any:
+    def encode(self, features: Tensor, steps: Text = None, text_mask: Text = None) -> Any:
         """What heads and text decoder both start from; arguments as `forward`. By default the features."""
         return features
 
@@ -88,12 +79,7 @@ class System(VideoModel):
         return self.class_logits(self.adapter.standardise(features) if isinstance(self.adapter, Adapter) else features)
 
     def forward(
-        self,
-        features: Tensor,
-        steps: Tensor | None = None,
-        instruction: Tensor | None = None,
-        text_mask: Tensor | None = None,
-        tokens: Tensor | None = None,
+        self, features: Tensor, steps: Text = None, _: Text = None, text_mask: Text = None, tokens: Text = None
     ) -> SystemOutput:
         """Arguments as `EFAModel.forward`; only RICA2 reads the steps, and no system the instruction."""
         encoded = self.encode(self.adapter(features), steps, text_mask)
@@ -104,39 +90,28 @@ class System(VideoModel):
             self.score_text(output, encoded, tokens)
         return output
 
-    def text_memory(self, *inputs: Tensor | None) -> Any:
-        features, steps, _, text_mask = inputs
+    def text_memory(self, features: Tensor, steps: Text, instruction: Text, text_mask: Text) -> Any:
         return self.memory(self.encode(self.adapter(features), steps, text_mask))
-
-
-def quality_head(dim: int) -> nn.Sequential:
-    """[..., D] -> quality logit [..., 1]; EFA's own head, so that systems differ only in its input."""
-    return mlp(dim, 128, 32, 1)  # widths as released
 
 
 class Recogniser(System):
     """A system of Table V: class and verdict, no text.
 
-    The class head is the original's, one linear layer after dropout, with A outputs. The quality head is added for form
-    assessment, one logit for BCE from the same vectors. Where a clip has several vectors (frames, windows in time) the
-    logits are averaged over them, as the originals do.
-
-    Args:
-        dim: D, length of the vectors that `pool` returns.
-        actions: A.
+    The original's class head, one linear layer after dropout, and EFA's quality head read the vectors that `pool`
+    returns (frames, windows in time), of length D = `dim`, and average the logits over them, as the originals do.
     """
 
     def __init__(self, encoder: nn.Module, config: Any, dim: int, actions: int, mean: RGB = MEAN, std: RGB = STD):
         super().__init__(encoder, config, mean, std)
         self.dropout = nn.Dropout(config.dropout)
         self.class_head = nn.Linear(dim, actions)
-        self.quality_head = quality_head(dim)
+        self.quality_head = mlp(dim, 128, 32, 1)  # EFA's own, in all systems
 
     def pool(self, features: Tensor) -> Tensor:
-        """Features [B, N, C] -> the M vectors that the heads read [B, M, D]."""
+        """Features [B, N, C] -> vectors [B, M, D]."""
         return features
 
-    def encode(self, features: Tensor, steps: Tensor | None = None, text_mask: Tensor | None = None) -> Tensor:
+    def encode(self, features: Tensor, *_: Text) -> Tensor:
         return self.dropout(self.pool(features))  # [B, M, D]
 
     def heads(self, encoded: Tensor) -> SystemOutput:
@@ -149,8 +124,7 @@ ROWS = {"word.weight", "bias", "output.weight", "out.weight", "out.bias"}  # one
 def language_weights(text_decoder: nn.Module) -> dict[str, Tensor]:
     """What text alone can teach a text decoder: name of a parameter -> its part, in the parameter's own memory.
 
-    Left out: everything that reads the video, also S2VT's columns for the video's state, and outputs that are no words
-    (the answers of LAVENDER).
+    Left out: what reads the video, also S2VT's columns for the video's state, and LAVENDER's answers.
     """
     word = cast(nn.Embedding, text_decoder.word)
     weights = {name: parameter.detach() for name, parameter in language_parameters(text_decoder).items()}
@@ -168,13 +142,8 @@ def text_file(kind: str) -> Path:
 def load_text(text_decoder: nn.Module, file: str | Path, pieces: Sequence[str]) -> int:
     """Copies pre-trained text weights in place; what reads video, and word pieces that the file lacks, keep theirs.
 
-    Args:
-        text_decoder: `efa.model.decoder.Decoder`, `S2VT` or `MaskedLM`.
-        file: .safetensors of `pretrain_text`, with its vocabulary, one piece a line, in the .txt beside it.
-        pieces: the text decoder's own vocabulary; rows are matched by piece.
-
-    Returns:
-        How many of the text decoder's pieces the file lacks.
+    Beside the .safetensors of `pretrain_text`, a .txt has its vocabulary, one piece a line; rows are matched by piece.
+    Returns how many of the decoder's own `pieces` the file lacks.
 
     Raises:
         InputError: a file is missing or cannot be read, belongs to a text decoder of another kind or size, or shares
@@ -184,10 +153,7 @@ def load_text(text_decoder: nn.Module, file: str | Path, pieces: Sequence[str]) 
     for part in (path, path.with_suffix(".txt")):
         if not part.is_file():
             raise InputError("no such file of pre-trained words", file=part, hint="run 'efa pretrain decoder'")
-    try:
-        state = load_file(path)
-    except SafetensorError as error:
-        raise InputError(f"these pre-trained words cannot be read: {' '.join(str(error).split())}", file=path) from None
+    state = read_weights(path, "pre-trained words")
     known = {piece: i for i, piece in enumerate(path.with_suffix(".txt").read_text("utf-8").splitlines())}
     pairs = [(i, known[piece]) for i, piece in enumerate(pieces) if piece in known]
     words = set(pieces).difference(SPECIAL)

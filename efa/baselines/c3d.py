@@ -1,17 +1,12 @@
 """C3D (Tran et al., ICCV 2015): eight 3 x 3 x 3 convolutions, the trunk of C3DAVG as well.
 
-The original classifies 16 consecutive frames of 112 px. For action form assessment the last layer gets A outputs, and a
-quality head reads the same fc7 vector. Input is normalised as in C3DAVG (ImageNet's mean and deviation): the original's
-mean clip, subtracted from 0-255, suits its own weights and not random ones.
-
-For six frames, pools round up: the original's round down and leave nothing at pool4. At 16 frames of 112 px both agree.
+The original classifies 16 consecutive frames of 112 px. For action form assessment a quality head reads the same fc7
+vector. Input is normalised as in C3DAVG (ImageNet's mean and deviation) instead of subtracting the original's mean
+clip. Pools round up: the original's round down and leave nothing of six frames at pool4.
 """
-
-from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,13 +14,11 @@ from torch import Tensor, nn
 from efa.baselines.base import Recogniser, register
 
 LAYERS = ((1,), (2,), (4, 4), (8, 8), (8, 8))  # channels of the convolutions over `width`; a pool after each row
-SMALL: dict[str, Any] = {"frames": 6, "size": 64, "width": 8, "hidden": 256}
+SMALL = {"frames": 6, "size": 64, "width": 8, "hidden": 256}
 
 
 @dataclass(frozen=True)
 class C3DConfig:
-    """The defaults are the original's."""
-
     frames: int = 16
     size: int = 112  # pixels
     width: int = 64  # channels of the first convolution
@@ -34,11 +27,7 @@ class C3DConfig:
 
 
 class C3DTrunk(nn.Module):
-    """Everything before fc6: five rows of convolutions with ReLU, each followed by a max pool.
-
-    Args:
-        width: channels of the first convolution; the last has eight times as many.
-    """
+    """Everything before fc6: five rows of convolutions with ReLU, each followed by a max pool."""
 
     def __init__(self, width: int = 64):
         super().__init__()
@@ -68,8 +57,6 @@ class C3DTrunk(nn.Module):
 
 @register("C3D", C3DConfig, SMALL, trunk="c3d")
 class C3D(Recogniser):
-    """Class and verdict from fc7."""
-
     def __init__(self, config: C3DConfig, actions: int):
         trunk = C3DTrunk(config.width)
         super().__init__(trunk, config, config.hidden, actions)

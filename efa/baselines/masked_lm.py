@@ -1,34 +1,26 @@
 """SwinBERT (Lin et al., CVPR 2022) and LAVENDER (Li et al., CVPR 2023): Video Swin and a BERT over [video; text].
 
-Attention is sequence to sequence: the text is causal and sees all video, the video does not see the text. Training
-hides words and predicts them; a caption is written by appending [MASK] and replacing it with the most likely word.
+The text is causal and sees all video, the video does not see the text. Training hides words and predicts them; a
+caption is written by appending [MASK] and replacing it with the most likely word.
 
 Original SwinBERT: 32 frames of 224 px, Swin-B, its tokens brought to 512 and then to 768 values, BERT-base. Video
 tokens see each other through a learnt sparse mask. Half of the words are hidden (80 % [MASK], 10 % a random word, 10 %
-themselves). Loss: masked LM + 0.5 x the mask's mean off-diagonal weight. AdamW 3e-4, the backbone at 0.05 of that. It
-only captions: for action form assessment a linear head with A outputs and a quality head for BCE read the mean of the
-video tokens after BERT, which no text can reach.
-
-SwinBERT's mask as released: sigmoid(w) in place of a 0-1 mask, so that a pair costs 1e4 x (1 - sigmoid(w)). Starting at
-w ~ N(0, 1) every pair but the diagonal costs thousands, its softmax is exactly 0, and so is w's gradient, but for the
-sparsity term, which pushes further down: after Swin, video tokens see only themselves. Kept, as it is the system
-compared; `sparse_mask=False` is BERT without it.
+themselves). Loss: masked LM + 0.5 x the mask's mean off-diagonal weight. AdamW 3e-4, the backbone at 0.05 of that. For
+action form assessment, linear class head and quality head read the mean of the video tokens after BERT.
+In its mask as released, a pair costs 1e4 x (1 - sigmoid(w)). Starting at w ~ N(0, 1) every pair but the diagonal
+costs thousands, its softmax is exactly 0, and so is w's gradient, but for the sparsity term, which pushes further down:
+after Swin, video tokens see only themselves. Kept, as it is the system compared; `sparse_mask=False` is BERT without.
 
 Original LAVENDER, on which the release of EFA is built: every task is a masked word. 4 to 6 frames of 224 px, Swin-B
 with temporal stride 1, each frame's tokens headed by a class token, with learnt places and frames; BERT-base; one
-masked-LM head, whose output embedding is its own. A task token says what is asked. A question ends in [MASK]; a match
-of video and text is answered by "true" or "false", a question by a word, a caption word by word. 15 % of the words are
-hidden, always by [MASK]. AdamW 2e-5.
+masked-LM head, whose output embedding is its own. A task token says what is asked. 15 % of the words are hidden, always
+by [MASK]. AdamW 2e-5.
 
 For action form assessment the class is a question, the verdict a match ("true": standard form), the explanation a
-caption. The class is answered by one learnt token an action, beside the words in the masked-LM head, whose logits are
-the class logits. The words of the name are no alternative: the original knows only answers of one word piece, most
-action names have several, and a score over several masks would favour short names. "true" and "false" are answer tokens
-too: a vocabulary cut to the training texts may lack the words. The video sees no question here, unlike in the original,
+caption. Each action, "true" and "false" have a learnt answer token in the masked-LM head: the original knows only
+answers of one word piece, and most action names have several. The video sees no question here, unlike in the original,
 so that one pass over it answers all three.
 """
-
-from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
@@ -38,8 +30,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from efa.baselines.base import System, SystemOutput, quality_head, register
+from efa.baselines.base import System, SystemOutput, register
 from efa.config import DecoderConfig, EncoderConfig, build
+from efa.model.assessor import mlp
+from efa.model.base import Text
 from efa.model.decoder import Bert, KeysValues, greedy
 from efa.model.swin import VideoSwin
 
@@ -51,9 +45,7 @@ def mask_words(tokens: Tensor, share: float, mask_word: float, mask_id: int, wor
 
     Args:
         share: of each text that is hidden, at least one token. [CLS] never is; [SEP] may be, or no text would end.
-        mask_word: share of the hidden that becomes [MASK]; half of the others become a random word, half stay.
-        mask_id: id of [MASK].
-        words: V, for the random ones.
+        mask_word: share of the hidden that becomes [MASK]; half of the others become one of V `words`, half stay.
     """
     candidates = tokens != 0
     count = (candidates.sum(1) * share).round().clamp(min=1)  # [B]
@@ -67,19 +59,10 @@ def mask_words(tokens: Tensor, share: float, mask_word: float, mask_id: int, wor
 
 
 class MaskedLM(Bert):
-    """The joint transformer with its word embeddings and its masked-LM head.
-
-    `config`, `words` (V) and `answers` as for `Bert`; `mask_id`, `share` and `mask_word` as for `mask_words`.
-    """
+    """The joint transformer; arguments as for `Bert` and `mask_words`."""
 
     def __init__(
-        self,
-        config: DecoderConfig,
-        words: int,
-        mask_id: int,
-        share: float,
-        mask_word: float,
-        answers: int | None = None,
+        self, config: DecoderConfig, words: int, mask_id: int, share: float, mask_word: float, answers: int = 0
     ):
         super().__init__(config, words, answers=answers)
         self.mask_id, self.share, self.mask_word, self.words = mask_id, share, mask_word, words
@@ -87,14 +70,13 @@ class MaskedLM(Bert):
     def run(self, x: Tensor, memory: Memory | None = None, mask: Tensor | None = None) -> tuple[Tensor, Memory]:
         """Embedded tokens [B, L, D] -> last states [B, L, D], and keys and values of these tokens alone.
 
-        Every token sees all of `memory`; `mask` [L, L] says which of these tokens see each other: bool, or added to the
-        scores; None: all.
+        Every token sees all of `memory`, and those of these tokens that `mask` [L, L], bool or added, lets it see.
         """
         if mask is not None and memory:
             visible = mask.new_full((len(mask), memory[0][0].shape[2]), mask.dtype == torch.bool)  # True, or 0 to add
             mask = torch.cat([visible, mask], 1)  # [L, M + L]
         own: Memory = []
-        for i, layer in enumerate(self.bert_layers()):
+        for i, layer in enumerate(self.layers):
             own.append(layer.attention.keys_values(x))
             x = layer(x, concatenate(memory[i : i + 1], own[-1:])[0] if memory else own[-1], mask=mask)
         return x, own
@@ -108,10 +90,9 @@ class MaskedLM(Bert):
         return F.cross_entropy(logits, tokens[hidden], reduction="sum") / hidden.sum().clamp(min=1)
 
     def forward(self, tokens: Tensor, memory: Memory | None) -> Tensor:
-        """Teacher forcing, exactly as `generate` would see it: logits [B', L, V], position i predicting token i + 1.
+        """Teacher forcing: logits [B', L, V], position i predicting token i + 1, as `generate` would see it.
 
-        One pass scores all positions: besides the L tokens it holds L times [MASK]; the one for position i + 1 sees
-        tokens 0..i and itself.
+        After the L tokens come L times [MASK]; the one for position i + 1 sees tokens 0..i and itself.
         """
         length, device = tokens.shape[1], tokens.device
         x = torch.cat([self.embed(tokens), self.embed(torch.full_like(tokens, self.mask_id), 1)], 1)  # [B', 2L, D]
@@ -143,18 +124,14 @@ def concatenate(before: Memory, after: Memory) -> Memory:
 
 
 def first_rows(memory: Memory | None, rows: int | None) -> Memory:
-    """Keys and values of the first rows; None: of all."""
     return [(keys[:rows], values[:rows]) for keys, values in memory or ()]
 
 
 class MaskedCaptioner(System):
-    """What SwinBERT and LAVENDER share: Video Swin before the joint transformer, and how a text is learnt.
+    """Video Swin before the joint transformer; in training, a masked-LM loss in `extra` replaces the text logits."""
 
-    Text logits come in eval mode only; in training, the masked-LM loss takes their place in `extra`. `freeze_text`
-    freezes the embeddings of words and places alone: the rest reads video and text together.
-    """
-
-    TEXT_DECODER, FROZEN_TEXT = "bert", ("word.", "position.", "embedding_norm.")
+    TEXT_DECODER = "bert"
+    FROZEN_TEXT = ("word.", "position.", "embedding_norm.")  # the rest reads video and text together
     encoder: VideoSwin
     bert: MaskedLM
 
@@ -175,8 +152,6 @@ SWINBERT_SMALL = LAVENDER_SMALL | {"projection": 128}
 
 @dataclass(frozen=True)
 class SwinBERTConfig:
-    """The defaults are the original's. `weights` of encoder and BERT, and BERT's `vocabulary`, are not read."""
-
     frames: int = 32
     size: int = 224  # pixels
     encoder: EncoderConfig = field(default_factory=lambda: EncoderConfig(temporal_stride=2))
@@ -190,23 +165,17 @@ class SwinBERTConfig:
 
 @register("SwinBERT", SwinBERTConfig, SWINBERT_SMALL)
 class SwinBERT(MaskedCaptioner):
-    """Class, verdict and caption."""
-
     TEXT_WEIGHTS = "swinbert"
 
     def __init__(self, config: SwinBERTConfig, actions: int, vocabulary_size: int, mask_id: int):
         super().__init__(config)
-        dim = config.bert.dim
-        self.video_in = nn.Sequential(
-            nn.Linear(self.encoder.out_dim, config.projection),
-            nn.Linear(config.projection, dim),
-            nn.Dropout(config.bert.dropout),
-        )
+        dim, projection = config.bert.dim, nn.Linear(self.encoder.out_dim, config.projection)
+        self.video_in = nn.Sequential(projection, nn.Linear(config.projection, dim), nn.Dropout(config.bert.dropout))
         tokens = math.prod(self.encoder.grid(config.frames, config.size, config.size))
         self.attention_weights = nn.Parameter(torch.randn(tokens, tokens)) if config.sparse_mask else None  # w
         self.bert = MaskedLM(config.bert, vocabulary_size, mask_id, config.mask_share, config.mask_word)
         self.class_head = nn.Linear(dim, actions)
-        self.quality_head = quality_head(dim)
+        self.quality_head = mlp(dim, 128, 32, 1)
 
     def mask(self) -> Tensor | None:
         """The learnt mask [N, N], 1 on the diagonal; None where there is none."""
@@ -215,9 +184,7 @@ class SwinBERT(MaskedCaptioner):
         diagonal = torch.eye(len(self.attention_weights), dtype=torch.bool, device=self.attention_weights.device)
         return self.attention_weights.sigmoid().masked_fill(diagonal, 1.0)
 
-    def encode(
-        self, features: Tensor, steps: Tensor | None = None, text_mask: Tensor | None = None
-    ) -> tuple[Tensor, Memory]:
+    def encode(self, features: Tensor, *_: Text) -> tuple[Tensor, Memory]:
         """Swin's tokens [B, N, C] -> the mean video state [B, D], and what the text sees of the video."""
         mask = self.mask()
         states, memory = self.bert.run(self.video_in(features), mask=None if mask is None else (mask - 1) * 1e4)
@@ -236,8 +203,6 @@ class SwinBERT(MaskedCaptioner):
 
 @dataclass(frozen=True)
 class LAVENDERConfig:
-    """The defaults are the original's. `weights` of encoder and BERT, and BERT's `vocabulary`, are not read."""
-
     frames: int = 6
     size: int = 224  # pixels
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
@@ -247,8 +212,6 @@ class LAVENDERConfig:
 
 @register("LAVENDER", LAVENDERConfig, LAVENDER_SMALL)
 class LAVENDER(MaskedCaptioner):
-    """Class, verdict and caption, all as words."""
-
     TEXT_WEIGHTS = "lavender"
 
     def __init__(self, config: LAVENDERConfig, actions: int, vocabulary_size: int, mask_id: int):
@@ -263,7 +226,7 @@ class LAVENDER(MaskedCaptioner):
         self.task = nn.Parameter(torch.randn(3, dim) * 0.02)  # question, match, caption
         self.bert = MaskedLM(config.bert, vocabulary_size, mask_id, config.mask_share, 1.0, answers=actions + 2)
 
-    def encode(self, features: Tensor, steps: Tensor | None = None, text_mask: Tensor | None = None) -> Memory:
+    def encode(self, features: Tensor, *_: Text) -> Memory:
         """Swin's tokens [B, N, C] -> what the text sees of the video, N + T' tokens."""
         x = self.video_in(features).unflatten(1, (self.grid[0], -1))  # [B, T', H' W', D]
         x = torch.cat([self.frame_token.expand(*x.shape[:2], 1, -1), x], 2) + self.place_position + self.frame_position
@@ -277,8 +240,7 @@ class LAVENDER(MaskedCaptioner):
         pair = torch.ones(2, 2, dtype=torch.bool, device=device).tril()
         states, _ = self.bert.run(torch.cat(parts, 1), encoded, torch.block_diag(pair, pair))  # [B, 4, D]
         answers = self.bert.head(states[:, 1::2])[..., -(self.actions + 2) :]  # [B, 2, A + 2]
-        # the last two are "true" and "false"
-        return SystemOutput(answers[:, 0, :-2], answers[:, 1, -1] - answers[:, 1, -2])
+        return SystemOutput(answers[:, 0, :-2], answers[:, 1, -1] - answers[:, 1, -2])  # "false" less "true"
 
     def memory(self, encoded: Memory, rows: int | None = None) -> Memory:
         """The video, and after it the task token that asks for a caption."""

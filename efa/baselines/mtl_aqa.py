@@ -1,22 +1,18 @@
 """C3DAVG and MSCADC (Parmar and Morris, CVPR 2019, MTL-AQA), and their captioner S2VT (Venugopalan et al., ICCV 2015).
 
 Original C3DAVG: 103 frames at the end of a dive give six clips of 16 frames of 112 px. Each goes through C3D to pool5
-(8,192 values); their mean goes through fc6 to the heads, their sequence to S2VT.
+(8,192 values); their mean goes through fc6 to the heads, their sequence to S2VT. Original MSCADC: 16 frames of 180 px,
+evenly spaced over 103; a C3D of half the width with batch normalisation, without the last two pools and with its last
+two convolutions dilated. Each task's context net squeezes that to 12 channels, looks around with dilated convolutions,
+pools, and averages over the clip; the caption's ends in one vector of 1,200 values for S2VT.
 
-Original MSCADC: 16 frames of 180 px, evenly spaced over 103; a C3D of half the width with batch normalisation, without
-the last two pools and with its last two convolutions dilated. For every task a context net squeezes that to 12
-channels, looks around with dilated convolutions, pools, and averages over the whole clip. The caption's net ends in one
-vector of 1,200 values, a sequence of length one for S2VT.
-
-Loss of both: heads + 0.01 x caption, whose negative log-likelihood is summed over words: about `weight_text` = 1 for
-our mean over 100 words. Adam, 1e-4. S2VT's sizes as in their code (github.com/ParitoshParmar/MTL-AQA, opts.py).
+Loss of both: heads + 0.01 x caption, summed over words: about `weight_text` = 1 for our mean over 100 words. Adam,
+1e-4. S2VT's sizes as in their code (github.com/ParitoshParmar/MTL-AQA, opts.py).
 
 For action form assessment the five answers that name a dive become one of A classes, and the score, learnt by squared
-and absolute error, becomes the verdict's logit, learnt by BCE. Where C3DAVG's last clip is too short, its last frame is
-repeated. MSCADC stretches fewer than 16 frames to 16 by repeating them: body and nets lose time to pools and borders.
+and absolute error, the verdict's logit, learnt by BCE. C3DAVG repeats the last frame of a short clip; MSCADC stretches
+fewer than 16 frames to 16 by repeating them.
 """
-
-from __future__ import annotations
 
 import math
 from dataclasses import dataclass
@@ -26,8 +22,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from efa.baselines.base import System, SystemOutput, quality_head, register
+from efa.baselines.base import System, SystemOutput, register
 from efa.baselines.c3d import C3DTrunk, he_init
+from efa.model.assessor import mlp
+from efa.model.base import Text
 from efa.model.decoder import greedy
 
 
@@ -36,18 +34,17 @@ class S2VT(nn.Module):
     is blank while clips are read. GRUs, as in the code of MTL-AQA; `dim` is the width of both and of the words.
     """
 
-    def __init__(self, video_dim: int, vocabulary_size: int, dim: int = 512, layers: int = 2, dropout: float = 0.5):
+    def __init__(self, video_dim: int, vocabulary_size: int, dim: int = 512, dropout: float = 0.5):
         super().__init__()
-        between = dropout if layers > 1 else 0.0  # PyTorch warns of a dropout between layers that are not there
-        self.video = nn.GRU(video_dim, dim, layers, batch_first=True, dropout=between)
-        self.language = nn.GRU(2 * dim, dim, layers, batch_first=True, dropout=between)
+        self.video = nn.GRU(video_dim, dim, 2, batch_first=True, dropout=dropout)
+        self.language = nn.GRU(2 * dim, dim, 2, batch_first=True, dropout=dropout)
         self.word = nn.Embedding(vocabulary_size, dim)
         self.out = nn.Linear(dim, vocabulary_size)
 
     def forward(self, tokens: Tensor, video: Tensor | None) -> Tensor:
-        """Teacher forcing: ids [B, L], padded on the right, and clip vectors [B, M, C] -> logits [B, L, V].
+        """Teacher forcing: ids [B, L] and clip vectors [B, M, C] -> logits [B, L, V]; position i predicts token i + 1.
 
-        Position i predicts token i + 1. Without video it is a language model, with zeros for the first network's state.
+        Without video it is a language model, with zeros for the first network's state.
         """
         words, m = self.word(tokens), 0  # [B, L, D]
         states = torch.zeros_like(words)
@@ -73,35 +70,22 @@ class S2VT(nn.Module):
         return greedy(step, len(video), begin, end, max_tokens, video.device)
 
 
-@dataclass(frozen=True, kw_only=True)
-class S2VTConfig:
-    text_dim: int = 512
-    text_layers: int = 2
-    text_dropout: float = 0.5
-
-
 class S2VTCaptioner(System):
-    """S2VT reads the sequence of clip vectors that `memory` returns.
+    """S2VT reads the clip vectors that `memory` returns."""
 
-    `freeze_text` freezes the word embeddings alone: the rest reads the state of the network that saw the video.
-    """
-
-    TEXT_DECODER, TEXT_WEIGHTS, FROZEN_TEXT = "captioner", "s2vt", ("word.",)
-
-    def add_captioner(self, dim: int, vocabulary_size: int) -> None:
-        config = self.config
-        self.captioner = S2VT(dim, vocabulary_size, config.text_dim, config.text_layers, config.text_dropout)
+    TEXT_DECODER, TEXT_WEIGHTS = "captioner", "s2vt"
+    FROZEN_TEXT = ("word.",)  # the rest reads the state of the network that saw the video
 
 
-@dataclass(frozen=True, kw_only=True)
-class C3DAVGConfig(S2VTConfig):
-    """The defaults are the original's."""
-
+@dataclass(frozen=True)
+class C3DAVGConfig:
     frames: int = 96
     clip: int = 16  # frames that C3D sees at a time
     size: int = 112  # pixels
     width: int = 64  # channels of C3D's first convolution
     hidden: int = 4096  # of fc6
+    text_dim: int = 512
+    text_dropout: float = 0.5
 
 
 class Clips(nn.Module):
@@ -124,8 +108,6 @@ C3DAVG_SMALL: dict[str, Any] = {"frames": 6, "clip": 3, "size": 64, "width": 8, 
 
 @register("C3DAVG", C3DAVGConfig, C3DAVG_SMALL, trunk="c3d")
 class C3DAVG(S2VTCaptioner):
-    """Class, verdict and caption."""
-
     def __init__(self, config: C3DAVGConfig, actions: int, vocabulary_size: int):
         encoder = Clips(config.width, config.clip)
         super().__init__(encoder, config)
@@ -133,24 +115,24 @@ class C3DAVG(S2VTCaptioner):
         self.fc6 = nn.Linear(dim, config.hidden)
         he_init(self.fc6)
         self.class_head = nn.Linear(config.hidden, actions)
-        self.quality_head = quality_head(config.hidden)
-        self.add_captioner(dim, vocabulary_size)
+        self.quality_head = mlp(config.hidden, 128, 32, 1)
+        self.captioner = S2VT(dim, vocabulary_size, config.text_dim, config.text_dropout)
 
     def heads(self, encoded: Tensor) -> SystemOutput:
         vector = F.relu(self.fc6(encoded.mean(1)))  # [B, hidden]
         return SystemOutput(self.class_head(vector), self.quality_head(vector)[:, 0])
 
 
-@dataclass(frozen=True, kw_only=True)
-class MSCADCConfig(S2VTConfig):
-    """The defaults are the original's."""
-
+@dataclass(frozen=True)
+class MSCADCConfig:
     frames: int = 16
     size: int = 180  # pixels
     width: int = 32  # channels of the first convolution
     bottleneck: int = 12  # channels that a context net squeezes the body's to
     dilations: tuple[int, int] = (2, 4)  # of a context net's third and fourth convolution
     dropout: float = 0.5  # after the body
+    text_dim: int = 512
+    text_dropout: float = 0.5
 
 
 def convolution(inputs: int, outputs: int, padding: int = 0, dilation: int = 1) -> list[nn.Module]:
@@ -188,7 +170,6 @@ class Context(nn.Module):
     """A task's own net: [B, C, T', H', W'] -> [B, outputs, (T' + 2) / 2, (H' + 2) / 2, (W' + 2) / 2].
 
     A border that repeats the map's edge, nine positions wide in the original, makes up for what the convolutions lose.
-    On a small map nearly all of the work is done on that border: 98 % at 64 px.
     """
 
     def __init__(self, inputs: int, bottleneck: int, outputs: int, dilations: tuple[int, int] = (2, 4)):
@@ -211,8 +192,6 @@ MSCADC_SMALL["dilations"] = (1, 1)  # a map of 4 x 8 x 8 is smaller than the ori
 
 @register("MSCADC", MSCADCConfig, MSCADC_SMALL, trunk="mscadc")
 class MSCADC(S2VTCaptioner):
-    """Class, verdict and caption."""
-
     def __init__(self, config: MSCADCConfig, actions: int, vocabulary_size: int):
         super().__init__(DilatedC3D(config.width), config)
         self.dropout = nn.Dropout(config.dropout)
@@ -221,13 +200,14 @@ class MSCADC(S2VTCaptioner):
         self.class_head = Context(channels, b, actions, config.dilations)
         self.quality_head = Context(channels, b, 1, config.dilations)
         self.caption_head = Context(channels, b, b, config.dilations)
-        self.add_captioner(b * math.prod((n + 2) // 2 - 1 for n in self.grid), vocabulary_size)
+        dim = b * math.prod((n + 2) // 2 - 1 for n in self.grid)
+        self.captioner = S2VT(dim, vocabulary_size, config.text_dim, config.text_dropout)
 
     def encode_video(self, frames: Tensor) -> Tensor:
         """Frames [B, T, 3, H, W] -> the body's positions [B, N, C], N = T' H' W'."""
         return self.encoder(self.normalise(frames)).flatten(2).transpose(1, 2)
 
-    def encode(self, features: Tensor, steps: Tensor | None = None, text_mask: Tensor | None = None) -> Tensor:
+    def encode(self, features: Tensor, *_: Text) -> Tensor:
         """The body's positions [B, N, C] -> its map after dropout [B, C, T', H', W']."""
         return self.dropout(features.transpose(1, 2).unflatten(2, self.grid))
 

@@ -4,8 +4,6 @@
 >>> model = build_system(build("laptop", {"system.name": "TSM"}), actions=50, vocabulary_size=900, text_dim=384)
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import inspect
@@ -38,17 +36,11 @@ def systems() -> dict[str, Spec]:
 
 
 def build_system(config: Config, actions: int, vocabulary_size: int, text_dim: int = 0, mask_id: int = 0) -> Model:
-    """An untrained system; everything in it is random.
+    """The system `system.name`, with random weights, for A `actions`, V words and text vectors of length E.
 
-    Args:
-        config: `system.name` says which, `system.small` whether in a laptop's size; clips and a Swin trunk are sized
-            by `data` and `encoder`. With `encoder.frozen` the trunk gets no gradient and stays in eval mode, and
-            `encoder.adapter` puts a perceptron behind it.
-        actions, vocabulary_size, text_dim: A, V, and E, the length of a sentence's vector.
-        mask_id: id of [MASK].
-
-    Raises:
-        InputError: `prediction.beams` > 1 for a system with greedy decoding only.
+    `system.small` makes it a laptop's size; `data` and `encoder` size clips and a Swin trunk. With `encoder.frozen`
+    the trunk gets no gradient and stays in eval mode, and `encoder.adapter` puts a perceptron behind it. InputError if
+    `prediction.beams` > 1 for a system with greedy decoding only.
     """
     model: Model
     if config.system.name == "EFA":
@@ -86,10 +78,7 @@ def encoder_file(config: Config) -> str:
 
 
 def decoder_file(config: Config) -> str:
-    """The file that `decoder.weights` names: 'formsim' is the one in the package that suits the text decoder.
-
-    '' where nothing is pre-trained, where no text is written, and for 'text', whose file is the text encoder's own.
-    """
+    """The file that `decoder.weights` names; '' where nothing is read, and for 'text', the text encoder's own file."""
     system: Any = EFAModel if config.system.name == "EFA" else systems()[config.system.name].system
     kind, name = system.TEXT_WEIGHTS, config.decoder.weights
     return "" if not kind or name == "text" else str(text_file(kind)) if name == "formsim" else name
@@ -97,8 +86,8 @@ def decoder_file(config: Config) -> str:
 
 def trunk(model: Model) -> nn.Module:
     """The part that pre-trained weights are for: of systems that look at several short clips, what looks at one."""
-    inner = getattr(model.encoder, "trunk", None)
-    return inner if isinstance(inner, nn.Module) else model.encoder
+    inner: nn.Module = getattr(model.encoder, "trunk", model.encoder)
+    return inner
 
 
 def load_trunk(model: Model, config: Config) -> None:

@@ -2,25 +2,18 @@
 
 Original: 103 frames of 224 px give 20 windows of 8 frames, 5 apart; I3D, averaged, makes each a vector. Two
 convolutions over time and two transformer layers; two decoder layers, whose queries are frozen text embeddings of the
-steps that the score sheet knows (T5-XXL, 4,096 values), and which look at the video without looking at each other. Each
-step becomes a Gaussian; a sample of it (one in training, the mean over 20 at test) goes up the rubric's graph: steps
-are averaged within their group, a shared MLP, groups are averaged, an MLP makes the score. Loss: squared error + beta x
-KL to a standard normal + 0.05 x ranking (steps attend in order, one window apart) + 0.05 x sparsity (attention close to
-its centre). beta stays at 1e-5 for 30 of 350 epochs, then triples every 10 up to 5e-3. AdamW 5e-4, I3D at 0.3 of that.
+steps that the score sheet knows (T5-XXL, 4,096 values). Each step becomes a Gaussian; a sample of it (one in training,
+the mean over 20 at test) goes up the rubric's graph: steps are averaged within their group, a shared MLP, groups are
+averaged, an MLP makes the score. Loss: squared error + beta x KL to a standard normal + 0.05 x ranking (steps attend in
+order, one window apart) + 0.05 x sparsity (attention close to its centre). AdamW 5e-4, I3D at 0.3 of that.
 
 For action form assessment
 - the queries are the five steps of the clip's action, vectors of our text encoder; without text, learnt ones.
-- the original gets the steps that occur in a dive as input, and they are the class. Here the class, with A outputs, is
-  read from the encoder, before any text; at prediction it picks the steps, as for EFA.
-- the original writes no text. With `decoder` set, EFA's own decoder attends to the states of the windows and to the
-  steps' vectors before the Gaussians.
+- the class, in the original given by the steps, is read from the encoder and picks the steps, as for EFA.
+- the original writes no text. With `decoder` set, EFA's own decoder attends to the windows and the steps' vectors.
 - the groups are start, movement and end: steps 1, 2-4 and 5, in place of take-off, flight and entry.
 - the score is the verdict's logit, learnt by BCE, with the same noise for every clip and call at test.
-
-Six frames give five windows of two; five centres one window apart need seven, so the ranking's margin shrinks.
 """
-
-from __future__ import annotations
 
 import math
 from dataclasses import dataclass
@@ -34,6 +27,7 @@ from efa.baselines.base import System, SystemOutput, register
 from efa.baselines.i3d import I3DTrunk
 from efa.config import DecoderConfig
 from efa.model.assessor import mlp
+from efa.model.base import Text
 from efa.model.decoder import Decoder
 from efa.model.swin import StochasticDepth
 
@@ -49,8 +43,6 @@ SMALL["decoder"] = DecoderConfig(dim=128, depth=1, heads=4, dropout=0.0, max_tok
 
 @dataclass(frozen=True)
 class RICA2Config:
-    """The defaults are the original's."""
-
     frames: int = 103
     size: int = 224  # pixels
     windows: int = 20
@@ -63,7 +55,7 @@ class RICA2Config:
     dropout: float = 0.1
     drop_path: float = 0.1
     path_scale: float = 1e-4  # where the learnt scale of a residual branch starts
-    decoder: DecoderConfig | None = None  # not the original's; `weights` and `vocabulary` are not read
+    decoder: DecoderConfig | None = None  # not the original's
 
 
 class Windows(nn.Module):
@@ -188,8 +180,6 @@ class Encoded(NamedTuple):
 
 @register("RICA2", RICA2Config, SMALL, trunk="i3d")
 class RICA2(System):
-    """Class and verdict; text if `config.decoder` is set. `progress` sets beta."""
-
     TEXT_DECODER = TEXT_WEIGHTS = "decoder"
     noise: Tensor
 
@@ -229,7 +219,7 @@ class RICA2(System):
     def class_logits(self, features: Tensor) -> Tensor:
         return self.class_head(self.encode_windows(features).mean(1))
 
-    def encode(self, features: Tensor, steps: Tensor | None = None, text_mask: Tensor | None = None) -> Encoded:
+    def encode(self, features: Tensor, steps: Text = None, text_mask: Text = None) -> Encoded:
         """Looks for steps [B, 5, E] in windows [B, W, C]."""
         states = self.encode_windows(features)
         queries = self.null_steps.expand(len(features), -1, -1)  # [B, 5, D]
@@ -251,19 +241,15 @@ class RICA2(System):
         mean, log_variance = self.gaussian(F.relu(self.step_base(encoded.steps))).chunk(2, 2)
         noise = torch.randn_like(mean)[None] if self.training else self.noise
         sampled = mean + (log_variance / 2).exp() * noise  # [samples, B, 5, D / 2]
-        output = SystemOutput(self.class_head(encoded.states.mean(1)), self.score(sampled).mean(0))
+        groups = torch.stack([sampled[..., group, :].mean(-2) for group in GROUPS], -2)  # [samples, B, 3, D / 2]
+        scores = self.score_head(self.group_mlp(groups).mean(-2))[..., 0]  # [samples, B]
+        output = SystemOutput(self.class_head(encoded.states.mean(1)), scores.mean(0))
         if self.training:
             kl = (mean**2 + log_variance.exp() - log_variance - 1) / 2  # [B, 5, D / 2]
-            output.extra["kl"] = self.beta * kl.mean((0, 2)).sum()
             ranking, sparsity = attention_losses(encoded.weights)
-            output.extra["ranking"] = RANKING * ranking
-            output.extra["sparsity"] = SPARSITY * sparsity
+            output.extra = {"kl": self.beta * kl.mean((0, 2)).sum()}
+            output.extra |= {"ranking": RANKING * ranking, "sparsity": SPARSITY * sparsity}
         return output
-
-    def score(self, steps: Tensor) -> Tensor:
-        """The rubric's graph: steps [..., 5, D / 2] -> logits [...]."""
-        groups = torch.stack([steps[..., group, :].mean(-2) for group in GROUPS], -2)
-        return self.score_head(self.group_mlp(groups).mean(-2))[..., 0]
 
     @property
     def beta(self) -> float:
@@ -274,8 +260,8 @@ class RICA2(System):
 def attention_losses(weights: Tensor) -> tuple[Tensor, Tensor]:
     """Ranking and sparsity (after TPT, Bai et al., ECCV 2022) of cross-attention [B, heads, S, W].
 
-    With places 1..W, a step's centre is its mean place. Ranking: centres follow each other, and keep from both ends, by
-    a margin of one, or of (W - 1) / (S + 1) where that is less. Sparsity: the mean distance from the centre.
+    A step's centre is its mean place, 1..W. Ranking: centres follow each other, and keep from both ends, by a margin of
+    one, or of (W - 1) / (S + 1) where that is less. Sparsity: the mean distance from the centre.
     """
     s, w = weights.shape[2:]
     place = torch.arange(1, w + 1, device=weights.device, dtype=weights.dtype)

@@ -1,9 +1,7 @@
-"""EFA, the Explainable Fitness Assessor: encoder, fusion, heads and decoder put together, and its losses.
+"""EFA, the Explainable Fitness Assessor, and its losses.
 
 frames -> Video Swin -> F_v -> class; the class's text, F_v -> fusion (eq. 1-10) -> F_f -> quality, explanation
 """
-
-from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
@@ -14,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from efa.config import Config, TrainingConfig
-from efa.model.base import SystemOutput, VideoModel
+from efa.model.base import SystemOutput, Text, VideoModel
 from efa.model.decoder import Decoder
 from efa.model.fusion import Attention, Fusion, FusionOutput
 from efa.model.swin import VideoSwin
@@ -22,26 +20,17 @@ from efa.model.swin import VideoSwin
 
 @dataclass(kw_only=True)
 class Output(SystemOutput):
-    """Result of one forward pass of EFA: class_logits [B, A], quality_logit [B], positive for non-standard form,
-    text_logits [B', L, V] (see `SystemOutput`), and fused features, gate and attention weights in `fusion`.
-    """
+    """`SystemOutput` with the fused features, gate and attention weights in `fusion`."""
 
     fusion: FusionOutput
 
 
 class EFAModel(VideoModel):
-    """The whole model but the text encoder, whose vectors it takes as input.
+    """The whole model but the text encoder, for A `actions`, V words (id 0 is padding) and text vectors of length E.
 
     Class logits come from F_v, before any text and any adapter, so that prediction can pick the steps by them; as
-    printed, the class comes from F_f, which already needs the class's text. `fusion.pool` says how video tokens are
-    pooled. Swin knows only relative positions inside a window, so each token gets a learned vector for its frame and
-    one for its place in the picture before the fusion; the paper is silent here.
-
-    Args:
-        config: all settings; a frozen encoder gets no gradient and stays in eval mode.
-        actions: A.
-        vocabulary_size: V, of the decoder; id 0 is padding.
-        text_dim: E, the length of a sentence's vector.
+    printed, the class comes from F_f, which already needs the class's text. Swin knows only relative positions inside
+    a window, so each token gets a learned vector for its frame and one for its place; the paper is silent here.
     """
 
     TEXT_DECODER = TEXT_WEIGHTS = "decoder"
@@ -74,19 +63,13 @@ class EFAModel(VideoModel):
         return tokens.unflatten(1, (self.grid[0], -1)).mean(2).flatten(1)
 
     def forward(
-        self,
-        features: Tensor,
-        steps: Tensor | None,
-        instruction: Tensor | None,
-        text_mask: Tensor | None = None,
-        tokens: Tensor | None = None,
+        self, features: Tensor, steps: Text, instruction: Text, text_mask: Text = None, tokens: Text = None
     ) -> Output:
         """Class, verdict and, given tokens, the text logits.
 
         Args:
             features: F_v [B, N, C] of `encode_video`.
-            steps: [B, 5, E] vectors of the action's steps; None where no clip has text.
-            instruction: [B, 1, E] vector of its instruction; likewise.
+            steps, instruction: text vectors [B, 5, E] and [B, 1, E]; None where no clip has text.
             text_mask: bool [B], False for a clip without text.
             tokens: ids [B', L] of the explanations of the first B' <= B clips, bos first; None: no text logits.
         """
@@ -100,7 +83,7 @@ class EFAModel(VideoModel):
             fusion=fusion,
         )
 
-    def text_memory(self, *inputs: Tensor | None) -> Tensor:
+    def text_memory(self, *inputs: Text) -> Tensor:
         return self(*inputs).fusion.fused  # F_f [B, N, D]
 
 
@@ -113,21 +96,15 @@ def mlp(*sizes: int) -> nn.Sequential:
 
 
 def losses(
-    output: SystemOutput,
-    batch: dict[str, Tensor],
-    config: TrainingConfig,
-    shares: tuple[float, float] | None = None,
+    output: SystemOutput, batch: dict[str, Tensor], config: TrainingConfig, shares: tuple[float, float] | None = None
 ) -> dict[str, Tensor]:
     """Eq. 11: lambda * CE(class) + BCE(quality) + CE(text, label smoothing).
 
     Args:
-        output: of the forward pass that was given `batch["tokens"]`. Of its `extra` terms, 'masked_lm' replaces the
-            text's loss, and the others are added as they are.
-        batch: `action` ids [B], `quality` 0 or 1 [B], and, where text logits are there, `tokens` [B, L] from bos to
-            eos, padded on the right with 0. A clip without an explanation is a row of padding and adds nothing.
-        config: the weights and the label smoothing.
-        shares: where this is a piece of a batch, its share of the batch's clips and of its texts (`efa.pieces`): the
-            losses of all pieces then add up to the batch's.
+        output: its `extra` terms are added as they are, but 'masked_lm' replaces the text's loss.
+        batch: `action` ids [B], `quality` 0 or 1 [B] and `tokens` [B, L] from bos to eos, padded on the right with 0;
+            a clip without an explanation is a row of padding and adds nothing.
+        shares: of a piece of a batch in the batch's clips and texts, so that the pieces' losses add up to the batch's.
 
     Returns:
         Scalars: `class`, `quality`, `text` before weighting, and `total`, the one to minimise.

@@ -1,46 +1,39 @@
-"""What EFA and all compared systems share: a video trunk, an adapter behind it, and perhaps a part that writes text."""
+"""What EFA and all compared systems share: a video trunk, an adapter, perhaps a text decoder; reading weights."""
 
-from __future__ import annotations
-
+import pickle
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from efa.utils.errors import InputError
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of RGB in [0, 1]
 VIDEO_PARTS = {"cross", "memory_in", "video"}  # parts of a text decoder that read the video
 RGB = tuple[float, float, float]
+Text = Tensor | None  # what a model reads of the clips' texts; None where no clip has one
 
 
 @dataclass
 class SystemOutput:
-    """Result of one forward pass.
+    """Result of one forward pass."""
 
-    Attributes:
-        class_logits: [B, A].
-        quality_logit: [B]; positive means non-standard form.
-        text_logits: [B', L, V], position i predicting token i + 1; None without tokens or without a text decoder.
-        extra: further loss terms by name, scalars, already weighted; `masked_lm` is a loss of the text.
-    """
-
-    class_logits: Tensor
-    quality_logit: Tensor
-    text_logits: Tensor | None = None
-    extra: dict[str, Tensor] = field(default_factory=dict)
+    class_logits: Tensor  # [B, A]
+    quality_logit: Tensor  # [B]; positive means non-standard form
+    text_logits: Tensor | None = None  # [B', L, V], position i predicting token i + 1; None without tokens or decoder
+    extra: dict[str, Tensor] = field(default_factory=dict)  # weighted loss terms; `masked_lm` is a loss of the text
 
 
 class Adapter(nn.Module):
     """Standardises features and adds a perceptron's output for the whole clip: x' + W2 relu(W1 mean(x')).
 
     It replaces the fine-tuning of a frozen trunk: between a frozen trunk and a frozen language model, equations 1-10
-    are only linear maps, softmaxes and one sigmoid.
-
-    Args:
-        shape: (N, C) of the features.
-        groups: W1 reads the means of so many runs of tokens (frames); all tokens where N is no multiple of it.
-        hidden: units of the perceptron.
+    are only linear maps, softmaxes and one sigmoid. For features of `shape` (N, C), W1 [hidden, groups C] reads the
+    means of `groups` runs of tokens (frames), or all tokens where N is no multiple of it.
     """
 
     def __init__(self, shape: tuple[int, int], groups: int, hidden: int):
@@ -62,35 +55,27 @@ class Adapter(nn.Module):
     def standardise(self, features: Tensor) -> Tensor:
         """x' [B, N, C], without the perceptron's part.
 
-        The compared systems' class heads read this: otherwise the class loss, three times as heavy, takes over the
-        perceptron (form AUC of Video Swin .72 instead of .79).
+        Class heads read this: otherwise the class loss takes over the perceptron (AUC of Video Swin .72, not .79).
         """
         return self.norm(features.flatten(1)).view_as(features)
 
 
 class VideoModel(nn.Module):
-    """Base of EFA and of every compared system.
+    """Base of EFA and of every compared system; `mean` and `std` of RGB in [0, 1] normalise the encoder's frames.
 
-    Args:
-        encoder: the trunk, from normalised frames [B, T, 3, H, W]. After ``encoder.requires_grad_(False)`` it also
-            stays in eval mode, so that features can be computed once.
-        mean, std: of RGB in [0, 1], for normalisation.
-
-    Attributes:
-        adapter: identity, or an `Adapter` set by `registry.build_system`.
-        TEXT_DECODER: name of the attribute that holds the text decoder; '' without one.
-        FROZEN_TEXT: `freeze_text` freezes the text decoder's parameters whose names start with one of these.
+    After ``encoder.requires_grad_(False)`` the encoder stays in eval mode, so that features can be computed once.
     """
 
-    TEXT_DECODER: ClassVar[str] = ""
-    FROZEN_TEXT: ClassVar[tuple[str, ...]] = ("",)
+    TEXT_DECODER: ClassVar[str] = ""  # name of the attribute that holds the text decoder
+    TEXT_WEIGHTS: ClassVar[str] = ""  # which pre-trained weights it takes, a name for `baselines.base.text_file`
+    FROZEN_TEXT: ClassVar[tuple[str, ...]] = ("",)  # `freeze_text` freezes its parameters with these prefixes
     mean: Tensor
     std: Tensor
 
     def __init__(self, encoder: nn.Module, mean: RGB = MEAN, std: RGB = STD):
         super().__init__()
         self.encoder = encoder
-        self.adapter: nn.Module = nn.Identity()
+        self.adapter: nn.Module = nn.Identity()  # or an `Adapter`, set by `registry.build_system`
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
@@ -115,27 +100,16 @@ class VideoModel(nn.Module):
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
         """Parameters that start pre-trained and learn at `training.lr`; all others learn at `training.head_lr`."""
-        text = self.text_decoder
-        return [*self.encoder.parameters(), *(language_parameters(text).values() if text is not None else ())]
+        return [*self.encoder.parameters(), *language_parameters(self.text_decoder).values()]
 
-    def text_memory(self, *inputs: Tensor | None) -> Any:
+    def text_memory(self, features: Tensor, steps: Text, instruction: Text, text_mask: Text) -> Any:
         """What the text decoder reads of features, steps, instruction and text mask."""
         raise NotImplementedError
 
     def generate(
-        self,
-        features: Tensor,
-        steps: Tensor | None,
-        instruction: Tensor | None,
-        text_mask: Tensor | None,
-        begin: int,
-        end: int,
-        max_tokens: int,
+        self, features: Tensor, steps: Text, instruction: Text, text_mask: Text, begin: int, end: int, max_tokens: int
     ) -> list[list[int]]:
-        """Explanations: B lists of token ids without begin and end; arguments as `forward`. In eval mode.
-
-        The lists are empty without a text decoder.
-        """
+        """B lists of token ids without begin and end, empty without a text decoder. Call in eval mode."""
         if self.text_decoder is None:
             return [[] for _ in features]
         memory = self.text_memory(features, steps, instruction, text_mask)
@@ -143,12 +117,30 @@ class VideoModel(nn.Module):
 
     def freeze_text(self) -> None:
         """Freezes what pre-training on text alone has learnt (`FROZEN_TEXT`); nothing that reads the video."""
-        text = self.text_decoder
-        for name, parameter in language_parameters(text).items() if text is not None else ():
+        for name, parameter in language_parameters(self.text_decoder).items():
             if name.startswith(self.FROZEN_TEXT):
                 parameter.requires_grad_(False)
 
 
-def language_parameters(text_decoder: nn.Module) -> dict[str, nn.Parameter]:
+def language_parameters(text_decoder: nn.Module | None) -> dict[str, nn.Parameter]:
     """Parameters of a text decoder by name, without those that read the video (`VIDEO_PARTS`)."""
-    return {n: p for n, p in text_decoder.named_parameters() if VIDEO_PARTS.isdisjoint(n.split("."))}
+    named = () if text_decoder is None else text_decoder.named_parameters()
+    return {name: parameter for name, parameter in named if VIDEO_PARTS.isdisjoint(name.split("."))}
+
+
+def read_weights(file: str | Path, what: str) -> Any:
+    """The content of a .safetensors or PyTorch file, on the CPU; InputError if it is damaged or needs code to run."""
+    path = Path(file)
+    try:
+        return load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except Exception as error:  # damaged bytes raise almost anything
+        with path.open("rb") as opened:
+            pointer = opened.readline().startswith(b"version https://git-lfs.github.com/spec")
+        if pointer:
+            cause, hint = "is a pointer of git-lfs, not the file itself", "fetch it with 'git lfs pull'"
+        elif isinstance(error, pickle.UnpicklingError):
+            cause = "holds other things than weights, or is broken"
+            hint = 'download it again; where you trust it, save only torch.load(file, weights_only=False)["state_dict"]'
+        else:
+            cause, hint = "is broken or cut short", "download or save it again"
+        raise InputError(f"this file of {what} cannot be read: it {cause}", file=path, hint=hint) from None

@@ -1,14 +1,12 @@
 """The explanation decoder: BERT's layers, causal, with cross-attention to the fused video tokens.
 
-Post-norm, learned positions, GELU, and an output embedding tied to the input's behind BERT's LM-head transform, so
-that a pretrained BERT can be copied in (`load_bert`). Generation is greedy or by beam search, with a key/value cache.
+Post-norm, learned positions, GELU, and BERT's LM head with tied embeddings, so that a pretrained BERT can be copied in
+(`load_bert`). Generation is greedy or by beam search, with a key/value cache.
 """
-
-from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -55,7 +53,6 @@ class Layer(nn.Module):
         super().__init__()
         self.attention = Attention(dim, heads, dropout)
         self.attention_norm = nn.LayerNorm(dim, EPS)
-        self.has_cross = cross
         if cross:
             self.cross = Attention(dim, heads, dropout)
             self.cross_norm = nn.LayerNorm(dim, EPS)
@@ -74,27 +71,24 @@ class Layer(nn.Module):
     ) -> Tensor:
         """[B, L, D] -> the same shape; `memory` holds the cross-attention's keys and values, None skips it."""
         x = self.attention_norm(x + self.dropout(self.attention(x, *own, mask, causal)))
-        if self.has_cross:
+        if hasattr(self, "cross"):
             x = self.cross_norm(x if memory is None else x + self.dropout(self.cross(x, *memory)))
         return self.mlp_norm(x + self.dropout(self.down(F.gelu(self.up(x)))))
 
 
 class Bert(nn.Module):
-    """BERT's embeddings, layers and LM head.
+    """BERT's embeddings, layers and LM head, for V words and `config.max_tokens` positions.
 
-    Args:
-        config: width, depth, heads, dropout; `max_tokens` is the number of positions.
-        vocabulary_size: V.
-        memory_dim: width of what cross-attention reads; None: no cross-attention.
-        answers: outputs after the V words, of a head with an embedding of its own; None: the input's embedding.
+    Cross-attention reads vectors of width `memory_dim`, if given. With `answers`, which are outputs after the V words,
+    the head has an embedding of its own, not the input's.
     """
 
-    def __init__(
-        self, config: DecoderConfig, vocabulary_size: int, memory_dim: int | None = None, answers: int | None = None
-    ):
+    layers: Any  # an nn.ModuleList of Layer
+
+    def __init__(self, config: DecoderConfig, vocabulary_size: int, memory_dim: int | None = None, answers: int = 0):
         super().__init__()
         self.config = config
-        dim, outputs = config.dim, vocabulary_size + (answers or 0)
+        dim, outputs = config.dim, vocabulary_size + answers
         self.word = nn.Embedding(vocabulary_size, dim)
         self.position = nn.Embedding(config.max_tokens, dim)  # includes segment 0, which every text token has
         self.embedding_norm = nn.LayerNorm(dim, EPS)
@@ -105,7 +99,7 @@ class Bert(nn.Module):
         self.layers = nn.ModuleList(Layer(dim, config.heads, config.dropout, cross) for _ in range(config.depth))
         self.transform = nn.Linear(dim, dim)
         self.transform_norm = nn.LayerNorm(dim, EPS)
-        self.output = None if answers is None else nn.Linear(dim, outputs, bias=False)
+        self.output = nn.Linear(dim, outputs, bias=False) if answers else None
         self.bias = nn.Parameter(torch.zeros(outputs))
         for module in self.modules():
             if isinstance(module, (nn.Linear, nn.Embedding)):
@@ -124,42 +118,24 @@ class Bert(nn.Module):
         x = self.transform_norm(F.gelu(self.transform(states)))
         return F.linear(x, self.word.weight if self.output is None else self.output.weight, self.bias)
 
-    def bert_layers(self) -> list[Layer]:
-        return cast(list[Layer], self.layers)  # ModuleList forgets what it holds
-
 
 class Decoder(Bert):
-    """Writes the explanation, word piece by word piece.
+    """Writes the explanation from fused features of width `memory_dim`, projected to the decoder's own width."""
 
-    Args:
-        config: width, depth, heads, longest text.
-        vocabulary_size: V.
-        memory_dim: D of the fused features, projected where it is not the decoder's own width.
-
-    Attributes:
-        beams: beam width of `generate`, from `prediction.beams`; 1 is greedy.
-        checkpointing: recompute each layer in the backward pass, from `training.checkpointing`.
-    """
-
-    beams: int = 1
-    checkpointing: bool = False
-
-    def __init__(self, config: DecoderConfig, vocabulary_size: int, memory_dim: int):
-        super().__init__(config, vocabulary_size, memory_dim)
+    beams: int = 1  # beam width of `generate`, from `prediction.beams`; 1 is greedy
+    checkpointing: bool = False  # recompute each layer in the backward pass, from `training.checkpointing`
 
     def forward(self, tokens: Tensor, memory: Tensor | None) -> Tensor:
         """Teacher forcing: ids [B, L] and F_f [B, N, D] -> logits [B, L, V]; position i predicts token i + 1.
 
-        L <= `config.max_tokens`. Padding on the right needs no mask: no real token sees it. With memory None it is a
-        language model, as in pre-training.
+        Padding on the right needs no mask: no real token sees it. Without memory it is a language model.
         """
         x = self.embed(tokens)  # [B, L, dim]
         memory = None if memory is None else self.memory_in(memory)
-        for layer in self.bert_layers():
-            if self.checkpointing and self.training and torch.is_grad_enabled():
-                x = checkpoint(self._run_layer, layer, x, memory, use_reentrant=False)
-            else:
-                x = self._run_layer(layer, x, memory)
+        recompute = self.checkpointing and self.training and torch.is_grad_enabled()
+        for layer in self.layers:
+            given = layer, x, memory
+            x = checkpoint(self._run_layer, *given, use_reentrant=False) if recompute else self._run_layer(*given)
         return self.head(x)
 
     @staticmethod
@@ -169,16 +145,9 @@ class Decoder(Bert):
 
     @torch.no_grad()
     def generate(self, memory: Tensor, bos: int, eos: int, max_tokens: int, use_cache: bool = True) -> list[list[int]]:
-        """Greedy decoding or beam search; a row's text does not depend on the other rows. Call in eval mode.
+        """Greedy decoding or beam search from F_f [B, N, D] -> B lists of ids without `bos` and `eos`; in eval mode.
 
-        Args:
-            memory: F_f [B, N, D].
-            bos, eos: ids that start and end a text.
-            max_tokens: most ids written; `config.max_tokens` is a limit as well.
-            use_cache: False runs the whole prefix again for every token (slow, for tests).
-
-        Returns:
-            For each row the ids without `bos` and `eos`.
+        `config.max_tokens` is a limit as well. Without cache the whole prefix runs again for every token.
         """
         limit = min(max_tokens, self.config.max_tokens)
         memory = memory.repeat_interleave(self.beams, 0)  # [B*K, N, D]
@@ -194,7 +163,7 @@ class _Cache:
     def __init__(self, decoder: Decoder, memory: Tensor, limit: int):
         self.decoder = decoder
         memory = decoder.memory_in(memory)
-        self.cross = [layer.cross.keys_values(memory) for layer in decoder.bert_layers()]
+        self.cross = [layer.cross.keys_values(memory) for layer in decoder.layers]
         heads = decoder.config.heads
         shape = (2, len(decoder.layers), len(memory), heads, limit, decoder.config.dim // heads)
         self.keys, self.values = self.cross[0][0].new_empty(shape)  # each [layers, B, heads, limit, d]
@@ -202,9 +171,8 @@ class _Cache:
     def step(self, tokens: Tensor, i: int) -> Tensor:
         """The tokens at position i, [B, 1] -> logits [B, V]."""
         x = self.decoder.embed(tokens, i)  # [B, 1, dim]
-        for n, layer in enumerate(self.decoder.bert_layers()):
-            key, value = layer.attention.keys_values(x)
-            self.keys[n, :, :, i : i + 1], self.values[n, :, :, i : i + 1] = key, value
+        for n, layer in enumerate(self.decoder.layers):
+            self.keys[n, :, :, i : i + 1], self.values[n, :, :, i : i + 1] = layer.attention.keys_values(x)
             own = self.keys[n, :, :, : i + 1], self.values[n, :, :, : i + 1]
             x = layer(x, own, self.cross[n])
         return self.decoder.head(x)[:, 0]
@@ -232,10 +200,9 @@ class _NoCache:
 def greedy(
     step: Callable[[Tensor, int], Tensor], rows: int, bos: int, eos: int, max_tokens: int, device: torch.device
 ) -> list[list[int]]:
-    """Takes the most likely token at each step until every row has ended.
+    """Takes the most likely token until every row has ended or has `max_tokens` ids, `eos` included.
 
-    `step` takes the ids [B] at position i, and i, and returns the logits of the next ones [B, V]. At most `max_tokens`
-    ids are written, `eos` included; returns for each row the ids without `bos` and `eos`.
+    `step` maps the ids [B] at position i, and i, to the next logits [B, V]. Returns B lists without `bos` and `eos`.
     """
     ids = torch.full((rows,), bos, device=device)
     ended = torch.zeros(rows, dtype=torch.bool, device=device)
@@ -254,8 +221,8 @@ def beam_search(
     """Keeps the `beams` most likely prefixes of each row, and returns the text with the highest mean log-likelihood.
 
     A row is done when it has `beams` finished texts and the best prefix scores no better at its present length; `eos`
-    counts in the length, and after `limit` ids every text counts as finished. Rows do not depend on each other; one
-    beam is greedy decoding. `cache` has B * K rows, a clip's beams side by side. Returns as `greedy`.
+    counts in the length, and after `limit` ids every text counts as finished. `cache` has B * K rows, a clip's beams
+    side by side. Returns as `greedy`.
     """
     tokens = torch.full((rows * beams, limit + 1), eos, device=device)
     tokens[:, 0] = bos
@@ -290,56 +257,40 @@ def beam_search(
     return [text[:-1] if text[-1] == eos else text for text in texts]
 
 
-BERT_NAMES = {  # BERT's prefix -> ours, the longer ones first
+BERT_NAMES = {  # parts of BERT's names -> ours, replaced in this order
     "embeddings.word_embeddings.": "word.",
     "embeddings.position_embeddings.": "position.",
     "embeddings.LayerNorm.": "embedding_norm.",
     "cls.predictions.transform.dense.": "transform.",
     "cls.predictions.transform.LayerNorm.": "transform_norm.",
-    "cls.predictions.": "",
-}
-BERT_LAYER_NAMES = {
+    "cls.predictions.bias": "bias",
+    "encoder.layer.": "layers.",
     "attention.self.": "attention.",
     "attention.output.dense.": "attention.output.",
     "attention.output.LayerNorm.": "attention_norm.",
-    "crossattention.self.": "cross.",
-    "crossattention.output.dense.": "cross.output.",
-    "crossattention.output.LayerNorm.": "cross_norm.",
+    "crossattention": "cross",
     "intermediate.dense.": "up.",
-    "output.dense.": "down.",
-    "output.LayerNorm.": "mlp_norm.",
+    ".output.dense.": ".down.",
+    ".output.LayerNorm.": ".mlp_norm.",
 }
 
 
-def _our_name(name: str) -> str:
-    names, prefix = BERT_NAMES, ""
-    if layer := re.match(r"encoder\.layer\.(\d+)\.", name):
-        names, prefix, name = BERT_LAYER_NAMES, f"layers.{layer[1]}.", name[layer.end() :]
-    found = (prefix + ours + name.removeprefix(bert) for bert, ours in names.items() if name.startswith(bert))
-    return next(found, "")
-
-
 def load_bert(decoder: Bert, bert_state: dict[str, Tensor], kept_ids: list[int] | None = None) -> list[str]:
-    """Copies a BERT into the decoder in place, as far as the sizes match.
+    """Copies a BERT, perhaps with LM head and cross-attention, into the decoder in place, as far as the sizes match.
 
-    A shallower decoder takes the first layers, a shorter one the first positions. BERT's embedding of segment 0,
-    which every position carries, is added to the positions.
-
-    Args:
-        bert_state: state of a `BertModel`, or of one with an LM head and perhaps cross-attention.
-        kept_ids: BERT's id of each of the decoder's word pieces; None: the vocabularies are the same.
-
-    Returns:
-        The names of our parameters that were copied; the others keep their values.
+    A shallower decoder takes the first layers, a shorter one the first positions, to which BERT's embedding of segment
+    0 is added. `kept_ids` are BERT's ids of the decoder's word pieces, where the vocabularies differ. Returns the names
+    of our parameters that were copied.
     """
-    old = {".gamma": ".weight", ".beta": ".bias"}  # bert-base-uncased's file has TensorFlow's LayerNorm names
     state = {}
-    for key, value in bert_state.items():
-        stem, dot, last = key.removeprefix("bert.").rpartition(".")
-        state[stem + old.get(dot + last, dot + last)] = value
-    ours, copied = decoder.state_dict(), []
-    for key, value in state.items():
-        if (name := _our_name(key)) not in ours:
+    for name, value in bert_state.items():
+        name = re.sub(r"\.gamma$", ".weight", re.sub(r"\.beta$", ".bias", name.removeprefix("bert.")))  # TensorFlow's
+        for theirs, ours in BERT_NAMES.items():
+            name = name.replace(theirs, ours)
+        state[name] = value
+    own, copied = decoder.state_dict(), []
+    for name, value in state.items():
+        if name not in own:
             continue
         if name in ("word.weight", "bias") and kept_ids is not None:
             value = value[kept_ids]
@@ -347,7 +298,7 @@ def load_bert(decoder: Bert, bert_state: dict[str, Tensor], kept_ids: list[int] 
             value = value[: decoder.config.max_tokens]
             if "embeddings.token_type_embeddings.weight" in state:
                 value = value + state["embeddings.token_type_embeddings.weight"][0]
-        if value.shape == ours[name].shape:
-            ours[name].copy_(value)  # shares memory with the parameter
+        if value.shape == own[name].shape:
+            own[name].copy_(value)  # shares memory with the parameter
             copied.append(name)
     return copied

@@ -1,11 +1,8 @@
 """Fusion of video and text: equations 1-10 and every variant of Table VI.
 
-F_v [B, N, D] are the video tokens, F_t^g [B, 1, D] the instruction, F_t^s [B, 5, D] the steps. Where the paper is
-silent (how video and text reach the common width D, dropout, a branch whose text alone queries), the place says so.
-A comment `# (eq-4)` marks the line that does equation 4, `# (alg-1-3)` line 3 of Algorithm 1; the book links to these.
+F_v [B, N, D] are the video tokens, F_t^g [B, 1, D] the instruction, F_t^s [B, 5, D] the steps. A comment `# (eq-4)`
+marks the line that does equation 4; the book links to it.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 
@@ -13,27 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from efa.config import FusionConfig
+from efa.model.base import Text
 
 STEPS = 5
 
 
 @dataclass
 class FusionOutput:
-    """Result of the fusion; None where the variant does not compute it.
+    """Result of the fusion; None where the variant does not compute it."""
 
-    Attributes:
-        fused: F_f [B, N, D].
-        gate: g of eq. 9 [B, N, D]; near 1 trusts the global branch, near 0 the step branch.
-        step_attention: [B, 5, N], softmax of eq. 6: where in the video each step looks.
-        video_attention: [B, N, 5], softmax of eq. 8: which step each video token reads.
-        global_attention: [B, 1, N], softmax of eq. 2.
-    """
-
-    fused: Tensor
-    gate: Tensor | None = None
-    step_attention: Tensor | None = None
-    video_attention: Tensor | None = None
-    global_attention: Tensor | None = None
+    fused: Tensor  # F_f [B, N, D]
+    gate: Tensor | None = None  # g of eq. 9 [B, N, D]; near 1 trusts the global branch, near 0 the step branch
+    step_attention: Tensor | None = None  # [B, 5, N], softmax of eq. 6: where in the video each step looks
+    video_attention: Tensor | None = None  # [B, N, 5], softmax of eq. 8: which step each video token reads
+    global_attention: Tensor | None = None  # [B, 1, N], softmax of eq. 2
 
 
 class Attention(nn.Module):
@@ -73,12 +63,10 @@ class Residual(nn.Module):
 class Branch(nn.Module):
     """Text queries video, then video queries the updated text. Global branch: eq. 1-4; step branch: eq. 5-8.
 
-    Variants (Table VI): `query='video'` skips the first half, so that video queries the unchanged text. `query='text'`
-    skips the second half; the mean of the updated text tokens then replaces the attention in eq. 3 (7), as the branch
-    must still return one vector a video token - our choice, the paper does not say.
+    Variants (Table VI): `query='video'` skips the first half. `query='text'` skips the second; the mean of the updated
+    text tokens then replaces the attention in eq. 3 (7) - our choice, the paper does not say.
 
-    With one text token (global branch) eq. 4 is a softmax over one key, always 1, as in the paper: its query and key
-    weights cannot learn.
+    With one text token (global branch) eq. 4 is a softmax over one key, always 1: its query and key cannot learn.
     """
 
     def __init__(self, config: FusionConfig):
@@ -119,19 +107,12 @@ class Gate(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Both branches and their merge.
+    """Both branches and their merge, from video of width C and text of width E.
 
-    Video and text are brought to width D by a Linear each (nothing where the sizes agree) and a LayerNorm, on which
-    the paper is silent. Without the norm, text would count by how short it is: a mean-pooled MiniLM vector has a root
-    mean square of 0.2-0.4 that falls with the sentence's length, a video token 1.
-
-    Where a clip has no text (`text_mask` False, or variant `text='none'`), learnt vectors replace it. For
-    `text='shuffled'` the caller passes another action's text.
-
-    Args:
-        config: the variant.
-        video_dim: C.
-        text_dim: E.
+    Each is brought to width D by a Linear (nothing where the sizes agree) and a LayerNorm, on which the paper is
+    silent. Without the norm, text would count by how short it is: a mean-pooled MiniLM vector has a root mean square
+    of 0.2-0.4 that falls with the sentence's length, a video token 1. Learnt vectors replace the text of a clip
+    without any. For `text='shuffled'` the caller passes another action's text.
     """
 
     def __init__(self, config: FusionConfig, video_dim: int, text_dim: int):
@@ -149,16 +130,10 @@ class Fusion(nn.Module):
         if config.global_branch and config.step_branch and config.merge != "add":
             self.merge = Gate(config.dim) if config.merge == "gate" else nn.Linear(2 * config.dim, config.dim)
 
-    def forward(
-        self, video: Tensor, steps: Tensor | None, instruction: Tensor | None, text_mask: Tensor | None = None
-    ) -> FusionOutput:
-        """Fuses a batch of clips; no clip sees another's text.
+    def forward(self, video: Tensor, steps: Text, instruction: Text, text_mask: Text = None) -> FusionOutput:
+        """Video [B, N, C], steps [B, 5, E] and instruction [B, 1, E], which may be None where no clip sees text.
 
-        Args:
-            video: [B, N, C].
-            steps: [B, 5, E]; may be None where no clip sees text.
-            instruction: [B, 1, E]; likewise.
-            text_mask: bool [B], False for a clip without text; None: all have theirs.
+        `text_mask`, bool [B], is False for a clip without text; None: all have theirs.
         """
         video = self.video_in(video)  # [B, N, D]
         parts, output = [], FusionOutput(video)

@@ -4,23 +4,19 @@ Parameter names are those of torchvision's ``swin3d`` models, so their checkpoin
 ones after a change of names (`load_encoder`). Any input size and any number of stages work.
 """
 
-from __future__ import annotations
-
 import functools
 import math
-import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from efa.config import EncoderConfig
+from efa.model.base import read_weights
 from efa.utils.errors import InputError
 
 Size = tuple[int, int, int]  # frames, height, width
@@ -226,11 +222,8 @@ def load_encoder(
 ) -> None:
     """Loads weights in place. Nothing in the file is ever executed.
 
-    Args:
-        model: every one of its parameters must be in the file with its size.
-        path: .safetensors with torchvision's names (of a saved EFA model, its ``encoder.`` part is taken), or a PyTorch
-            file with torchvision's or the official names.
-        rename: the file's names -> the model's; default `torchvision_names`.
+    The file, .safetensors or PyTorch's, must have each of the model's parameters with its size, after `rename`; the
+    default understands torchvision's and the official names, and takes the ``encoder.`` part of a saved EFA model.
 
     Raises:
         InputError: the file is missing, broken, needs code to be unpickled, or belongs to another architecture.
@@ -238,10 +231,14 @@ def load_encoder(
     path = Path(path)
     if not path.is_file():
         raise InputError("no such file of encoder weights", file=path, hint="give a .safetensors or .pth file")
-    state = _read_weights(path)
+    state = read_weights(path, "encoder weights")
     for wrapper in ("state_dict", "model"):
         state = state[wrapper] if isinstance(state, dict) and isinstance(state.get(wrapper), dict) else state
-    if not (isinstance(state, dict) and state and all(map(_is_weight, state.keys(), state.values()))):
+    dense = isinstance(state, dict) and all(
+        isinstance(name, str) and isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized
+        for name, value in state.items()
+    )
+    if not dense or not state:
         raise InputError("this file holds no dictionary of encoder weights", file=path)
     state, own = (rename or torchvision_names)(state), model.state_dict()
     missing, other = [key for key in own if key not in state], [key for key in state if key not in own]
@@ -255,28 +252,6 @@ def load_encoder(
         if not bool(torch.isfinite(state[key]).all()):
             raise InputError(f"this file holds a value that is no number in {key}", file=path, hint="download it again")
     model.load_state_dict(state)
-
-
-def _is_weight(name: object, value: object) -> bool:
-    dense = isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized
-    return dense and isinstance(name, str)
-
-
-def _read_weights(path: Path) -> Any:
-    """The content of a weights file. Damaged bytes raise almost anything in torch's reader; here only InputError."""
-    try:
-        return load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except Exception as error:
-        with path.open("rb") as file:
-            pointer = file.readline().startswith(b"version https://git-lfs.github.com/spec")
-        if pointer:
-            cause, hint = "is a pointer of git-lfs, not the file itself", "fetch it with 'git lfs pull'"
-        elif isinstance(error, pickle.UnpicklingError):
-            cause = "holds other things than weights, or is broken"
-            hint = 'download it again; where you trust it, save only torch.load(file, weights_only=False)["state_dict"]'
-        else:
-            cause, hint = "is broken or cut short", "download or save it again"
-        raise InputError(f"this file of encoder weights {cause}", file=path, hint=hint) from None
 
 
 def torchvision_names(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,22 +1,17 @@
-"""The text encoder: one vector for each of the five steps (F_t^s) and one for the instruction (F_t^g).
-
-One encoder serves both, as the paper says; the release trains three.
-"""
-
-from __future__ import annotations
+"""The text encoder: one vector for each of the five steps (F_t^s) and one for the instruction (F_t^g)."""
 
 import importlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import cached_file, logging
 
 from efa.config import TextConfig
+from efa.model.base import read_weights
 from efa.utils.errors import InputError
 
 
@@ -32,39 +27,20 @@ def locate(name: str) -> str:
 
 
 def bert_state(name: str) -> dict[str, Tensor]:
-    """The weights of 'minilm', of a hub id or of a folder, under the names in its file. Nothing in it is executed.
-
-    Raises:
-        InputError: there is neither model.safetensors nor pytorch_model.bin, or it cannot be read.
-    """
+    """The weights of 'minilm', a hub id or a folder, under the names in its file; InputError if there are none."""
     quiet = {f"_raise_exceptions_for_{what}": False for what in ("missing_entries", "connection_errors")}
     for file in ("model.safetensors", "pytorch_model.bin"):
-        found = cached_file(locate(name), file, **quiet)  # in a hub's cache, a download or a plain folder
-        if found is None:
-            continue
-        try:
-            return load_file(found) if file.endswith("safetensors") else torch.load(found, "cpu", weights_only=True)
-        except Exception:  # damaged bytes raise almost anything
-            raise InputError("these weights of a BERT cannot be read", file=found, hint="save them again") from None
+        if found := cached_file(locate(name), file, **quiet):  # in a hub's cache, a download or a plain folder
+            return read_weights(found, "BERT weights")
     hint = "text.model must be a BERT whose folder holds model.safetensors, or set decoder.weights to ''"
     raise InputError(f"'{name}' has no weights that a decoder could start from", hint=hint)
 
 
 class TextEncoder(nn.Module):
-    """A BERT whose last hidden states are pooled over the real tokens only.
+    """A BERT whose last hidden states are pooled over the real tokens only. One serves steps and instruction alike.
 
-    A frozen BERT is used but not owned: it is missing from `parameters()` and `state_dict()`, because it is loaded
-    from its source again. A trainable one is an ordinary submodule.
-
-    Args:
-        config: `model` is 'minilm', a hub id or a folder; `pooling` 'mean' or 'cls'.
-
-    Attributes:
-        dim: E, the length of a sentence's vector.
-        tokenizer: the BERT's own.
-
-    Raises:
-        InputError: there is no such model, or it is no text encoder.
+    A frozen BERT is missing from `parameters()` and `state_dict()`, because it is loaded from its source again.
+    InputError if there is no such model, or it is no text encoder.
     """
 
     bert: Any
@@ -86,14 +62,14 @@ class TextEncoder(nn.Module):
         if not hasattr(bert.config, "hidden_size") or bert.config.is_encoder_decoder:
             raise InputError(f"'{config.model}' is no BERT-like encoder", hint="set text.model to a BERT")
         bert.pooler = None  # not used, and its weights would never see a gradient
-        self.dim: int = bert.config.hidden_size
+        self.dim: int = bert.config.hidden_size  # E
         self.max_tokens = min(config.max_tokens, self.tokenizer.model_max_length, bert.config.max_position_embeddings)
         if config.frozen:
             object.__setattr__(self, "bert", bert.eval().requires_grad_(False))  # past nn.Module: used, not owned
         else:
             self.bert = bert
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> TextEncoder:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         if self.config.frozen:
             self.bert._apply(fn)  # so that .to(device) still moves it
         return super()._apply(fn, recurse)
