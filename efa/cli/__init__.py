@@ -31,7 +31,7 @@ from efa.cli.options import (
     seeds_of,
     settings_of,
 )
-from efa.cli.steps import read_steps_file
+from efa.data.checks import read_step_text
 from efa.utils import distributed
 from efa.utils.errors import Diverged, InputError, PeerLostError
 
@@ -159,7 +159,7 @@ def assess(
     from efa.predict import EFA
     from efa.runs import default_checkpoint
 
-    text, odd = read_steps_file(steps) if steps else (None, [])
+    text, odd = read_step_text(steps) if steps else (None, [])
     efa = EFA.from_pretrained(checkpoint or default_checkpoint())
     answers, failed = [], False
     for video in videos:

@@ -56,9 +56,10 @@ class DataSet:
         """Action names, sorted: the position is the class index. Actions without a clip count, so that a part of a
         data set has the classes of the whole."""
         pairs = self.table[["action", "standard"]].drop_duplicates()
-        used = {self.step_key(pair): pair["action"] for _, pair in pairs.iterrows()}
-        by_standard = bool((pairs["standard"] != "").any())
-        spare = (re.sub(r" \[[^\[\]]+\]$", "", key) if by_standard else key for key in self.steps if key not in used)
+        used = {step_key(action, standard): action for action, standard in pairs.itertuples(index=False)}
+        spare = [key for key in self.steps if key not in used]
+        if (pairs["standard"] != "").any():
+            spare = [re.sub(r" \[[^\[\]]+\]$", "", key) for key in spare]
         return sorted({*used.values(), *spare})
 
     def split(self, name: str) -> pd.DataFrame:
