@@ -231,8 +231,8 @@ def check_rows(
 
     Args:
         keys: of steps.json.
-        folder: where the videos are; None: they are not looked for.
-        open_videos: open each video instead of only looking at size and first bytes.
+        folder: where the videos are, of which size and first bytes are looked at; None: they are not looked for.
+        open_videos: open each video.
     """
     names = [clean_text(str(name))[0].lower() for name in header]
     for name in sorted({name for name in names if names.count(name) > 1 and name in COLUMNS}):
@@ -326,15 +326,15 @@ def _parse_cell(name: str, value: Any, warn: Callable[[str, str], None]) -> Any:
     text, odd = clean_text(str(value))
     if odd:
         warn(f"{odd} control or invisible characters", "normalised")
-    elif kind != "text" and text != value and isinstance(value, str):
+    elif kind != "text" and text != str(value):
         warn("extra spaces, or accents not composed", "normalised")
     if kind == "choice":
-        known = CHOICES[name]
-        if text.lower() not in known:
+        choice, known = text.lower(), CHOICES[name]
+        if choice not in known:
             raise InputError(f"{text[:LONG_NAME]!r} is none of {', '.join(known)}", hint=near(text, known) or "fix it")
-        if text.lower() != text:
-            warn(f"{text!r} in capitals", f"read as {text.lower()!r}")
-        return text.lower()
+        if choice != text:
+            warn(f"{text!r} in capitals", f"read as {choice!r}")
+        return choice
     if not text:
         raise InputError("nothing but invisible characters", hint="fill it in")
     if kind == "name" and len(text) > LONG_NAME:

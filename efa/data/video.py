@@ -150,11 +150,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _scan(
-    path: Path,
-    wanted: Collection[int] | None = None,
-    stop: int | None = None,
-    size: int | None = None,
-    crop: Crop = "pad",
+    path: Path, wanted: Collection[int] | None = None, stop: int = -1, fit: tuple[int | None, Crop] = (None, "pad")
 ) -> _Source:
     """One pass over a file; without `wanted` nothing is decoded, and the frames are those that the packets announce.
 
@@ -167,7 +163,7 @@ def _scan(
     ticks: list[tuple[int | None, int | None]] = []
     with container:
         packets = container.demux(stream)
-        while stop is None or len(ticks) <= stop:
+        while stop < 0 or len(ticks) <= stop:
             try:
                 packet = next(packets, None)
                 if packet is None:
@@ -182,7 +178,7 @@ def _scan(
                     if not ticks:
                         found.shape = _shape(frame, stream, path, found.notes)
                     if len(ticks) in wanted:
-                        found.images[len(ticks)] = _image(av, frame, path, found.shape, size, crop)
+                        found.images[len(ticks)] = _image(av, frame, path, found.shape, *fit)
                     ticks.append((frame.pts, frame.duration))
             except (av.FFmpegError, *DECODE_ERRORS) as failure:  # of the file: then the next packet is None
                 error = failure
@@ -197,9 +193,10 @@ def _scan(
     return found
 
 
-def _display_matrix(frame: Any) -> list[int] | None:
-    matrices = [data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"]
-    return [int(value) for value in np.frombuffer(bytes(matrices[0]), "<i4")] if matrices else None
+def _turn(image: Frames, frame: Any) -> Frames:
+    """The image as the frame's display matrix wants it."""
+    matrices = [np.frombuffer(bytes(data), "<i4") for data in frame.side_data if data.type.name == "DISPLAYMATRIX"]
+    return turn(image, matrices[0].tolist() if matrices else None)
 
 
 def _shape(frame: Any, stream: Any, path: Path, notes: list[str]) -> tuple[int, int, int]:
@@ -215,7 +212,7 @@ def _shape(frame: Any, stream: Any, path: Path, notes: list[str]) -> tuple[int, 
     rotation = -frame.rotation % 360
     if rotation % 90:
         notes.append(f"rotation of {rotation} degrees read as {round(rotation / 90) * 90 % 360}")
-    if turn(np.empty((1, 2, 3), np.uint8), _display_matrix(frame)).shape[0] == 2:
+    if len(_turn(np.empty((1, 2, 3), np.uint8), frame)) == 2:
         width, height = height, width
     return width, height, rotation
 
@@ -225,7 +222,7 @@ def _image(av: ModuleType, frame: Any, path: Path, shape: tuple[int, int, int], 
     scale = av.video.reformatter.Interpolation
     exact = int(scale.BILINEAR | scale.ACCURATE_RND | scale.BITEXACT | scale.FULL_CHR_H_INT)  # same bytes on any CPU
     image = frame.reformat(format="rgb24", interpolation=exact).to_ndarray()
-    return resize(turn(image, _display_matrix(frame)), shape[0], shape[1], size, crop)
+    return resize(_turn(image, frame), shape[0], shape[1], size, crop)
 
 
 def _image_files(folder: Path) -> list[Path]:
@@ -288,13 +285,13 @@ def load_clip(
     if path.is_dir():
         return _load_folder(path, frames, rule, size, crop)
     announced = _scan(path)
-    stop = release_indices(RELEASE_SPAN, frames)[-1] if rule == "release" else None
+    stop = release_indices(RELEASE_SPAN, frames)[-1] if rule == "release" else -1
     picked = announced.choose(frames, rule) if announced.times else []
-    found = _scan(path, picked, stop, size, crop)
+    found = _scan(path, picked, stop, (size, crop))
     picked = found.choose(frames, rule)
     if not found.images.keys() >= set(picked):  # the packets promised other frames than came: damage, edit lists
-        found = _scan(path, picked, stop, size, crop)
-    if stop is not None and stop < len(found.times) < len(announced.times):  # the rest is taken to be as announced
+        found = _scan(path, picked, stop, (size, crop))
+    if 0 <= stop < len(found.times) < len(announced.times):  # the rest is taken to be as announced
         found.times, found.end, found.unit = announced.times, announced.end, announced.unit
     return found.clip(picked)
 
