@@ -164,7 +164,7 @@ class EFA:
             model = build_system(config, len(actions), len(tokenizer), int(meta["text_dim"]), tokenizer.mask)
             model.load_state_dict(state)
             if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
-                raise ValueError("weights that are not finite")
+                raise ValueError("weights that are no finite numbers")
         except FileNotFoundError as error:
             missing = Path(error.filename or "model.safetensors").name  # safetensors does not say which file
             raise InputError(f"this checkpoint lacks {missing}", file=folder, hint=train_again) from None

@@ -11,7 +11,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PureWindowsPath
 from typing import Any, Literal
@@ -117,14 +117,14 @@ class Log:
         return raw.removeprefix(codecs.BOM_UTF8)
 
     @contextmanager
-    def catch(self) -> Iterator[None]:
+    def catch(self, row: Row = None) -> Iterator[None]:
         """An InputError, or a file that cannot be read, becomes an error of the log."""
         try:
             yield
         except InputError as error:
-            self.error(error.message, error.hint or "", error.row if isinstance(error.row, int) else None)
+            self.error(error.message, error.hint or "", error.row if isinstance(error.row, int) else row)
         except OSError as error:
-            self.error(f"cannot be read: {error}", "check the file and its permissions")
+            self.error(f"cannot be opened: {error}", "check the file and its permissions")
 
 
 def step_key(action: str, standard: str) -> str:
@@ -147,24 +147,23 @@ def near(word: str, known: Iterable[str]) -> str:
     return f"did you mean {folded[match[0]]!r}?" if match else ""
 
 
-def read_steps(log: Log) -> tuple[dict[str, StepText], set[str]]:
-    """The valid texts of steps.json, and the keys of all. InputError where the file is not a JSON object."""
+def read_steps(log: Log) -> dict[str, StepText]:
+    """The texts of steps.json, with empty ones for invalid entries. InputError where it is not a JSON object."""
     document = _read_json(log, STEPS_SHAPE)
     if not isinstance(document, dict) or not document:
         raise InputError("not a JSON object of actions", hint=STEPS_SHAPE)
     steps: dict[str, StepText] = {}
-    keys: set[str] = set()
     for raw_key, entry in document.items():
         key, odd = clean_text(raw_key)
         if odd or key != raw_key:
             log.warn("control or invisible characters, or extra spaces, in the key", "normalised", key)
-        if not key or key in keys:
+        if not key or key in steps:
             log.error("no name" if not key else "the key is there twice", "give each action a name of its own", key)
             continue
-        keys.add(key)
-        if text := _check_step_text(key, entry, STEPS_SHAPE, log):
-            steps[key] = text
-    return steps, keys
+        steps[key] = StepText((), "")
+        with log.catch(key):
+            steps[key] = _parse_step_text(key, entry, STEPS_SHAPE, log)
+    return steps
 
 
 def read_step_text(path: Path) -> tuple[StepText, list[str]]:
@@ -175,11 +174,10 @@ def read_step_text(path: Path) -> tuple[StepText, list[str]]:
     """
     log, text = Log(path), None
     with log.catch():
-        text = _check_step_text("", _read_json(log, ONE_STEP_TEXT), ONE_STEP_TEXT, log)
-    for problem in log.errors:
-        raise InputError(f"not a steps file: {problem.message}", file=path, hint=problem.action)
-    assert text is not None
-    return text, [str(replace(problem, row=None).error()) for problem in log.problems]  # the file has no rows
+        text = _parse_step_text(None, _read_json(log, ONE_STEP_TEXT), ONE_STEP_TEXT, log)
+    if text is None or log.errors:
+        raise InputError(f"this is no steps file: {log.errors[0].message}", file=path, hint=log.errors[0].action)
+    return text, [str(problem.error()) for problem in log.problems if problem.column]  # a byte order mark is common
 
 
 def _read_json(log: Log, shape: str) -> Any:
@@ -199,27 +197,24 @@ def _read_json(log: Log, shape: str) -> Any:
         raise InputError(f"not JSON: {error}", hint=shape) from error
 
 
-def _check_step_text(key: str, entry: Any, shape: str, log: Log) -> StepText | None:
-    """One entry of steps.json; None, and an error in the log, where it is invalid. `shape`: how it should look."""
+def _parse_step_text(key: str | None, entry: Any, shape: str, log: Log) -> StepText:
+    """One entry of steps.json; InputError where it is invalid. `shape`: how it should look."""
     steps = entry.get("steps") if isinstance(entry, dict) else None
     if not isinstance(steps, list) or not isinstance(entry.get("instruction"), str):
-        log.error("not an object with steps and instruction", shape, key)
-        return None
+        raise InputError("not an object with steps and instruction", hint=shape)
     if len(steps) != STEPS:
-        log.error(f"{len(steps)} steps", f"write {STEPS}", key, "steps")
-        return None
+        raise InputError(f"steps: {len(steps)} steps", hint=f"write {STEPS}")
     texts = {f"steps[{i}]": text for i, text in enumerate(steps)} | {"instruction": entry["instruction"]}
     for name, text in texts.items():
-        clean, odd = clean_text(text) if isinstance(text, str) else ("", 0)
+        if not isinstance(text, str):
+            raise InputError(f"{name}: {type(text).__name__} instead of text", hint="write a sentence")
+        texts[name], odd = clean_text(text)
         if odd:
             log.warn(f"{odd} control or invisible characters", "normalised", key, name)
-        if len(clean) > LONG_TEXT:
-            log.warn(f"{len(clean)} characters", CUT_LATER, key, name)
-        if not clean:
-            message = "empty" if isinstance(text, str) else f"{type(text).__name__} instead of text"
-            log.error(message, "write a sentence", key, name)
-            return None
-        texts[name] = clean
+        if len(texts[name]) > LONG_TEXT:
+            log.warn(f"{len(texts[name])} characters", CUT_LATER, key, name)
+        if not texts[name]:
+            raise InputError(f"{name}: empty", hint="write a sentence")
     *steps, instruction = texts.values()
     return StepText(tuple(steps), instruction)
 

@@ -164,13 +164,12 @@ def read_dataset(folder: str | Path, videos: bool = True, probe: bool = False) -
         if len(files) == 2:
             log.warn("both manifest.parquet and manifest.csv", "manifest.csv was not read")
         steps: dict[str, StepText] = {}
-        keys: set[str] = set()
         manifest, steps_file = Log(files[0], log.problems), Log(folder / "steps.json", log.problems)
         with steps_file.catch():
-            steps, keys = read_steps(steps_file)
+            steps = read_steps(steps_file)
         with manifest.catch():
             header, rows = _read_parquet(files[0]) if files[0].suffix == ".parquet" else _read_csv(files[0], manifest)
-            table = check_rows(header, rows, keys, manifest, folder if videos else None, probe)
+            table = check_rows(header, rows, set(steps), manifest, folder if videos else None, probe)
             dataset = None if table is None else DataSet(folder, table, steps)
     return dataset, log.problems
 

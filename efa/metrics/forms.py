@@ -75,15 +75,14 @@ def verdict_in_text(text: str) -> int | None:
     The leftmost phrase of `_VERDICTS` in the first clause that has one decides. An odd number of negations in it and
     the four words before it turns it round: 'is not performed correctly' is 1, 'without any fault' is 0.
     """
-    for sentence in sentences(text)[:OPENING_SENTENCES]:
-        for clause in _CLAUSE.split(sentence):
-            words = " ".join(re.findall(r"[^\W_]+", clause))
-            hits = [(re.search(pattern, words), verdict) for pattern, verdict in _VERDICTS]
-            found = [(hit.start(), order, hit.end(), verdict) for order, (hit, verdict) in enumerate(hits) if hit]
-            if found:
-                start, _, end, verdict = min(found)
-                governing = " ".join([*words[:start].split()[-4:], words[start:end]])
-                return verdict ^ len(_NEGATION.findall(governing)) % 2
+    clauses = [clause for part in sentences(text)[:OPENING_SENTENCES] for clause in _CLAUSE.split(part)]
+    for words in (" ".join(re.findall(r"[^\W_]+", clause)) for clause in clauses):
+        hits = [(re.search(pattern, words), verdict) for pattern, verdict in _VERDICTS]
+        found = [(hit.start(), order, hit.end(), verdict) for order, (hit, verdict) in enumerate(hits) if hit]
+        if found:
+            start, _, end, verdict = min(found)
+            governing = " ".join([*words[:start].split()[-4:], words[start:end]])
+            return verdict ^ len(_NEGATION.findall(governing)) % 2
     return None
 
 

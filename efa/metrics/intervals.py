@@ -36,10 +36,10 @@ def bootstrap(
 def balanced_accuracy_interval(
     quality: ArrayLike, quality_prob: ArrayLike, n: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """Bootstrap interval of the balanced quality accuracy, in percent. Rows of unknown quality (-1) are left out.
+    """Bootstrap interval of the balanced quality accuracy, in percent.
 
     Args:
-        quality: [N] truth, 0, 1 or -1. quality_prob: [N] probability of non-standard form.
+        quality: [N] truth, 0, 1 or -1 (unknown: left out). quality_prob: [N] probability of non-standard form.
     """
     truth, prob = np.asarray(quality), np.asarray(quality_prob, dtype=float)
     known = truth >= 0
@@ -51,10 +51,7 @@ def paired_bootstrap(a_correct: ArrayLike, b_correct: ArrayLike, n: int = 1000, 
     """Interval of mean(a) - mean(b), two systems on the same clips in the same order; it excludes 0 where they differ.
 
     Args:
-        a_correct, b_correct: [N] per clip, right or wrong or any per-clip score. The answer has their unit.
-
-    Raises:
-        ValueError: lengths differ.
+        a_correct, b_correct: [N] per clip, right or wrong or any per-clip score. ValueError where lengths differ.
     """
     a, b = np.asarray(a_correct, dtype=float), np.asarray(b_correct, dtype=float)
     if a.shape != b.shape:
