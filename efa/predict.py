@@ -24,9 +24,8 @@ from torch import Tensor
 from efa.baselines.inputs import TrainingInputs
 from efa.baselines.registry import Model, build_system
 from efa.config import Config
-from efa.data.checks import near
+from efa.data.checks import Log, StepText, near, parse_step_text
 from efa.data.loader import text_keys
-from efa.data.manifest import StepText
 from efa.data.tokenizer import Tokenizer
 from efa.model.assessor import EFAModel
 from efa.model.text import TextEncoder
@@ -155,7 +154,8 @@ class EFA:
         try:
             meta = json.loads((folder / "config.json").read_text(encoding="utf-8"))
             config = Config.from_dict(meta["config"])
-            steps = {key: _step_text(key, text) for key, text in meta["steps"].items()}
+            log = Log(folder / "config.json")
+            steps = {key: parse_step_text(key, text, train_again, log) for key, text in meta["steps"].items()}
             actions, tokenizer = list(meta["actions"]), Tokenizer.from_file(folder / "vocab.txt")
             for name in actions:
                 if not any(key == name or key.startswith(f"{name} [") for key in steps):
@@ -168,8 +168,9 @@ class EFA:
         except FileNotFoundError as error:
             missing = Path(error.filename or "model.safetensors").name  # safetensors does not say which file
             raise InputError(f"this checkpoint lacks {missing}", file=folder, hint=train_again) from None
-        except InputError as error:  # of a setting, which does not know its file
-            raise InputError(error.message, file=error.file or folder / "config.json", hint=error.hint) from None
+        except InputError as error:  # of a setting or a step, which do not know their file
+            file = error.file or folder / "config.json"
+            raise InputError(error.message, file=file, row=error.row, hint=error.hint) from None
         except (*BROKEN, SafetensorError) as error:
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"this checkpoint cannot be read: {reason}", file=folder, hint=train_again) from None
@@ -247,15 +248,6 @@ class EFA:
             vectors = self._text.encode(list(sentences))
             self._vectors[sentences] = vectors[None, :5], vectors[None, 5:]
         return self._vectors[sentences]
-
-
-def _step_text(key: str, text: dict[str, Any]) -> StepText:
-    """One entry of a checkpoint's steps; ValueError where it is no such thing."""
-    steps, instruction = text["steps"], text["instruction"]
-    texts = [*steps, instruction] if isinstance(steps, list) else []
-    if len(texts) != 6 or not all(isinstance(part, str) and part.strip() for part in texts):
-        raise ValueError(f"the steps of {key!r} are not five texts and an instruction")
-    return StepText(tuple(steps), instruction)
 
 
 def _download(name: str) -> Path:

@@ -117,12 +117,13 @@ class Log:
         return raw.removeprefix(codecs.BOM_UTF8)
 
     @contextmanager
-    def catch(self, row: Row = None) -> Iterator[None]:
+    def catch(self) -> Iterator[None]:
         """An InputError, or a file that cannot be read, becomes an error of the log."""
         try:
             yield
         except InputError as error:
-            self.error(error.message, error.hint or "", error.row if isinstance(error.row, int) else row)
+            row = error.row if isinstance(error.row, int | str) else None
+            self.error(error.message, error.hint or "", row)
         except OSError as error:
             self.error(f"cannot be opened: {error}", "check the file and its permissions")
 
@@ -161,8 +162,8 @@ def read_steps(log: Log) -> dict[str, StepText]:
             log.error("no name" if not key else "the key is there twice", "give each action a name of its own", key)
             continue
         steps[key] = StepText((), "")
-        with log.catch(key):
-            steps[key] = _parse_step_text(key, entry, STEPS_SHAPE, log)
+        with log.catch():
+            steps[key] = parse_step_text(key, entry, STEPS_SHAPE, log)
     return steps
 
 
@@ -174,7 +175,7 @@ def read_step_text(path: Path) -> tuple[StepText, list[str]]:
     """
     log, text = Log(path), None
     with log.catch():
-        text = _parse_step_text(None, _read_json(log, ONE_STEP_TEXT), ONE_STEP_TEXT, log)
+        text = parse_step_text(None, _read_json(log, ONE_STEP_TEXT), ONE_STEP_TEXT, log)
     if text is None or log.errors:
         raise InputError(f"this is no steps file: {log.errors[0].message}", file=path, hint=log.errors[0].action)
     return text, [str(problem.error()) for problem in log.problems if problem.column]  # a byte order mark is common
@@ -197,24 +198,24 @@ def _read_json(log: Log, shape: str) -> Any:
         raise InputError(f"not JSON: {error}", hint=shape) from error
 
 
-def _parse_step_text(key: str | None, entry: Any, shape: str, log: Log) -> StepText:
-    """One entry of steps.json; InputError where it is invalid. `shape`: how it should look."""
+def parse_step_text(key: str | None, entry: Any, shape: str, log: Log) -> StepText:
+    """One entry of steps.json, normalised; InputError where it is invalid. `shape`: how it should look."""
     steps = entry.get("steps") if isinstance(entry, dict) else None
     if not isinstance(steps, list) or not isinstance(entry.get("instruction"), str):
-        raise InputError("not an object with steps and instruction", hint=shape)
+        raise InputError("not an object with steps and instruction", row=key, hint=shape)
     if len(steps) != STEPS:
-        raise InputError(f"steps: {len(steps)} steps", hint=f"write {STEPS}")
+        raise InputError(f"steps: {len(steps)} steps", row=key, hint=f"write {STEPS}")
     texts = {f"steps[{i}]": text for i, text in enumerate(steps)} | {"instruction": entry["instruction"]}
     for name, text in texts.items():
         if not isinstance(text, str):
-            raise InputError(f"{name}: {type(text).__name__} instead of text", hint="write a sentence")
+            raise InputError(f"{name}: {type(text).__name__} instead of text", row=key, hint="write a sentence")
         texts[name], odd = clean_text(text)
         if odd:
             log.warn(f"{odd} control or invisible characters", "normalised", key, name)
         if len(texts[name]) > LONG_TEXT:
             log.warn(f"{len(texts[name])} characters", CUT_LATER, key, name)
         if not texts[name]:
-            raise InputError(f"{name}: empty", hint="write a sentence")
+            raise InputError(f"{name}: empty", row=key, hint="write a sentence")
     *steps, instruction = texts.values()
     return StepText(tuple(steps), instruction)
 
