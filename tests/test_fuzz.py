@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from manifests import write
 
-from efa.data.checks import read_step_text
 from efa.config import Config, build
+from efa.data.checks import read_step_text
 from efa.data.manifest import check_dataset, load_dataset
 from efa.metrics import read_predictions
 from efa.utils.errors import InputError

@@ -20,7 +20,7 @@ from efa.cli.console import err, out, printable
 from efa.cli.data import data_app
 from efa.data.checks import read_step_text
 from efa.utils import distributed
-from efa.utils.errors import Diverged, InputError, PeerLostError
+from efa.utils.errors import Diverged, InputError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(data_app, name="data")
@@ -51,11 +51,11 @@ def main() -> None:
             raise
         hint = "check the path, its permissions and the disk space"
         _print_error(InputError(f"{error.strerror}", file=os.fsdecode(error.filename), hint=hint))
-    except (Diverged, PeerLostError) as error:
+    except Diverged as error:
         _print_error(error)
         code = 1
     except KeyboardInterrupt:
-        err.print("efa: interrupted; the same command goes on where it stopped")
+        err.print("efa: interrupted; rerun the same command to resume")
         code = 130
     sys.exit(code)
 
@@ -86,16 +86,16 @@ def run(
 
     A run that fails does not stop the others; each is listed at the end.
     Exit status: 0 done, 2 mistakes of yours only, 1 anything else, 130 interrupted.
-    The same command goes on where it stopped.
+    Rerun the same command to resume.
     """
-    from efa.cli.grid import pool_of, run_all, tell
+    from efa.cli.grid import report_failures, run_all, select_cluster
     from efa.experiments import select
 
     chosen = select(what, preset, options.seeds_of(seeds), options.settings_of(settings))
-    pool = pool_of(executor, jobs, ray_address, cpus_per_run, gpus_per_run)
-    failures = run_all(chosen, jobs, pool, retries)
+    cluster = select_cluster(executor, jobs, ray_address, cpus_per_run, gpus_per_run)
+    failures = run_all(chosen, jobs, cluster, retries)
     _print_status(chosen)
-    tell(failures)
+    report_failures(failures)
 
 
 @app.command()
@@ -197,24 +197,6 @@ def score(predictions: Path, as_json: options.AsJson = False) -> None:
     for metric in next(iter(scores.values())):
         shown.add_row(metric, *("" if s[metric] is None else f"{s[metric]:.2f}" for s in scores.values()))
     out.print(shown)
-
-
-@app.command()
-def publish(
-    what: Annotated[str, typer.Argument(help="all, a table or one row, as for run")] = "all",
-    preset: options.Preset = "laptop",
-    seeds: str = "0",
-    settings: options.Settings = None,
-    to: Annotated[Path | None, typer.Option(help="folder; default: results/<data set>-<preset>")] = None,
-) -> None:
-    """Copy scores and predictions of finished runs to results/.   Example: efa publish --seeds 0,1,2"""
-    from efa_book.published import publish as copy
-
-    overrides, chosen = options.settings_of(settings), options.seeds_of(seeds)
-    folder, missing = copy(preset, chosen, to, overrides, what)
-    out.print(f"published to {folder}")
-    if missing:
-        out.print(f"not finished: {', '.join(missing)}", soft_wrap=True)
 
 
 if __name__ == "__main__":
