@@ -9,7 +9,7 @@ True
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,8 @@ from torch import Tensor
 from efa.baselines.inputs import TrainingInputs
 from efa.baselines.registry import Model, build_system
 from efa.config import Config
+from efa.data.checks import Log, StepText, near, parse_step_text
 from efa.data.loader import text_keys
-from efa.data.manifest import StepText
 from efa.data.tokenizer import Tokenizer
 from efa.model.assessor import EFAModel
 from efa.model.text import TextEncoder
@@ -63,7 +63,11 @@ def predict(
     device = next(model.parameters()).device
 
     def recognize(part: slice) -> tuple[Tensor, Tensor]:
-        features = _features(model, inputs.video, rows[part])
+        video = torch.from_numpy(inputs.video[rows[part]]).to(device)
+        if video.dtype == torch.uint8:  # frames [n, T, S, S, 3]
+            features = model.encode_video(video.permute(0, 1, 4, 2, 3))
+        else:  # features of a frozen encoder
+            features = video.float()
         return features, model.classify(features)
 
     found = run_in_batches(recognize, len(rows), config.prediction.batch)
@@ -91,61 +95,46 @@ def predict(
     answers = run_in_batches(explain, len(rows), config.prediction.batch)
     quality, texts = (list(chain.from_iterable(parts)) for parts in zip(*answers, strict=True))
     table = dataset.table.iloc[rows]
-    return pd.DataFrame(
-        {
-            "clip_id": table["clip_id"].to_numpy(),
-            "action": table["action"].to_numpy(),
-            "predicted_action": [actions[top[0]] for top in best],
-            "top5": [[actions[i] for i in top] for top in best],
-            "quality": table["quality"].to_numpy(np.int64),
-            "quality_prob": quality,
-            "reference": table["explanation"].to_numpy(),
-            "explanation": texts if generate else [""] * len(rows),
-            "protocol": protocol,
-            "fault": table["fault"].to_numpy(),
-            "fault_step": table["fault_step"].to_numpy(np.float64),
-            "split": split,
-        }
-    )
+    columns = {
+        "clip_id": table["clip_id"].to_numpy(),
+        "action": table["action"].to_numpy(),
+        "predicted_action": [actions[top[0]] for top in best],
+        "top5": [[actions[i] for i in top] for top in best],
+        "quality": table["quality"].to_numpy(np.int64),
+        "quality_prob": quality,
+        "reference": table["explanation"].to_numpy(),
+        "explanation": texts if generate else [""] * len(rows),
+        "protocol": protocol,
+        "fault": table["fault"].to_numpy(),
+        "fault_step": table["fault_step"].to_numpy(np.float64),
+        "split": split,
+    }
+    return pd.DataFrame(columns)
 
 
-def _features(model: Model, video: np.ndarray, rows: np.ndarray) -> Tensor:
-    device = next(model.parameters()).device
-    if video.dtype == np.uint8:
-        return model.encode_video(torch.from_numpy(video[rows]).to(device).permute(0, 1, 4, 2, 3))
-    return torch.from_numpy(video[rows]).to(device).float()
-
-
+@dataclass(eq=False, repr=False)
 class EFA:
     """A trained assessor with all it needs: model, words, actions and their steps.
 
     Used as Hugging Face users expect: `from_pretrained`, `save_pretrained`, `assess`.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        config: Config,
-        tokenizer: Tokenizer,
-        steps: dict[str, StepText],
-        actions: list[str],
-        text_dim: int,
-    ):
-        self.model, self.config, self.tokenizer = model.eval(), config, tokenizer
-        self.steps, self.actions, self.text_dim = steps, actions, text_dim
+    model: Model
+    config: Config
+    tokenizer: Tokenizer
+    steps: dict[str, StepText]
+    actions: list[str]
+    text_dim: int
+
+    def __post_init__(self) -> None:
+        self.model.eval()
         self._text: TextEncoder | None = None
-        self._vectors: dict[str, tuple[Tensor, Tensor]] = {}
+        self._vectors: dict[tuple[str, ...], tuple[Tensor, Tensor]] = {}
 
     @staticmethod
     def from_material(model: Model, config: Config, inputs: TrainingInputs) -> EFA:
-        return EFA(
-            model,
-            config,
-            inputs.tokenizer,
-            inputs.dataset.steps,
-            inputs.dataset.actions,
-            inputs.steps.shape[-1],
-        )
+        dataset, text_dim = inputs.dataset, inputs.steps.shape[-1]
+        return EFA(model, config, inputs.tokenizer, dataset.steps, dataset.actions, text_dim)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """config.json, vocab.txt, model.safetensors: nothing that runs code when it is loaded."""
@@ -160,13 +149,13 @@ class EFA:
     @staticmethod
     def from_pretrained(source: str | Path) -> EFA:
         """A folder that `save_pretrained` or a run has left, or the id of such a folder on the Hugging Face hub."""
-        folder = Path(source)
-        if not folder.is_dir():
-            folder = _download(str(source))
+        folder = Path(source) if Path(source).is_dir() else _download(str(source))
+        train_again = "train it again with 'efa run'"
         try:
             meta = json.loads((folder / "config.json").read_text(encoding="utf-8"))
             config = Config.from_dict(meta["config"])
-            steps = {key: _step_text(key, text) for key, text in meta["steps"].items()}
+            log = Log(folder / "config.json")
+            steps = {key: parse_step_text(key, text, train_again, log) for key, text in meta["steps"].items()}
             actions, tokenizer = list(meta["actions"]), Tokenizer.from_file(folder / "vocab.txt")
             for name in actions:
                 if not any(key == name or key.startswith(f"{name} [") for key in steps):
@@ -177,17 +166,14 @@ class EFA:
             if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
                 raise ValueError("weights that are no finite numbers")
         except FileNotFoundError as error:
-            lacking = Path(error.filename or "model.safetensors").name  # safetensors does not say which file
-            raise InputError(
-                f"this checkpoint lacks {lacking}", file=folder, hint="train it again with 'efa run'"
-            ) from None
-        except InputError as error:  # of a setting, which does not know its file
-            raise InputError(error.message, file=error.file or folder / "config.json", hint=error.hint) from None
+            missing = Path(error.filename or "model.safetensors").name  # safetensors does not say which file
+            raise InputError(f"this checkpoint lacks {missing}", file=folder, hint=train_again) from None
+        except InputError as error:  # of a setting or a step, which do not know their file
+            file = error.file or folder / "config.json"
+            raise InputError(error.message, file=file, row=error.row, hint=error.hint) from None
         except (*BROKEN, SafetensorError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise InputError(
-                f"this checkpoint cannot be read: {reason}", file=folder, hint="train it again with 'efa run'"
-            ) from None
+            raise InputError(f"this checkpoint cannot be read: {reason}", file=folder, hint=train_again) from None
         return EFA(model, config, tokenizer, steps, actions, int(meta["text_dim"]))
 
     def assess(
@@ -204,8 +190,7 @@ class EFA:
             action, protocol, top5 [{action, probability}], quality ('standard' or 'non-standard'), quality_probability
             (of non-standard form), explanation, steps [{text, frames: attention over the frames, sums to 1}], warnings.
         """
-        data = self.config.data
-        warnings: list[str] = []
+        data, notes = self.config.data, []
         if isinstance(video, np.ndarray):
             frames, shape = video, (data.frames, data.size, data.size, 3)
             if frames.shape != shape or frames.dtype != np.uint8:
@@ -213,23 +198,25 @@ class EFA:
         else:
             from efa.data.video import load_clip
 
-            clip = load_clip(video, data.frames, data.size, data.sampling)
-            frames, warnings = clip.frames, list(clip.info.warnings)
-            if (count := clip.info.frames) < data.frames:
-                warnings.append(f"{count} frame{'s' * (count > 1)} for {data.frames}: some are repeated")
+            frames, info = load_clip(video, data.frames, data.size, data.sampling)
+            notes = list(info.warnings)
+            if info.frames < data.frames:
+                notes.append(f"{info.frames} frame{'s' * (info.frames > 1)} for {data.frames}: some are repeated")
         with torch.inference_mode():
             batch = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)[None]  # [1, T, 3, H, W]
             features = self.model.encode_video(batch)
             probability = self.model.classify(features).softmax(1)[0]
-        order = probability.argsort(descending=True).tolist()
-        name = action or self.actions[order[0]]
-        text = steps or self._steps_of(name)
-        vectors = self._encode(text)
-        limit = min(self.config.prediction.max_tokens, self.config.decoder.max_tokens)
-        with torch.inference_mode():
+            order = probability.argsort(descending=True).tolist()
+            name = action or self.actions[order[0]]
+            text = steps or self._steps_of(name)
+            vectors = self._encode(text)
+            limit = min(self.config.prediction.max_tokens, self.config.decoder.max_tokens)
             output = self.model(features, *vectors, None)
             tokens = self.model.generate(features, *vectors, None, self.tokenizer.begin, self.tokenizer.end, limit)
-        attention = getattr(getattr(output, "fusion", None), "step_attention", None)  # [1, 5, N], of EFA alone
+        attention: list[Any] = [None] * 5
+        if isinstance(self.model, EFAModel) and output.fusion.step_attention is not None:  # [1, 5, N]
+            per_frame = output.fusion.step_attention[0].unflatten(-1, (self.model.grid[0], -1)).sum(-1)  # [5, T]
+            attention = [[round(float(weight), 6) for weight in row] for row in per_frame]
         wrong = float(output.quality_logit.sigmoid()[0])
         return {
             "video": None if isinstance(video, np.ndarray) else str(video),
@@ -239,50 +226,28 @@ class EFA:
             "quality": "non-standard" if wrong >= 0.5 else "standard",
             "quality_probability": round(wrong, 6),
             "explanation": self.tokenizer.decode(tokens[0]),
-            "steps": [
-                {"text": sentence, "frames": weights}
-                for sentence, weights in zip(text.steps, self._over_frames(attention), strict=True)
-            ],
-            "warnings": warnings,
+            "steps": [{"text": step, "frames": row} for step, row in zip(text.steps, attention, strict=True)],
+            "warnings": notes,
         }
 
-    def _over_frames(self, attention: Tensor | None) -> list[list[float] | None]:
-        """Attention of each step over the frames: [1, 5, N] summed over places -> 5 x T."""
-        if attention is None or not isinstance(self.model, EFAModel):
-            return [None] * 5
-        per_frame = attention[0].unflatten(-1, (self.model.grid[0], -1)).sum(-1)  # [5, T]
-        return [[round(float(w), 6) for w in row] for row in per_frame]
-
     def _steps_of(self, name: str) -> StepText:
-        key = next((k for k in (name, f"{name} [full]") if k in self.steps), None)
-        if key is None:
-            import difflib
-
-            plain = sorted({k.split(" [")[0] for k in self.steps})
-            close = difflib.get_close_matches(name, plain, n=1, cutoff=0.5)
-            hint = f"did you mean '{close[0]}'?" if close else f"one of: {', '.join(plain)}"
-            raise InputError(f"unknown action '{name}'", hint=f"{hint} Or describe it in a steps file")
-        return self.steps[key]
+        for key in (name, f"{name} [full]"):
+            if key in self.steps:
+                return self.steps[key]
+        known = sorted({key.split(" [")[0] for key in self.steps})
+        hint = near(name, known) or f"one of: {', '.join(known)}"
+        raise InputError(f"unknown action '{name}'", hint=f"{hint} Or describe it in a steps file")
 
     def _encode(self, text: StepText) -> tuple[Tensor | None, Tensor | None]:
+        """Vectors of the steps [1, 5, C] and of the instruction [1, 1, C]; None for a model without text."""
         if self.config.fusion.text == "none":
             return None, None
-        key = json.dumps(asdict(text))
-        if key not in self._vectors:
+        sentences = (*text.steps, text.instruction)
+        if sentences not in self._vectors:
             self._text = self._text or TextEncoder(self.config.text)
-            with torch.inference_mode():
-                vectors = self._text.encode([*text.steps, text.instruction])
-            self._vectors[key] = vectors[None, :5], vectors[None, 5:]
-        return self._vectors[key]
-
-
-def _step_text(key: str, text: dict[str, Any]) -> StepText:
-    """One entry of a checkpoint's steps; ValueError where it is no such thing."""
-    steps, instruction = text["steps"], text["instruction"]
-    texts = [*steps, instruction] if isinstance(steps, list) else []
-    if len(texts) != 6 or not all(isinstance(part, str) and part.strip() for part in texts):
-        raise ValueError(f"the steps of {key!r} are not five texts and an instruction")
-    return StepText(tuple(steps), instruction)
+            vectors = self._text.encode(list(sentences))
+            self._vectors[sentences] = vectors[None, :5], vectors[None, 5:]
+        return self._vectors[sentences]
 
 
 def _download(name: str) -> Path:
@@ -291,10 +256,8 @@ def _download(name: str) -> Path:
 
         return Path(snapshot_download(name, allow_patterns=["config.json", "vocab.txt", "model.safetensors"]))
     except Exception as error:  # the hub's own errors are many; each means that there is no checkpoint to load
-        reason = type(error).__name__
-        raise InputError(
-            f"no checkpoint folder or hub id '{name}' ({reason})", hint="train one: efa run 6/EFA"
-        ) from None
+        message = f"no checkpoint folder or hub id '{name}' ({type(error).__name__})"
+        raise InputError(message, hint="train one: efa run 6/EFA") from None
 
 
 __all__ = ["EFA", "PROTOCOLS", "predict"]

@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from manifests import write
 
-from efa.cli.steps import read_steps_file
 from efa.config import Config, build
+from efa.data.checks import read_step_text
 from efa.data.manifest import check_dataset, load_dataset
 from efa.metrics import read_predictions
 from efa.utils.errors import InputError
@@ -59,7 +59,7 @@ READERS: dict[str, tuple[Callable[[Path], Path], Reader]] = {
     "manifest.csv": (place_of("manifest.csv"), data_set),
     "manifest.parquet": (place_of("manifest.parquet"), data_set),
     "steps.json": (place_of("steps.json"), data_set),
-    "steps file": (bad.note(), read_steps_file),
+    "steps file": (bad.note(), read_step_text),
     "action": (copied, read_action),
     "predictions.parquet": (bad.predictions(), read_predictions),
     "predictions.csv": (bad.predictions("csv"), read_predictions),

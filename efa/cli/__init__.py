@@ -15,30 +15,16 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from efa.cli import options
 from efa.cli.console import err, out, printable
 from efa.cli.data import data_app
-from efa.cli.options import (
-    AsJson,
-    Cpus,
-    Executor,
-    Gpus,
-    Jobs,
-    Preset,
-    RayAddress,
-    Retries,
-    Settings,
-    register_commands,
-    seeds_of,
-    settings_of,
-)
-from efa.cli.steps import read_steps_file
+from efa.data.checks import read_step_text
 from efa.utils import distributed
 from efa.utils.errors import Diverged, InputError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(data_app, name="data")
-register_commands("efa.commands", app)
-PATHS = "check the path, its permissions and the disk space"
+options.register_commands("efa.commands", app)
 
 
 def main() -> None:
@@ -49,53 +35,52 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a file's name need not be UTF-8; in JSON, too, this is an escape
             stream.reconfigure(errors="backslashreplace")
+    code = 2
     try:
-        _alone_or_run()
+        if distributed.count() > 1:  # processes of `accelerate launch`: the main one alone prints
+            err.quiet = out.quiet = not distributed.main()
+            if sys.argv[1:2] != ["run"]:
+                hint = "accelerate launch ... -m efa run ROW"
+                raise InputError("several processes can share a training only", hint=hint)
         app()
+        return
     except InputError as error:
-        _tell(error)
-        sys.exit(2)
+        _print_error(error)
     except OSError as error:
         if error.filename is None:  # not about a file of the user's
             raise
-        _tell(InputError(f"{error.strerror}", file=os.fsdecode(error.filename), hint=PATHS))
-        sys.exit(2)
+        hint = "check the path, its permissions and the disk space"
+        _print_error(InputError(f"{error.strerror}", file=os.fsdecode(error.filename), hint=hint))
     except Diverged as error:
-        _tell(error)
-        sys.exit(1)
+        _print_error(error)
+        code = 1
     except KeyboardInterrupt:
         err.print("efa: interrupted; rerun the same command to resume")
-        sys.exit(130)
+        code = 130
+    sys.exit(code)
 
 
-def _alone_or_run() -> None:
-    """Of several processes of `accelerate launch` the main one alone prints, and only a training is shared."""
-    if distributed.count() > 1:
-        err.quiet = out.quiet = not distributed.main()
-        if sys.argv[1:2] != ["run"]:
-            raise InputError("several processes can share a training only", hint="accelerate launch ... -m efa run ROW")
-
-
-def _tell(error: Exception) -> None:
+def _print_error(error: Exception) -> None:
     """One line. Another process than the main one speaks only where it may be the only one that failed."""
-    place = f"efa, process {distributed.rank()}" if distributed.connected() and not distributed.main() else "efa"
-    if distributed.connected() and not isinstance(error, Diverged):  # which all processes find out at once
-        err.quiet = False
-    err.print(f"{place}: {error}", markup=False, highlight=False, soft_wrap=True)
+    place = "efa"
+    if distributed.connected():
+        place += "" if distributed.main() else f", process {distributed.rank()}"
+        err.quiet = err.quiet and isinstance(error, Diverged)  # which all processes find out at once
+    err.print(f"{place}: {error}", soft_wrap=True)
 
 
 @app.command()
 def run(
     what: Annotated[str, typer.Argument(help="all, paper (tables 4 to 7), a table (6) or one row (6/Q-text)")],
-    preset: Preset = "laptop",
+    preset: options.Preset = "laptop",
     seeds: Annotated[str, typer.Option(help="comma-separated")] = "0",
-    settings: Settings = None,
-    jobs: Jobs = 0,
-    retries: Retries = 1,
-    executor: Executor = "local",
-    ray_address: RayAddress = None,
-    cpus_per_run: Cpus = None,
-    gpus_per_run: Gpus = None,
+    settings: options.Settings = None,
+    jobs: options.Jobs = 0,
+    retries: options.Retries = 1,
+    executor: options.Executor = "local",
+    ray_address: options.RayAddress = None,
+    cpus_per_run: options.Cpus = None,
+    gpus_per_run: options.Gpus = None,
 ) -> None:
     """Train, predict and score what is missing.   Example: efa run 6/EFA --preset laptop --seeds 0,1,2
 
@@ -106,7 +91,7 @@ def run(
     from efa.cli.grid import report_failures, run_all, select_cluster
     from efa.experiments import select
 
-    chosen = select(what, preset, seeds_of(seeds), settings_of(settings))
+    chosen = select(what, preset, options.seeds_of(seeds), options.settings_of(settings))
     cluster = select_cluster(executor, jobs, ray_address, cpus_per_run, gpus_per_run)
     failures = run_all(chosen, jobs, cluster, retries)
     _print_status(chosen)
@@ -116,14 +101,14 @@ def run(
 @app.command()
 def status(
     what: Annotated[str, typer.Argument()] = "all",
-    preset: Preset = "laptop",
+    preset: options.Preset = "laptop",
     seeds: str = "0",
-    settings: Settings = None,
+    settings: options.Settings = None,
 ) -> None:
     """What is done, interrupted, stale or missing.   Example: efa status 6 --seeds 0,1,2"""
     from efa.experiments import select
 
-    _print_status(select(what, preset, seeds_of(seeds), settings_of(settings)))
+    _print_status(select(what, preset, options.seeds_of(seeds), options.settings_of(settings)))
 
 
 def _print_status(chosen: list[Any]) -> None:
@@ -132,13 +117,11 @@ def _print_status(chosen: list[Any]) -> None:
     table = Table("run", "state", "key", "top-1", "quality balanced", "fault F1", "CIDEr-D")
     table.columns[2].min_width = 16  # the whole key: it names the run's folder
     for one in chosen:
-        state = state_of(one)
-        values = [""] * 4
+        state, scores = state_of(one), {}
         with contextlib.suppress(OSError, ValueError, KeyError):
             scores = scores_of(one)[one.protocols[0]]
-            picked = (scores.get(m) for m in ("top1", "quality_balanced_acc", "fault_f1", "cider_d"))
-            values = ["" if value is None else f"{value:.1f}" for value in picked]
-        table.add_row(one.label, state, one.key, *values)
+        values = [scores.get(metric) for metric in ("top1", "quality_balanced_acc", "fault_f1", "cider_d")]
+        table.add_row(one.label, state, one.key, *("" if value is None else f"{value:.1f}" for value in values))
     out.print(table)
 
 
@@ -152,28 +135,35 @@ def assess(
     checkpoint: Annotated[
         str | None, typer.Option(help="folder or hub id; default: what 'make reproduce' trained")
     ] = None,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Action, verdict and explanation of a video.   Example: efa assess squat.mp4 --action Squat --json"""
     from efa.config import FormSimData
     from efa.predict import EFA
     from efa.runs import default_checkpoint
 
-    text, odd = read_steps_file(steps) if steps else (None, [])
+    text, odd = read_step_text(steps) if steps else (None, [])
     efa = EFA.from_pretrained(checkpoint or default_checkpoint())
     answers, failed = [], False
     for video in videos:
         try:
             answer = efa.assess(video, action, text)
-            cautions = [*odd, *_cautions(answer, isinstance(efa.config.data, FormSimData))]
-            answers.append(answer | {"warnings": [*answer["warnings"], *cautions]})
         except InputError as error:
             failed = True
-            err.print(f"efa: {error}", markup=False, highlight=False, soft_wrap=True)
+            err.print(f"efa: {error}", soft_wrap=True)
             answers.append({"video": str(video), "error": str(error)})
             continue
+        answer["warnings"] += [*odd, *_cautions(answer, isinstance(efa.config.data, FormSimData))]
+        answers.append(answer)
         if not as_json:
-            _print_answer(answers[-1])
+            best = ", ".join(f"{top['action']} {top['probability']:.0%}" for top in answer["top5"][:3])
+            probability = f"non-standard with probability {answer['quality_probability']:.2f}"
+            out.print(printable(answer["video"]), style="bold")
+            out.print(f"  action   {answer['action']}   ({best})")
+            out.print(f"  form     {answer['quality']}   ({probability})")
+            out.print(f"  why      {answer['explanation']}")
+            for warning in answer["warnings"]:
+                out.print(f"  note     {warning}")
     if as_json:
         print(json.dumps(answers[0] if len(answers) == 1 else answers, indent=1, ensure_ascii=False, allow_nan=False))
     if failed:
@@ -184,30 +174,15 @@ def _cautions(answer: dict[str, Any], formsim: bool) -> list[str]:
     """What a reader of this answer should know, whatever the video."""
     from efa.metrics import verdict_in_text
 
-    out = []
-    if formsim:
-        out.append("this model was trained on rendered figures and has never seen a person")
+    cautions = ["this model was trained on rendered figures and has never seen a person"] if formsim else []
     written = verdict_in_text(answer["explanation"])
     if written is not None and written != (answer["quality"] == "non-standard"):
-        out.append("the explanation contradicts the verdict; they come from different parts of the model")
-    return out
-
-
-def _print_answer(answer: dict[str, Any]) -> None:
-    best = ", ".join(f"{top['action']} {top['probability']:.0%}" for top in answer["top5"][:3])
-    out.print(printable(answer["video"]), style="bold", markup=False, highlight=False)
-    out.print(f"  action   {answer['action']}   ({best})", markup=False, highlight=False)
-    out.print(
-        f"  form     {answer['quality']}   (non-standard with probability {answer['quality_probability']:.2f})",
-        highlight=False,
-    )
-    out.print(f"  why      {answer['explanation']}", markup=False, highlight=False)
-    for warning in answer["warnings"]:
-        out.print(f"  note     {warning}", markup=False, highlight=False)
+        cautions.append("the explanation contradicts the verdict; they come from different parts of the model")
+    return cautions
 
 
 @app.command()
-def score(predictions: Path, as_json: AsJson = False) -> None:
+def score(predictions: Path, as_json: options.AsJson = False) -> None:
     """Score a predictions file.   Example: efa score results/formsim-laptop/predictions/EFA-0.parquet"""
     import formsim
     from efa import metrics

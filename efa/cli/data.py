@@ -22,14 +22,14 @@ def check(folder: Path, probe: Annotated[bool, typer.Option(help="open every vid
 
     problems = check_dataset(folder, probe)
     if (folder / ANNOTATIONS_ONLY).is_file():  # one line in place of thousands
-        missing = [one for one in problems if one.column == "path" and "no such file" in one.message]
-        problems = [one for one in problems if one not in missing]
+        kept = [one for one in problems if one.column != "path" or "no such file" not in one.message]
         reason = (folder / ANNOTATIONS_ONLY).read_text(encoding="utf-8", errors="replace").strip()
-        out.print(f"{len(missing)} clips have no video: {reason}", markup=False, highlight=False)
+        out.print(f"{len(problems) - len(kept)} clips have no video: {reason}")
+        problems = kept
     for problem in problems:
-        out.print(str(problem), markup=False, highlight=False)
+        out.print(str(problem))
     errors = sum(problem.severity == "error" for problem in problems)
-    out.print(f"{errors} errors, {len(problems) - errors} warnings", highlight=False)
+    out.print(f"{errors} errors, {len(problems) - errors} warnings")
     if errors:
         raise typer.Exit(2)
 
@@ -48,4 +48,4 @@ def preview(
     if to.suffix.lower() != ".png":
         raise InputError("a contact sheet is a PNG picture", file=to, hint="call it something.png")
     sheet(actions or [], to, size)
-    out.print(f"written: {to}", markup=False, highlight=False)
+    out.print(f"written: {to}")

@@ -15,20 +15,20 @@ Shares = tuple[float, float]  # of the whole batch's clips, and of what its text
 
 
 def order_for_text_loss(batch: Batch, config: TrainingConfig) -> Batch:
-    """The batch with the explanations that are trained first: `told` of them, each with its `text_weight`.
+    """The batch with the explanations to train on first: `told` of them, each with its `text_weight`.
 
     Texts of faulty clips teach more, so more of them are taken; the weights make up for it, so that the loss is that of
     the batch.
     """
-    told = batch["tokens"].any(1)  # padding is 0: a clip without a text has none to train
-    size, count = len(told), max(1, round(config.text_share * int(told.sum())))
-    if config.text_share == 1 or count == size or not told.any():
+    has_text = batch["tokens"].any(1)  # padding is 0: a clip without a text has none to train
+    size, count = len(has_text), max(1, round(config.text_share * int(has_text.sum())))
+    if config.text_share == 1 or count == size or not has_text.any():
         return batch
     faulty = batch["quality"] > 0.5
-    groups = [torch.nonzero(faulty & told)[:, 0], torch.nonzero(~faulty & told)[:, 0]]
+    groups = [torch.nonzero(faulty & has_text)[:, 0], torch.nonzero(~faulty & has_text)[:, 0]]
     most = min(len(groups[0]), max(count - len(groups[1]), round(config.text_faulty * count)))
     taken = [groups[0][:most], groups[1][: count - most]]
-    order = torch.cat([*taken, groups[0][most:], groups[1][count - most :], torch.nonzero(~told)[:, 0]])
+    order = torch.cat([*taken, groups[0][most:], groups[1][count - most :], torch.nonzero(~has_text)[:, 0]])
     each = [torch.full((len(part),), len(of) / max(1, len(part))) for part, of in zip(taken, groups, strict=True)]
     weight = torch.cat(each).to(order.device)
     return {name: value[order] for name, value in batch.items()} | {"text_weight": weight, "told": torch.tensor(count)}

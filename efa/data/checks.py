@@ -9,10 +9,11 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from functools import cache
+from pathlib import Path, PureWindowsPath
 from typing import Any, Literal
 
 import numpy as np
@@ -42,17 +43,22 @@ REQUIRED = ("clip_id", "path", "action", "quality", "split")
 USUAL = ("mode", "type", "view", "explanation")  # a warning where one of them is missing
 SPLITS = ("train", "val", "test")
 CHOICES = {"mode": ("manual", "apparatus"), "view": ("front", "side", "back"), "split": SPLITS}
-DTYPES = {"label": "int64", "step": "Int64", "number": "float64"}  # the rest: str
 STEPS = 5
+NUMBERS: dict[str, tuple[str, Sequence[int] | None, str, str]] = {  # dtype, allowed values, message, fix
+    "label": ("int64", (0, 1), "neither 0 nor 1", "write 0 (standard) or 1 (non-standard)"),
+    "step": ("Int64", range(1, STEPS + 1), f"not a step from 1 to {STEPS}", ""),
+    "number": ("float64", None, "not finite", ""),
+}
 LONG_NAME = 200  # characters
 LONG_TEXT = 10_000  # characters; the longest reference of CoT-AFA has under 2,000
 CUT_LATER = "kept; the model reads no more than its token limit"
+ONE_STEP_TEXT = 'write {"steps": [5 strings], "instruction": string}'
 STEPS_SHAPE = 'write {"action": {"steps": [5 strings], "instruction": string}}'
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_INVISIBLE = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")  # control, format, surrogate, private, separators: of Unicode
 _NULLS = ("nan", "null", "<na>")
 Row = int | str | None  # row of the manifest, key of steps.json, or the whole file
 Rows = list[tuple[int, list[Any]]]
-Warn = Callable[[str, str], None]  # message, what was done
 
 
 @dataclass(frozen=True)
@@ -101,6 +107,10 @@ class Log:
     def warn(self, message: str, done: str, row: Row = None, column: str | None = None, clip: str = "") -> None:
         self.problems.append(Problem("warning", self.file, row, column, message, done, clip))
 
+    @property
+    def errors(self) -> list[Problem]:
+        return [problem for problem in self.problems if problem.severity == "error"]
+
     def without_bom(self, raw: bytes) -> bytes:
         if raw.startswith(codecs.BOM_UTF8):
             self.warn("byte order mark at the start", "left out")
@@ -112,9 +122,10 @@ class Log:
         try:
             yield
         except InputError as error:
-            self.error(error.message, error.hint or "", error.row if isinstance(error.row, int) else None)
+            row = error.row if isinstance(error.row, int | str) else None
+            self.error(error.message, error.hint or "", row)
         except OSError as error:
-            self.error(f"cannot be read: {error}", "check the file and its permissions")
+            self.error(f"cannot be opened: {error}", "check the file and its permissions")
 
 
 def step_key(action: str, standard: str) -> str:
@@ -125,16 +136,9 @@ def step_key(action: str, standard: str) -> str:
 def clean_text(text: str) -> tuple[str, int]:
     """Text without control and invisible characters, with single spaces and composed accents (NFC), and how many
     characters were removed. Line breaks and tabs become spaces and do not count."""
-    odd = 0
-    if not text.replace("\n", " ").replace("\t", " ").isprintable():
-        kept = []
-        for char in text:
-            kind = unicodedata.category(char)
-            bad = kind in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") and char not in "\n\t"
-            odd += bad
-            kept.append(("" if kind == "Cf" else " ") if bad else char)
-        text = "".join(kept)
-    return unicodedata.normalize("NFC", " ".join(text.split())), odd
+    odd = [] if text.isprintable() else [c for c in text if unicodedata.category(c) in _INVISIBLE and c not in "\n\t"]
+    text = text.translate({ord(c): "" if unicodedata.category(c) == "Cf" else " " for c in odd}) if odd else text
+    return unicodedata.normalize("NFC", " ".join(text.split())), len(odd)
 
 
 def near(word: str, known: Iterable[str]) -> str:
@@ -144,8 +148,41 @@ def near(word: str, known: Iterable[str]) -> str:
     return f"did you mean {folded[match[0]]!r}?" if match else ""
 
 
-def read_steps(log: Log) -> tuple[dict[str, StepText], set[str]]:
-    """The valid texts of steps.json, and the keys of all. InputError where the file is not a JSON object."""
+def read_steps(log: Log) -> dict[str, StepText]:
+    """The texts of steps.json, with empty ones for invalid entries. InputError where it is not a JSON object."""
+    document = _read_json(log, STEPS_SHAPE)
+    if not isinstance(document, dict) or not document:
+        raise InputError("not a JSON object of actions", hint=STEPS_SHAPE)
+    steps: dict[str, StepText] = {}
+    for raw_key, entry in document.items():
+        key, odd = clean_text(raw_key)
+        if odd or key != raw_key:
+            log.warn("control or invisible characters, or extra spaces, in the key", "normalised", key)
+        if not key or key in steps:
+            log.error("no name" if not key else "the key is there twice", "give each action a name of its own", key)
+            continue
+        steps[key] = StepText((), "")
+        with log.catch():
+            steps[key] = parse_step_text(key, entry, STEPS_SHAPE, log)
+    return steps
+
+
+def read_step_text(path: Path) -> tuple[StepText, list[str]]:
+    """The file that `efa assess --steps` takes: the text of one action, and a line for everything odd in it.
+
+    Raises:
+        InputError: not such a file, a text that is missing or empty, a key that is there twice.
+    """
+    log, text = Log(path), None
+    with log.catch():
+        text = parse_step_text(None, _read_json(log, ONE_STEP_TEXT), ONE_STEP_TEXT, log)
+    if text is None or log.errors:
+        raise InputError(f"this is no steps file: {log.errors[0].message}", file=path, hint=log.errors[0].action)
+    return text, [str(problem.error()) for problem in log.problems if problem.column]  # a byte order mark is common
+
+
+def _read_json(log: Log, shape: str) -> Any:
+    """What a JSON file holds. A key that is there twice is an error in the log."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         for name, count in Counter(name for name, _ in pairs).items():
@@ -154,51 +191,33 @@ def read_steps(log: Log) -> tuple[dict[str, StepText], set[str]]:
         return dict(pairs)
 
     try:
-        document = json.loads(log.without_bom(log.file.read_bytes()).decode(), object_pairs_hook=unique)
+        return json.loads(log.without_bom(log.file.read_bytes()).decode(), object_pairs_hook=unique)
     except FileNotFoundError as error:
-        raise InputError("no such file", hint=STEPS_SHAPE) from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"not JSON: {error}", hint="fix it") from error
-    if not isinstance(document, dict) or not document:
-        raise InputError("not a JSON object of actions", hint=STEPS_SHAPE)
-    steps: dict[str, StepText] = {}
-    keys: set[str] = set()
-    for raw_key, entry in document.items():
-        key, odd = clean_text(raw_key)
-        if odd or key != raw_key:
-            log.warn("control or invisible characters, or extra spaces, in the key", "normalised", key)
-        if not key or key in keys:
-            log.error("no name" if not key else "the key is there twice", "give each action a name of its own", key)
-            continue
-        keys.add(key)
-        text = check_step_text(key, entry, STEPS_SHAPE, log)
-        if text is not None:
-            steps[key] = text
-    return steps, keys
+        raise InputError("no such file", hint=shape) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"not JSON: {error}", hint=shape) from error
 
 
-def check_step_text(key: str, entry: Any, shape: str, log: Log) -> StepText | None:
-    """One entry of steps.json; None, and an error in the log, where it is invalid. `shape`: how it should look."""
+def parse_step_text(key: str | None, entry: Any, shape: str, log: Log) -> StepText:
+    """One entry of steps.json, normalised; InputError where it is invalid. `shape`: how it should look."""
     steps = entry.get("steps") if isinstance(entry, dict) else None
     if not isinstance(steps, list) or not isinstance(entry.get("instruction"), str):
-        log.error("not an object with steps and instruction", shape, key)
-        return None
+        raise InputError("not an object with steps and instruction", row=key, hint=shape)
     if len(steps) != STEPS:
-        log.error(f"{len(steps)} steps", f"write {STEPS}", key, "steps")
-        return None
-    texts = []
-    for name, text in [*((f"steps[{i}]", step) for i, step in enumerate(steps)), ("instruction", entry["instruction"])]:
-        clean, odd = clean_text(text) if isinstance(text, str) else ("", 0)
+        raise InputError(f"steps: {len(steps)} steps", row=key, hint=f"write {STEPS}")
+    texts = {f"steps[{i}]": text for i, text in enumerate(steps)} | {"instruction": entry["instruction"]}
+    for name, text in texts.items():
+        if not isinstance(text, str):
+            raise InputError(f"{name}: {type(text).__name__} instead of text", row=key, hint="write a sentence")
+        texts[name], odd = clean_text(text)
         if odd:
             log.warn(f"{odd} control or invisible characters", "normalised", key, name)
-        if len(clean) > LONG_TEXT:
-            log.warn(f"{len(clean)} characters", CUT_LATER, key, name)
-        if not clean:
-            message = "empty" if isinstance(text, str) else f"{type(text).__name__} instead of text"
-            log.error(message, "write a sentence", key, name)
-            return None
-        texts.append(clean)
-    return StepText(tuple(texts[:STEPS]), texts[STEPS])
+        if len(texts[name]) > LONG_TEXT:
+            log.warn(f"{len(texts[name])} characters", CUT_LATER, key, name)
+        if not texts[name]:
+            raise InputError(f"{name}: empty", row=key, hint="write a sentence")
+    *steps, instruction = texts.values()
+    return StepText(tuple(steps), instruction)
 
 
 def check_rows(
@@ -208,19 +227,18 @@ def check_rows(
 
     Args:
         keys: of steps.json.
-        folder: where the videos are; None: they are not looked for.
-        open_videos: open each video instead of only looking at size and first bytes.
+        folder: where the videos are, of which size and first bytes are looked at; None: they are not looked for.
+        open_videos: open each video.
     """
     names = [clean_text(str(name))[0].lower() for name in header]
-    duplicates = sorted(name for name in COLUMNS if names.count(name) > 1)
-    missing = [name for name in REQUIRED if name not in names]
-    for name in duplicates:
+    for name in sorted({name for name in names if names.count(name) > 1 and name in COLUMNS}):
         log.error("the column is there twice", "keep one", 1, name)
-    for name in missing:
-        log.error("the column is missing", near(name, [n for n in names if n not in COLUMNS]) or "add it", 1, name)
-    if duplicates or missing:
+    unknown = sorted(set(names) - set(COLUMNS))
+    for name in [name for name in REQUIRED if name not in names]:
+        log.error("the column is missing", near(name, unknown) or "add it", 1, name)
+    if any(problem.row == 1 for problem in log.errors):
         return None
-    for name in sorted({name for name in names if name not in COLUMNS}):
+    for name in unknown:
         log.warn("unknown column", f"left out; {near(name, COLUMNS)}".rstrip("; "), 1, name)
     for name in [name for name in USUAL if name not in names]:
         log.warn("the column is missing", "read as empty", 1, name)
@@ -230,42 +248,36 @@ def check_rows(
     first_rows: dict[str, int] = {}  # clip -> its first row
     places: dict[str, str] = {}  # path -> split of its first row
     used: set[str] = set()
-    hints: dict[str, str] = {}  # of unknown keys, each searched for once
+    find_near = cache(lambda key: near(key, sorted(keys)) or "add it to steps.json")
     records = []
     for number, cells in rows:
         raw = {name: cell for name, cell in zip(names, cells, strict=True) if name in COLUMNS}
         clip = clean_text(str(raw["clip_id"]))[0][:LONG_NAME]
         record = {name: _read_cell(name, raw.get(name), log, number, clip) for name in COLUMNS}
         records.append(record)
-        if clip in first_rows:
-            message = f"{clip!r} is in row {first_rows[clip]} already"
-            log.error(message, "give each clip its own id", number, "clip_id", clip)
-        elif clip:
-            first_rows[clip] = number
+        if clip and (first := first_rows.setdefault(clip, number)) != number:
+            log.error(f"{clip!r} is in row {first} already", "give each clip its own id", number, "clip_id", clip)
         key = step_key(record["action"], record["standard"])
         used.add(key)
         if record["action"] and key not in keys:
-            hint = hints.get(key) or hints.setdefault(key, near(key, sorted(keys)) or "add it to steps.json")
-            log.error(f"{key[:200]!r} is not in steps.json", hint, number, "action", clip)
+            log.error(f"{key[:200]!r} is not in steps.json", find_near(key), number, "action", clip)
         path, split = record["path"], record["split"]
-        if path and path in places:
-            if split and places[path] != split:
-                message = f"same video in {places[path]} and {split}"
-                log.warn(message, "kept; scores will be too good", number, "path", clip)
-        elif path:
+        if path and path not in places:
             places[path] = split
             if folder is not None:
                 _check_video(folder / path, log, number, clip, open_videos)
+        elif path and split and places[path] != split:
+            message = f"same video in {places[path]} and {split}"
+            log.warn(message, "kept; scores will be too good", number, "path", clip)
     for name in SPLITS:
         if not any(record["split"] == name for record in records):
             log.warn(f"no clip in split {name}", "kept", None, "split")
     for key in sorted(keys - used):
         log.warn("no clip of this action", "kept as a class", key)
-    if any(problem.severity == "error" for problem in log.problems):
+    if log.errors:
         return None
-    return pd.DataFrame(
-        {n: pd.Series([r[n] for r in records], dtype=DTYPES.get(kind, "str")) for n, kind in COLUMNS.items()}
-    )
+    dtypes = {name: NUMBERS[kind][0] if kind in NUMBERS else "str" for name, kind in COLUMNS.items()}
+    return pd.DataFrame({name: pd.Series([r[name] for r in records], dtype=kind) for name, kind in dtypes.items()})
 
 
 def _check_video(path: Path, log: Log, row: int, clip: str, open_it: bool) -> None:
@@ -277,86 +289,75 @@ def _check_video(path: Path, log: Log, row: int, clip: str, open_it: bool) -> No
         log.error(f"{path}: {error.message}", error.hint or "fix the file or delete the row", row, "path", clip)
 
 
-class _BadCell(ValueError):  # noqa: N818 never leaves this file
-    """Message and hint of a cell that cannot be used."""
-
-
 def _read_cell(name: str, value: Any, log: Log, row: int, clip: str) -> Any:
     """The value of a cell; one that cannot be used is an error in a required column and reads as empty in others."""
     try:
         return _parse_cell(name, value, lambda message, done: log.warn(message, done, row, name, clip))
-    except _BadCell as bad:
-        message, hint = bad.args
+    except InputError as bad:
         if name in REQUIRED:
-            log.error(message, hint, row, name, clip)
+            log.error(bad.message, bad.hint or "", row, name, clip)
         else:
-            log.warn(message, "read as empty", row, name, clip)
-        return None if COLUMNS[name] in DTYPES else ""
+            log.warn(bad.message, "read as empty", row, name, clip)
+        return None if COLUMNS[name] in NUMBERS else ""
 
 
-def _parse_cell(name: str, value: Any, warn: Warn) -> Any:
+def _parse_cell(name: str, value: Any, warn: Callable[[str, str], None]) -> Any:
+    """The value of a cell. InputError where it cannot be used; `warn` gets a message and what was done about it."""
     kind = COLUMNS[name]
     value = value.item() if isinstance(value, np.generic) else value
     word = value.strip() if isinstance(value, str) else None
     if word == "" or (pd.api.types.is_scalar(value) and pd.isna(value)):
         if name in REQUIRED:
-            raise _BadCell("empty", "fill it in")
-        return None if kind in DTYPES else ""
+            raise InputError("empty", hint="fill it in")
+        return None if kind in NUMBERS else ""
     if word and word.casefold() in _NULLS:
-        raise _BadCell(f"{word!r} instead of a value", "fill it in")
+        raise InputError(f"{word!r} instead of a value", hint="fill it in")
     if not isinstance(value, str | int | float) or isinstance(value, bool):
-        expected = "a number" if kind in DTYPES else "text"
-        raise _BadCell(f"{type(value).__name__} instead of {expected}", "fix the value")
-    if kind in DTYPES:
+        expected = "a number" if kind in NUMBERS else "text"
+        raise InputError(f"{type(value).__name__} instead of {expected}", hint="fix the value")
+    if kind in NUMBERS:
         return _parse_number(kind, value)
     if kind == "path":
         return _parse_path(str(value), warn)
     text, odd = clean_text(str(value))
     if odd:
         warn(f"{odd} control or invisible characters", "normalised")
-    elif kind != "text" and text != value and isinstance(value, str):
+    elif kind != "text" and text != str(value):
         warn("extra spaces, or accents not composed", "normalised")
     if kind == "choice":
-        known = CHOICES[name]
-        if text.lower() not in known:
-            raise _BadCell(f"{text[:LONG_NAME]!r} is none of {', '.join(known)}", near(text, known) or "fix it")
-        if text.lower() != text:
-            warn(f"{text!r} in capitals", f"read as {text.lower()!r}")
-        return text.lower()
+        choice, known = text.lower(), CHOICES[name]
+        if choice not in known:
+            raise InputError(f"{text[:LONG_NAME]!r} is none of {', '.join(known)}", hint=near(text, known) or "fix it")
+        if choice != text:
+            warn(f"{text!r} in capitals", f"read as {choice!r}")
+        return choice
     if not text:
-        raise _BadCell("nothing but invisible characters", "fill it in")
+        raise InputError("nothing but invisible characters", hint="fill it in")
     if kind == "name" and len(text) > LONG_NAME:
-        raise _BadCell(f"{len(text)} characters", f"use at most {LONG_NAME}")
+        raise InputError(f"{len(text)} characters", hint=f"use at most {LONG_NAME}")
     if len(text) > LONG_TEXT:
         warn(f"{len(text)} characters", CUT_LATER)
     return text
 
 
 def _parse_number(kind: str, value: str | int | float) -> float | int:
-    hint = "write 0 (standard) or 1 (non-standard)"
+    _, allowed, message, fix = NUMBERS[kind]
     if isinstance(value, str) and not _NUMBER.fullmatch(value.strip()):
-        raise _BadCell(f"{value[:LONG_NAME]!r} is not a number", hint)
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if kind == "label" and number not in (0, 1):
-        raise _BadCell(f"{number:g} is neither 0 nor 1", hint)
-    if kind == "step" and number not in range(1, STEPS + 1):
-        raise _BadCell(f"{number:g} is not a step from 1 to {STEPS}", "")
-    if not math.isfinite(number):
-        raise _BadCell("not finite", "")
-    return number if kind == "number" else int(number)
+        raise InputError(f"{value[:LONG_NAME]!r} is not a number", hint=fix)
+    number = float(value) if isinstance(value, str) or abs(value) < 1e300 else math.inf  # an int may be too long
+    if not (math.isfinite(number) if allowed is None else number in allowed):
+        raise InputError(f"{number:g} is {message}", hint=fix)
+    return number if allowed is None else int(number)
 
 
-def _parse_path(path: str, warn: Warn) -> str:
+def _parse_path(path: str, warn: Callable[[str, str], None]) -> str:
     windows = PureWindowsPath(path)
     if any(unicodedata.category(char) in ("Cc", "Cs") for char in path):
-        raise _BadCell("control characters in a file name", "rename the file")
-    if PurePosixPath(path).is_absolute() or windows.drive or windows.root:
-        raise _BadCell(f"{path!r} is absolute", "write it relative to the data set's folder")
+        raise InputError("control characters in a file name", hint="rename the file")
+    if windows.drive or windows.root:
+        raise InputError(f"{path!r} is absolute", hint="write it relative to the data set's folder")
     if ".." in windows.parts:
-        raise _BadCell(f"{path!r} leaves the data set's folder", "put the video into the folder, write no '..'")
+        raise InputError(f"{path!r} leaves the data set's folder", hint="put the video into the folder, write no '..'")
     if "\\" in path:
         warn("backslashes", "read as slashes")
     return path.replace("\\", "/")

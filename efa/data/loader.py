@@ -21,6 +21,7 @@ from torch.utils.data import Dataset, Sampler
 
 import formsim
 from efa.config import Config, DataConfig, FolderData, FormSimData
+from efa.data.checks import step_key
 from efa.data.manifest import DataSet, StepText, load_dataset, make_dataset
 from efa.utils import paths
 from efa.utils.files import locked, named, reserve
@@ -35,21 +36,17 @@ class FormSimSource:
     """FormSim's clips, rendered in memory."""
 
     config: FormSimData
+    version = f"formsim v{formsim.VERSION}"  # what the frames depend on, besides the table
 
     def open(self) -> DataSet:
         clips = formsim_clips(self.config)
         steps = {key: StepText(*text) for key, text in formsim.step_table(clips).items()}
         return make_dataset([formsim.record(clip) for clip in clips], steps)
 
-    def fingerprint(self, dataset: DataSet) -> str:
-        return _short_hash(f"{dataset.fingerprint()} formsim v{formsim.VERSION}")
-
-    def frames(self, dataset: DataSet) -> tuple[str, Callable[[], Iterator[Array]]]:
-        """Their name in the cache, and what makes them: uint8 [T, S, S, 3] of each row of the table."""
-        data = self.config
-        render = partial(formsim.render_clip, size=data.size, frames=data.frames, clutter=data.clutter)
-        name = f"{data.frames}x{data.size}-{data.sampling}-{data.clutter:g}"
-        return name, lambda: in_processes(render, formsim_clips(data))
+    def frames(self, dataset: DataSet) -> tuple[str, Callable[..., Array], Sequence[Any]]:
+        """What their name in the cache ends in, what makes a clip's uint8 [T, S, S, 3], and from what, row by row."""
+        render = partial(formsim.render_clip, clutter=self.config.clutter)
+        return f"-{self.config.clutter:g}", render, formsim_clips(self.config)
 
 
 @dataclass(frozen=True)
@@ -57,24 +54,16 @@ class FolderSource:
     """A folder with manifest, steps.json and videos; the methods are `FormSimSource`'s."""
 
     config: FolderData
+    version = ""
 
     def open(self) -> DataSet:
         return load_dataset(self.config.source)
 
-    def fingerprint(self, dataset: DataSet) -> str:
-        return _short_hash(f"{dataset.fingerprint()} ")
-
-    def frames(self, dataset: DataSet) -> tuple[str, Callable[[], Iterator[Array]]]:
+    def frames(self, dataset: DataSet) -> tuple[str, Callable[..., Array], Sequence[Any]]:
         from efa.data.video import read_clip
 
-        data = self.config
-        read = partial(read_clip, frames=data.frames, size=data.size, rule=data.sampling)
-        videos = [Path(data.source) / path for path in dataset.table["path"]]
-        return f"{data.frames}x{data.size}-{data.sampling}", lambda: in_processes(read, videos)
-
-
-def _short_hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+        videos = [Path(self.config.source) / path for path in dataset.table["path"]]
+        return "", partial(read_clip, rule=self.config.sampling), videos
 
 
 def data_source(config: DataConfig) -> FormSimSource | FolderSource:
@@ -94,15 +83,18 @@ def formsim_clips(config: FormSimData) -> tuple[formsim.Clip, ...]:
 
 def data_fingerprint(dataset: DataSet, config: DataConfig) -> str:
     """What a run's data depend on: table, texts, videos and, for FormSim, its version."""
-    return data_source(config).fingerprint(dataset)
+    text = f"{dataset.fingerprint()} {data_source(config).version}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def load_frames(dataset: DataSet, config: DataConfig, progress: Progress | None = None) -> Array:
     """uint8 [N, T, S, S, 3] for every row of the table, memory-mapped; made once and shared by all runs."""
-    name, clips = data_source(config).frames(dataset)
-    path = paths.cache() / "frames" / f"{data_fingerprint(dataset, config)}-{name}.npy"
+    suffix, read, items = data_source(config).frames(dataset)
+    name = f"{data_fingerprint(dataset, config)}-{config.frames}x{config.size}-{config.sampling}{suffix}.npy"
     shape = (len(dataset.table), config.frames, config.size, config.size, 3)
-    return cached_array(path, shape, np.uint8, lambda: (clip[None] for clip in clips()), progress)
+    read = partial(read, frames=config.frames, size=config.size)
+    path = paths.cache() / "frames" / name
+    return cached_array(path, shape, np.uint8, lambda: (clip[None] for clip in in_processes(read, items)), progress)
 
 
 def cached_array(
@@ -122,17 +114,16 @@ def cached_array(
             return np.load(path, mmap_mode="r")
         for killed in path.parent.glob(f"{path.stem}.*.partly"):  # nobody else writes while the lock is held
             killed.unlink(missing_ok=True)
-        partly, parts = path.with_suffix(f".{os.getpid()}.partly"), make()
+        partly, parts, done = path.with_suffix(f".{os.getpid()}.partly"), make(), 0
         try:
             with named(path):
                 out = np.lib.format.open_memmap(partly, "w+", dtype, shape)
                 reserve(partly, partly.stat().st_size)
-            at = 0
             for rows in parts:
-                out[at : at + len(rows)] = rows
-                at += len(rows)
+                out[done : done + len(rows)] = rows
+                done += len(rows)
                 if progress:
-                    progress(at, shape[0])
+                    progress(done, shape[0])
             out.flush()
             os.replace(partly, path)
         finally:
@@ -165,20 +156,21 @@ def text_keys(dataset: DataSet, config: Config, actions: list[str] | None = None
         actions: the action each clip is taken for; by default its true one.
         wrong: give the text of another standard of that action, or of another action where there is one standard only.
     """
+    if config.fusion.text == "none":
+        return np.full(len(dataset.table), -1)
     keys = list(dataset.steps)
     number = {key: i for i, key in enumerate(keys)}
-    table = dataset.table
+    table, shuffled = dataset.table, config.fusion.text == "shuffled"
     out = []
     for action, standard, clip in zip(actions or table["action"], table["standard"], table["clip_id"], strict=True):
-        key = f"{action} [{standard}]" if standard else action
-        others = [k for k in keys if k != key and k.startswith(f"{action} [")] or [k for k in keys if k != key]
-        if config.fusion.text == "shuffled":  # any other key, drawn anew for each clip, so that it carries nothing
-            others = [k for k in keys if k != key]
-        pick = zlib.crc32(f"shuffled {clip}".encode()) % len(others) if others else 0
-        out.append(
-            number[others[pick]] if (wrong or config.fusion.text == "shuffled") and others else number.get(key, -1)
-        )
-    return np.array(out) if config.fusion.text != "none" else np.full(len(table), -1)
+        key = step_key(action, standard)
+        others = [k for k in keys if k != key]
+        if not shuffled:  # else any other key, drawn anew for each clip, so that it carries nothing
+            others = [k for k in others if k.startswith(f"{action} [")] or others
+        if (wrong or shuffled) and others:
+            key = others[zlib.crc32(f"shuffled {clip}".encode()) % len(others)]
+        out.append(number.get(key, -1))
+    return np.array(out)
 
 
 class ClipDataset(Dataset[dict[str, Tensor]]):
@@ -231,16 +223,9 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
             crop = {"lines": lines, "columns": columns}
         at = torch.as_tensor(rows)
         tokens = self.texts[at]
-        longest = int((tokens != 0).sum(1).max()) if len(tokens) else 1
-        return {
-            "video": video,
-            "action": self.action[at],
-            "quality": self.quality[at],
-            "key": self.keys[at],
-            "tokens": tokens[:, : max(longest, 1)],
-            "row": at,
-            **crop,
-        }
+        longest = max(1, int((tokens != 0).sum(1).max())) if len(tokens) else 1
+        batch = {"video": video, "action": self.action[at], "quality": self.quality[at], "key": self.keys[at]}
+        return batch | {"tokens": tokens[:, :longest], "row": at} | crop
 
 
 def flip_and_crop(size: int, config: DataConfig, draw: np.random.RandomState) -> tuple[Array, Array]:

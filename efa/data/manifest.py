@@ -56,9 +56,10 @@ class DataSet:
         """Action names, sorted: the position is the class index. Actions without a clip count, so that a part of a
         data set has the classes of the whole."""
         pairs = self.table[["action", "standard"]].drop_duplicates()
-        used = {self.step_key(pair): pair["action"] for _, pair in pairs.iterrows()}
-        by_standard = bool((pairs["standard"] != "").any())
-        spare = (re.sub(r" \[[^\[\]]+\]$", "", key) if by_standard else key for key in self.steps if key not in used)
+        used = {step_key(action, standard): action for action, standard in pairs.itertuples(index=False)}
+        spare = [key for key in self.steps if key not in used]
+        if (pairs["standard"] != "").any():
+            spare = [re.sub(r" \[[^\[\]]+\]$", "", key) for key in spare]
         return sorted({*used.values(), *spare})
 
     def split(self, name: str) -> pd.DataFrame:
@@ -86,9 +87,7 @@ def _ends(file: Path) -> bytes:
     """Size, first and last 64 KiB of a file."""
     try:
         with file.open("rb") as stream:
-            size = stream.seek(0, os.SEEK_END)
-            stream.seek(0)
-            first = stream.read(65536)
+            first, size = stream.read(65536), stream.seek(0, os.SEEK_END)
             stream.seek(max(0, size - 65536))
             return f"{size}\n".encode() + first + stream.read(65536)
     except OSError as error:
@@ -96,14 +95,7 @@ def _ends(file: Path) -> bytes:
 
 
 def load_dataset(folder: str | Path, videos: bool = True) -> DataSet:
-    """Read a data set.
-
-    Args:
-        videos: False reads the annotations only, and the videos need not be there.
-
-    Raises:
-        InputError: the first error that `check_dataset` would list.
-    """
+    """Read a data set, without `videos` the annotations only. InputError: the first that `check_dataset` would list."""
     return _usable(*read_dataset(folder, videos))
 
 
@@ -137,8 +129,7 @@ def save_dataset(dataset: DataSet, folder: str | Path, kind: Literal["parquet", 
     if other.exists():
         raise InputError("the folder holds another manifest", file=other, hint="delete it or choose another folder")
     table = dataset.table[list(COLUMNS)]
-    steps = {k: {"steps": list(v.steps), "instruction": v.instruction} for k, v in dataset.steps.items()}
-    text = json.dumps(steps, indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps({key: asdict(text) for key, text in dataset.steps.items()}, indent=1, ensure_ascii=False) + "\n"
     write = partial(table.to_csv, lineterminator="\n") if kind == "csv" else table.to_parquet
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -161,31 +152,26 @@ def read_dataset(folder: str | Path, videos: bool = True, probe: bool = False) -
         videos: look for each video. probe: also open it and decode its first frame.
     """
     folder = Path(folder)
-    log = Log(folder)
-    files: list[Path] = []
-    try:
+    log, dataset = Log(folder), None
+    with log.catch():
         files = manifest_files(folder)
         if not folder.is_dir():
-            log.error("no such folder", "give a folder with manifest.parquet or manifest.csv, and steps.json")
-        elif not files:
+            hint = "give a folder with manifest.parquet or manifest.csv, and steps.json"
+            raise InputError("no such folder", hint=hint)
+        if not files:
             hint = f"write one row a clip, with at least the columns {', '.join(REQUIRED)}"
-            log.error("neither manifest.parquet nor manifest.csv", hint)
-        elif len(files) == 2:
+            raise InputError("neither manifest.parquet nor manifest.csv", hint=hint)
+        if len(files) == 2:
             log.warn("both manifest.parquet and manifest.csv", "manifest.csv was not read")
-    except (OSError, ValueError) as error:
-        log.error(f"cannot be opened: {error}", "check the path")
-    if not files:
-        return None, log.problems
-    manifest, steps_file = Log(files[0], log.problems), Log(folder / "steps.json", log.problems)
-    steps: dict[str, StepText] = {}
-    keys: set[str] = set()
-    with steps_file.catch():
-        steps, keys = read_steps(steps_file)
-    with manifest.catch():
-        header, rows = _read_parquet(files[0]) if files[0].suffix == ".parquet" else _read_csv(files[0], manifest)
-        table = check_rows(header, rows, keys, manifest, folder if videos else None, probe)
-        return None if table is None else DataSet(folder, table, steps), log.problems
-    return None, log.problems
+        steps: dict[str, StepText] = {}
+        manifest, steps_file = Log(files[0], log.problems), Log(folder / "steps.json", log.problems)
+        with steps_file.catch():
+            steps = read_steps(steps_file)
+        with manifest.catch():
+            header, rows = _read_parquet(files[0]) if files[0].suffix == ".parquet" else _read_csv(files[0], manifest)
+            table = check_rows(header, rows, set(steps), manifest, folder if videos else None, probe)
+            dataset = None if table is None else DataSet(folder, table, steps)
+    return dataset, log.problems
 
 
 def _read_csv(file: Path, log: Log) -> tuple[list[Any], Rows]:

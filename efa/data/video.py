@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
@@ -35,7 +35,7 @@ DECODE_ERRORS = (OSError, ValueError, MemoryError, EOFError, RuntimeError, Looku
 class ClipInfo:
     """What a clip holds."""
 
-    frames: int  # those that decode (`load_clip`) or those the file announces (`probe`)
+    frames: int
     seconds: float  # from the first frame's start to the last one's end; 0 for a folder of images
     fps: float  # mean frame rate; 0 for a folder of images
     width: int  # pixels as displayed: after rotation and with square pixels
@@ -62,31 +62,28 @@ class _Source:
     shape: tuple[int, int, int] = (0, 0, 0)  # displayed width, height, rotation
     notes: list[str] = field(default_factory=list)
 
-    def info(self) -> ClipInfo:
+    def clip(self, picked: list[int]) -> Clip:
         seconds = float((self.end - self.times[0]) * self.unit)
         fps = len(self.times) / seconds if seconds > 0 else 0.0
-        return ClipInfo(len(self.times), seconds, fps, *self.shape, tuple(dict.fromkeys(self.notes)))
+        info = ClipInfo(len(self.times), seconds, fps, *self.shape, tuple(dict.fromkeys(self.notes)))
+        return Clip(np.stack([self.images[i] for i in picked]), info)
 
     def choose(self, frames: int, rule: Rule) -> list[int]:
         if rule == "release":
             return release_indices(len(self.times), frames)
         return uniform_indices(self.times, self.end, frames)
 
-    def set_times(self, stream: Any, times: Sequence[int | None], last: int | None) -> None:
-        """Presentation times; where they are missing or do not rise, the frames count as evenly spaced.
-
-        Args:
-            last: duration of the last frame; 0 or None: unknown.
-        """
-        known = [time for time in times if time is not None]
+    def set_times(self, stream: Any, ticks: list[tuple[int | None, int | None]]) -> None:
+        """From time and duration (0 or None: unknown) of each frame. Unusable times count as evenly spaced."""
         rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
-        if len(known) < len(times) or any(a >= b for a, b in pairwise(known)):
+        times = [time for time, _ in ticks if time is not None]
+        if len(times) < len(ticks) or any(a >= b for a, b in pairwise(times)):
             self.notes.append("no usable time stamps: the frames count as evenly spaced")
-            self.times, self.end, self.unit = list(range(len(times))), len(times), 1 / rate
-        elif known:
+            self.times, self.end, self.unit = list(range(len(ticks))), len(ticks), 1 / rate
+        elif times:
             self.unit = Fraction(stream.time_base)
-            step = (known[-1] - known[0]) // (len(known) - 1) if len(known) > 1 else round(1 / (rate * self.unit))
-            self.times, self.end = known, known[-1] + max(1, last or step)
+            step = (times[-1] - times[0]) // (len(times) - 1) if len(times) > 1 else round(1 / (rate * self.unit))
+            self.times, self.end = times, times[-1] + max(1, ticks[-1][1] or step)
 
 
 def _av() -> ModuleType:
@@ -152,66 +149,54 @@ def _reason(error: BaseException) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def _announced(path: Path) -> _Source:
-    """The frames that the packets promise, without decoding: a good guess at what the decoder will give."""
-    av = _av()
-    container, stream = _open(av, path)
-    found = _Source()
-    with container:
-        try:
-            packets = [(packet.pts, packet.duration) for packet in container.demux(stream) if packet.size]
-        except (av.FFmpegError, *DECODE_ERRORS):
-            packets = []
-        packets.sort(key=lambda packet: packet[0] or 0)  # packets come in decoding order
-        found.set_times(stream, [time for time, _ in packets], packets[-1][1] if packets else 0)
-    return found
-
-
-def _decode(
-    path: Path, announced: _Source, wanted: set[int], stop: int | None, size: int | None = None, crop: Crop = "pad"
+def _scan(
+    path: Path, wanted: Collection[int] | None = None, stop: int = -1, fit: tuple[int | None, Crop] = (None, "pad")
 ) -> _Source:
-    """Decode a file, keeping the wanted frames; damaged packets are left out, with a note.
+    """One pass over a file; without `wanted` nothing is decoded, and the frames are those that the packets announce.
 
-    Once frame `stop` is there, the rest is taken to be as announced.
+    Damaged packets are left out, with a note. Decoding ends once frame `stop` is there.
     """
     av = _av()
     container, stream = _open(av, path)
-    found, last = _Source(), 0
-    times: list[int | None] = []
+    found = _Source()
     error: BaseException | None = None
+    ticks: list[tuple[int | None, int | None]] = []
     with container:
         packets = container.demux(stream)
-        while stop is None or len(times) <= stop:
+        while stop < 0 or len(ticks) <= stop:
             try:
                 packet = next(packets, None)
                 if packet is None:
                     break
+                if wanted is None:
+                    ticks += [(packet.pts, packet.duration)] if packet.size else []
+                    continue
                 for frame in packet.decode():
                     if frame.is_corrupt:
                         error = error or ValueError("broken frames")
                         continue
-                    if not times:
+                    if not ticks:
                         found.shape = _shape(frame, stream, path, found.notes)
-                    if len(times) in wanted:
-                        found.images[len(times)] = _image(av, frame, path, found.shape, size, crop)
-                    times.append(frame.pts)
-                    last = frame.duration
+                    if len(ticks) in wanted:
+                        found.images[len(ticks)] = _image(av, frame, path, found.shape, *fit)
+                    ticks.append((frame.pts, frame.duration))
             except (av.FFmpegError, *DECODE_ERRORS) as failure:  # of the file: then the next packet is None
                 error = failure
-        found.set_times(stream, times, last)
-    if not times:
+        if wanted is None:
+            ticks.sort(key=lambda tick: tick[0] or 0)  # packets come in decoding order
+        found.set_times(stream, ticks)
+    if wanted is not None and not ticks:
         message = f"no frame can be decoded: {_reason(error)}" if error else "no frame in the file"
         raise InputError(message, file=path, hint="copy or convert the video again")
     if error:
         found.notes.append(f"damaged ({_reason(error)}): only the frames that decode were used")
-    if stop is not None and len(times) > stop and len(announced.times) > len(times):
-        found.times, found.end, found.unit = announced.times, announced.end, announced.unit
     return found
 
 
-def _display_matrix(frame: Any) -> list[int] | None:
-    matrices = [data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"]
-    return [int(value) for value in np.frombuffer(bytes(matrices[0]), "<i4")] if matrices else None
+def _turn(image: Frames, frame: Any) -> Frames:
+    """The image as the frame's display matrix wants it."""
+    matrices = [np.frombuffer(bytes(data), "<i4") for data in frame.side_data if data.type.name == "DISPLAYMATRIX"]
+    return turn(image, matrices[0].tolist() if matrices else None)
 
 
 def _shape(frame: Any, stream: Any, path: Path, notes: list[str]) -> tuple[int, int, int]:
@@ -227,7 +212,7 @@ def _shape(frame: Any, stream: Any, path: Path, notes: list[str]) -> tuple[int, 
     rotation = -frame.rotation % 360
     if rotation % 90:
         notes.append(f"rotation of {rotation} degrees read as {round(rotation / 90) * 90 % 360}")
-    if turn(np.empty((1, 2, 3), np.uint8), _display_matrix(frame)).shape[0] == 2:
+    if len(_turn(np.empty((1, 2, 3), np.uint8), frame)) == 2:
         width, height = height, width
     return width, height, rotation
 
@@ -237,7 +222,7 @@ def _image(av: ModuleType, frame: Any, path: Path, shape: tuple[int, int, int], 
     scale = av.video.reformatter.Interpolation
     exact = int(scale.BILINEAR | scale.ACCURATE_RND | scale.BITEXACT | scale.FULL_CHR_H_INT)  # same bytes on any CPU
     image = frame.reformat(format="rgb24", interpolation=exact).to_ndarray()
-    return resize(turn(image, _display_matrix(frame)), shape[0], shape[1], size, crop)
+    return resize(_turn(image, frame), shape[0], shape[1], size, crop)
 
 
 def _image_files(folder: Path) -> list[Path]:
@@ -248,13 +233,11 @@ def _image_files(folder: Path) -> list[Path]:
     return sorted(files, key=lambda p: ([int(n) for n in re.findall(r"\d+", p.stem, re.ASCII)], p.name))
 
 
-def _load_folder(
-    folder: Path, choose: Callable[[_Source], list[int]], size: int | None = None, crop: Crop = "pad"
-) -> tuple[_Source, list[int]]:
+def _load_folder(folder: Path, frames: int, rule: Rule, size: int | None, crop: Crop) -> Clip:
     files, found, reason = _image_files(folder), _Source(), ""
     while files:  # an unreadable image is left out, and frames are chosen again
         found.times, found.end = list(range(len(files))), len(files)
-        picked, images = choose(found), {}
+        picked, images = found.choose(frames, rule), {}
         for i in picked:
             try:
                 with warnings.catch_warnings():
@@ -274,7 +257,7 @@ def _load_folder(
                     found.notes.append(f"{files[i].name} has another size: stretched to that of {first}")
             found.shape = (width, height, 0)
             found.images = {i: resize(image, width, height, size, crop) for i, image in images.items()}
-            return found, picked
+            return found.clip(picked)
     raise InputError(f"no image in this folder can be read: {reason}", file=folder, hint="copy the frames again")
 
 
@@ -300,16 +283,17 @@ def load_clip(
     path = Path(path)
     check_file(path)
     if path.is_dir():
-        found, picked = _load_folder(path, lambda source: source.choose(frames, rule), size, crop)
-    else:
-        announced = _announced(path)
-        stop = release_indices(RELEASE_SPAN, frames)[-1] if rule == "release" else None
-        wanted = set(announced.choose(frames, rule)) if announced.times else set()
-        found = _decode(path, announced, wanted, stop, size, crop)
-        picked = found.choose(frames, rule)
-        if not found.images.keys() >= set(picked):  # the packets promised other frames than came: damage, edit lists
-            found = _decode(path, announced, set(picked), stop, size, crop)
-    return Clip(np.stack([found.images[i] for i in picked]), found.info())
+        return _load_folder(path, frames, rule, size, crop)
+    announced = _scan(path)
+    stop = release_indices(RELEASE_SPAN, frames)[-1] if rule == "release" else -1
+    picked = announced.choose(frames, rule) if announced.times else []
+    found = _scan(path, picked, stop, (size, crop))
+    picked = found.choose(frames, rule)
+    if not found.images.keys() >= set(picked):  # the packets promised other frames than came: damage, edit lists
+        found = _scan(path, picked, stop, (size, crop))
+    if 0 <= stop < len(found.times) < len(announced.times):  # the rest is taken to be as announced
+        found.times, found.end, found.unit = announced.times, announced.end, announced.unit
+    return found.clip(picked)
 
 
 def read_clip(
@@ -320,16 +304,8 @@ def read_clip(
 
 
 def probe(path: str | Path) -> ClipInfo:
-    """Look at a clip without decoding all of it: the first frame must decode, the rest is what the file announces.
-
-    Raises:
-        InputError: as `load_clip`, for files that give no first frame.
-    """
-    path = Path(path)
-    check_file(path)
-    if path.is_dir():
-        return _load_folder(path, lambda source: [0])[0].info()
-    return _decode(path, _announced(path), set(), stop=0).info()
+    """Look at a clip: its first frame must decode (else InputError), the rest is what the file announces."""
+    return load_clip(path, frames=1, rule="release").info
 
 
 def write_mp4(path: str | Path, frames: Frames, fps: float = 25) -> None:

@@ -1,7 +1,7 @@
 """Scores from predictions, without a model and without torch: `read_predictions`, then `score`.
 
-`captions` holds the n-gram metrics, `forms` the verdict as a number and as written, `faults` the faults and steps a
-text names, `intervals` the confidence intervals.
+`captions` holds the n-gram metrics, `forms` what texts and heads say about the form, `intervals` the confidence
+intervals.
 """
 
 import json
@@ -10,34 +10,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet
 
 from efa.metrics.captions import CAPTION_METRICS, caption_scores
-from efa.metrics.faults import fault_counts, micro_f1
-from efa.metrics.forms import auc, balanced_accuracy, verdict_in_text
+from efa.metrics.forms import auc, balanced_accuracy, fault_counts, micro_f1, verdict_in_text
 from efa.metrics.intervals import balanced_accuracy_interval, bootstrap, mean_interval, paired_bootstrap
 from efa.utils.errors import InputError
 from formsim.faults import FaultParser, step_in_text
 
-__all__ = [
-    "CAPTION_METRICS",
-    "COLUMNS",
-    "METRICS",
-    "SCORES_VERSION",
-    "FaultParser",
-    "auc",
-    "balanced_accuracy",
-    "balanced_accuracy_interval",
-    "bootstrap",
-    "caption_scores",
-    "fault_counts",
-    "mean_interval",
-    "micro_f1",
-    "paired_bootstrap",
-    "read_predictions",
-    "score",
-    "step_in_text",
-    "verdict_in_text",
-]
+__all__ = ["CAPTION_METRICS", "COLUMNS", "METRICS", "SCORES_VERSION", "FaultParser", "auc", "balanced_accuracy"]
+__all__ += ["balanced_accuracy_interval", "bootstrap", "caption_scores", "fault_counts", "mean_interval", "micro_f1"]
+__all__ += ["paired_bootstrap", "read_predictions", "score", "step_in_text", "verdict_in_text"]
 
 SCORES_VERSION = 1  # raise it when a score of the same predictions may change: finished runs are then scored again
 TEXT_COLUMNS = ("clip_id", "action", "predicted_action", "reference", "explanation", "protocol", "fault", "split")
@@ -91,14 +74,10 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     require(table["quality_prob"].isna() | table["quality_prob"].between(0, 1), "quality_prob is not in 0 to 1")
     require(table["fault_step"].isna() | table["fault_step"].isin(range(1, 6)), "fault_step is not 1 to 5")
     require(table["fault"].str.fullmatch("|.+/.+"), "fault is not of the form action/fault")
-    missing_values = {
-        "predicted_action": table["predicted_action"] == "",
-        "top5": table["top5"].map(len) == 0,
-        "quality_prob": table["quality_prob"].isna(),
-    }
-    for name, empty in missing_values.items():
-        hint = "fill every row, or none where the system does not predict it"
-        require(~empty | bool(empty.all()), f"{name} is empty", hint)
+    hint = "fill every row, or none where the system does not predict it"
+    for name in ("predicted_action", "top5", "quality_prob"):
+        given = table[name].notna() if name == "quality_prob" else table[name].map(len) > 0
+        require(given | (not given.any()), f"{name} is empty", hint)
     table["quality"] = table["quality"].astype(int)
     return table
 
@@ -111,8 +90,6 @@ def _read_table(path: Path) -> pd.DataFrame:
     try:
         if path.suffix == ".csv":
             return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-        import pyarrow.parquet
-
         return pyarrow.parquet.read_table(path).to_pandas(ignore_metadata=True)
     except Exception as error:  # both readers raise a dozen kinds of their own on a broken file
         raise InputError(f"cannot be read: {error}", file=path, hint="write the predictions again") from error
@@ -151,9 +128,9 @@ def score(predictions: pd.DataFrame, parser: FaultParser | None = None) -> dict[
             ranked = zip(predictions["action"], predictions["top5"], strict=True)
             scores["top5"] = _percent([action in names for action, names in ranked])
     if has_head and known.any():
-        truth = nonstandard[known]
-        scores["quality_acc"] = _percent(verdicts[known] == truth)
-        scores["quality_balanced_acc"] = _percent(balanced_accuracy(truth, verdicts[known]))
+        truth, predicted = nonstandard[known], verdicts[known]
+        scores["quality_acc"] = _percent(predicted == truth)
+        scores["quality_balanced_acc"] = _percent(balanced_accuracy(truth, predicted))
         scores["quality_majority"] = 100 * float(max(truth.mean(), 1 - truth.mean()))
         scores["quality_auc"] = _percent(auc(truth, probability[known]))
 

@@ -53,30 +53,28 @@ def caption_scores(
         InputError: clips differ, nothing to score, pycocoevalcap or Java missing, Java failed.
     """
     wanted, given = _aligned(references, hypotheses)
-    counts = [len(texts) for texts in wanted]
-    tokens = tokenize([text for texts in wanted for text in texts] + given)
-    stream = iter(tokens)
-    gts = {i: [next(stream) for _ in range(count)] for i, count in enumerate(counts)}
-    res = {i: [next(stream)] for i in range(len(given))}
+    stream = iter(tokenize([text for texts in wanted for text in texts] + given))
+    gts = {i: [next(stream) for _ in texts] for i, texts in enumerate(wanted)}
+    res = {i: [text] for i, text in enumerate(stream)}
 
     from pycocoevalcap.bleu.bleu import Bleu
     from pycocoevalcap.cider.cider import Cider
     from pycocoevalcap.rouge.rouge import Rouge
 
-    scores: dict[str, float] = {}
-    clips: dict[str, np.ndarray] = {}
-    for n, (total, each) in enumerate(zip(*Bleu(4).compute_score(gts, res, verbose=0), strict=True), start=1):
-        scores[f"bleu{n}"], clips[f"bleu{n}"] = total, np.array(each)
-    scores["meteor"], clips["meteor"] = meteor(list(gts.values()), [text for (text,) in res.values()])
+    empty = [not text for (text,) in res.values()]
+    totals, each = Bleu(4).compute_score(gts, res, verbose=0)
+    total, meteors = meteor(list(gts.values()), [text for (text,) in res.values()])
     rouge = Rouge().compute_score(gts, res)[1]
-    rouge[[not text for (text,) in res.values()]] = 0.0  # the library takes '' for a word, equal to an empty reference
-    scores["rouge_l"], clips["rouge_l"] = float(rouge.mean()), rouge
-    if any(text for texts in gts.values() for text in texts):
-        scores["cider_d"], clips["cider_d"] = Cider().compute_score(gts, res)
-    else:  # the library fails on a corpus without a single n-gram
-        scores["cider_d"], clips["cider_d"] = 0.0, np.zeros(len(given))
-    scores = {name: 100 * float(scores[name]) for name in CAPTION_METRICS}
-    return (scores, {name: 100 * clips[name] for name in CAPTION_METRICS}) if per_clip else scores
+    rouge[empty] = 0.0  # the library takes '' for a word, equal to an empty reference
+    cider = 0.0, np.zeros(len(given))
+    if any(text for texts in gts.values() for text in texts):  # the library fails on a corpus without a single n-gram
+        cider = Cider().compute_score(gts, res)
+    corpus = [*totals, total, rouge.mean(), cider[0]]
+    scores = {name: 100 * float(value) for name, value in zip(CAPTION_METRICS, corpus, strict=True)}
+    if not per_clip:
+        return scores
+    clips = zip(CAPTION_METRICS, [*each, meteors, rouge, cider[1]], strict=True)
+    return scores, {name: 100 * np.asarray(values) for name, values in clips}
 
 
 def tokenize(texts: Sequence[str]) -> list[str]:
@@ -146,22 +144,18 @@ def _meteor_process() -> tuple[subprocess.Popen[bytes], IO[bytes]]:
     command = [*_java(), "-Xmx2G", "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"]
     log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process; a pipe nobody reads would fill up
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
-    atexit.register(_end_meteor)
     return process, log
 
 
+@atexit.register
 def _end_meteor() -> None:
     """Ends the process, if there is one; the next score starts another."""
-    if not _meteor_process.cache_info().currsize:
-        return
-    process, _ = _meteor_process()
-    _meteor_process.cache_clear()
-    atexit.unregister(_end_meteor)
-    process.kill()
-    process.wait()
-    for pipe in (process.stdin, process.stdout):
-        with contextlib.suppress(OSError):  # what was still buffered for a dead Java
-            cast(IO[bytes], pipe).close()
+    if _meteor_process.cache_info().currsize:
+        process, _ = _meteor_process()
+        _meteor_process.cache_clear()
+        process.kill()
+        with contextlib.suppress(OSError), process:  # closes the pipes and waits; what was still buffered is lost
+            pass
 
 
 def _aligned(references: References, hypotheses: Texts) -> tuple[list[list[str]], list[str]]:
@@ -173,11 +167,11 @@ def _aligned(references: References, hypotheses: Texts) -> tuple[list[list[str]]
         references = list(references.values())
     if isinstance(references, Mapping) or isinstance(hypotheses, Mapping):
         raise InputError("references and hypotheses must both be dicts or both be lists")
-    wanted = [[texts] if isinstance(texts, str) else list(texts) for texts in references]
-    if len(wanted) != len(hypotheses):
-        raise InputError(f"{len(wanted)} references but {len(hypotheses)} hypotheses")
-    if not wanted:
+    if len(references) != len(hypotheses):
+        raise InputError(f"{len(references)} references but {len(hypotheses)} hypotheses")
+    if not references:
         raise InputError("no texts to score")
+    wanted = [[texts] if isinstance(texts, str) else list(texts) for texts in references]
     if not all(wanted):
         raise InputError("a clip without a reference", row=wanted.index([]) + 1, hint="leave it out or give it a text")
     return wanted, list(hypotheses)

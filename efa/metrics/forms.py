@@ -1,13 +1,13 @@
-"""The verdict on form: as a number (balanced accuracy, AUC) and as the generated text states it."""
+"""The verdict on form, as a number (balanced accuracy, AUC) and as a text states it, and the faults that texts name."""
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from formsim.faults import normalise as normalise
+from formsim.faults import FaultParser, sentences
 from formsim.faults import one_line as one_line
-from formsim.faults import sentences as sentences
 
 OPENING_SENTENCES = 2  # where a text states its verdict; further down, words such as 'correct' belong to the advice
 
@@ -39,7 +39,7 @@ _MOVES = "morning|squat|push|pull|press|row|curl|lunge|jump|arm|leg|hand|foot|si
 _VERB = r"(?:meet|match|follow|fulfil|satisf|reach|respect)(?:y|s|es|ies|ing|ls|ed)?"
 _REPAIR = "(?:correct(?:ion|ed|ing)|work|improv(?:ement|ed)|mending|fixing)"
 
-VERDICTS: tuple[tuple[str, int], ...] = (
+_VERDICTS: tuple[tuple[str, int], ...] = (
     # (phrase, verdict that it states when no negation governs it); the leftmost phrase wins, the upper one among those
     (r"\bnon ?standard\b|\bsub ?standard\b|\b(?:below|off) (?:the )?standards?\b", 1),
     (r"\b(?:falls?|falling) short of\b|\b(?:deviat|depart)(?:es?|s|ing|ed) from\b|\bviolat(?:es|ing|ed)\b", 1),
@@ -62,31 +62,27 @@ VERDICTS: tuple[tuple[str, int], ...] = (
     (rf"^(?:not )?(?:{_BAD})$", 1),
     (rf"^(?:not )?(?:{_GOOD})$", 0),
 )
-NEGATION = (
+_NEGATION = re.compile(
     r"\b(?:not|no|never|nothing|neither|nor|without|hardly|barely|lacks?|lacking|far from|anything but|"
     r"fail(?:s|ed)? to)\b"
 )
-
-_VERDICTS = [(re.compile(pattern), verdict) for pattern, verdict in VERDICTS]
-_NEGATION = re.compile(NEGATION)
 _CLAUSE = re.compile(r"[,;:()]| [-\u2013\u2014] |\b(?:because|since)\b|(?<!anything )\bbut\b")
 
 
 def verdict_in_text(text: str) -> int | None:
     """The verdict that the text's opening states: 0 standard, 1 non-standard, None where it states none.
 
-    The leftmost phrase of `VERDICTS` in the first clause that has one decides. An odd number of negations in it and
+    The leftmost phrase of `_VERDICTS` in the first clause that has one decides. An odd number of negations in it and
     the four words before it turns it round: 'is not performed correctly' is 1, 'without any fault' is 0.
     """
-    for sentence in sentences(text)[:OPENING_SENTENCES]:
-        for clause in _CLAUSE.split(sentence):
-            words = " ".join(re.findall(r"[^\W_]+", clause))
-            hits = [(pattern.search(words), verdict) for pattern, verdict in _VERDICTS]
-            found = [(hit.start(), order, hit.end(), verdict) for order, (hit, verdict) in enumerate(hits) if hit]
-            if found:
-                start, _, end, verdict = min(found)
-                governing = " ".join([*words[:start].split()[-4:], words[start:end]])
-                return verdict ^ len(_NEGATION.findall(governing)) % 2
+    clauses = [clause for part in sentences(text)[:OPENING_SENTENCES] for clause in _CLAUSE.split(part)]
+    for words in (" ".join(re.findall(r"[^\W_]+", clause)) for clause in clauses):
+        hits = [(re.search(pattern, words), verdict) for pattern, verdict in _VERDICTS]
+        found = [(hit.start(), order, hit.end(), verdict) for order, (hit, verdict) in enumerate(hits) if hit]
+        if found:
+            start, _, end, verdict = min(found)
+            governing = " ".join([*words[:start].split()[-4:], words[start:end]])
+            return verdict ^ len(_NEGATION.findall(governing)) % 2
     return None
 
 
@@ -110,3 +106,26 @@ def auc(truth: ArrayLike, scores: ArrayLike) -> float:
         return float("nan")
     below = np.searchsorted(negative, positive, "left") + np.searchsorted(negative, positive, "right")
     return float(below.sum() / (2 * len(positive) * len(negative)))
+
+
+def fault_counts(
+    texts: Sequence[str], actions: Sequence[str], quality: ArrayLike, faults: Sequence[str], parser: FaultParser
+) -> np.ndarray:
+    """Per clip: faults named rightly, named wrongly, missed. int [N, 3].
+
+    The truth is {fault} for a non-standard clip and nothing for a standard one. `micro_f1` of a sum or a bootstrap
+    draw of the rows is the fault F1.
+    """
+    counts = np.zeros((len(texts), 3), dtype=np.int64)
+    rows = zip(texts, actions, np.asarray(quality) == 1, faults, strict=True)
+    for i, (text, action, nonstandard, fault) in enumerate(rows):
+        named, true = parser.faults(text, action), ({fault} if nonstandard and fault else set())
+        counts[i] = len(named & true), len(named - true), len(true - named)
+    return counts
+
+
+def micro_f1(counts: np.ndarray) -> float:
+    """F1 in [0, 1] of rows of `fault_counts`, [N, 3]; NaN where nothing is true and nothing named."""
+    right, wrong, missed = counts.sum(axis=0)
+    total = 2 * right + wrong + missed
+    return float(2 * right / total) if total else float("nan")

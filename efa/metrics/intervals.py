@@ -36,10 +36,10 @@ def bootstrap(
 def balanced_accuracy_interval(
     quality: ArrayLike, quality_prob: ArrayLike, n: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """Bootstrap interval of the balanced quality accuracy, in percent. Rows of unknown quality (-1) are left out.
+    """Bootstrap interval of the balanced quality accuracy, in percent.
 
     Args:
-        quality: [N] truth, 0, 1 or -1. quality_prob: [N] probability of non-standard form.
+        quality: [N] truth, 0, 1 or -1 (unknown: left out). quality_prob: [N] probability of non-standard form.
     """
     truth, prob = np.asarray(quality), np.asarray(quality_prob, dtype=float)
     known = truth >= 0
@@ -51,10 +51,7 @@ def paired_bootstrap(a_correct: ArrayLike, b_correct: ArrayLike, n: int = 1000, 
     """Interval of mean(a) - mean(b), two systems on the same clips in the same order; it excludes 0 where they differ.
 
     Args:
-        a_correct, b_correct: [N] per clip, right or wrong or any per-clip score. The answer has their unit.
-
-    Raises:
-        ValueError: lengths differ.
+        a_correct, b_correct: [N] per clip, right or wrong or any per-clip score. ValueError where lengths differ.
     """
     a, b = np.asarray(a_correct, dtype=float), np.asarray(b_correct, dtype=float)
     if a.shape != b.shape:
@@ -65,34 +62,25 @@ def paired_bootstrap(a_correct: ArrayLike, b_correct: ArrayLike, n: int = 1000, 
 def mean_interval(seed_values: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
     """Mean over seeds and its Student-t interval: (mean, low, high). One seed has no interval: low = high = NaN."""
     values = np.asarray(seed_values, dtype=float)
-    if len(values) == 0:
-        return math.nan, math.nan, math.nan
+    if len(values) < 2:
+        return float(values[0]) if len(values) else math.nan, math.nan, math.nan
     mean = float(values.mean())
-    if len(values) == 1:
-        return mean, math.nan, math.nan
     half = t_quantile(0.975, len(values) - 1) * float(values.std(ddof=1)) / math.sqrt(len(values))
     return mean, mean - half, mean + half
 
 
 def t_quantile(p: float, dof: int) -> float:
-    """Quantile of Student's t for p in [0.5, 1), by bisection on the closed form for whole degrees of freedom.
+    """Quantile of Student's t for p in [0.5, 1) and whole degrees of freedom, exact to 1e-9 relative.
 
-    Abramowitz & Stegun 26.7.3 and 26.7.4 (scipy is not a dependency). Exact to 1e-9 relative.
+    By bisection on the closed form, Abramowitz & Stegun 26.7.3 and 26.7.4 (scipy is not a dependency).
     """
-
-    def central(theta: float) -> float:
-        """P(|t| < sqrt(dof) tan(theta))."""
-        cos, sin = math.cos(theta), math.sin(theta)
-        odd = dof % 2 == 1
-        term = cos if odd else 1.0
-        total = 0.0 if dof == 1 else term
-        for k in range(3 if odd else 2, dof - 1, 2):
-            term *= cos * cos * (k - 1) / k
-            total += term
-        return 2 / math.pi * (theta + sin * total) if odd else sin * total
-
+    odd = dof % 2
+    k = np.arange(2 + odd, dof - 1, 2)
     low, high = 0.0, math.pi / 2  # theta = atan(t / sqrt(dof))
     for _ in range(200):
         theta = (low + high) / 2
-        low, high = (theta, high) if central(theta) < 2 * p - 1 else (low, theta)
+        cos, sin = math.cos(theta), math.sin(theta)
+        series = sin * np.cumprod([cos if odd else 1.0, *(cos * cos * (k - 1) / k)]).sum() if dof > 1 else 0.0
+        central = 2 / math.pi * (theta + series) if odd else series  # P(|t| < sqrt(dof) tan(theta))
+        low, high = (theta, high) if central < 2 * p - 1 else (low, theta)
     return math.sqrt(dof) * math.tan((low + high) / 2)
