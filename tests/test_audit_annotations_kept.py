@@ -8,8 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from audit_clips import clips, save
-from efa_book.audit.annotations_names import shortcuts
-from efa_book.audit.annotations_verdicts import contradictions
 from reported import NASTY
 
 from efa import cli
@@ -17,7 +15,7 @@ from efa.utils.errors import InputError
 from efa_book import annotations as shown
 from efa_book import paper
 from efa_book.audit import annotations
-from efa_book.audit.annotations import audit, write
+from efa_book.audit.annotations import audit, contradictions, shortcuts, write
 from efa_datasets.cot_afa import convert
 from efa_datasets.cot_afa_files import SHEET
 
@@ -33,7 +31,7 @@ def command(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> int:
     return int(caught.value.code or 0)
 
 
-def test_any_manifest_will_do_and_what_it_cannot_give_is_said(tmp_path):
+def test_any_manifest_will_do_and_skipped_parts_are_listed(tmp_path):
     table = clips()
     table["clip_id"] = "clip-" + table["clip_id"]
     made = audit(save(tmp_path / "data", table, reasons=False), draws=2, meteor=False)
@@ -46,7 +44,7 @@ def test_any_manifest_will_do_and_what_it_cannot_give_is_said(tmp_path):
     assert not bare.shortcuts.empty
 
 
-def test_what_is_written_is_what_was_measured(tmp_path):
+def test_written_files_hold_the_measurements(tmp_path):
     made = audit(save(tmp_path / "data", clips()), draws=2, meteor=False)
     write(made, tmp_path / "out", "efa audit annotations data")
     kept = pd.read_csv(tmp_path / "out" / "blind.csv")
@@ -62,7 +60,7 @@ def test_what_is_written_is_what_was_measured(tmp_path):
     assert audit(other, draws=1, meteor=False).facts["annotations"] != facts["annotations"]
 
 
-def test_the_command_writes_and_prints_json_and_nothing_else(tmp_path, monkeypatch, capsys):
+def test_command_writes_files_and_prints_json(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("EFA_HOME", str(tmp_path))
     plain = annotations.audit
     monkeypatch.setattr(annotations, "audit", lambda *given: plain(*given, meteor=False))
@@ -80,7 +78,7 @@ def test_the_command_writes_and_prints_json_and_nothing_else(tmp_path, monkeypat
     assert "blind_provenance.json" in said
 
 
-def test_bad_input_is_refused_on_one_line(tmp_path, monkeypatch, capsys):
+def test_bad_input_is_named_in_one_line(tmp_path, monkeypatch, capsys):
     def refused(*words: str | Path) -> str:
         assert command(monkeypatch, *words) == 2
         line = capsys.readouterr().err.strip().splitlines()[-1]
@@ -104,7 +102,7 @@ def test_bad_input_is_refused_on_one_line(tmp_path, monkeypatch, capsys):
     assert "manifest.csv, row 2" in refused(tmp_path / "steps")
 
 
-def test_a_target_that_is_a_file_is_refused(tmp_path):
+def test_target_that_is_a_file(tmp_path):
     made = audit(save(tmp_path / "data", clips().assign(explanation="")), meteor=False)
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="choose another folder"):
@@ -116,12 +114,12 @@ def test_a_target_that_is_a_file_is_refused(tmp_path):
 TABLES = (shown.blind_table, shown.paper_gap_table, shown.shortcuts_table, shown.contradictions_table)
 
 
-def test_tables_without_results_say_how_to_get_them(home):
+def test_tables_without_results_name_the_command(home):
     for table in TABLES:
         assert "efa audit annotations" in table().text
 
 
-def test_tables_show_what_was_measured_beside_the_paper(home):
+def test_tables_show_scores_beside_the_paper(home):
     made = audit(save(home / "data", clips()), draws=2, meteor=False)
     write(made, home / "results" / "cot-afa", "efa audit annotations data --seeds 2")
     lines = "4,EFA,,unstated,bleu1,12.3,here\n5,EFA,,unstated,quality_acc,4.5,there\n"
@@ -140,7 +138,7 @@ def test_tables_show_what_was_measured_beside_the_paper(home):
     assert "BLEU-1" in held.text
 
 
-def test_texts_from_data_are_escaped_and_broken_files_are_named(home):
+def test_texts_are_escaped_and_broken_files_named(home):
     folder = home / "results" / "cot-afa"
     made = audit(save(home / "data", clips()), draws=1, meteor=False)
     made.blind["title"] = NASTY
@@ -173,8 +171,8 @@ def kept(name: str) -> pd.DataFrame:
     return pd.read_csv(PUBLISHED / f"{name}.csv")
 
 
-def test_published_counts_and_shortcuts_are_those_of_the_annotations(true: Path):
-    found = annotations.read(true)
+def test_published_counts_and_shortcuts_can_be_repeated(true: Path):
+    found = annotations.read_annotations(true)
     facts = json.loads((PUBLISHED / "blind_provenance.json").read_text())
     assert facts["annotations"] == found.digest()
     counts = contradictions(found.clips, found.reasons, found.names)
@@ -188,7 +186,7 @@ def test_published_counts_and_shortcuts_are_those_of_the_annotations(true: Path)
 
 
 @pytest.mark.slow
-def test_published_scores_are_those_of_the_annotations(true: Path):
+def test_published_scores_can_be_repeated(true: Path):
     """All but METEOR, which takes minutes."""
     draws = json.loads((PUBLISHED / "blind_provenance.json").read_text())["draws"]
     expected = kept("blind")
@@ -216,7 +214,7 @@ def test_published_scores_agree_with_an_independent_count():
             assert abs(line["value"] - value) <= max(1.0, spread), (predictor, metric, line["value"])
 
 
-def test_published_tables_hold_every_writer_and_the_papers_rows():
+def test_published_tables_are_complete():
     blind = shown.blind_table().text
     assert set(kept("blind")["title"]) <= {line.split(" given: ")[0] for line in blind.splitlines()}
     for row in paper.numbers().query("table == '4'")["row"].unique():

@@ -12,7 +12,7 @@ from efa.model.assessor import EFAModel
 from efa.model.decoder import Decoder
 from efa.model.fusion import Branch
 from efa_book.audit import costs, measures
-from efa_book.audit.release import LAYERS, Released, ReleasedFusion, of_all_clips
+from efa_book.audit.release import LAYERS, Released, ReleasedFusion, prompts_of_batch
 
 D = 32
 
@@ -34,7 +34,7 @@ def given() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 def test_every_clip_reads_all_prompts(fusion, given):
     video, instruction, steps = given
-    assert torch.equal(of_all_clips(instruction, video), instruction[None].repeat(3, 1, 1))
+    assert torch.equal(prompts_of_batch(instruction, video), instruction[None].repeat(3, 1, 1))
     before = fusion(video, instruction, steps)
     other = steps.clone()
     other[2] += 1
@@ -47,13 +47,13 @@ def test_every_clip_reads_all_prompts(fusion, given):
     assert measures.change(before[0], alone[0]) > 1e-3
 
 
-def test_a_gradient_reaches_neither_the_test_path_nor_the_text_side_of_the_steps(fusion, given):
+def test_parts_without_a_gradient(fusion, given):
     fusion(*given).sum().backward()
     idle = {name.split(".")[0] for name, p in fusion.named_parameters() if p.grad is None}
     assert idle == {"verdict_text", "verdict_video", "step_text", "unused"}
 
 
-def test_the_test_path_is_the_video_but_for_the_scale(fusion, given):
+def test_test_path_is_nearly_the_video(fusion, given):
     video = given[0]
     verdicts = torch.randn(2, D)
     with torch.no_grad():
@@ -64,7 +64,7 @@ def test_the_test_path_is_the_video_but_for_the_scale(fusion, given):
     torch.testing.assert_close(1000 * small, large, rtol=1e-2, atol=1e-3)
 
 
-def test_the_order_of_the_steps_counts_in_the_loop(fusion, given):
+def test_order_of_steps_matters_in_the_release(fusion, given):
     video, instruction, steps = given
     backwards = fusion(video, instruction, steps, (4, 3, 2, 1, 0))
     assert measures.change(fusion(video, instruction, steps), backwards) > 1e-3
@@ -74,26 +74,26 @@ def test_the_order_of_the_steps_counts_in_the_loop(fusion, given):
 # measurements ---------------------------------------------------------------------------------------------------------
 
 
-def test_batch_mates_matter_in_the_release_alone():
+def test_batch_mates_matter_only_in_the_release():
     found = measures.batch_mates()
     for row in ("its batch mates are others", "it has no batch mates"):
         assert found.value(row, 1) < 1e-6
         assert found.value(row, 2) > 0.01
 
 
-def test_heads_at_test_hardly_differ_from_heads_on_video():
+def test_heads_at_test_barely_differ_from_video_heads():
     found = measures.heads_at_test()
     assert all(1e-5 < found.value(row) < 0.01 for row in ("features, each token", "action", "verdict"))
 
 
-def test_our_steps_may_come_in_any_order():
+def test_our_steps_have_no_order():
     found = measures.step_order()
     assert found.value("fused features", 1) < 1e-6
     assert found.value("attention of eq. 6, its rows put back in order", 1) < 1e-6
     assert found.value("fused features", 2) > 0.01
 
 
-def test_what_the_residual_lets_through():
+def test_residuals():
     found = measures.residuals()
     assert found.value("as printed, sigma = 0.001", 2) < 0.1
     assert found.value("as printed, sigma = 0.001", 3) < 0.2
@@ -102,7 +102,7 @@ def test_what_the_residual_lets_through():
         assert found.value("as printed, sigma = 1", column) == found.value("as released, sigma = 1", column) > 0.5
 
 
-def test_equation_4_has_weights_of_one_and_no_gradient():
+def test_equation_4_has_constant_weights():
     found = measures.constant_softmax()
     one, five = "eq. 4: one key, the instruction", "eq. 8: five keys, the steps"
     assert [found.value(one, column) for column in (1, 2, 3)] == [0, 0, 0]
@@ -110,7 +110,7 @@ def test_equation_4_has_weights_of_one_and_no_gradient():
     assert all(found.value(five, column) > 0 for column in (1, 2, 3, 4))
 
 
-def test_padding_moves_a_vector_only_without_a_mask():
+def test_padding_matters_only_without_a_mask():
     found = measures.padding()
     rows = [row[0] for row in found.rows]
     assert all(found.value(row, 2) < 1e-5 for row in rows)
@@ -119,7 +119,7 @@ def test_padding_moves_a_vector_only_without_a_mask():
     assert moved[-1] > 0.1
 
 
-def test_the_action_does_not_move_with_the_text():
+def test_action_does_not_depend_on_the_text():
     torch.manual_seed(0)
     model = EFAModel(config(), actions=5, vocabulary_size=40, text_dim=24)
     features = torch.randn(1, model.grid[0] * model.grid[1] * model.grid[2], model.encoder.out_dim)
@@ -134,13 +134,13 @@ def test_the_action_does_not_move_with_the_text():
 # counts ---------------------------------------------------------------------------------------------------------------
 
 
-def test_the_recreation_has_the_releases_size():
+def test_recreation_has_the_size_of_the_release():
     model = costs.released()
     assert isinstance(model, Released)
     assert costs.count(model) == pytest.approx(costs.RELEASE["parameters"], rel=1e-3)
 
 
-def test_what_a_training_step_does_not_reach():
+def test_parameters_without_gradient():
     found = costs.without_gradient()
     assert found.value("all without gradient", 2) == pytest.approx(costs.RELEASE["without gradient"], rel=1e-3)
     assert found.value("all without gradient", 1) == 0
@@ -148,7 +148,7 @@ def test_what_a_training_step_does_not_reach():
     assert found.value("text side of the step branch", 2) == LAYERS * (4 * (768 * 768 + 768) + 2 * 768)
 
 
-def test_attentions():
+def test_single_attentions():
     found = costs.single_attentions()
     linear = 768 * 768 + 768
     assert found.value("parameters", 1) == 4 * 3 * linear
@@ -160,8 +160,8 @@ def test_attentions():
     assert found.value("forward pass of a clip", 1) == 2 * products
 
 
-def test_the_whole_release_costs_what_was_measured_on_it():
-    found = costs.whole()
+def test_release_costs_match_its_measurements():
+    found = costs.release_costs()
     assert [row[0] for row in found.rows] == [
         *("parameters", "training step, batch 2", "forward, batch 1", "of which Video Swin"),
         *(f"caption of {length}" for length in costs.LENGTHS),
@@ -181,12 +181,12 @@ def test_series(of):
     assert costs.series(of, 2, 40) == sum(of(i) for i in range(2, 41))
 
 
-def test_a_pass_is_quadratic_in_the_text_and_a_step_linear():
-    a, b, c = (costs._joint(tokens) for tokens in (2, 3, 4))
-    assert costs._joint(20) == a + 18 * (b - a) + 18 * 17 // 2 * (c - 2 * b + a)
+def test_pass_is_quadratic_and_step_linear():
+    a, b, c = (costs.joint_flops(tokens) for tokens in (2, 3, 4))
+    assert costs.joint_flops(20) == a + 18 * (b - a) + 18 * 17 // 2 * (c - 2 * b + a)
     assert c - 2 * b + a > 0
-    first, second = costs._step(0), costs._step(1)
-    assert costs._step(100) == first + 100 * (second - first)
+    first, second = (costs.word_flops(costs.CLIP_TOKENS, i) for i in range(2))
+    assert costs.word_flops(costs.CLIP_TOKENS, 100) == first + 100 * (second - first)
 
 
 def test_captions_grow_faster_without_a_cache():
@@ -212,6 +212,6 @@ def test_decoding_is_linear_with_a_cache_and_not_without():
     assert without(64) / without(16) > 12
 
 
-def test_our_attention_is_the_papers_single_one():
+def test_our_branch_has_single_attentions():
     branch = Branch(FusionConfig(dim=D))
     assert costs.count(branch) == 2 * 3 * (D * D + D) + 2  # two attentions and two sigmas

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -44,8 +45,10 @@ class Finding:
 
 
 def _load(file: Path) -> tuple[Finding, ...]:
-    entries = yaml.safe_load(file.read_text(encoding="utf-8"))
-    values = [{key: tuple(v) if isinstance(v, list) else v for key, v in entry.items()} for entry in entries]
+    entries: list[dict[str, Any]] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    values: list[dict[str, Any]] = [
+        {key: tuple(v) if isinstance(v, list) else v for key, v in entry.items()} for entry in entries
+    ]
     return tuple(Finding(number, **value) for number, value in enumerate(values, 1))
 
 
