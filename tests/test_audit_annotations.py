@@ -15,18 +15,25 @@ from efa_book.audit.annotations_texts import best_threshold, learn_threshold, mo
 # --- texts -----------------------------------------------------------------------------------------------------------
 
 
+def texts_by_writer(table: pd.DataFrame) -> dict[str, list[list[str]]]:
+    return {key: one.texts for key, one in writers(table).items()}
+
+
+def flip_test_labels(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(quality=table["quality"].mask(table["split"] == "test", 1 - table["quality"]))
+
+
 def test_writers_write_what_they_should():
     found = writers(clips())
     test = list(with_text(clips(), "test")["clip_id"])
     assert test == ["00_04", "00_13", "01_11", "02_03"]
     hop = [text for clip, split, _, text in CLIPS if clip.startswith("00") and split != "test" and text]
     bend = CLIPS[6][3]
-    training_texts = [*hop, bend]
 
     def texts(key: str) -> list[set[str]]:
         return [set(column) for column in zip(*found[key].texts, strict=True)]
 
-    assert all(text in training_texts for draw in found["any"].texts for text in draw)
+    assert all(text in [*hop, bend] for draw in found["any"].texts for text in draw)
     assert texts("action")[2] == {bend}
     assert texts("action")[0] <= set(hop)
     assert texts("action-central-f1")[:3] == [{hop[0]}, {hop[0]}, {bend}]  # it shares most words with the others
@@ -43,13 +50,15 @@ def test_writers_write_what_they_should():
 
 
 def test_writers_read_no_reference_nor_hidden_label():
-    table, found = clips(), writers(clips())
-    test = table["split"] == "test"
-    other = table.assign(explanation=table["explanation"].where(~test | (table["explanation"] == ""), "something else"))
-    assert {key: one.texts for key, one in writers(other).items()} == {key: one.texts for key, one in found.items()}
-    turned = writers(table.assign(quality=table["quality"].where(~test, 1 - table["quality"])))
-    same = {key for key, one in found.items() if one.texts == turned[key].texts}
-    assert same == set(found) - {"form", "form-central-f1", "form-central-cosine"}
+    table, found = clips(), texts_by_writer(clips())
+    referenced = (table["split"] == "test") & (table["explanation"] != "")
+    assert texts_by_writer(table.assign(explanation=table["explanation"].mask(referenced, "something else"))) == found
+    flipped = texts_by_writer(flip_test_labels(table))
+    assert {key for key in found if found[key] == flipped[key]} == set(found) - {
+        "form",
+        "form-central-f1",
+        "form-central-cosine",
+    }
 
 
 def test_guessed_action_is_right_as_often_as_stated():
@@ -61,18 +70,14 @@ def test_guessed_action_is_right_as_often_as_stated():
 
 
 def test_order_and_other_clips_do_not_matter():
-    table = clips()
+    table, known = clips(), names(clips())
     shuffled = table.sample(frac=1, random_state=1)
-    assert {key: one.texts for key, one in writers(table).items()} == {
-        key: one.texts for key, one in writers(shuffled).items()
-    }
-    fewer = writers(table[table["clip_id"] != "00_04"])
-    for key, one in writers(table).items():
-        assert [draw[1:] for draw in one.texts] == fewer[key].texts
-    pd.testing.assert_frame_equal(shortcuts(table, names(table)), shortcuts(shuffled, names(table)))
-    pd.testing.assert_frame_equal(
-        contradictions(table, LABELLED, names(table)), contradictions(shuffled, LABELLED, names(table))
-    )
+    texts = texts_by_writer(table)
+    assert texts_by_writer(shuffled) == texts
+    fewer = texts_by_writer(table[table["clip_id"] != "00_04"])
+    assert fewer == {key: [draw[1:] for draw in draws] for key, draws in texts.items()}
+    pd.testing.assert_frame_equal(shortcuts(table, known), shortcuts(shuffled, known))
+    pd.testing.assert_frame_equal(contradictions(table, LABELLED, known), contradictions(shuffled, LABELLED, known))
 
 
 def test_most_central_text():
@@ -198,13 +203,11 @@ def test_shortcuts_with_known_answers():
 
 def test_rules_are_learnt_without_the_test_split():
     table = clips()
-    test = table["split"] == "test"
-    turned = table.assign(quality=table["quality"].where(~test, 1 - table["quality"]))
+    turned = flip_test_labels(table)
     assert learn_threshold(turned, names(table)) == learn_threshold(table, names(table))
     right = shortcuts(table, names(table)).set_index(["rule", "metric"])["value"]
     wrong = shortcuts(turned, names(table)).set_index(["rule", "metric"])["value"]
-    rules = ["majority", "action", "index", "action-index"]
-    for rule in rules:
+    for rule in ("majority", "action", "index", "action-index"):
         assert right[rule, "quality_acc"] + wrong[rule, "quality_acc"] == pytest.approx(100), rule
     fewer = table[table["split"] != "val"]
     assert learn_threshold(fewer, names(table)) == 10
@@ -215,11 +218,8 @@ def test_rules_are_learnt_without_the_test_split():
 @pytest.mark.parametrize(
     ("indices", "quality", "usual", "expected"),
     [
-        ([1, 5, 9], [0, 0, 1], None, 9),
-        ([1, 5, 9], [0, 0, 1], 7, 7),
-        ([1, 5, 9], [0, 0, 1], 3, 9),
-        ([1, 2], [0, 0], None, 3),  # never non-standard
-        ([], [], 4, 4),
+        *(([1, 5, 9], [0, 0, 1], None, 9), ([1, 5, 9], [0, 0, 1], 7, 7), ([1, 5, 9], [0, 0, 1], 3, 9)),
+        *(([1, 2], [0, 0], None, 3), ([], [], 4, 4)),  # 3: never non-standard
     ],
 )
 def test_best_threshold(indices, quality, usual, expected):
@@ -235,21 +235,18 @@ def test_contradictions_are_counted():
     found = contradictions(table, LABELLED, names(table)).set_index(["texts", "what"])
     counts = {key: (row["count"], row["of"]) for key, row in found.iterrows()}
     expected = {
-        ("test", "contradicts"): (2, 4),
-        ("test", "good, labelled non-standard"): (1, 4),
-        ("test", "bad, labelled standard"): (1, 4),
-        ("test", "reason for contradicted"): (1, 1),
-        ("test", "index sides with label"): (1, 2),  # 02_03 is early and standard; 00_13 is early, too
-        ("test", "formula"): (3, 4),
-        ("test", "action not named"): (0, 4),
-        ("test", "no verdict"): (0, 4),
-        ("test", "in training"): (0, 4),
-        ("train and val", "contradicts"): (0, 6),
-        ("all", "contradicts"): (2, 10),
-        ("clips", "reason"): (3, 7),
-        ("clips", "reason for standard"): (1, 8),
+        "test": {
+            **{"contradicts": (2, 4), "good, labelled non-standard": (1, 4), "bad, labelled standard": (1, 4)},
+            **{"reason for contradicted": (1, 1), "formula": (3, 4), "action not named": (0, 4)},
+            **{"no verdict": (0, 4), "in training": (0, 4)},
+            "index sides with label": (1, 2),  # 02_03 is early and standard; 00_13 is early, too
+        },
+        "train and val": {"contradicts": (0, 6)},
+        "all": {"contradicts": (2, 10)},
+        "clips": {"reason": (3, 7), "reason for standard": (1, 8)},
     }
-    assert {key: counts[key] for key in expected} == expected
+    for texts, each in expected.items():
+        assert {what: counts[texts, what] for what in each} == each
 
 
 def test_duplicates_and_missing_verdicts_are_counted():
@@ -267,17 +264,9 @@ def test_duplicates_and_missing_verdicts_are_counted():
 
 
 def test_best_blind_text_beside_the_paper():
-    table = pd.DataFrame(
-        {
-            "population": "all",
-            "title": ["a", "b", "c"],
-            "told": ["the true action", "the file name", "nothing"],
-            "metric": "meteor",
-            "value": [30.0, 24.0, 10.0],
-            "low": [28.0, 22.0, 9.0],
-            "high": [32.0, 26.0, 11.0],
-        }
-    )
+    given = ("the true action", "the file name", "nothing")
+    scores = {"value": (30.0, 24.0, 10.0), "low": (28.0, 22.0, 9.0), "high": (32.0, 26.0, 11.0)}
+    table = pd.DataFrame({"population": "all", "title": list("abc"), "told": given, "metric": "meteor"} | scores)
     known = pd.DataFrame({"table": ["4", "4"], "row": ["EFA", "SwinBERT"], "metric": "meteor", "value": [25.0, 99.0]})
     best, few = paper_gaps(table, known).to_dict("records")
     assert (best["title"], best["gap"], best["low"], best["high"]) == ("a", 5.0, 3.0, 7.0)

@@ -32,8 +32,7 @@ def command(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> int:
 
 
 def test_any_manifest_will_do_and_skipped_parts_are_listed(tmp_path):
-    table = clips()
-    table["clip_id"] = "clip-" + table["clip_id"]
+    table = clips().assign(clip_id=lambda table: "clip-" + table["clip_id"])
     made = audit(save(tmp_path / "data", table, reasons=False), draws=2, meteor=False)
     assert set(made.skipped) == {"clip index and class number", "reasons for bad form"}
     assert set(made.shortcuts["rule"]) == {"majority", "action"}
@@ -69,37 +68,38 @@ def test_command_writes_files_and_prints_json(tmp_path, monkeypatch, capsys):
     document = json.loads(capsys.readouterr().out)
     assert set(document) == {"blind", "shortcuts", "contradictions", "reached", "skipped", "facts"}
     assert document["facts"]["draws"] == 2
-    written_to = {file.name for file in (tmp_path / "results" / "mine").iterdir()}
-    assert written_to == {"blind.csv", "shortcuts.csv", "contradictions.csv", "blind_provenance.json"}
+    assert {file.name for file in (tmp_path / "results" / "mine").iterdir()} == {
+        "blind.csv",
+        "shortcuts.csv",
+        "contradictions.csv",
+        "blind_provenance.json",
+    }
     assert command(monkeypatch, tmp_path / "mine", "--to", tmp_path / "there") == 0
-    said = capsys.readouterr().out
-    assert "form-central-f1" in said
-    assert "without a video" in said
-    assert "blind_provenance.json" in said
+    output = capsys.readouterr().out
+    assert all(part in output for part in ("form-central-f1", "without a video", "blind_provenance.json"))
 
 
 def test_bad_input_is_named_in_one_line(tmp_path, monkeypatch, capsys):
-    def refused(*words: str | Path) -> str:
-        assert command(monkeypatch, *words) == 2
+    def error_of(name: str) -> str:
+        assert command(monkeypatch, tmp_path / name) == 2
         line = capsys.readouterr().err.strip().splitlines()[-1]
         assert line.startswith("efa: ")
         assert line.endswith(")"), "says what to do"
         return line
 
-    assert "no such folder" in refused(tmp_path / "none")
+    assert "no such folder" in error_of("none")
     (tmp_path / "empty").mkdir()
-    assert "neither manifest.parquet nor" in refused(tmp_path / "empty")
+    assert "neither manifest.parquet nor" in error_of("empty")
     broken = save(tmp_path / "broken", clips())
     (broken / "released.csv").write_text("clip\n1\n")
-    assert "released.csv: missing column clip_id" in refused(broken)
+    assert "released.csv: missing column clip_id" in error_of("broken")
+    (broken / "manifest.parquet").write_bytes(b"PAR1")
+    assert "manifest.parquet: not a parquet file" in error_of("broken")
+    (broken / "manifest.parquet").unlink()
+    (broken / "manifest.csv").write_text("clip_id,path,action,quality,split\na,b.mp4,Hop,7,test\n")
+    assert "manifest.csv, row 2" in error_of("broken")
     (broken / "steps.json").unlink()
-    assert "steps.json: no such file" in refused(broken)
-    save(tmp_path / "steps", clips())
-    (tmp_path / "steps" / "manifest.parquet").write_bytes(b"PAR1")
-    assert "manifest.parquet: not a parquet file" in refused(tmp_path / "steps")
-    (tmp_path / "steps" / "manifest.parquet").unlink()
-    (tmp_path / "steps" / "manifest.csv").write_text("clip_id,path,action,quality,split\na,b.mp4,Hop,7,test\n")
-    assert "manifest.csv, row 2" in refused(tmp_path / "steps")
+    assert "steps.json: no such file" in error_of("broken")
 
 
 def test_target_that_is_a_file(tmp_path):
@@ -141,9 +141,8 @@ def test_tables_show_scores_beside_the_paper(home):
 def test_texts_are_escaped_and_broken_files_named(home):
     folder = home / "results" / "cot-afa"
     made = audit(save(home / "data", clips()), draws=1, meteor=False)
-    made.blind["title"] = NASTY
-    made.shortcuts["title"] = NASTY
-    made.contradictions["title"] = NASTY
+    for table in (made.blind, made.shortcuts, made.contradictions):
+        table["title"] = NASTY
     made.facts["date"] = NASTY
     write(made, folder, NASTY)
     for table in TABLES:

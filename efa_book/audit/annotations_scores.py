@@ -1,8 +1,8 @@
 """BLEU, METEOR, ROUGE-L and CIDEr-D with intervals over clips, for many writers on the same references.
 
-The scores are those of `metrics.caption_scores`, which a test compares. Here what BLEU and METEOR sum over clips is kept
-(counts of n-grams, lengths, matches), since they are no means over clips; every pair of reference and text is
-scored once, however many writers and draws share it.
+The scores are those of `metrics.caption_scores`; a test compares them. What BLEU and METEOR sum over clips is kept (counts
+of n-grams, lengths, matches), since they are no means over clips, and every pair of reference and text is scored once,
+however many writers and draws share it.
 """
 
 from __future__ import annotations
