@@ -1,7 +1,7 @@
 """BLEU, METEOR, ROUGE-L and CIDEr-D with intervals over clips, for many writers on the same references.
 
-The scores are those of `metrics.caption_scores`; a test compares them. What BLEU and METEOR sum over clips is kept (counts
-of n-grams, lengths, matches), since they are no means over clips, and every pair of reference and text is scored once,
+The scores are those of `metrics.caption_scores`; a test compares them. BLEU and METEOR are no means over clips, so what
+they sum over clips is kept (counts of n-grams, lengths, matches). Every pair of reference and text is scored once,
 however many writers and draws share it.
 """
 
