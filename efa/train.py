@@ -11,7 +11,6 @@ optimizer state. Where memory does not hold a batch, its gradient is accumulated
 from __future__ import annotations
 
 import contextlib
-import csv
 import json
 import time
 import zlib
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -137,14 +137,13 @@ def _train(
         sums: dict[str, float] = {}
         for i, batch in enumerate(loader):  # (alg-1-1)
             batch = order_for_text_loss(batch, training)
-            place = f"epoch {epoch + 1}, step {i + 1}"
             try:
-                for name, value in backward(step, model, batch, micro_batch).items():
+                for name, value in accumulate_gradient(step, model, batch, micro_batch).items():
                     sums[name] = sums.get(name, 0.0) + value / len(loader)
                 if not torch.isfinite(nn.utils.clip_grad_norm_(model.parameters(), training.clip)):
                     raise NotFiniteError(("gradient",), batch["row"].tolist())
             except NotFiniteError as error:
-                raise error.diverged(inputs, place, epoch + 1, i + 1) from None
+                raise error.diverged(inputs, epoch + 1, i + 1) from None
             optimizer.step()  # (alg-1-12)
             schedule.step()
             optimizer.zero_grad(set_to_none=True)
@@ -165,7 +164,7 @@ def _train(
         # Checkpoint
         history.append(row)
         if main:
-            write_safely(folder / "history.csv", partial(write_history, history))
+            write_safely(folder / "history.csv", partial(pd.DataFrame(history).to_csv, index=False))
             state: dict[str, Any] = {"model": trained_state(model), "optimizer": optimizer.state_dict()}
             state |= {"schedule": schedule.state_dict(), "epoch": epoch + 1, "best": best, "history": history}
             write_safely(resume, partial(torch.save, state))
@@ -175,7 +174,7 @@ def _train(
     return model.eval()
 
 
-def backward(step: nn.Module, model: nn.Module, batch: Batch, micro_batch: int) -> dict[str, float]:
+def accumulate_gradient(step: nn.Module, model: nn.Module, batch: Batch, micro_batch: int) -> dict[str, float]:
     """Fills each parameter's gradient with that of the whole batch; -> the batch's losses by name.
 
     Raises:
@@ -275,8 +274,7 @@ def validate(model: Model, clips: ClipDataset, config: Config, inputs: TrainingI
             for piece, shares in split_batch(batch, model, micro_batch):
                 output, parts = compute_losses(model, piece, config, inputs, shares=shares)
                 if bad := not_finite(parts):
-                    error = NotFiniteError(bad, piece["row"].tolist())
-                    raise error.diverged(inputs, f"validation after epoch {epoch}", epoch, 0)
+                    raise NotFiniteError(bad, piece["row"].tolist()).diverged(inputs, epoch)
                 found = {name: value.item() for name, value in parts.items()}
                 gate = getattr(getattr(output, "fusion", None), "gate", None)
                 if gate is not None:
@@ -288,10 +286,8 @@ def validate(model: Model, clips: ClipDataset, config: Config, inputs: TrainingI
                 right.append(torch.stack([piece["quality"], verdict.float(), action.float()]))
         quality, verdict, action = torch.cat(right, 1)
         recalls = [verdict[quality == q].mean().item() for q in (0, 1) if (quality == q).any()]
-        return sums | {
-            "val_top1": 100 * action.mean().item(),
-            "val_quality_balanced_acc": 100 * float(np.mean(recalls)),
-        }
+        sums |= {"val_top1": 100 * action.mean().item(), "val_quality_balanced_acc": 100 * float(np.mean(recalls))}
+        return sums
 
     return halve_on_full_memory(run, config.prediction.batch)
 
@@ -322,9 +318,6 @@ def feature_spread(video: np.ndarray, rows: np.ndarray) -> Tensor:
     return torch.from_numpy(sample.reshape(-1, sample.shape[-1]).std(0))
 
 
-# --- what a loss must be, and what is kept ---------------------------------------------------------------------------
-
-
 class NotFiniteError(Exception):
     """Parts of the loss, or the gradient, that are not finite, and the rows of the clips behind them."""
 
@@ -332,11 +325,12 @@ class NotFiniteError(Exception):
         super().__init__(parts, rows)
         self.parts, self.rows = parts, rows
 
-    def diverged(self, inputs: TrainingInputs, place: str, epoch: int, step: int) -> Diverged:
-        """The error for the user, naming the clips."""
+    def diverged(self, inputs: TrainingInputs, epoch: int, step: int = 0) -> Diverged:
+        """The error for the user, naming the clips; step 0 is validation."""
         clips = tuple(inputs.dataset.table["clip_id"].iloc[self.rows].head(CLIPS_NAMED))
         what = "the gradient" if self.parts == ("gradient",) else f"the loss ({', '.join(self.parts)})"
-        ids = f"{', '.join(clips)}{', ...' if len(self.rows) > CLIPS_NAMED else ''}"
+        place = f"epoch {epoch}, step {step}" if step else f"validation after epoch {epoch}"
+        ids = ", ".join([*clips, *["..."] * (len(self.rows) > CLIPS_NAMED)])
         hint = "set lower training.lr and training.head_lr, or look for broken values in these clips"
         message = f"{what} is not finite in {place}; clips {ids} ({hint})"
         return Diverged(message, epoch=epoch, step=step, clips=clips, parts=self.parts)
@@ -378,11 +372,3 @@ def contiguous_state(model: nn.Module) -> dict[str, Tensor]:
         kept.add(value.data_ptr())
         state[name] = value.clone() if shared else value.contiguous()
     return state
-
-
-def write_history(history: list[dict[str, float]], path: Path) -> None:
-    columns = list(dict.fromkeys(key for row in history for key in row))
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(history)

@@ -7,10 +7,9 @@ tolerance is the smallest D that would matter, declared in the file before any r
 'lower', paired by seed. 'holds': the interval lies above 0 and D >= tolerance. 'does not hold': the interval lies below
 0, or above 0 with D < tolerance. 'inconclusive': the interval includes 0, or there are fewer than two common seeds.
 
-*One row against all others* (`reference` is 'all others'), for 'this value is the best'. D is row minus the mean of all
-other rows of the table, over the seeds that every row has. 'holds': D does by the rule above, and no other row's mean
-is better. 'does not hold': D does not by the rule above, or another row is better with an interval that excludes 0.
-'inconclusive': everything else.
+*One row against all others* (`reference` is 'all others'). D is row minus the mean of all other rows of the table, over
+the seeds that every row has. 'holds': D does by the first rule, and no other row's mean is better. 'does not hold': D
+does not, or another row is better with an interval that excludes 0. 'inconclusive': everything else.
 
 Either way 'cannot be tested here', with the reason, if a row has been scored and has no such number.
 """
@@ -95,9 +94,8 @@ def read_claims(path: Path | None = None) -> list[Claim]:
 
 def _find_problem(cells: dict[str, str], ids: set[str]) -> tuple[str, str | None] | None:
     """What is wrong with a line, and how to fix it."""
-    for name in ("id", "claim", "source"):
-        if not cells[name].strip():
-            return f"{name} is empty", None
+    if empty := [name for name in ("id", "claim", "source") if not cells[name].strip()]:
+        return f"{empty[0]} is empty", None
     if cells["id"] in ids:
         return f"id '{cells['id']}' is already used above", None
     if cells["table"] not in TABLES:
@@ -136,11 +134,8 @@ def judge(results: Results, claims: Sequence[Claim] | None = None) -> list[Judge
 
 
 def outcomes_table(results: Results, claims: Sequence[Claim] | None = None) -> pd.DataFrame:
-    """`judge` as plain numbers and texts, for any program to read.
-
-    Returns:
-        The columns of the file, and before source: difference, low, high (points, in favour of the claim; NaN: none),
-        over ('seeds', 'clips' or '': what the interval is over), outcome, reason.
+    """`judge` as a table with the columns of the file, and before source: difference, low, high (points, in favour of
+    the claim; NaN: none), over ('seeds', 'clips' or '': what the interval is over), outcome, reason.
     """
     rows = []
     for one in judge(results, claims):

@@ -37,9 +37,7 @@ class Results:
         origin: 'runs', 'published', 'both' (runs if there are any, published ones for the other seeds) or '' for none.
         scores: tidy, columns `COLUMNS`; percentages.
         states: (row, seed) -> 'done', 'stale' (trained or scored with other code or data), 'interrupted' or 'missing'.
-        predictions: (row, seed) -> file, for what has scores.
-        facts: (row, seed) -> provenance: commit, device, seconds, versions, key.
-        histories: (row, seed) -> losses and accuracies by epoch.
+        predictions, facts, histories: (row, seed) -> file, provenance, and losses and accuracies by epoch.
         repeats: how many runs were made here that are published as well, how many of them have the same scores, and
             the largest difference of any score in points; None if there is no such run.
     """
@@ -102,15 +100,9 @@ class _Entry:
 
 
 def obtain(
-    table: str,
-    preset: str,
-    seeds: int | str | Sequence[int] | None = None,
-    train: bool = True,
-    overrides: Overrides | None = None,
-    report: Report = print,
-    dataset: str = "",
-    protocol: str = "",
-) -> Results:
+    table: str, preset: str, seeds: int | str | Sequence[int] | None = None, train: bool = True,
+    overrides: Overrides | None = None, report: Report = print, dataset: str = "", protocol: str = "",
+) -> Results:  # fmt: skip
     """`collect`, after training what is missing if `train` is set; what a notebook calls.
 
     Args:
@@ -140,10 +132,10 @@ def obtain(
 def collect(
     table: str, preset: str, seeds: Sequence[int], overrides: Overrides | None = None, protocol: str = ""
 ) -> Results:
-    """A table's results, from runs/ or from results/: whichever has more of them up to date.
+    """A table's results, from runs/ or from results/: whichever has more of them up to date; runs win a tie.
 
-    Runs win a tie. If runs and published results together have all of them, up to date, both are taken. Otherwise they
-    are never mixed, so that every difference is between runs made alike.
+    If only both together have all of them, up to date, both are taken. Otherwise they are never mixed, so that every
+    difference is between runs made alike.
     """
     wanted = _select_runs(table, preset, tuple(seeds), overrides, protocol)
     here, there = _read_runs(wanted), _read_published(wanted, published.folder_of(preset, overrides))
@@ -157,19 +149,13 @@ def collect(
         best, origin = {cell: (here if cell in mine else there)[cell] for cell in here}, "both"
     scored = {cell: one for cell, one in best.items() if one.scores is not None}
     return Results(
-        table,
-        preset,
-        tuple(seeds),
-        dict(overrides or {}),
-        origin if scored else "",
-        _join_scores(best),
+        table, preset, tuple(seeds), dict(overrides or {}), origin if scored else "", _join_scores(best),
         states={cell: one.state for cell, one in best.items()},
         predictions={cell: one.predictions for cell, one in scored.items()},
         facts={cell: one.facts for cell, one in scored.items()},
         histories={cell: one.history for cell, one in scored.items() if one.history is not None and len(one.history)},
-        asked_protocol=protocol,
-        repeats=_compare(here, there, mine & theirs),
-    )
+        asked_protocol=protocol, repeats=_compare(here, there, mine & theirs),
+    )  # fmt: skip
 
 
 def _join_scores(found: dict[Cell, _Entry]) -> pd.DataFrame:

@@ -87,9 +87,8 @@ def _estimate(results: Results, row: str, metric: str, protocol: str) -> Estimat
 
 
 def difference(results: Results, first: str, second: str, metric: str) -> Estimate:
-    """Row `first` minus row `second`: paired by seed, or with one seed by clip.
-
-    The interval by clip says how sure the difference between *these two models* is, not what another seed would give.
+    """Row `first` minus row `second`: paired by seed, or with one seed by clip, whose interval says how sure the
+    difference between *these two models* is, not what another seed would give.
     """
     a, b = results.values(first, metric), results.values(second, metric)
     common = sorted(a.keys() & b.keys())
@@ -103,9 +102,8 @@ def difference(results: Results, first: str, second: str, metric: str) -> Estima
         return Estimate(value)
     both = np.stack([rows.reshape(len(rows), -1) for rows, _ in (one, other)], axis=1)  # [N, 2, k]
     statistic = one[1]
-    return Estimate(
-        value, *metrics.bootstrap(both, lambda rows: statistic(rows[:, 0]) - statistic(rows[:, 1])), "clips"
-    )
+    limits = metrics.bootstrap(both, lambda rows: statistic(rows[:, 0]) - statistic(rows[:, 1]))
+    return Estimate(value, *limits, "clips")
 
 
 def lead(results: Results, row: str, metric: str) -> Estimate:
@@ -135,10 +133,8 @@ def absence(results: Results, row: str, metric: str, protocol: str = "") -> str:
 
 
 def floor(results: Results) -> dict[str, float]:
-    """Metric -> what is reached without looking, in percent; without a key if data or scores for it are missing.
-
-    Every action equally likely; every verdict the more frequent one, by its share of the test split; for balanced
-    accuracy and the area under the curve a coin.
+    """Metric -> what is reached without looking, in percent: every action equally likely, every verdict the more
+    frequent one, a coin for balanced accuracy and AUC. No key if data or scores for it are missing.
     """
     out = {"quality_balanced_acc": 50.0, "quality_auc": 50.0}
     shares = results.scores.loc[results.scores["metric"] == "quality_majority", "value"]
@@ -153,10 +149,7 @@ def floor(results: Results) -> dict[str, float]:
 
 
 def clip_sample(metric: str, clips: pd.DataFrame | None, parser: FaultParser | None) -> Sample | None:
-    """What a bootstrap of a metric draws from.
-
-    None for n-gram scores: BLEU and METEOR are no means over clips, and scoring them again takes minutes.
-    """
+    """What a bootstrap of a metric draws from; None for n-gram scores, which are no means over clips."""
     if clips is None or clips.empty or metric not in KNOWN:
         return None
     if metric == "top1":
@@ -222,9 +215,6 @@ class CachedFaultParser(FaultParser):
     """Gives the answers of `parser` and keeps them by sentence, in memory and, after `save`, on disk.
 
     Models write few different sentences, and parsing one takes half a millisecond.
-
-    Args:
-        parser: of FormSim's faults.
     """
 
     def __init__(self, parser: FaultParser):

@@ -1,7 +1,5 @@
-"""The explorer: single clips, what each system says of them, and what is true. One document, one module, two homes.
-
-`build_document` makes the document from predictions, `static_html` puts it and explorer.js into a page that needs no
-kernel and no network, `efa_book.explorer_live.Explorer` gives the same two to JupyterLab.
+"""The explorer: single clips, what each system says of them, and what is true. One document and explorer.js serve a
+page without kernel and network (`static_html`) and JupyterLab (`efa_book.explorer_live.Explorer`).
 """
 
 from __future__ import annotations
@@ -10,7 +8,9 @@ import base64
 import hashlib
 import io
 import json
-from collections.abc import Sequence
+import math
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,10 @@ from efa.config import FormSimData
 from efa.data.loader import formsim_clips, open_dataset
 from efa.data.video import read_clip
 from efa.experiments import CAPTIONERS, RECOGNISERS, table_config
+from efa.metrics import FaultParser, step_in_text
+from efa.metrics.forms import one_line
 from efa_book import attention, collect, html
 from efa_book.collect import Results
-from efa_book.explorer_text import FaultMarker
 from efa_book.html import Html
 from efa_book.provenance import stamp
 
@@ -37,22 +38,20 @@ RULE = (
     "Clips are picked by rule, never by eye or by score: the test clips of each action and each true verdict are put "
     "in the order of the SHA-256 of their ids, and the groups are gone through in turn until there are enough."
 )
+RIGHT, PLAIN, WRONG = 1, 0, -1
+_SENTENCE = re.compile(r"\S.*?(?:[.!?]+(?=\s|$)|$)")
 Document = dict[str, Any]
 
 
 def find_results(
     preset: str, dataset: str = "", seeds: Sequence[int] = (0,), tables: Sequence[str] = "456"
 ) -> list[Results]:
-    """What is published or trained of the tables IV to VI; trains nothing.
-
-    Args:
-        dataset: a folder with a manifest, in place of the preset's data.
-    """
+    """What is published or trained of the tables IV to VI; trains nothing. `dataset`: a folder with a manifest."""
     return [collect.obtain(table, preset, seeds, train=False, dataset=dataset) for table in tables]
 
 
 def build_document(results: Sequence[Results], clips: int = 128, size: int = 128) -> Document:
-    """Everything that the explorer shows, as one JSON document.
+    """Everything that the explorer shows, as one JSON document; no clip if there are no predictions.
 
     Args:
         results: of one preset and one data set; for a row in several tables the first one counts.
@@ -64,7 +63,7 @@ def build_document(results: Sequence[Results], clips: int = 128, size: int = 128
         protocol, seed}]; names, to which action and top5 of an answer are numbers; steps {action: five texts}; and
         clips [{id, action, view, quality, fault, reference, sprite, pictures, seen, attention 5 x T or None, answers
         {system: {action, top5, wrong (the probability of non-standard form), text, names, step}}}]. Reference and text
-        are parts as `FaultMarker.mark` cuts them. No clip if there are no predictions.
+        are parts as `FaultMarker.mark` cuts them.
 
     Raises:
         InputError: a data set or a video cannot be read.
@@ -99,31 +98,22 @@ def build_document(results: Sequence[Results], clips: int = 128, size: int = 128
             pictures = formsim.render_clip(rendered[clip_id], size, count, config.clutter)
         else:
             pictures = read_clip(Path(config.source) / str(table.loc[clip_id, "path"]), count, size, config.sampling)
-        out.append(
-            {
-                "id": clip_id,
-                "action": action,
-                "view": str(table.loc[clip_id, "view"]),
-                "quality": int(row["quality"]),
-                "fault": marker.describe(row["fault"], row["fault_step"]),
-                "reference": marker.mark(str(row["reference"]), action, row["fault"])["text"],
-                **encode_strip(pictures, config.frames),
-                "answers": answers,
-                "attention": weights.get(clip_id),
-            }
-        )
+        out.append({
+            "id": clip_id, "action": action, "view": str(table.loc[clip_id, "view"]), "quality": int(row["quality"]),
+            "fault": marker.describe(row["fault"], row["fault_step"]),
+            "reference": marker.mark(str(row["reference"]), action, row["fault"])["text"],
+            **encode_strip(pictures, config.frames), "answers": answers, "attention": weights.get(clip_id),
+        })  # fmt: skip
     about |= {"left_out": int((~same).sum()), "faults": marker.parser is not None}
     return document | {
         "about": about | {"attention": any(clip["attention"] for clip in out)},
-        "actions": sorted({clip["action"] for clip in out}),
-        "names": names,
+        "actions": sorted({clip["action"] for clip in out}), "names": names,
         "systems": [
             {"id": s.row, "group": s.group, "writes": s.writes, "protocol": s.results.protocol(s.row), "seed": s.seed}
             for s in systems
         ],
-        "steps": {key: list(text.steps) for key, text in dataset.steps.items() if key in names},
-        "clips": out,
-    }
+        "steps": {key: list(text.steps) for key, text in dataset.steps.items() if key in names}, "clips": out,
+    }  # fmt: skip
 
 
 def sample_clips(tests: pd.DataFrame, count: int) -> pd.DataFrame:
@@ -180,6 +170,66 @@ def _find_systems(results: Sequence[Results]) -> list[_System]:
     return sorted(found.values(), key=lambda system: system.row != "EFA")
 
 
+class FaultMarker:
+    """Cuts a text into plain parts and parts that name a fault, with the parser that fault F1 uses.
+
+    `phrases`: action -> fault -> the clauses that state it; empty if the truth is not known.
+    """
+
+    def __init__(self, phrases: Mapping[str, Mapping[str, Sequence[str]]]):
+        self.phrases = {f"{action}/{name}": p for action, faults in phrases.items() for name, p in faults.items()}
+        self.parser = FaultParser(phrases) if phrases else None
+
+    def describe(self, fault: object, step: object) -> dict[str, Any] | None:
+        """name, clause and step (1 to 5, or None) of a true fault 'action/fault'; None if there is none."""
+        if not isinstance(fault, str) or not fault:
+            return None
+        number = int(step) if isinstance(step, int | float) and not math.isnan(step) else None
+        return {"name": _name(fault), "clause": next(iter(self.phrases.get(fault, ())), ""), "step": number}
+
+    def mark(self, text: str, action: str, fault: object) -> dict[str, Any]:
+        """text as [[part, mark]], mark 1 for the true fault, -1 for another, 0 for the rest; names; the step blamed.
+
+        `action` and `fault` ('action/fault' or '') are the clip's true ones.
+        """
+        line = one_line(text)
+        spans, names = [], []
+        if self.parser is not None:
+            # Names come from the whole text, as for fault F1; each sentence by itself says where.
+            names = [{"name": _name(one), "right": one == fault} for one in sorted(self.parser.faults(line, action))]
+            for sentence in _SENTENCE.finditer(line) if names else ():
+                for named in sorted(self.parser.faults(sentence[0], action)):
+                    start, end = self._find_span(named, sentence[0])
+                    spans.append((sentence.start() + start, sentence.start() + end, named == fault))
+        return {"text": _cut(line, spans), "names": names, "step": step_in_text(line)}
+
+    def _find_span(self, fault: str, sentence: str) -> tuple[int, int]:
+        """Where in a sentence a fault is stated: the longest of its phrases that occurs there, else all of it."""
+        found = []
+        for phrase in self.phrases.get(fault, ()):
+            pattern = r"\W+".join(map(re.escape, re.findall(r"\w+", phrase)))
+            if hit := re.search(rf"\b{pattern}\b", sentence, re.IGNORECASE):
+                found.append(hit.span())
+        return max(found, key=lambda span: span[1] - span[0], default=(0, len(sentence)))
+
+
+def _name(fault: str) -> str:
+    return fault.split("/")[-1].replace("_", " ")
+
+
+def _cut(line: str, spans: list[tuple[int, int, bool]]) -> list[list[Any]]:
+    """[[part, mark]] in order; where spans overlap, the right one counts, then the first."""
+    taken: list[tuple[int, int, bool]] = []
+    for start, end, right in sorted(spans, key=lambda span: (not span[2], span[0])):
+        if all(end <= a or start >= b for a, b, _ in taken):
+            taken.append((start, end, right))
+    parts, at = [], 0
+    for start, end, right in sorted(taken):
+        parts += [[line[at:start], PLAIN], [line[start:end], RIGHT if right else WRONG]]
+        at = end
+    return [part for part in [*parts, [line[at:], PLAIN]] if part[0]]
+
+
 def _read_attention(systems: Sequence[_System]) -> dict[str, list[list[float]]]:
     """clip -> 5 x T attention of EFA's steps; empty if it is not known for the very run that is shown."""
     efa = next((s for s in systems if s.row == "EFA"), None)
@@ -213,7 +263,7 @@ def to_json(document: Document) -> str:
 def static_html(document: Document) -> Html:
     """The explorer as HTML that runs by itself: no kernel, no request, also from a file.
 
-    A plain table comes first, which the module folds away once it runs. Without scripts the table stays.
+    A plain table comes first and stays where there are no scripts; else the module folds it away.
     """
     if not document["clips"]:
         return html.note("No predictions to explore yet.")
@@ -271,11 +321,9 @@ def html_page(document: Document, title: str = "Clips and answers") -> str:
 
 
 def show(document: Document, live: bool = False, checkpoint: str = "") -> Any:
-    """What a notebook shows: `static_html`, or with a kernel beside it the panel that assesses videos as well.
+    """What a notebook shows: `static_html`, or if `live` the panel that assesses videos as well.
 
-    Args:
-        live: a Jupyter front end is there to run widgets. The book's pages have none.
-        checkpoint: as for `efa_book.explorer_live.Panel`.
+    The panel needs a Jupyter front end to run widgets, which the book's pages lack. `checkpoint`: as for `Panel`.
     """
     if not live or not document["clips"]:
         return static_html(document)

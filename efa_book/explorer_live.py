@@ -22,11 +22,8 @@ GUESS = "let the model decide"
 
 
 class Explorer(anywidget.AnyWidget):
-    """The explorer as a widget.
-
-    Attributes:
-        data: the document of `efa_book.explorer.build_document`.
-        own: clips assessed here, as `assess_clip` makes them; the last one is shown when it arrives.
+    """The explorer as a widget: `data` is the document of `efa_book.explorer.build_document`, `own` the clips assessed
+    here, as `assess_clip` makes them; the last one is shown when it arrives.
     """
 
     _esm = FOLDER / "explorer.js"
@@ -35,15 +32,12 @@ class Explorer(anywidget.AnyWidget):
     own: Any = traitlets.List().tag(sync=True)
 
 
-def assess_clip(
-    efa: EFA, video: str | Path, action: str | None = None, name: str = "", size: int = 128
-) -> dict[str, Any]:
+def assess_clip(efa: EFA, video: str | Path, action: str | None = None, name: str = "", size: int = 128) -> Document:
     """Assesses one video, as a clip of the explorer's document of which nothing is known but the model's answer.
 
     Args:
-        video: a file that libav decodes, or a folder of frames.
+        video: a file that libav decodes, or a folder of frames; called by its file's name without `name`.
         action: which action it is; None: the model decides.
-        name: what to call it; by default the file's name.
         size: side of a picture in pixels.
 
     Raises:
@@ -56,34 +50,23 @@ def assess_clip(
     weights = [step["frames"] for step in answer["steps"]]
     text = one_line(answer["explanation"])
     live = {
-        "action": answer["action"],
-        "top5": [one["action"] for one in answer["top5"]],
-        "sure": [one["probability"] for one in answer["top5"]],
-        "wrong": answer["quality_probability"],
-        "text": [[text, 0]] if text else [],
-        "names": [],
-        "step": step_in_text(text),
-    }
+        "action": answer["action"], "top5": [one["action"] for one in answer["top5"]],
+        "sure": [one["probability"] for one in answer["top5"]], "wrong": answer["quality_probability"],
+        "text": [[text, 0]] if text else [], "names": [], "step": step_in_text(text),
+    }  # fmt: skip
     unknown = {"action": "", "view": "", "quality": -1, "fault": None, "reference": []}
     return unknown | {
-        "id": name or Path(video).name,
-        "own": True,
-        "note": " ".join([chosen, *answer["warnings"]]),
-        "steps": [step["text"] for step in answer["steps"]],
-        "attention": None if None in weights else weights,
-        "answers": {"live": live},
-        **encode_strip(pictures, frames),
-    }
+        "id": name or Path(video).name, "own": True, "note": " ".join([chosen, *answer["warnings"]]),
+        "steps": [step["text"] for step in answer["steps"]], "attention": None if None in weights else weights,
+        "answers": {"live": live}, **encode_strip(pictures, frames),
+    }  # fmt: skip
 
 
 class Panel(ipywidgets.VBox):
     """Controls to assess a video, above the explorer that shows the answer.
 
-    Attributes:
-        file, path: a video to upload, or where one lies beside the kernel; the path counts if both are given.
-        action: one of the model's actions, or `GUESS`.
-        go, status: the button, and the line that says what happened.
-        explorer: the `Explorer`.
+    The video is uploaded (`file`) or lies beside the kernel (`path`, which counts if both are given); `action` is one
+    of the model's actions, or `GUESS`; the button `go` starts, the line `status` says what happened.
     """
 
     def __init__(self, data: Document, checkpoint: str = ""):

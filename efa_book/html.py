@@ -57,23 +57,14 @@ class Cell:
 def table(
     caption: str, head: Sequence[str | Cell], rows: Sequence[Sequence[str | Cell]], notes: Sequence[str] = ()
 ) -> Html:
-    """A table whose first column names the rows.
-
-    Args:
-        head: one title a column.
-        rows: cells, the first a plain name.
-        notes: paragraphs below.
-    """
+    """A table whose first column names the rows; `head`: a title a column; `notes`: paragraphs below."""
     titles, *cells = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in (head, *rows)]
-
-    def mark_number(number: bool) -> str:
-        return ' class="number"' if number else ""
-
-    numeric = [mark_number(bool(cells) and all(row[i].number for row in cells)) for i in range(len(titles))]
-    top = "".join(f'<th scope="col"{mark}>{cell.inner()}</th>' for cell, mark in zip(titles, numeric, strict=True))
+    mark = ("", ' class="number"')
+    numeric = [mark[bool(cells) and all(row[i].number for row in cells)] for i in range(len(titles))]
+    top = "".join(f'<th scope="col"{kind}>{cell.inner()}</th>' for cell, kind in zip(titles, numeric, strict=True))
     body = ""
     for first, *others in cells:
-        inner = "".join(f"<td{mark_number(cell.number)}>{cell.inner()}</td>" for cell in others)
+        inner = "".join(f"<td{mark[cell.number]}>{cell.inner()}</td>" for cell in others)
         body += f'<tr><th scope="row">{first.inner()}</th>{inner}</tr>'
     below = "".join(f'<p class="efa-note">{escape(note)}</p>' for note in notes)
     plain = [caption, *(" | ".join(f"{cell.text} {cell.minor}".strip() for cell in row) for row in (titles, *cells))]
@@ -103,12 +94,9 @@ def stamp(badge: str, parts: Sequence[str], command: str) -> Html:
 
 
 def show(figure: Figure | None, alt: str, caption: str = "", kind: str = "svg") -> Html:
-    """A figure as an image inside the page, the same bytes for the same data; closes it.
+    """A figure as an image inside the page, the same bytes for the same data; closes it. None: a line says so.
 
-    Args:
-        figure: None if there is nothing to draw; a line says so.
-        alt: what it shows, for readers who cannot see it.
-        kind: 'svg', or 'png' for photographs and frames.
+    `alt` is what readers get who cannot see it. `kind`: 'svg', or 'png' for photographs and frames.
     """
     import matplotlib as mpl
 

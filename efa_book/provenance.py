@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shlex
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +28,16 @@ NOTEBOOKS = {"4": "comparison", "5": "comparison", "6": "ablation", "7": "loss_w
 
 
 def stamp(results: Results, again: str = "") -> Html:
-    """Data, preset, seeds, protocol, hardware, runtime, commit, and the command that makes the numbers again.
-
-    Args:
-        again: that command, if it is not the table's.
-    """
+    """Data, preset, seeds, protocol, hardware, runtime, commit, and the command to rerun (`again`)."""
     data = table_config(results.table, results.preset, results.overrides).data
-    stand_in = isinstance(data, FormSimData)
+    badge, described = "own data", data.source
+    if isinstance(data, FormSimData):
+        badge = "Stand-in: FormSim, procedural, not CoT-AFA"
+        described = f"{data.clips} clips of {data.size} pixels, benchmark {data.benchmark}"
     facts = list(results.facts.values())
     states = Counter(results.states.values()).most_common()
     parts = [
-        f"{data.clips} clips of {data.size} pixels, benchmark {data.benchmark}"
-        if isinstance(data, FormSimData)
-        else data.source,
+        described,
         f"preset {results.preset}",
         f"seeds {', '.join(map(str, results.seeds))}",
         f"protocol {results.asked_protocol}" if results.asked_protocol else "",
@@ -52,7 +49,6 @@ def stamp(results: Results, again: str = "") -> Html:
         commits = sorted({fact.get("commit", "") or "no commit" for fact in facts})
         parts += [" / ".join(sorted({fact.get("device", "") for fact in facts}))]
         parts += [f"{minutes:.1f} minutes in all", f"commit {', '.join(commits)}"]
-    badge = "Stand-in: FormSim, procedural, not CoT-AFA" if stand_in else "own data"
     return html.stamp(badge, parts, again or rerun_command(results))
 
 
@@ -74,7 +70,7 @@ def rerun_command(results: Results) -> str:
 def weights_table(preset: str, overrides: Overrides | None = None, folder: Path | None = None) -> Html:
     """The files that runs of a preset start from: whose part each is, how it was made and what it reached.
 
-    Read from the .json beside each file of weights; a missing or unreadable one is reported in the table.
+    Read from the .json beside each file; a missing or unreadable one is reported in the table.
     """
     users: dict[str, list[str]] = {}  # name of a file of weights -> 'TSM (video)' for each system that starts from it
     for name in dict.fromkeys(("EFA", *CAPTIONERS, *RECOGNISERS)):
@@ -82,10 +78,8 @@ def weights_table(preset: str, overrides: Overrides | None = None, folder: Path 
         for part, file in (("video", encoder_file(config)), ("words", decoder_file(config))):
             if file:
                 users.setdefault(Path(file).stem, []).append(f"{name} ({part})")
-    rows: list[list[str | Cell]] = []
-    for name, systems in sorted(users.items()):
-        stages = _read_stages((folder or paths.WEIGHTS) / f"{name}.json")
-        rows.append([name, ", ".join(systems), *_describe_stages(stages)])
+    described = {name: _describe_stages((folder or paths.WEIGHTS) / f"{name}.json") for name in sorted(users)}
+    rows: list[list[str | Cell]] = [[name, ", ".join(users[name]), *cells] for name, cells in described.items()]
     if not rows:
         return html.note(f"Nothing starts pre-trained in preset {preset}.")
     head = ["weights", "part of", "made by", "examples seen", "parameters", "minutes", "held out"]
@@ -93,19 +87,13 @@ def weights_table(preset: str, overrides: Overrides | None = None, folder: Path 
     return html.table("What starts pre-trained, and how it was made", head, rows, notes)
 
 
-def _read_stages(path: Path) -> list[dict[str, Any]]:
-    """One dictionary for each stage of pre-training; none if the file is not what it should be."""
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
-    stages = facts.get("stages", [facts]) if isinstance(facts, dict) else []
-    return stages if isinstance(stages, list) and all(isinstance(stage, dict) for stage in stages) else []
-
-
-def _describe_stages(stages: Sequence[dict[str, Any]]) -> list[str | Cell]:
+def _describe_stages(path: Path) -> list[str | Cell]:
     """Cells: task and command, examples seen, parameters, minutes, scores held out; a dash for what is unknown."""
-    if not stages:
+    stages: Any = []
+    with contextlib.suppress(OSError, ValueError):
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        stages = facts.get("stages", [facts]) if isinstance(facts, dict) else []
+    if not stages or not isinstance(stages, list) or not all(isinstance(stage, dict) for stage in stages):
         return ["no record of it here", *[Cell("–", number=True)] * 3, "–"]
     last = stages[-1]
     options = [dict(re.findall(r"--(clips|texts|passes) (\d+)", str(stage.get("command", "")))) for stage in stages]

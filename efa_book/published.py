@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -35,20 +36,12 @@ def published_seeds(table: str, preset: str, overrides: Overrides | None = None)
 
 
 def publish(
-    preset: str,
-    seeds: Sequence[int],
-    out: Path | None = None,
-    overrides: Overrides | None = None,
-    what: str = "all",
+    preset: str, seeds: Sequence[int], out: Path | None = None, overrides: Overrides | None = None, what: str = "all"
 ) -> tuple[Path, list[str]]:
-    """Writes finished runs to results/<data set>-<preset>/; returns the folder and the labels of unfinished runs.
+    """Writes finished runs to results/<data set>-<preset>/ or `out`; returns the folder and labels of unfinished runs.
 
     scores.csv (tidy), predictions/<table>-<row>-<seed>.parquet, history.csv and provenance.json (key, commit, device,
-    versions, seconds of each run). Other rows and seeds that are there stay; the same ones are replaced.
-
-    Args:
-        out: another folder to write to.
-        what: 'all', a table or a row, as for `efa run`.
+    versions, seconds of each run). Other rows and seeds that are there stay. `what`: as for `efa run`.
 
     Raises:
         InputError: none of the runs is finished.
@@ -67,7 +60,7 @@ def publish(
         predictions = pd.read_parquet(run.folder / "predictions.parquet")
         kept = predictions[predictions["protocol"].isin(run.protocols)]
         path = folder / "predictions" / f"{name}.parquet"
-        write_safely(path, lambda partly, kept=kept: kept.to_parquet(partly, index=False, compression="zstd"))  # type: ignore[misc]
+        write_safely(path, partial(kept.to_parquet, index=False, compression="zstd"))
         facts = json.loads((run.folder / "provenance.json").read_text())
         facts = {k: v for k, v in facts.items() if k != "labels"} | {"scores_version": scores_version(run.folder)}
         provenance[name] = dict(zip(RUN_COLUMNS, cell, strict=True)) | facts
@@ -79,10 +72,8 @@ def publish(
     order = {cell: (rows.index(cell[:2]) if cell[:2] in rows else len(rows), cell[2]) for cell in scores | histories}
     for old, parts, file in ((old_scores, scores, "scores.csv"), (old_histories, histories, "history.csv")):
         table = pd.concat([parts[cell] for cell in sorted(parts, key=order.__getitem__)])
-        text = table.reindex(columns=list(dict.fromkeys([*old, *table]))).to_csv(
-            index=False, float_format="%.6g", lineterminator="\n"
-        )
-        write_safely(folder / file, lambda path, text=text: path.write_text(text))  # type: ignore[misc]
+        table = table.reindex(columns=list(dict.fromkeys([*old, *table])))
+        write_safely(folder / file, partial(table.to_csv, index=False, float_format="%.6g", lineterminator="\n"))
     text = json.dumps(dict(sorted(provenance.items())), indent=1, allow_nan=False) + "\n"
     write_safely(folder / "provenance.json", lambda path: path.write_text(text))
     return folder, [run.label for run in wanted if run not in finished]
@@ -102,11 +93,9 @@ def scores_table(run: Run, folder: Path) -> pd.DataFrame:
     """A run's scores from its folder, one a row: columns `COLUMNS`."""
     scores = json.loads((folder / "scores.json").read_text())
     rows = [
-        (run.table, run.row, run.seed, protocol, metric, float(value))
-        for protocol in run.protocols
-        for metric, value in scores.get(protocol, {}).items()
-        if value is not None
-    ]
+        (run.table, run.row, run.seed, protocol, metric, float(value)) for protocol in run.protocols
+        for metric, value in scores.get(protocol, {}).items() if value is not None
+    ]  # fmt: skip
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

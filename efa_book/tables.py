@@ -26,8 +26,7 @@ TEXTS = {
 def scores(results: Results, published: pd.DataFrame | None = None) -> Html:
     """One of the paper's tables: paper | ours with interval, seeds, state and outcomes; rows under the paper's names.
 
-    Args:
-        published: the paper's numbers as `paper.numbers` gives them; by default those of results/paper.csv.
+    `published`: the paper's numbers as `paper.numbers` gives them; by default those of results/paper.csv.
     """
     known = paper.numbers() if published is None else published
     spec, judged = TABLE_SPECS[results.table], claims.judge(results)

@@ -34,9 +34,8 @@ def leave_one_subject_out(
     """Leave-one-subject-out cross-validation.   Example: efa leave-one-subject-out my-data --seeds 0,1,2
 
     Trains without each subject in turn and predicts that one. A training that fails does not stop the others; its row
-    is not written, the other rows are.
+    is not written, the other rows are. Rerun the same command to resume.
     Exit status: 0 done, 2 mistakes of yours only, 1 anything else, 130 interrupted.
-    Rerun the same command to resume.
     """
     from efa.cli.grid import report_failures, run_all, select_cluster
     from efa.experiments import select

@@ -3,13 +3,11 @@
 The annotations are GYM88.xlsx, comment/ and three JSON files (see `efa_datasets.cot_afa_files`). The videos are
 workout_ori/NN/NN_MM.mp4 or folders of frames frames/NN_MM/*.jpg, anywhere below one folder; a video is preferred.
 
-OUT gets manifest.parquet, steps.json, released.csv (what the manifest has no column for: label and view as released,
-body parts, reason, seconds, where the text is from) and oddities.csv. Nothing is copied: OUT/videos becomes a symbolic
-link to the videos' folder, unless they lie inside OUT. Without videos the paths say where they would be.
-
-Label 2 has no meaning in the release. The one clip that has it gives a reason for bad form: it is read as non-standard.
-Action names keep the release's spelling, since the texts quote it. Only the ids of the test split are released; the
-other two are drawn here, before any clip is left out, so that they do not depend on which videos are there.
+OUT gets manifest.parquet, steps.json, released.csv (what the manifest has no column for) and oddities.csv. Videos are
+not copied: OUT/videos becomes a symbolic link to their folder, unless they lie inside OUT. Without videos the paths say
+where they would be. Label 2 has no meaning in the release; the one clip that has it gives a reason for bad form and is
+read as non-standard. Action names keep the release's spelling, since the texts quote it. Only the ids of the test split
+are released; the other two are drawn here, before any clip is left out, so that they do not depend on the videos.
 """
 
 from __future__ import annotations
@@ -90,19 +88,14 @@ def command(
 
 
 def convert(
-    root: Path,
-    out: Path,
-    annotations: Path | None = None,
-    videos: Path | None = None,
-    seed: int = 0,
+    root: Path, out: Path, annotations: Path | None = None, videos: Path | None = None, seed: int = 0,
     with_videos: bool = True,
-) -> Conversion:
+) -> Conversion:  # fmt: skip
     """Read the release and write the data set to `out`.
 
     Args:
         root: holds both parts; `annotations` and `videos` say where one of them is instead.
-        with_videos: False keeps every clip and looks for no video, as for a root that holds annotations alone like the
-            authors' repository; the file `ANNOTATIONS_ONLY` in `out` then says so.
+        with_videos: False keeps every clip and looks for no video; the file `ANNOTATIONS_ONLY` in `out` then says so.
 
     Raises:
         InputError: a file is missing or malformed, or `videos` holds none.
@@ -133,11 +126,7 @@ def convert(
 def read_release(
     folder: Path, seed: int = 0, videos: Mapping[str, str] | None = None, notes: Notes | None = None
 ) -> Conversion:
-    """The annotations as a data set in memory.
-
-    Args:
-        videos: clip -> path; clips without one are left out. None: all are kept.
-    """
+    """The annotations as a data set. `videos`: clip -> path, clips without one are left out; None: all stay."""
     for name in ("", raw.STEP_FILE, raw.SHEET, raw.NAMES, raw.REFERENCES, raw.COMMENTS):
         if not (folder / name).exists():
             hint = "give the folder with CoT-AFA's annotations, --annotations DIR"
@@ -186,10 +175,9 @@ def read_release(
 
 
 def draw_splits(clips: Sequence[tuple[str, int, int]], test: Set[str], seed: int) -> dict[str, str]:
-    """Clip -> split. Validation gets 15 % of all clips, drawn from those that are not test clips, an equal share of
-    each action and quality (largest remainders, ties at random), and never the last clip of one.
-
-    `clips`: name, class and quality of each; `test`: names of the test clips."""
+    """Clip -> split, for `clips` (name, class, quality) of which `test` are test clips. Validation gets 15 % of all,
+    an equal share of each action and quality (largest remainders, ties at random), and never the last clip of one.
+    """
     strata: dict[tuple[int, int], list[str]] = defaultdict(list)
     for name, number, quality in sorted(clips):
         if name not in test:
@@ -212,6 +200,7 @@ def draw_splits(clips: Sequence[tuple[str, int, int]], test: Set[str], seed: int
 
 def _kinds(sheet: Sequence[SheetRow], notes: Notes) -> dict[int, tuple[str, str]]:
     """Class -> mode and type, by what most of its rows say; rows that say nothing or something else are noted."""
+    note = partial(notes.add, raw.SHEET)
     votes: dict[int, Counter[tuple[str, str]]] = defaultdict(Counter)
     for row in sheet:
         votes[row.number].update([(row.major, row.minor)] if row.major else [])
@@ -224,14 +213,13 @@ def _kinds(sheet: Sequence[SheetRow], notes: Notes) -> dict[int, tuple[str, str]
         kinds[number] = mode, kind
         if not mode or kind not in TYPES:
             what = f"class {number} of unknown kind: {major} {minor}".rstrip()
-            notes.add(raw.SHEET, "", "", what, "mode or type kept as written, or empty")
+            note("", "", what, "mode or type kept as written, or empty")
     for row in sheet:
         if not row.major:
-            what, done = "no major and minor class", "taken from other clips of the action"
-            notes.add(raw.SHEET, row.row, row.clip_id, what, done)
+            note(row.row, row.clip_id, "no major and minor class", "taken from other clips of the action")
         elif (row.major, row.minor) != majority[row.number]:
             what = f"major and minor class differ from the action's: {row.major} {row.minor}".rstrip()
-            notes.add(raw.SHEET, row.row, row.clip_id, what, "the action's are used")
+            note(row.row, row.clip_id, what, "the action's are used")
     return kinds
 
 
@@ -325,8 +313,7 @@ def find_videos(folder: Path, out: Path, notes: Notes) -> dict[str, str]:
                 except InputError as error:
                     notes.add(path, "", clip, f"unusable video: {error.message}", "left out")
             elif found[clip][0] == is_frames:
-                what = f"another video of a clip: {found[clip][1]}"
-                notes.add(path, "", clip, what, "left out; the first is used")
+                notes.add(path, "", clip, f"another video of a clip: {found[clip][1]}", "left out; the first is used")
     return {clip: path for clip, (_, path) in found.items()}
 
 
@@ -352,8 +339,8 @@ def download_videos(kaggle_id: str | None) -> Path:
     """Fetch the videos from Kaggle into kagglehub's cache; returns their folder. `kaggle_id`: OWNER/NAME."""
     by_hand = f"or download by hand from {PAGE} and give --videos DIR"
     if not kaggle_id:
-        message = "the release does not state the data set's Kaggle id OWNER/NAME"
-        raise InputError(message, hint=f"give it with --kaggle-id, {by_hand}")
+        hint = f"give it with --kaggle-id, {by_hand}"
+        raise InputError("the release does not state the data set's Kaggle id OWNER/NAME", hint=hint)
     try:
         kagglehub: Any = importlib.import_module("kagglehub")
         return Path(kagglehub.dataset_download(kaggle_id))

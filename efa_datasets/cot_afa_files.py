@@ -1,7 +1,7 @@
 """CoT-AFA's files as released, read one by one. What is odd is noted; what cannot be read raises an InputError.
 
-GYM88.xlsx has one row per clip, under Chinese column names. A clip is called NN_MM: NN is the class, the position of
-its action in step_instructions_translated_keys.json. Rows are numbered as a spreadsheet shows them.
+A clip is called NN_MM: NN is the class, the position of its action in step_instructions_translated_keys.json. Rows of
+GYM88.xlsx (one a clip, Chinese column names) are numbered as a spreadsheet shows them.
 """
 
 from __future__ import annotations
@@ -209,22 +209,19 @@ def read_steps(file: Path, notes: Notes) -> list[tuple[str, StepText | None]]:
             raise InputError("not a list of texts", file=file, row=name, hint=shape)
         if len(entry) > len(_HEADINGS):
             raise InputError(f"{len(entry)} texts", file=file, row=name, hint=shape)
-        texts = [_remove_heading(text, i, name, file.name, notes) for i, text in enumerate(entry)]
+        texts = []
+        for i, text in enumerate(entry):
+            clean = _clean(text, file.name, name, "", notes)
+            heading, colon, rest = clean.partition(":")
+            headed = colon and heading.strip().casefold() == _HEADINGS[i]
+            texts.append(rest.strip() if headed else clean)
+            if clean and not headed:
+                notes.add(file.name, name, "", f"a text without its heading: number {i + 1}", "kept as it is")
         if missing := [h for i, h in enumerate(_HEADINGS) if i >= len(texts) or not texts[i]]:
             what = f"missing steps: {', '.join(missing)}"
             notes.add(file.name, name, "", what, "the action and its clips are left out")
         found[name] = None if missing else StepText(tuple(texts[:STEPS]), texts[STEPS])
     return list(found.items())
-
-
-def _remove_heading(text: str, i: int, action: str, file: str, notes: Notes) -> str:
-    clean = _clean(text, file, action, "", notes)
-    heading, colon, rest = clean.partition(":")
-    if colon and heading.strip().casefold() == _HEADINGS[i]:
-        return rest.strip()
-    if clean:
-        notes.add(file, action, "", f"a text without its heading: number {i + 1}", "kept as it is")
-    return clean
 
 
 def read_names(file: Path, notes: Notes) -> dict[str, str]:

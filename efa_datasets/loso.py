@@ -1,7 +1,6 @@
 """Leave-one-subject-out cross-validation: each subject is the test split once, the next one validates, the rest trains.
 
-Ten people are too few for one fixed split. So every row is trained once per subject, and intervals are drawn over
-people, not over clips: two repetitions by one person are nearly the same clip.
+Intervals are drawn over people, not over clips: two repetitions by one person are nearly the same clip.
 
 >>> # efa leave-one-subject-out my-data --preset laptop --seeds 0,1,2 --markers UI-PRMD
 """
@@ -14,7 +13,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from torch import Tensor
 
 from efa.baselines.inputs import TrainingInputs, prepare
 from efa.baselines.registry import Model
-from efa.config import Config, build
+from efa.config import build
 from efa.data.loader import Progress, open_dataset
 from efa.experiments import FINE_TUNED, LOSO_ROWS
 from efa.predict import EFA, predict
@@ -35,11 +34,12 @@ from efa.utils.errors import InputError
 from efa.utils.files import locked, write_safely
 from efa.utils.recovery import RESUMED, recover
 from efa_datasets.ui_prmd import predict_from_markers, split_of
-from efa_datasets.ui_prmd_files import movements
+from efa_datasets.ui_prmd_markers import movements
 
 MARKERS = "Markers, logistic regression"
 ZERO_SHOT = "EFA, never saw people"  # trained on FormSim alone and given the true movement
 COLUMNS = ("row", "seed", "subject", "clip_id", "action", "view", "quality", "quality_prob", "predicted_action")
+_prepare = lru_cache(maxsize=2)(prepare)
 Judged = dict[str, tuple[pd.DataFrame, dict[str, object]]]
 """Row -> predictions, columns `COLUMNS`, and facts of how they were made."""
 
@@ -78,37 +78,32 @@ class Fold(Run):
             clips = inputs.dataset.table.set_index("clip_id").loc[found["clip_id"]]
             found = found.assign(row=self.row, seed=self.seed)
             found = found.assign(subject=clips["subject"].to_numpy(), view=clips["view"].to_numpy())
-            write_safely(
-                folder / "predictions.parquet", lambda part: found[list(COLUMNS)].to_parquet(part, index=False)
-            )
-            facts: dict[str, Any] = {"labels": [f"{self.table}/{self.label}"], "key": self.key, "commit": commit()}
-            facts |= {"finished": pd.Timestamp.now("UTC").isoformat(timespec="seconds")}
-            facts |= {"seconds": round(time.time() - started, 1), "device": device(), "versions": versions()}
+            write_safely(folder / "predictions.parquet", partial(found[list(COLUMNS)].to_parquet, index=False))
+            facts: dict[str, Any] = {
+                "labels": [f"{self.table}/{self.label}"], "key": self.key, "commit": commit(),
+                "finished": pd.Timestamp.now("UTC").isoformat(timespec="seconds"),
+                "seconds": round(time.time() - started, 1), "device": device(), "versions": versions(),
+            }  # fmt: skip
             if pieces := micro_batch(folder):
                 facts["micro_batch"] = pieces  # memory did not hold a batch: so many clips at once
-            text = json.dumps(facts, indent=1) + "\n"
-            write_safely(folder / "provenance.json", lambda part: part.write_text(text))
+            write_safely(folder / "provenance.json", partial(Path.write_text, data=json.dumps(facts, indent=1) + "\n"))
             for leftover in (*RESUMED, MEMORY):  # the model, too: there are hundreds, and nothing loads them again
                 (folder / leftover).unlink(missing_ok=True)
         return folder
 
 
 def folds(
-    folder: str | Path,
-    rows: Sequence[str] = (),
-    preset: str = "laptop",
-    seeds: Sequence[int] = (0,),
+    folder: str | Path, rows: Sequence[str] = (), preset: str = "laptop", seeds: Sequence[int] = (0,),
     settings: dict[str, object] | None = None,
-) -> list[Fold]:
+) -> list[Fold]:  # fmt: skip
     """Every training that the rows of `LOSO_ROWS` need, seed by seed.
 
     Raises:
         InputError: an unknown row, a data set that names fewer than three subjects, or one that cannot be read.
     """
     rows = tuple(rows) or tuple(row for row in LOSO_ROWS if row not in FINE_TUNED)
-    for row in rows:
-        if row not in LOSO_ROWS:
-            raise InputError(f"there is no row '{row}'", hint=f"one of {', '.join(LOSO_ROWS)}")
+    if unknown := [row for row in rows if row not in LOSO_ROWS]:
+        raise InputError(f"there is no row '{unknown[0]}'", hint=f"one of {', '.join(LOSO_ROWS)}")
     # An absolute path: the folder's name is part of a run's key, and workers may start elsewhere.
     base: dict[str, object] = {"data.source": str(Path(folder).resolve())}
     table = open_dataset(build(preset, base).data).table
@@ -135,12 +130,11 @@ def collect(wanted: Sequence[Fold]) -> Judged:
             continue
         found = [json.loads((folder / "provenance.json").read_text()) for folder in folders]
         facts = {
-            "trainings": len(found),
-            "seconds": round(sum(one["seconds"] for one in found)),  # on one core
+            "trainings": len(found), "seconds": round(sum(one["seconds"] for one in found)),  # on one core
             "device": " / ".join(sorted({one["device"] for one in found})),
             "commit": ", ".join(sorted({one["commit"] or "no commit" for one in found})),
             "versions": found[0]["versions"],
-        }
+        }  # fmt: skip
         tables = [pd.read_parquet(folder / "predictions.parquet") for folder in folders]
         judged[row] = pd.concat(tables, ignore_index=True), facts
     return judged
@@ -157,10 +151,10 @@ def judge_markers(root: str | Path) -> Judged:
 
 
 def judge_zero_shot(runs: Sequence[Run], folder: str | Path, preset: str = "laptop") -> Judged:
-    """Predictions of EFA trained on FormSim, on clips of other people and other exercises.
+    """Predictions of EFA trained on FormSim (`runs` of '6/EFA', finished), on other people and other exercises.
 
     Its class head knows none of these exercises, so the true one picks the steps (protocol `oracle`), and
-    `predicted_action` stays empty. `runs`: of '6/EFA', finished.
+    `predicted_action` stays empty.
     """
     started = time.time()
     inputs = _prepare(build(preset, {"data.source": str(Path(folder).resolve()), "decoder.vocabulary": "full"}))
@@ -190,11 +184,6 @@ def _predict_quality(model: Model, inputs: TrainingInputs, keys: Tensor) -> list
 def _facts(started: float) -> dict[str, object]:
     facts: dict[str, object] = {"trainings": 0, "seconds": round(time.time() - started), "device": device()}
     return facts | {"commit": commit() or "no commit", "versions": versions()}
-
-
-@lru_cache(maxsize=2)
-def _prepare(config: Config) -> TrainingInputs:
-    return prepare(config)
 
 
 def leave_out(inputs: TrainingInputs, subject: str) -> TrainingInputs:

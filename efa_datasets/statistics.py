@@ -1,7 +1,4 @@
-"""Numbers about a data set, as the paper's Tables I to III have them: each with the definition it was counted by.
-
-`measure` turns annotations into small tables of aggregates, none of which holds a clip or a text. Nothing is drawn.
-"""
+"""Numbers about a data set, as the paper's Tables I to III have them: each with the definition it was counted by."""
 
 from __future__ import annotations
 
@@ -39,8 +36,7 @@ Row = tuple[str, str, str, float]
 def read_extras(folder: Path, columns: Mapping[str, tuple[str, ...]] = EXTRAS) -> dict[str, pd.DataFrame]:
     """released.csv and oddities.csv where `efa data cot-afa` left them: 'released' and 'oddities', texts as written.
 
-    Args:
-        columns: those that each file must have; a file without an entry is not read.
+    `columns`: those that each file must have; a file without an entry is not read.
 
     Raises:
         InputError: a file is there and is no such table.
@@ -64,9 +60,7 @@ def measure(
 ) -> dict[str, pd.DataFrame]:
     """Every table of `TABLES` that the data set fills; columns as there.
 
-    Args:
-        extras: as `read_extras` gives them.
-        pieces: a text's word pieces; without it nothing is counted by them.
+    `extras` as `read_extras` gives them; `pieces`: a text's word pieces, without it nothing is counted by them.
 
     Raises:
         InputError: released.csv holds no number where one is due.
@@ -76,13 +70,13 @@ def measure(
     with_text = clips[has_text(clips)]
     texts = list(with_text["explanation"])
     curves = wording.growth_curves([wording.tokens(text) for text in texts])
-    rows = [
-        *_counts(dataset),
-        *_texts(with_text, pieces),
-        *_vocabulary(curves, len(clips)),
-        *_steps(dataset, pieces),
-        *(_released(extras["released"]) if "released" in extras else []),
-    ]
+    rows = [*_counts(dataset), *_texts(with_text, pieces)]
+    if found := wording.extrapolate(curves, len(clips)):
+        names = ["texts", "words", "words, low", "words, high", "exponent"]
+        names.append("said of the texts that are there, over the truth")
+        about = "vocabulary if every clip had a text"
+        rows += [(about, name, "Heaps' law", float(number)) for name, number in zip(names, found, strict=True)]
+    rows += _steps(dataset, pieces) + (_released(extras["released"]) if "released" in extras else [])
     tables = {"statistics": pd.DataFrame(rows, columns=list(TABLES["statistics"]))}
     tables |= {"types": _types(clips), "actions": _actions(dataset), "splits": _splits(clips)}
     if texts:
@@ -129,7 +123,7 @@ def _texts(clips: pd.DataFrame, pieces: Pieces | None) -> list[Row]:
         return []
     texts = list(clips["explanation"])
     rows: list[Row] = []
-    counters: dict[str, Pieces] = {**wording.WORDS, **({"word pieces of the text encoder": pieces} if pieces else {})}
+    counters: dict[str, Pieces] = wording.WORDS | ({"word pieces of the text encoder": pieces} if pieces else {})
     for definition, split in counters.items():
         numbers = wording.word_statistics([[str(word) for word in split(text)] for text in texts])
         rows += [("texts", quantity, definition, value) for quantity, value in numbers.items()]
@@ -163,35 +157,16 @@ def _share_cut(texts: Sequence[str], limit: int, pieces: Pieces | None) -> tuple
     return "share of texts cut", f"longer than {limit} {unit}", share
 
 
-def _vocabulary(curves: np.ndarray, clips: int) -> list[Row]:
-    found = wording.extrapolate(curves, clips)
-    if found is None:
-        return []
-    values = {
-        "texts": found.texts,
-        "words": found.words,
-        "words, low": found.low,
-        "words, high": found.high,
-        "exponent": found.beta,
-        "said of the texts that are there, over the truth": found.bias,
-    }
-    return [("vocabulary if every clip had a text", name, "Heaps' law", float(value)) for name, value in values.items()]
-
-
 def _steps(dataset: DataSet, pieces: Pieces | None) -> list[Row]:
-    kinds = {
-        "steps": [step for text in dataset.steps.values() for step in text.steps],
-        "instructions": [text.instruction for text in dataset.steps.values()],
-    }
     rows: list[Row] = []
-    for name, texts in kinds.items():
-        about = f"{name} of the actions"
+    for about, texts in (
+        ("steps of the actions", [step for text in dataset.steps.values() for step in text.steps]),
+        ("instructions of the actions", [text.instruction for text in dataset.steps.values()]),
+    ):
         words = _mean(len(wording.tokens(text)) for text in texts)
-        rows.append((about, "texts", "", float(len(texts))))
-        rows.append((about, "words a text", next(iter(wording.WORDS)), words))
+        rows += [(about, "texts", "", float(len(texts))), (about, "words a text", next(iter(wording.WORDS)), words)]
         rows.append((about, *_share_cut(texts, CUT_CHARACTERS, None)))
-        if pieces:
-            rows.append((about, *_share_cut(texts, CUT_PIECES[0], pieces)))
+        rows += [(about, *_share_cut(texts, CUT_PIECES[0], pieces))] if pieces else []
     return rows
 
 
@@ -202,14 +177,11 @@ def _released(table: pd.DataFrame) -> list[Row]:
         message = f"seconds cannot be {table['seconds'].iloc[bad[0]][:80]!r}"
         raise InputError(message, file="released.csv", row=bad[0] + 2, hint="efa data cot-afa writes it again")
     with_reason = ((table["label"] != "0") & (table["reason"] != "")).sum()
-    rows: list[Row] = [
-        *(("as released", "clips", f"label {label}", float(n)) for label, n in sorted(Counter(table["label"]).items())),
-        ("as released", "clips", "non-standard, with a reason", float(with_reason)),
-        ("as released", "clips", "with a length", float(seconds.notna().sum())),
-    ]
-    if seconds.notna().any():
-        rows.append(("as released", "mean seconds", "clips with a length", float(seconds.mean())))
-    return rows
+    counts = {f"label {label}": number for label, number in sorted(Counter(table["label"]).items())}
+    counts |= {"non-standard, with a reason": with_reason, "with a length": seconds.notna().sum()}
+    rows: list[Row] = [("as released", "clips", name, float(number)) for name, number in counts.items()]
+    mean = ("as released", "mean seconds", "clips with a length", float(seconds.mean()))
+    return [*rows, mean] if seconds.notna().any() else rows
 
 
 def _types(clips: pd.DataFrame) -> pd.DataFrame:

@@ -22,8 +22,16 @@ from efa.data.manifest import make_dataset, save_dataset
 from efa.data.video import write_mp4
 from efa.utils.errors import InputError
 from efa.utils.files import named
-from efa_datasets.ui_prmd_body import check_markers, fit_body, localise
-from efa_datasets.ui_prmd_files import MIN_FRAMES, Repetition, find_repetitions, movements, read_markers
+from efa_datasets.ui_prmd_markers import (
+    MIN_FRAMES,
+    Repetition,
+    check_markers,
+    find_repetitions,
+    fit_body,
+    localise,
+    movements,
+    read_markers,
+)  # fmt: skip
 from formsim.body import primitives
 from formsim.dataset import sample_phases, seed_of
 from formsim.render import Camera, Scene, render
@@ -67,17 +75,12 @@ def command(
 
 
 def export(
-    root: Path,
-    how: Export,
-    test_subject: int | None = None,
-    repetitions: int = 0,
+    root: Path, how: Export, test_subject: int | None = None, repetitions: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> tuple[int, list[InputError]]:
+) -> tuple[int, list[InputError]]:  # fmt: skip
     """Render every sequence from front and side and write the data set to `how.folder`.
 
-    Args:
-        test_subject: as in `split_of`.
-        repetitions: only the first so many of each movement, subject and label; 0: all.
+    `repetitions`: only the first so many of each movement, subject and label; 0: all. `test_subject`: see `split_of`.
 
     Returns:
         The number of clips, and an error for each file that was left out.
@@ -123,10 +126,8 @@ def export(
 
 
 def split_of(subject: int, test_subject: int | None = None, subjects: Sequence[int] = tuple(range(1, 11))) -> str:
-    """The one split of all clips of a subject.
-
-    Without `test_subject` subjects 9 and 10 are tested, 7 and 8 validate. With it that one is tested, the next one
-    (after the last the first) validates.
+    """The one split of all clips of a subject: 9 and 10 are tested, 7 and 8 validate; or `test_subject` is tested and
+    the next one (after the last the first) validates.
     """
     if test_subject is None:
         return SPLITS.get(subject, "train")
@@ -190,8 +191,8 @@ def predict_from_markers(
 ) -> tuple[list[tuple[Repetition, float]], list[InputError]]:
     """Correct or incorrect from the markers alone, by leave-one-subject-out cross-validation, one model per movement.
 
-    Standardised positions of all markers at 20 moments, as `localise` gives them, their first principal components (of
-    the training subjects), logistic regression with a penalty l2 / 2 |w|^2. A reference for video models.
+    Logistic regression with a penalty l2 / 2 |w|^2 on the first principal components (of the training subjects) of all
+    standardised marker positions at 20 moments, as `localise` gives them. A reference for video models.
 
     Returns each sequence with its probability of 'incorrect', and an error for each file that was left out.
 
@@ -218,9 +219,8 @@ def predict_from_markers(
             out = subjects == subject
             if len(set(y[~out])) == 2:
                 probabilities = _logistic_regression(x[~out], y[~out], x[out], components, l2)
-                predictions += [
-                    (pairs[i][0], float(p)) for i, p in zip(np.flatnonzero(out), probabilities, strict=True)
-                ]
+                tested = zip(np.flatnonzero(out), probabilities, strict=True)
+                predictions += [(pairs[i][0], float(p)) for i, p in tested]
     if not predictions:
         raise InputError("fewer than two subjects with correct and incorrect repetitions", file=root)
     return predictions, skipped

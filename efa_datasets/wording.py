@@ -1,7 +1,7 @@
 """What explanations are made of: words, sentences, cues for reasons and advice, and how the vocabulary grows.
 
-The paper gives such numbers (Table II) without saying how they were counted. So each is counted by several definitions;
-the first of a dictionary is the one that a table shows, and the others say how much depends on it.
+The paper (Table II) does not say how it counted, so each number is counted by several definitions; a table shows the
+first of a dictionary, and the others say how much depends on it.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import yaml
 
 Splitter = Callable[[str], Sequence[str]]
 
@@ -29,13 +31,10 @@ def fold(text: str) -> str:
 
 
 def tokens(text: str, punctuation: bool = False) -> list[str]:
-    """Tokens much like those that the caption metrics count (Penn Treebank, lower case, no punctuation).
+    """Tokens much like those that the caption metrics count (Penn Treebank, lower case, no punctuation), without Java.
 
-    A hyphenated word is one token, a contraction two ("doesn't": does n't, "knee's": knee 's). In plain Python, so that
-    statistics need no Java; a test holds it against the metrics' own tokenizer, which counts brackets, too (as -lrb-).
-
-    Args:
-        punctuation: each mark counts as a token, too.
+    A hyphenated word is one token, a contraction two ("doesn't": does n't, "knee's": knee 's). The metrics' own
+    tokenizer counts brackets, too (as -lrb-), as this does with every mark if `punctuation` is set.
     """
     found: list[str] = []
     for part in _PART.findall(fold(text)):
@@ -90,24 +89,9 @@ SENTENCES: dict[str, Splitter] = {
     "text between any of . ! ?": _between(".!?"),
 }
 
-# 'lead*' is any word that begins so. The paper's own words for either were not to be had; narrow and wide are ours.
-CUES: dict[str, dict[str, tuple[str, ...]]] = {
-    "reasoning": {
-        "narrow": ("because", "since", "therefore"),
-        "wide": (
-            *("because", "since", "therefore", "thus", "hence", "so that", "due to", "as a result", "result* in"),
-            *("lead* to", "caus*", "ensures", "ensuring", "allow*", "indicat*", "prevent*", "reduc*", "which can"),
-            *("which could", "which may", "which might", "which is", "which helps"),
-        ),
-    },
-    "suggestion": {
-        "narrow": ("should", "recommend*", "suggest*"),
-        "wide": (
-            *("should", "recommend*", "suggest*", "must", "need* to", "ought to", "to improve", "to correct"),
-            *("advis*", "try to", "aim to", "focus on", "make sure", "ensure", "avoid", "practice", "consider"),
-        ),
-    },
-}
+_LISTS = yaml.safe_load(Path(__file__).with_name("wording.yaml").read_text(encoding="utf-8"))
+CUES: dict[str, dict[str, list[str]]] = _LISTS["cues"]  # 'lead*' is any word that begins so
+STOP = frozenset(_LISTS["stop"].split())
 
 
 def cue_pattern(cues: Sequence[str]) -> re.Pattern[str]:
@@ -146,19 +130,6 @@ def cue_rates(texts: Sequence[str]) -> list[tuple[str, str, str, float]]:
     return rates
 
 
-# Function words, and whoever is filmed: in nearly every sentence, and so without meaning here.
-_STOP = """
-a about above across action additionally after again against all also although always an and another any are around as
-at athlete away back be been before being below between both but by can character could did do does doing done down due
-during each either enough even every exercise few first for from further had has have he her hers him himself his how
-however i if in individual individuals instead into is it its itself just last lastly less like man many may me might
-more most much must my near neither next no nor not of off on once one only onto or other others our out over overall
-own per performer person player practitioner rather s same second she should so some still subject such t than that the
-their them themselves then there these they this those three through throughout thus to together too toward towards two
-under until up upon very video was we were what when where whether which while who whole will with within without woman
-would you your yourself
-"""
-STOP = frozenset(_STOP.split())
 _CLAUSE = re.compile(r"[,.;:!?()\"\u2013\u2014]")
 _WORD = re.compile(r"[a-z]+(?:[-'][a-z]+)*")
 _ADVISED = re.compile(r"\b(?:should|must)\b")
@@ -174,11 +145,8 @@ def lexicon(texts: Sequence[str], heads: int = 10, words: int = 6) -> pd.DataFra
 
     Reasoning: the parent is a cue of the wide list, its words are the content words after it, up to the end of the
     clause or the next cue. Suggestion: the parent is the first content word after 'should' or 'must', adverbs in -ly
-    passed over, which is nearly always a verb; its words likewise. A content word is none of `STOP` and longer than two
-    letters. A text counts once for each pair.
-
-    Args:
-        heads: parents kept of each kind, the most frequent. words: kept of each parent.
+    passed over; its words likewise. A content word is none of `STOP` and longer than two letters. A text counts once
+    for each pair. The `heads` most frequent parents of each kind are kept, with `words` words each.
     """
     reasons = cue_pattern(CUES["reasoning"]["wide"])
     counts: Counter[tuple[str, str, str]] = Counter()
@@ -210,8 +178,7 @@ ORDERS = 200
 LEAST_TEXTS = 100  # with fewer the law has nothing to be fitted to
 
 
-@dataclass(frozen=True)
-class Extrapolation:
+class Extrapolation(NamedTuple):
     """The vocabulary that more texts of the same kind would have."""
 
     texts: int  # how many there would be
@@ -253,10 +220,9 @@ def _heaps(curve: np.ndarray, upto: int, at: int) -> tuple[float, float]:
 def extrapolate(curves: np.ndarray, to: int) -> Extrapolation | None:
     """The vocabulary of `to` texts from the curves of fewer; None with fewer than `LEAST_TEXTS`, or nothing to add.
 
-    Heaps' law alone overshoots, since its exponent falls as texts are added. By how much is measured on the texts that
-    are there: in each order the law is fitted to the first n / `to` of the n texts, and its value for n is divided by
-    the truth. The mean of its values for `to` is divided by that ratio; the interval is the middle 95 % over the
-    orders. It is right as far as the missing texts are like those that are there.
+    Heaps' law alone overshoots, since its exponent falls as texts are added. By how much is measured in each order: the
+    law, fitted to the first n / `to` of the n texts, is divided by the truth at n. The mean of its values for `to` is
+    divided by that ratio; the interval is the middle 95 % over the orders.
     """
     count = curves.shape[1]
     if count < LEAST_TEXTS or to <= count:
@@ -280,11 +246,7 @@ def growth_table(curves: np.ndarray, points: int = 40) -> pd.DataFrame:
 def word_statistics(words: Sequence[Sequence[str]]) -> Mapping[str, float]:
     """Mean, median and greatest number of words a text, and how many different words there are."""
     sizes = [len(text) for text in words]
-    if not sizes:
-        return {}
-    return {
-        "words a text": float(np.mean(sizes)),
-        "median words a text": float(np.median(sizes)),
-        "most words a text": float(max(sizes)),
-        "vocabulary": float(len({word for text in words for word in text})),
-    }
+    return {} if not sizes else {
+        "words a text": float(np.mean(sizes)), "median words a text": float(np.median(sizes)),
+        "most words a text": float(max(sizes)), "vocabulary": float(len({word for text in words for word in text})),
+    }  # fmt: skip

@@ -8,35 +8,17 @@ import numpy as np
 
 from formsim.equipment import add_equipment
 from formsim.shapes import Array, Builder, Color, Paint, Pose, Primitives, cross, square_to, unit
+from formsim.tables import TABLES
 
 SLEEVES = ("none", "short", "long")
 LEGS = ("shorts", "capri", "long")
 HAIR = ("bald", "short", "long", "bun")
 
-# Segment lengths as fractions of the body height (Drillis & Contini 1966; hand = fist, foot = ankle to toe tip).
-# lower_trunk + upper_trunk + neck + head + thigh + shank + ankle height (0.039) = 1.
-PROPORTIONS = {
-    "lower_trunk": 0.130, "upper_trunk": 0.165, "neck": 0.045, "head": 0.130, "shoulder_half_width": 0.108,
-    "hip_half_width": 0.052, "upper_arm": 0.178, "forearm": 0.146, "hand": 0.048, "thigh": 0.245, "shank": 0.246,
-    "foot": 0.122,
-}  # fmt: skip
+# Segment lengths as fractions of the body height
+PROPORTIONS: dict[str, float] = TABLES["proportions"]
 ANKLE_HEIGHT = 0.039
 VERTICAL = ("lower_trunk", "upper_trunk", "neck", "head", "thigh", "shank")
-
-SKIN = (
-    (0.96, 0.80, 0.69), (0.90, 0.70, 0.56), (0.80, 0.59, 0.44), (0.66, 0.46, 0.32), (0.48, 0.32, 0.22),
-    (0.34, 0.22, 0.16),
-)  # fmt: skip
-HAIR_COLORS = (
-    (0.08, 0.06, 0.05), (0.22, 0.13, 0.07), (0.42, 0.26, 0.13), (0.74, 0.56, 0.28), (0.55, 0.53, 0.52),
-    (0.48, 0.17, 0.08),
-)  # fmt: skip
-CLOTH = (
-    (0.86, 0.20, 0.20), (0.95, 0.55, 0.15), (0.97, 0.82, 0.25), (0.35, 0.72, 0.30), (0.10, 0.48, 0.30),
-    (0.12, 0.62, 0.65), (0.20, 0.45, 0.85), (0.14, 0.20, 0.48), (0.48, 0.25, 0.66), (0.90, 0.42, 0.65),
-    (0.93, 0.93, 0.92), (0.55, 0.57, 0.60), (0.22, 0.23, 0.26), (0.45, 0.14, 0.18), (0.60, 0.78, 0.92),
-    (0.62, 0.58, 0.36),
-)  # fmt: skip
+COLORS: dict[str, list[Color]] = TABLES["colors"]
 
 
 def grid(value: float) -> float:
@@ -50,9 +32,9 @@ def bell(rng: np.random.RandomState, mean: float, half: float) -> float:
     return grid(mean + half * (total / 1.5 - 1.0))
 
 
-def pick(rng: np.random.RandomState, colors: tuple[Color, ...], jitter: float) -> Color:
-    """One of `colors`, every channel moved by up to `jitter` and kept within 0..1."""
-    r, g, b = colors[rng.randint(len(colors))]
+def pick(rng: np.random.RandomState, name: str, jitter: float) -> Color:
+    """One of `COLORS[name]`, every channel moved by up to `jitter` and kept within 0..1."""
+    r, g, b = COLORS[name][rng.randint(len(COLORS[name]))]
     r, g, b = (min(1.0, max(0.0, grid(c + jitter * (2.0 * rng.random_sample() - 1.0)))) for c in (r, g, b))
     return r, g, b
 
@@ -61,9 +43,8 @@ def pick(rng: np.random.RandomState, colors: tuple[Color, ...], jitter: float) -
 class Subject:
     """One performer. Lengths in metres, joint to joint; colours are RGB in 0..1.
 
-    `neck` + `head` is the distance from the neck joint (base of the neck) to the top of the head, `hand` that from the
-    wrist to the end of the fist, `foot` that from the ankle joint to the tip of the toes. Standing upright with the
-    ankles at `ankle_height`, the top of the head is at `height`.
+    `neck` + `head` reaches from the base of the neck to the top of the head, `hand` from the wrist to the end of the
+    fist, `foot` from the ankle to the tip of the toes.
     """
 
     height: float
@@ -108,13 +89,13 @@ class Subject:
         length = {name: grid(height * value * (stretch if name in VERTICAL else 1.0)) for name, value in share.items()}
         girth = bell(rng, 1.0, 0.17)
         limb_girth = grid(0.5 * girth + 0.5 * bell(rng, 1.0, 0.17))
-        skin = pick(rng, SKIN, 0.03)
-        hair = pick(rng, HAIR_COLORS, 0.03)
-        top, bottom = pick(rng, CLOTH, 0.06), pick(rng, CLOTH, 0.06)
+        skin = pick(rng, "skin", 0.03)
+        hair = pick(rng, "hair", 0.03)
+        top, bottom = pick(rng, "cloth", 0.06), pick(rng, "cloth", 0.06)
         if sum(abs(s - t) for s, t in zip(top, bottom, strict=True)) < 0.35:  # the waist must show: darken the trousers
             bottom = (grid(0.4 * bottom[0]), grid(0.4 * bottom[1]), grid(0.4 * bottom[2]))
-        shoe = pick(rng, ((0.92, 0.92, 0.92), (0.12, 0.12, 0.13), (0.80, 0.25, 0.20), (0.25, 0.45, 0.80)), 0.05)
-        accent = pick(rng, CLOTH, 0.05)
+        shoe = pick(rng, "shoe", 0.05)
+        accent = pick(rng, "cloth", 0.05)
         return cls(
             height=height, **length, girth=girth, limb_girth=limb_girth,
             skin=skin, hair=hair, top=top, bottom=bottom, shoe=shoe, accent=accent,
@@ -124,11 +105,9 @@ class Subject:
 
 
 def primitives(joints: Array, subject: Subject, equipment: tuple[str, ...] = ()) -> Primitives:
-    """Solids for a clip: body, clothes and equipment.
+    """Solids for a clip: body, clothes and the `equipment` named in `EQUIPMENT`.
 
-    Args:
-        joints: float64 [T, 20, 3] metres, in the order of `motion.JOINTS`; x forward, y left, z up, floor at 0.
-        equipment: names of `EQUIPMENT`. Held things follow the hands, fixed things stand still for the clip.
+    `joints`: float64 [T, 20, 3] metres, in the order of `motion.JOINTS`; x forward, y left, z up, floor at 0.
 
     Raises:
         ValueError: joints of another shape, or an unknown name.

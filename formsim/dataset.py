@@ -21,7 +21,7 @@ from formsim.errors import InputError
 from formsim.raycast import turn
 from formsim.render import Camera, Scene, render
 from formsim.schema import Action, Fault, load_actions
-from formsim.text import explain, step_texts
+from formsim.tables import TABLES
 
 Array = np.ndarray
 Benchmark = Literal["main", "standards", "unseen", "stream"]
@@ -40,19 +40,9 @@ GENERIC_SHARE = 0.3  # standards benchmark: non-standard clips whose fault is on
 SEVERITY = (0.9, 1.5)  # magnitude of a fault, 1 = as its file says
 TOLERATED = 0.2  # magnitude that a standard clip may show, so that form is a matter of degree
 STYLE = 2.2  # degrees, standard deviation of a performer's own offset of every angle
-_CUT_OFF = "the movement is cut off before the required range is reached"
-_RANGE_FAULTS = {
-    "range_short": (
-        ("the movement stops short of the required range", _CUT_OFF),
-        ("muscles that are not worked as intended", "a repetition that misses its training effect"),
-        ("move further until the required range is reached", "extend the movement to the range that the step asks for"),
-    ),
-    "range_long": (
-        ("the movement goes beyond the required range", "the movement continues past the required range"),
-        ("needless stress on the joints", "a loss of tension and control at the end of the movement"),
-        ("stop earlier at the range that the step asks for", "reduce the movement to the required range"),
-    ),
-}
+_SENTENCES: dict[str, list[str]] = TABLES["sentences"]
+_MIN_WORDS = 60  # words; what would be shorter gets one more sentence: most texts of CoT-AFA have 60 words or more
+_ORDINALS = ("one", "two", "three", "four", "five")
 
 
 @dataclass(frozen=True)
@@ -85,7 +75,8 @@ def seed_of(*parts: object) -> int:
 
 def all_faults(action: Action) -> dict[str, Fault]:
     """The faults of an action and, for the standards benchmark, a range too short or too long."""
-    return action.faults | {n: Fault(n, action.range_step, {}, *words) for n, words in _RANGE_FAULTS.items()}
+    words = {name: map(tuple, texts.values()) for name, texts in TABLES["range_faults"].items()}
+    return action.faults | {name: Fault(name, action.range_step, {}, *texts) for name, texts in words.items()}
 
 
 @cache
@@ -94,10 +85,7 @@ def clips(
 ) -> tuple[Clip, ...]:
     """The clips of a benchmark: 70/15/15 by subject, a split's actions and views in equal shares.
 
-    Args:
-        count: clips in all splits together.
-        seed: of the data set.
-        names: the actions to use; all of them by default.
+    `count` clips in all splits together, of the actions `names` (default: all).
 
     Raises:
         InputError: `unseen` with fewer than four actions, none of which would be held out.
@@ -247,22 +235,54 @@ def record(clip: Clip) -> dict[str, object]:
     phrase = STANDARDS[clip.standard or "full"][1]
     words = np.random.RandomState(seed_of("words", clip.seed))
     return {
-        "clip_id": clip.clip_id,
-        "path": f"videos/{clip.clip_id}.mp4",
-        "action": clip.action,
-        "mode": action.mode,
-        "type": action.type,
-        "quality": clip.quality,
-        "view": clip.view,
-        "explanation": explain(action, fault, phrase, words),
-        "split": clip.split,
-        "subject": clip.subject,
-        "fault": f"{clip.action}/{clip.fault}" if fault else "",
-        "fault_step": fault.step if fault else None,
-        "onset": clip.onset if fault else None,
-        "severity": clip.severity if fault else None,
-        "standard": clip.standard,
-    }
+        "clip_id": clip.clip_id, "path": f"videos/{clip.clip_id}.mp4", "action": clip.action, "mode": action.mode,
+        "type": action.type, "quality": clip.quality, "view": clip.view,
+        "explanation": explain(action, fault, phrase, words), "split": clip.split, "subject": clip.subject,
+        "fault": f"{clip.action}/{clip.fault}" if fault else "", "fault_step": fault.step if fault else None,
+        "onset": clip.onset if fault else None, "severity": clip.severity if fault else None, "standard": clip.standard,
+    }  # fmt: skip
+
+
+def step_texts(action: Action, range_phrase: str, stated: str = "") -> tuple[tuple[str, ...], str]:
+    """The five steps and the instruction of an action, with what its standard asks for filled in.
+
+    `stated` takes the place of the step that speaks of the range: one sentence for all actions, because models
+    overlook a phrase inside a longer step (0.4 % of the variance between step vectors).
+    """
+    steps = [step.format(range=range_phrase) for step in action.steps]
+    if stated:
+        steps[action.range_step - 1] = stated
+    return tuple(steps), action.instruction
+
+
+def explain(action: Action, fault: Fault | None, range_phrase: str, rng: np.random.RandomState) -> str:
+    """A reference explanation, 60 to 110 words in five or six sentences; `fault` None means standard form. The sixth
+    sentence comes last, so that the third always states what goes wrong.
+    """
+
+    def pick(options: Sequence[str]) -> str:
+        return options[rng.randint(len(options))]
+
+    def right(step: int, kind: str = "right") -> str:
+        good = action.good[step].format(range=range_phrase)
+        return pick(_SENTENCES[kind]).format(step=_ORDINALS[step], good=good)
+
+    order = [int(step) for step in rng.permutation(5) if fault is None or step != fault.step - 1]
+    if fault is None:
+        first, second, *_ = (_SENTENCES["closing"][i] for i in rng.permutation(len(_SENTENCES["closing"])))
+        parts, extra = [pick(_SENTENCES["good"]), *map(right, sorted(order[:3])), first], second
+    else:
+        parts = [
+            pick(_SENTENCES["bad"]),
+            right(order[0]),
+            pick(_SENTENCES["wrong"]).format(step=_ORDINALS[fault.step - 1], seen=pick(fault.seen)),
+            pick(_SENTENCES["effect"]).format(leads_to=pick(fault.leads_to)),
+            pick(_SENTENCES["correction"]).format(correct=pick(fault.correct)),
+        ]
+        extra = right(order[1], "rest")
+    parts[0] = parts[0].format(name=action.name.lower())
+    text = " ".join(parts)
+    return f"{text} {extra}" if len(text.split()) < _MIN_WORDS else text
 
 
 def step_table(chosen: Sequence[Clip]) -> dict[str, tuple[tuple[str, ...], str]]:

@@ -266,31 +266,16 @@ _MAKERS: dict[str, Callable[[Builder, Pose], object]] = {
     "barbell@back": lambda build, p: _barbell(build, p.neck - 0.095 * p.front - 0.02 * p.back, p.left),
     "barbell@front": lambda build, p: _barbell(build, p.neck + 0.105 * p.front - 0.03 * p.back, p.left),
     "barbell@hips": lambda build, p: _barbell(build, p.pelvis + 0.125 * p.front_low, p.left_low),
-    "dumbbells": _dumbbells,
-    "dumbbell": _dumbbell,
-    "kettlebell": _kettlebell,
-    "bar": _bar,
-    "parallel_bars": _parallel_bars,
-    "bench": _bench,
-    "incline_bench": _incline_bench,
-    "box": _box,
-    "mat": _mat,
+    "dumbbells": _dumbbells, "dumbbell": _dumbbell, "kettlebell": _kettlebell, "bar": _bar,
+    "parallel_bars": _parallel_bars, "bench": _bench, "incline_bench": _incline_bench, "box": _box, "mat": _mat,
     "staff": lambda build, p: _rod(build, p, 0.8, (0.62, 0.42, 0.22), 0.0),
-    "sword": _sword,
-    "spear": _spear,
-    "cable": _cable,
-    "lat_machine": _lat_machine,
-    "band": _band,
-}
+    "sword": _sword, "spear": _spear, "cable": _cable, "lat_machine": _lat_machine, "band": _band,
+}  # fmt: skip
 EQUIPMENT = tuple(_MAKERS)
 
 
 def add_equipment(build: Builder, pose: Pose, names: tuple[str, ...]) -> None:
-    """Add each named thing. Held things follow the hands; fixed things stand still at the clip's mean or extent.
-
-    Raises:
-        ValueError: a name that is not in `EQUIPMENT`.
-    """
+    """Add each named thing; held ones follow the hands, fixed ones stand still. ValueError for an unknown name."""
     for name in names:
         if name not in _MAKERS:
             raise ValueError(f"unknown equipment {name!r}; known: {', '.join(EQUIPMENT)}")

@@ -4,15 +4,8 @@ from pathlib import Path
 
 
 class InputError(Exception):
-    """Bad input: what is wrong, where, and how to fix it, on one line.
-
-    The command line prints it and exits with 2; a batch reports it and goes on with the rest.
-
-    Args:
-        message: what is wrong.
-        file: the file at fault, where there is one.
-        row: the row, clip or key at fault inside that file.
-        hint: what the user can do about it.
+    """Bad input, on one line: what is wrong (`message`), the `file` and the `row`, clip or key at fault, and a `hint`
+    on how to fix it. The command line prints it and exits with 2; a batch reports it and goes on with the rest.
     """
 
     def __init__(self, message: str, *, file: str | Path | None = None, row: object = None, hint: str | None = None):

@@ -6,36 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from formsim.errors import InputError
+from formsim.tables import TABLES
 
 # What is read of a text: five times the mean length in CoT-AFA. METEOR's aligner and the PTB lexer are worse than
 # linear and end in minutes or out of memory on a degenerate text of a few thousand words.
 MAX_WORDS, MAX_CHARS = 500, 10_000
 
-_NEGATORS = frozenset(
-    ("not", "no", "never", "nor", "neither", "without", "hardly", "avoid", "avoids", "avoiding", "prevent", "prevents",
-     "preventing")
-)  # fmt: skip
-_ADVICE = frozenset(
-    ("should", "must", "ought", "ensure", "ensures", "ensuring", "sure", "try", "aim", "need", "needs", "remember",
-     "focus", "goal")
-)  # fmt: skip
-_OPENERS = frozenset(
-    ("because", "since", "as", "and", "but", "while", "when", "where", "which", "that", "so", "although", "though",
-     "until", "with", "by", "if")
-)  # fmt: skip
-_NO_CONTENT = _NEGATORS | _ADVICE | _OPENERS | frozenset(
-    ("the", "a", "an", "is", "are", "was", "were", "be", "been", "being", "of", "to", "or", "this", "it", "its", "his",
-     "her", "their", "your", "they", "he", "she", "at", "on", "for", "then", "there", "very", "much", "slightly",
-     "clearly", "visibly", "bit", "little", "have", "has", "had", "do", "does", "did", "will", "person", "athlete",
-     "subject", "man", "woman", "video", "here")
-)  # fmt: skip
-_OPPOSITES = (
-    ("wide", "narrow"), ("high", "low"), ("inward", "outward"), ("in", "out"), ("forward", "backward"),
-    ("forward", "back"), ("left", "right"), ("up", "down"), ("more", "less"), ("early", "late"), ("fast", "slow"),
-    ("quick", "slow"), ("above", "below"), ("bent", "straight"), ("over", "under"), ("front", "behind"),
-    ("open", "closed"), ("top", "bottom"), ("far", "close"), ("far", "near"), ("rise", "drop"), ("rise", "sink"),
-    ("lift", "drop"), ("long", "short"), ("together", "apart"),
-)  # fmt: skip
+_NEGATORS, _ADVICE, _OPENERS, _FILLERS = (
+    frozenset(TABLES["words"][kind].split()) for kind in ("negators", "advice", "openers", "fillers")
+)
+_NO_CONTENT = _NEGATORS | _ADVICE | _OPENERS | _FILLERS
+_OPPOSITES = [pair.split("/") for pair in TABLES["words"]["opposites"].split()]
 _WORD_OR_BREAK = re.compile(r"[^\W_]+|[,;:()\u2013\u2014]")  # the dashes break clauses as the comma does
 _STEP_WORDS = ("one first 1st 1", "two second 2nd 2", "three third 3rd 3", "four fourth 4th 4", "five fifth 5th 5")
 _STEP_NUMBERS = {word: n for n, words in enumerate(_STEP_WORDS, start=1) for word in words.split()}
@@ -79,9 +60,8 @@ class FaultParser:
     A fault is named where one of its phrases stands word for word in a sentence, unless a negation or a word of
     advice ('avoid', 'should') governs it. In a sentence without such a phrase, the best-matching phrase counts if its
     content words (stemmed) agree with those of one to three consecutive clauses at an F1 of `threshold` or more, at
-    least three of them are shared or all are equal, and neither negation, advice nor an opposite ('wide'/'narrow')
-    stands against it: one fault a sentence at most. A phrase that several actions share counts for the asked action,
-    or else once, for the first that has it.
+    least three are shared or all are equal, and no negation, advice or opposite ('wide'/'narrow') stands against it.
+    A phrase that several actions share counts for the asked action, or else for the first that has it.
 
     Args:
         faults: action -> fault -> the phrases that state it (what is seen).
@@ -94,10 +74,8 @@ class FaultParser:
     def __init__(self, faults: Mapping[str, Mapping[str, Sequence[str]]], threshold: float = 0.75):
         self.threshold = threshold
         owners: dict[str, dict[str, str]] = {}
-        all_phrases = [
-            (a, fault, phrase) for a, own in faults.items() for fault, some in own.items() for phrase in some
-        ]
-        for action, fault, phrase in all_phrases:
+        known = [(action, fault, one) for action, own in faults.items() for fault, some in own.items() for one in some]
+        for action, fault, phrase in known:
             text = " ".join(_words(phrase))
             if not text:
                 raise InputError("this phrase for a fault holds no word", row=f"{action}/{fault}")
@@ -108,18 +86,12 @@ class FaultParser:
         self._phrases = [_Phrase.parse(text, of_text) for text, of_text in owners.items()]
 
     def faults(self, text: str, action: str) -> set[str]:
-        """Ids 'action/fault' of the faults that the text names.
-
-        Args:
-            text: any text.
-            action: the clip's action, whose faults are preferred where a phrase is shared. Other actions' faults are
-                found as well.
+        """Ids 'action/fault' of the faults that the text names; `action`, the clip's, counts where a phrase is
+        shared.
         """
         named: set[str] = set()
         for sentence in sentences(text):
-            tokens = _WORD_OR_BREAK.findall(
-                _STEP.sub(" ", _join_negations(sentence))
-            )  # 'in step 3' is not what is seen
+            tokens = _WORD_OR_BREAK.findall(_STEP.sub(" ", _join_negations(sentence)))  # 'in step 3' is no fault
             words = [token for token in tokens if token[0].isalnum()]
             starts = _clause_starts(tokens)
             phrases = self._exact(words, starts)
@@ -141,12 +113,11 @@ class FaultParser:
                 at = line.find(f" {phrase.text} ", at + 1)
         if not spans:
             return None
-        stated = []
-        for first, end, phrase in spans:
-            inside = any(a <= first and end <= b and b - a > end - first for a, b, _ in spans)
-            if not inside and not (_NEGATORS | _ADVICE).intersection(words[starts[first] : first]):
-                stated.append(phrase)
-        return stated
+        return [
+            phrase for first, end, phrase in spans
+            if not any(a <= first and end <= b and b - a > end - first for a, b, _ in spans)
+            and (_NEGATORS | _ADVICE).isdisjoint(words[starts[first] : first])
+        ]  # fmt: skip
 
     def _closest(self, words: list[str], starts: list[int], action: str) -> _Phrase | None:
         """The phrase nearest to a paraphrase in one to three consecutive clauses, own action first among equals."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from formsim.body import Subject
 from formsim.shapes import Array, cross, mean
+from formsim.tables import TABLES
 
 if TYPE_CHECKING:
     from formsim.schema import Action, Fault
@@ -33,18 +34,13 @@ ANGLES = (*_BODY, *_TRUNK, *(f"{part}_{side}{out}" for part in SIDED for side in
 # foot: toes up positive; foot.out: turn-out      shoulder: shrug upwards in degrees of the collar; shoulder.out unused
 
 _ANKLE = 0.08  # height of the ankle over the sole, metres
-_FLESH = {  # between a joint and the skin below it, metres
-    "shoulder": 0.10, "pelvis": 0.11, "chest": 0.11, "head": 0.03, "knee": 0.055, "elbow": 0.045, "hand": 0.03,
-    "toe": 0.02, "hip": 0.10, "wrist": 0.03,
-}  # fmt: skip
+_FLESH: dict[str, float] = TABLES["flesh"]  # between a joint and the skin below it, metres
 
 
 @dataclass(frozen=True)
 class Anchor:
-    """How the body rests.
-
-    pitch: degrees about the left-right axis before contact (90: face down, -90: face up); roll: about the forward axis.
-    low: joints of which the lowest touches `height`; two groups are levelled by a rotation about the left-right axis.
+    """How the body rests. `pitch`: degrees about the left-right axis before contact (90: face down, -90: face up);
+    `roll`: about the forward axis. The lowest of `low` touches `height`; with `other` a rotation levels both groups.
     """
 
     low: tuple[str, ...]
@@ -57,43 +53,14 @@ class Anchor:
     fixed: tuple[str, ...] = ()  # joints whose mean stays over the origin; default: low
 
 
-_FEET = ("sole_l", "sole_r", "toe_l", "toe_r")
-_HANDS = ("hand_l", "hand_r")
-_ELBOWS = ("elbow_l", "elbow_r")
-_TOES = ("toe_l", "toe_r")
-_KNEES = ("knee_l", "knee_r")
-_BACK = ("shoulder_l", "shoulder_r", "chest", "pelvis")
-_ANKLES = ("ankle_l", "ankle_r")
-ANCHORS: dict[str, Anchor] = {
-    "stand": Anchor(_FEET, fixed=_ANKLES),
-    "in_place": Anchor(_FEET, fixed=("pelvis",)),  # running on the spot
-    "stand_right": Anchor(_FEET, fixed=("ankle_r",)),  # the other foot steps
-    "left_foot": Anchor(("sole_l", "toe_l"), fixed=("ankle_l",)),
-    "right_foot": Anchor(("sole_r", "toe_r"), fixed=("ankle_r",)),
-    "kneel": Anchor((*_KNEES, *_TOES), fixed=_KNEES),
-    "half_kneel": Anchor(("knee_r", "sole_l", "toe_r"), fixed=("sole_l", "knee_r")),
-    "seat": Anchor(("pelvis",), height=0.45, seat=True),  # on a box or bench
-    "floor_seat": Anchor(("pelvis",)),
-    "hang": Anchor(_HANDS, height=2.25),
-    "dip": Anchor(_HANDS, height=1.15),
-    "hands_and_toes": Anchor(_HANDS, _TOES, pitch=80.0, fixed=_TOES),
-    "climb": Anchor(_HANDS, _TOES, pitch=80.0, fixed=_HANDS),  # the feet leave the floor in turn
-    "hands_and_feet": Anchor(_HANDS, _FEET, pitch=60.0, fixed=_TOES),
-    "hands_and_knees": Anchor(_HANDS, _KNEES, pitch=90.0, fixed=_KNEES),
-    "hands_and_knee": Anchor(_HANDS, _KNEES, pitch=90.0, fixed=_HANDS),  # one knee leaves the floor
-    "elbows_and_toes": Anchor(_ELBOWS, _TOES, pitch=85.0, fixed=_TOES),
-    # side plank on the right elbow
-    "elbow_and_foot": Anchor(("elbow_r",), ("ankle_r",), roll=75.0, fixed=("ankle_r",)),
-    "hands_behind": Anchor(_HANDS, _FEET, height=0.45, fixed=_HANDS),  # bench dip
-    "prone": Anchor(("chest", "hip_l", "hip_r"), pitch=90.0, fixed=("pelvis",)),
-    "supine": Anchor(_BACK, pitch=-90.0, fixed=("pelvis",)),
-    "bench": Anchor(_BACK, pitch=-90.0, height=0.45, seat=True, fixed=("pelvis",)),
-    "bridge": Anchor(("shoulder_l", "shoulder_r"), _FEET, pitch=-70.0, fixed=_ANKLES),
-    "bench_bridge": Anchor(("shoulder_l", "shoulder_r"), _FEET, pitch=-70.0, height=0.42, fixed=_ANKLES),
-    "side_lying": Anchor(("shoulder_r", "hip_r"), roll=90.0, fixed=("hip_r",)),
-    "shoulder_stand": Anchor(("shoulder_l", "shoulder_r"), pitch=180.0),
-    "hand_stand": Anchor(_HANDS, pitch=180.0),
-}
+def _anchor(entry: dict[str, Any]) -> Anchor:
+    both = {joint: (f"{joint}_l", f"{joint}_r") for joint in (*_SIDE, "sole")}
+    joints = {key: entry.get(key, ()) for key in ("low", "other", "fixed")}
+    full = {key: tuple(name for joint in names for name in both.get(joint, (joint,))) for key, names in joints.items()}
+    return Anchor(**entry | full)
+
+
+ANCHORS = {name: _anchor(entry) for name, entry in TABLES["anchors"].items()}
 
 
 def ease(keys: tuple[tuple[float, dict[str, float]], ...], base: dict[str, float], phase: Array) -> dict[str, Array]:
@@ -113,12 +80,10 @@ def ease(keys: tuple[tuple[float, dict[str, float]], ...], base: dict[str, float
 def angles(
     action: Action, phase: Array, faults: tuple[tuple[Fault, float, float], ...] = (), scale: float = 1.0
 ) -> dict[str, Array]:
-    """Angles of one performance, degrees [T] each.
+    """Angles of one performance, degrees [T] each, at `phase` [T] in [0, 1] of the movement.
 
-    Args:
-        phase: position in the movement, [T] in [0, 1].
-        faults: (fault, magnitude, onset): magnitude 1 is the fault as written, onset the phase at which it sets in.
-        scale: factor on the excursion of `action.range_angles`: how far the movement goes.
+    `faults`: (fault, magnitude, onset): magnitude 1 is the fault as written, onset the phase at which it sets in.
+    `scale`: factor on the excursion of `action.range_angles`: how far the movement goes.
     """
     excursion = ease(action.keys, action.base, phase)
     for angle in action.range_angles:
@@ -157,8 +122,7 @@ def joints(pose: dict[str, Array], subject: Subject, anchor: Anchor, arms: str =
     neck = _upward(a["trunk.upper"] + a["neck"], bend_up + a["neck.side"])
     point["head"] = point["neck"] + (subject.neck + subject.head) * neck
 
-    lean = a["trunk.upper"]
-    # to the left, square to the trunk before it twists
+    lean = a["trunk.upper"]  # across: to the left, square to the trunk before it twists
     across = _stack(-np.sin(lean) * np.sin(bend_up), np.cos(bend_up), -np.cos(lean) * np.sin(bend_up))
     along = cross(across, up)
     twist = a["trunk.twist"][:, None]

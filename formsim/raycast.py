@@ -1,7 +1,6 @@
-"""Exact ray casting of solids with a z-buffer, all frames of a clip at once.
+"""Exact ray casting with a z-buffer, all frames of a clip at once: each solid meets the rays of its bounding rectangle.
 
-Every solid is intersected with the rays of its own bounding rectangle, and what is nearest wins the pixel. The formulas
-for capped cones, cylinders and boxes are those of https://iquilezles.org/articles/intersectors.
+Formulas for capped cones, cylinders and boxes: https://iquilezles.org/articles/intersectors.
 """
 
 from __future__ import annotations
@@ -34,13 +33,9 @@ def turn(rotation: Array, points: Array) -> Vector:
 
 
 def cast(prims: Primitives, view: View, limit: Array) -> tuple[Array, Array]:
-    """Nearest solid along every ray.
+    """Nearest solid along every ray, none beyond the depth `limit`, float32 [T, H, W].
 
-    Args:
-        limit: depth beyond which nothing is seen, float32 [T, H, W].
-
-    Returns:
-        depth float32 [T, H, W] along the view's z axis, and the solid's number int16 [T, H, W], -1 where there is none.
+    Returns depth float32 [T, H, W] along the view's z axis, and the solid's number int16 [T, H, W], -1 for none.
     """
     depth = np.array(limit, order="C")
     frames, height, width = depth.shape

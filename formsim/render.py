@@ -1,9 +1,8 @@
-"""Frames from solids by exact ray casting, in NumPy alone, no GL, no display.
+"""Frames from solids by exact ray casting (`raycast.cast`), in NumPy alone; only what wins a pixel is shaded.
 
-Rays are cast at the solids (`raycast.cast`) and only what wins a pixel is shaded. The same routine, looking along the
-light, gives the shadow map that darkens floor, wall and body. Pixels are the same bytes on every machine: the camera is
-rounded to 2**-20, and after it come only + - * / sqrt, comparisons and an integer hash, element by element (no BLAS, no
-libm, no reductions of floats other than minimum and maximum).
+The same routine, looking along the light, gives the shadow map. Pixels are the same bytes on every machine: the camera
+is rounded to 2**-20, and after it come only + - * / sqrt, comparisons and an integer hash, element by element (no BLAS,
+no libm, no reductions of floats other than minimum and maximum).
 """
 
 from __future__ import annotations
@@ -46,15 +45,10 @@ class Camera:
 
     @classmethod
     def sample(cls, view: str, joints_extent: Array, rng: np.random.RandomState) -> Camera:
-        """A camera for `view` that frames the whole clip.
+        """A camera for `view` (front, side, back) that frames the whole clip; ValueError for any other.
 
-        Args:
-            view: front, side (the subject's left or right) or back.
-            joints_extent: points to keep in the frame, [..., 3] metres: `Primitives.points()`. Of bare joints the
-                flesh and the equipment round them may be cut off.
-
-        Raises:
-            ValueError: unknown view.
+        `joints_extent`: points to keep in the frame, [..., 3] metres: `Primitives.points()`. Bare joints would cut off
+        flesh and equipment.
         """
         if view not in VIEWS:
             raise ValueError(f"unknown view {view!r}; known: {', '.join(VIEWS)}")

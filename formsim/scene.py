@@ -9,23 +9,11 @@ import numpy as np
 
 from formsim.raycast import View
 from formsim.shapes import Array, Color, hashed, unit
+from formsim.tables import TABLES
 
 FLOORS, WALLS = ("plain", "planks", "chevron", "tiles"), ("plain", "brick", "panels", "wainscot")
 DECOR = ("picture", "window", "panel", "rack", "plant", "bars", "band")
-
-_WALL_COLORS = (
-    (0.88, 0.87, 0.84), (0.78, 0.80, 0.83), (0.70, 0.64, 0.57), (0.62, 0.70, 0.64), (0.55, 0.62, 0.72),
-    (0.80, 0.70, 0.66), (0.44, 0.46, 0.50), (0.62, 0.42, 0.35), (0.36, 0.42, 0.44), (0.74, 0.72, 0.80),
-    (0.86, 0.80, 0.66), (0.30, 0.31, 0.34),
-)  # fmt: skip
-_FLOOR_COLORS = (
-    (0.62, 0.45, 0.30), (0.74, 0.58, 0.41), (0.42, 0.29, 0.20), (0.50, 0.52, 0.54), (0.30, 0.31, 0.33),
-    (0.33, 0.50, 0.36), (0.32, 0.42, 0.58), (0.58, 0.56, 0.52), (0.48, 0.36, 0.42), (0.24, 0.36, 0.38),
-)  # fmt: skip
-_DECOR_COLORS = (
-    (0.80, 0.30, 0.25), (0.90, 0.66, 0.25), (0.25, 0.50, 0.70), (0.30, 0.55, 0.40), (0.55, 0.40, 0.62),
-    (0.85, 0.84, 0.80), (0.24, 0.24, 0.26), (0.48, 0.34, 0.24),
-)  # fmt: skip
+COLORS: dict[str, list[Color]] = TABLES["colors"]
 
 
 @dataclass(frozen=True)
@@ -60,23 +48,23 @@ class Scene:
         def within(low: float, high: float) -> float:
             return round((low + (high - low) * rng.random_sample()) * 2**20) / 2**20
 
-        def tint(colors: tuple[Color, ...], spread: float) -> Color:
-            r, g, b = colors[rng.randint(len(colors))]
+        def tint(name: str, spread: float) -> Color:
+            r, g, b = COLORS[name][rng.randint(len(COLORS[name]))]
             r, g, b = (min(1.0, max(0.02, c + within(-spread, spread))) for c in (r, g, b))
             return r, g, b
 
-        wall, floor = tint(_WALL_COLORS, 0.06), tint(_FLOOR_COLORS, 0.06)
+        wall, floor = tint("wall", 0.06), tint("floor", 0.06)
         contrast, share = within(0.72, 0.92), within(0.55, 0.85)
         turn_x, turn_y = within(-1.0, 1.0), within(0.15, 1.0)
         size = math.sqrt(turn_x * turn_x + turn_y * turn_y)
         other_wall = rng.random_sample() < 0.4
-        wall_second = tint(_WALL_COLORS, 0.06) if other_wall else (wall[0] * share, wall[1] * share, wall[2] * share)
+        wall_second = tint("wall", 0.06) if other_wall else (wall[0] * share, wall[1] * share, wall[2] * share)
         decor = []
         for slot in range(rng.randint(1, 6)):
             kind = DECOR[rng.randint(len(DECOR))]
             x = within(-0.5, 0.5) + (-1.0, 1.0, -2.1, 2.1, 0.0)[slot]
             place = (x, within(1.2, 2.2), within(0.2, 0.55), within(0.2, 0.5))
-            decor.append((kind, *place, tint(_DECOR_COLORS, 0.1), tint(_DECOR_COLORS, 0.1)))
+            decor.append((kind, *place, tint("decor", 0.1), tint("decor", 0.1)))
         light = (within(-0.75, 0.75), within(0.1, 0.9), within(0.95, 1.5))
         wr, wg, wb = (w + clutter * (s - w) for w, s in zip(wall, wall_second, strict=True))
         contrast = 1.0 - clutter * (1.0 - contrast)
@@ -105,12 +93,8 @@ class Background:
 
 
 def background(scene: Scene, forward: tuple[float, float], back: float, view: View) -> Background:
-    """Draw wall and floor.
-
-    Args:
-        forward: horizontal direction of the view, world x and y; the wall stands across it.
-        back: how far the content reaches along `forward`; the wall is `scene.gap` beyond.
-        view: the camera's rays.
+    """Draw wall and floor: `view` are the camera's rays, `forward` is its horizontal direction, world x and y, `back`
+    how far the content reaches along that; the wall stands across it, `scene.gap` beyond.
     """
     x, y = view.across[None, :], view.along[:, None]
     rotation = view.rotation.astype(np.float32)

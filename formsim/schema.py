@@ -52,10 +52,8 @@ _FAULT_KEYS = {"step", "change", "seen", "leads_to", "correct"}
 
 @dataclass(frozen=True)
 class Fault:
-    """One way to do an action wrong: operations on angles, and the words for it.
-
-    `change` maps an angle of `ANGLES` to (operator, amount): ``*`` scales the excursion from the base pose,
-    ``+`` adds degrees while the movement is on, ``@`` adds degrees throughout.
+    """One way to do an action wrong, and the words for it. `change`: angle of `ANGLES` -> (operator, amount): ``*``
+    scales the excursion from the base pose, ``+`` adds degrees while the movement is on, ``@`` adds degrees throughout.
     """
 
     name: str
@@ -134,23 +132,18 @@ def parse_action(raw: Any, path: str | Path = "action") -> Action:
     faults = top.table("faults")
     top.insist(len(faults.raw) >= 3, "faults", "must be at least three")
     return Action(
-        name=top.text("name"),
-        mode=top.choice("mode", ("manual", "apparatus")),
-        type=top.text("type"),
+        name=top.text("name"), mode=top.choice("mode", ("manual", "apparatus")), type=top.text("type"),
         equipment=tuple(top.choice("equipment", EQUIPMENT, item) for item in top.listing("equipment", [])),
         anchor=top.choice("anchor", tuple(ANCHORS)),
         arms=top.choice("arms", ("trunk", "world"), top.raw.get("arms", "world")),
         views=tuple(top.choice("views", VIEWS, view) for view in top.texts("views", list(VIEWS))),
-        seconds=top.number("seconds", 0.5, 20, top.raw.get("seconds", 3.0)),
-        base=top.pose("base"),
-        keys=keys,
+        seconds=top.number("seconds", 0.5, 20, top.raw.get("seconds", 3.0)), base=top.pose("base"), keys=keys,
         range_step=span.step(span.raw.get("step", 3)),
         range_angles=tuple(a for angle in span.texts("angles", moving) for a in span.sides("angles", angle)),
-        steps=tuple(step.template("do") for step in tables),
-        good=tuple(step.template("good") for step in tables),
+        steps=tuple(step.template("do") for step in tables), good=tuple(step.template("good") for step in tables),
         instruction=top.text("instruction"),
         faults={str(name): _fault(str(name), faults.table(name, _FAULT_KEYS)) for name in faults.raw},
-    )
+    )  # fmt: skip
 
 
 def _keys(table: _Table) -> tuple[tuple[float, dict[str, float]], ...]:

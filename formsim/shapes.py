@@ -177,17 +177,16 @@ class Builder:
         way = end - start
         size, gap = length(way)[:, None], 1.02 * abs(r0 - r1) + 1e-3
         end = np.where(size > gap, end, start + unit(way) * gap)  # one sphere inside the other would have no hull
-        self._add(CONE, start, end, (r0, r1), color, self._warp(squash), bool(squash), _stretch(squash, r0, r1), **look)
+        self._add(CONE, start, end, (r0, r1), color, squash, **look)
 
     def ball(self, centre: Array, radius: float, color: Color, squash: Squash = (), **look: Any) -> None:
         """A sphere, or with `squash` an ellipsoid."""
-        centre, bound = self._spread(centre), _stretch(squash, radius)
-        self._add(BALL, centre, centre, (radius, radius), color, self._warp(squash), bool(squash), bound, **look)
+        centre = self._spread(centre)
+        self._add(BALL, centre, centre, (radius, radius), color, squash, **look)
 
     def disc(self, start: Array, end: Array, radius: float, color: Color, **look: Any) -> None:
         """A cylinder with flat ends."""
-        start, end = self._spread(start), self._spread(end)
-        self._add(DISC, start, end, (radius, radius), color, self._warp(()), False, radius, **look)
+        self._add(DISC, self._spread(start), self._spread(end), (radius, radius), color, **look)
 
     def box(self, centre: Array, axes: Array, half: tuple[float, float, float], color: Color, **look: Any) -> None:
         """An oriented box: rows of `axes` [3, 3] or [T, 3, 3] are its unit axes, `half` its half sides in metres."""
@@ -195,39 +194,30 @@ class Builder:
         axes = np.broadcast_to(np.asarray(axes, float), (self.frames, 3, 3))
         edges = axes * size[:, None]  # [T, 3, 3]
         corners = [centre + c[0] * edges[:, 0] + c[1] * edges[:, 1] + c[2] * edges[:, 2] for c in _CORNERS]
-        warp = axes / size[:, None]
-        self._add(BOX, centre, centre, (1.0, 1.0), color, warp, True, 0.0, corners=corners, **look)
-
-    def _warp(self, squash: Squash) -> Array:
-        """The map [T, 3, 3] that undoes a stretch by factors along axes that are square to each other."""
-        warp = np.broadcast_to(np.eye(3), (self.frames, 3, 3))
-        for axis, factor in squash:
-            axis = self._spread(axis)
-            warp = warp + (1.0 / factor - 1.0) * axis[:, :, None] * axis[:, None, :]
-        return warp
+        self._add(BOX, centre, centre, (1.0, 1.0), color, box=(axes / size[:, None], corners), **look)
 
     def _add(
-        self, kind: int, start: Array, end: Array, radii: tuple[float, float], color: Color, warp: Array, warped: bool,
-        bound: float, paint: Paint | None = None, gloss: float = 0.0, corners: list[Array] | None = None,
+        self, kind: int, start: Array, end: Array, radii: tuple[float, float], color: Color, squash: Squash = (),
+        paint: Paint | None = None, gloss: float = 0.0, box: tuple[Array, list[Array]] | None = None,
     ) -> None:  # fmt: skip
+        """Add a row in the order of the fields of `Primitives`; `box` is the warp and the corners of a box."""
+        warp, corners = np.broadcast_to(np.eye(3), (self.frames, 3, 3)), [start, end] * 4
+        bound = max([1.0, *(factor for _, factor in squash)]) * max(radii)
+        for axis, factor in squash:  # undo stretches along axes that are square to each other
+            axis = self._spread(axis)
+            warp = warp + (1.0 / factor - 1.0) * axis[:, :, None] * axis[:, None, :]
+        if box is not None:
+            (warp, corners), bound = box, 0.0
         axis = np.zeros((self.frames, 4))
         if paint is not None:
             way = self._spread(paint.axis)
             axis = np.concatenate([way, -dot(way, self._spread(paint.origin))[:, None]], axis=1)
-        paint_color = color if paint is None else paint.color
-        paint_width = (0.0, 1.0) if paint is None else (paint.width, paint.period)
-        both = np.stack(corners or [start, end] * 4, axis=1)
-        self.rows.append(
-            (kind, start, end, radii, bound, warped, warp, color, paint_color, axis, paint_width, gloss, both)
-        )
+        second = (color, (0.0, 1.0)) if paint is None else (paint.color, (paint.width, paint.period))
+        warped, both = bool(squash) or box is not None, np.stack(corners, axis=1)
+        self.rows.append((kind, start, end, radii, bound, warped, warp, color, second[0], axis, second[1], gloss, both))
 
     def build(self) -> Primitives:
         """All solids as arrays, in the order in which they were added."""
-        columns = zip(*self.rows, strict=True)  # in the order of the fields of `Primitives`
+        columns = zip(*self.rows, strict=True)
         by_frame = (1, 2, 6, 9, 12)
         return Primitives(*(np.stack(column, axis=1 if i in by_frame else 0) for i, column in enumerate(columns)))
-
-
-def _stretch(squash: Squash, *radii: float) -> float:
-    """The largest radius of a squashed solid."""
-    return max([1.0, *(factor for _, factor in squash)]) * max(radii)

@@ -22,7 +22,7 @@ from efa.metrics import FaultParser
 from efa.utils.errors import InputError
 from efa_book import attention, explorer
 from efa_book.cli import explore_app
-from efa_book.explorer_text import FaultMarker
+from efa_book.explorer import FaultMarker
 from efa_book.published import folder_of, read_provenance
 
 CLIPS = {"id", "action", "view", "quality", "fault", "reference", "sprite", "pictures", "seen", "answers", "attention"}

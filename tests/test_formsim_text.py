@@ -15,7 +15,8 @@ import formsim
 from efa.metrics import FaultParser, step_in_text, verdict_in_text
 from efa.metrics.forms import sentences
 from efa.utils.errors import InputError
-from formsim import dataset, text
+from formsim import dataset
+from formsim.dataset import _SENTENCES as TEXTS
 from formsim.schema import FOLDER, Action, load_actions, parse_action, read_action
 
 PHRASES = [phrase for _, phrase, _ in dataset.STANDARDS.values()]
@@ -34,22 +35,22 @@ def good_clauses(name: str) -> list[str]:
 
 def sentences_of(name: str) -> list[tuple[str, str, int | None]]:
     """Every sentence about an action: (sentence, id of the fault it states or '', step it blames)."""
-    found: list[tuple[str, str, int | None]] = [(line, "", None) for line in text._CLOSING]
-    for template, clause in itertools.product((*text._RIGHT, *text._REST), good_clauses(name)):
+    found: list[tuple[str, str, int | None]] = [(line, "", None) for line in TEXTS["closing"]]
+    for template, clause in itertools.product((*TEXTS["right"], *TEXTS["rest"]), good_clauses(name)):
         found.append((template.format(step="one", good=clause), "", None))
     for fault in dataset.all_faults(load_actions()[name]).values():
-        step = text._ORDINALS[fault.step - 1]
-        for template, seen in itertools.product(text._WRONG, fault.seen):
+        step = dataset._ORDINALS[fault.step - 1]
+        for template, seen in itertools.product(TEXTS["wrong"], fault.seen):
             found.append((template.format(step=step, seen=seen), f"{name}/{fault.name}", fault.step))
-        found += [(t.format(leads_to=w), "", None) for t in text._EFFECT for w in fault.leads_to]
-        found += [(t.format(correct=w), "", None) for t in text._CORRECTION for w in fault.correct]
+        found += [(t.format(leads_to=w), "", None) for t in TEXTS["effect"] for w in fault.leads_to]
+        found += [(t.format(correct=w), "", None) for t in TEXTS["correction"] for w in fault.correct]
     return found
 
 
 @pytest.mark.parametrize("name", ACTIONS)
 def test_every_sentence_states_its_fault_and_no_other(name, parser):
     faults, wrong = dataset.all_faults(load_actions()[name]).values(), []
-    mended = {t.format(correct=w): {f"{name}/{f.name}"} for f in faults for t in text._CORRECTION for w in f.correct}
+    mended = {t.format(correct=w): {f"{name}/{f.name}"} for f in faults for t in TEXTS["correction"] for w in f.correct}
     for sentence, fault, step in sentences_of(name):
         named = parser.faults(sentence, name)
         if named != ({fault} if fault else set()) and not named <= mended.get(sentence, set()):
@@ -63,7 +64,7 @@ def test_every_sentence_states_its_fault_and_no_other(name, parser):
 
 @pytest.mark.parametrize("name", ACTIONS)
 def test_every_verdict_is_read_as_it_is_meant(name):
-    for quality, templates in ((0, text.GOOD_VERDICTS), (1, text.BAD_VERDICTS)):
+    for quality, templates in ((0, TEXTS["good"]), (1, TEXTS["bad"])):
         for template in templates:
             opening = template.format(name=name.lower())
             for clause in good_clauses(name)[:3]:  # the parser looks at two sentences
@@ -83,16 +84,16 @@ def test_every_wording_of_an_explanation_has_60_to_110_words(name):
         return span(t.format(step="one", good=good.format(range=phrase)) for t in templates for phrase in PHRASES)
 
     good = load_actions()[name].good
-    rights, rests = ([praise(templates, clause) for clause in good] for templates in (text._RIGHT, text._REST))
+    rights, rests = ([praise(templates, clause) for clause in good] for templates in (TEXTS["right"], TEXTS["rest"]))
     lows, highs = (sorted(side) for side in zip(*rights, strict=True))
-    three, closing = (sum(lows[:3]), sum(highs[-3:])), span(text._CLOSING)  # three steps, no step twice
+    three, closing = (sum(lows[:3]), sum(highs[-3:])), span(TEXTS["closing"])  # three steps, no step twice
     right, rest = (lows[0], highs[-1]), (min(low for low, _ in rests), max(high for _, high in rests))
-    spans = [(total(span(t.format(name=name) for t in text.GOOD_VERDICTS), three, closing), closing)]
+    spans = [(total(span(t.format(name=name) for t in TEXTS["good"]), three, closing), closing)]
     for fault in dataset.all_faults(load_actions()[name]).values():
-        parts = [span(t.format(name=name) for t in text.BAD_VERDICTS), right]
-        parts.append(span(t.format(step="one", seen=w) for t in text._WRONG for w in fault.seen))
-        parts.append(span(t.format(leads_to=w) for t in text._EFFECT for w in fault.leads_to))
-        parts.append(span(t.format(correct=w) for t in text._CORRECTION for w in fault.correct))
+        parts = [span(t.format(name=name) for t in TEXTS["bad"]), right]
+        parts.append(span(t.format(step="one", seen=w) for t in TEXTS["wrong"] for w in fault.seen))
+        parts.append(span(t.format(leads_to=w) for t in TEXTS["effect"] for w in fault.leads_to))
+        parts.append(span(t.format(correct=w) for t in TEXTS["correction"] for w in fault.correct))
         spans.append((total(*parts), rest))
     for (low, high), (least, most) in spans:  # the second is the sentence that a short text gets
         assert low + least >= 60
@@ -118,33 +119,33 @@ def test_whole_explanations_parse_to_their_own_record(benchmark, parser):
         seen.add(line)
         openings.add((opening.replace(clip.action.lower(), "..."), row["quality"]))
     assert len(seen) > 980  # worded anew for each clip
-    assert len(openings) == len(text.GOOD_VERDICTS) + len(text.BAD_VERDICTS)
+    assert len(openings) == len(TEXTS["good"]) + len(TEXTS["bad"])
 
 
 @pytest.mark.parametrize("name", ACTIONS)
 def test_one_fault_is_put_in_many_words(name):
     action = load_actions()[name]
     for fault in (None, *action.faults.values()):
-        lines = [text.explain(action, fault, PHRASES[2], np.random.RandomState(seed)) for seed in range(60)]
+        lines = [dataset.explain(action, fault, PHRASES[2], np.random.RandomState(seed)) for seed in range(60)]
         assert len(set(lines)) > 54
         assert {len(sentences(line)) for line in lines} <= {5, 6}
         third = {sentences(line)[2] for line in lines}
         if fault:  # what goes wrong is said in the third sentence, whatever follows; that step is never praised
             assert not any(action.good[fault.step - 1].split(" {")[0] in line for line in lines)
             assert all(any(seen.lower() in line for seen in fault.seen) for line in third)
-            assert len(third) == len(text._WRONG) * len(fault.seen)
+            assert len(third) == len(TEXTS["wrong"]) * len(fault.seen)
 
 
 def test_steps_state_the_standard():
     for action in load_actions().values():
         for phrase in PHRASES:
-            steps, instruction = text.step_texts(action, phrase)
+            steps, instruction = dataset.step_texts(action, phrase)
             assert len(steps) == 5
             assert not any("{" in line for line in (*steps, instruction))
             assert phrase in steps[action.range_step - 1], action.name
-        assert len({text.step_texts(action, phrase) for phrase in PHRASES}) == 3
-        plain, _ = text.step_texts(action, PHRASES[0], "Stop early.")
-        own, _ = text.step_texts(action, PHRASES[0])
+        assert len({dataset.step_texts(action, phrase) for phrase in PHRASES}) == 3
+        plain, _ = dataset.step_texts(action, PHRASES[0], "Stop early.")
+        own, _ = dataset.step_texts(action, PHRASES[0])
         assert [i for i in range(5) if plain[i] != own[i]] == [action.range_step - 1]
         assert plain[action.range_step - 1] == "Stop early."
 
@@ -290,8 +291,8 @@ def test_a_changed_file_works_or_is_an_input_error(changes):
     assert isinstance(action, Action)
     assert len(action.steps) == len(action.good) == 5
     assert action.views
-    text.step_texts(action, PHRASES[0])
-    text.explain(action, None, PHRASES[0], np.random.RandomState(0))
+    dataset.step_texts(action, PHRASES[0])
+    dataset.explain(action, None, PHRASES[0], np.random.RandomState(0))
 
 
 @given(ANYTHING)

@@ -13,25 +13,25 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from efa.model.swin import VideoSwin, load_encoder
-from formsim import pretrain, streams
+from formsim import pretrain
 from formsim.body import Subject
 from formsim.motion import ANCHORS, ANGLES, INDEX, JOINTS, joints
 from formsim.pretrain_cli import pretrain_app
 
 
 @pytest.fixture(scope="module")
-def batch(tmp_path_factory) -> streams.Batch:
-    clips = streams.read_clips(3, 5, tmp_path_factory.mktemp("stream"), frames=2, size=24)
-    return streams.tensors(clips, slice(None))
+def batch(tmp_path_factory) -> pretrain.Batch:
+    clips = pretrain.read_clips(3, 5, tmp_path_factory.mktemp("stream"), frames=2, size=24)
+    return pretrain.tensors(clips, slice(None))
 
 
 def test_angles_negated_by_a_mirror():
     wanted = {"yaw", "pelvis.roll", "pelvis.twist", "trunk.side", "trunk.side_upper", "trunk.twist", "neck.side"}
-    assert {ANGLES[i] for i in streams.NEGATED_ANGLES} == wanted
+    assert {ANGLES[i] for i in pretrain.NEGATED_ANGLES} == wanted
 
 
 def test_sided_names_swap_and_others_stay():
-    for names, swap in ((JOINTS, streams.SWAPPED_JOINTS), (ANGLES, streams.SWAPPED_ANGLES)):
+    for names, swap in ((JOINTS, pretrain.SWAPPED_JOINTS), (ANGLES, pretrain.SWAPPED_ANGLES)):
         assert sorted(swap) == list(range(len(names)))
         for i, name in enumerate(names):
             assert swap[swap[i]] == i
@@ -40,14 +40,14 @@ def test_sided_names_swap_and_others_stay():
 
 def test_mirroring_twice_gives_the_batch_back(batch):
     old, everyone = batch, torch.ones(3, dtype=torch.bool)
-    new = streams.mirror(*old, everyone)
+    new = pretrain.mirror(*old, everyone)
     assert all(not torch.equal(a, b) for a, b in zip(new, old, strict=True))
-    for a, b in zip(streams.mirror(*new, everyone), old, strict=True):
+    for a, b in zip(pretrain.mirror(*new, everyone), old, strict=True):
         assert torch.allclose(a.double(), b.double(), atol=1e-6)
 
 
 def test_only_the_marked_clips_are_mirrored(batch):
-    new = streams.mirror(*batch, torch.tensor([True, False, True]))
+    new = pretrain.mirror(*batch, torch.tensor([True, False, True]))
     for a, b in zip(new, batch, strict=True):
         assert torch.equal(a[1], b[1])
         assert not torch.equal(a[0], b[0])
@@ -70,13 +70,13 @@ def test_mirrored_targets_match_the_mirrored_body(pose, anchor, arms):
         return torch.from_numpy(local - local[0]), torch.from_numpy(np.stack([np.sin(turn), np.cos(turn)], axis=-1))
 
     angles = np.array([pose[name] for name in ANGLES])
-    other = angles[streams.SWAPPED_ANGLES]
-    other[streams.NEGATED_ANGLES] *= -1
+    other = angles[pretrain.SWAPPED_ANGLES]
+    other[pretrain.NEGATED_ANGLES] *= -1
     a, b = target(angles), target(other)
     frames, places = torch.zeros(1, 1, 3, 2, 2, dtype=torch.uint8), torch.zeros(1, 1, 20, 2)
     turns = torch.from_numpy(np.deg2rad(angles))[None, None]
     everyone = torch.ones(1, dtype=torch.bool)
-    new = streams.mirror(frames, a[0][None, None], a[1][None, None], places, turns, everyone)
+    new = pretrain.mirror(frames, a[0][None, None], a[1][None, None], places, turns, everyone)
     assert torch.allclose(new[4][0, 0], torch.from_numpy(np.deg2rad(other)), atol=1e-6)
     assert torch.allclose(new[1][0, 0], b[0], atol=1e-4)
     assert torch.allclose(new[2][0, 0], b[1], atol=1e-6)
@@ -123,7 +123,7 @@ def test_zoom_moves_places_with_the_picture():
     places = torch.full((4, 2, 20, 2), 0.5)
     places[..., 0] = 0.6
     frames[:, :, :, 30:34, 36:41] = 255.0  # a blob at (0.6, 0.5)
-    seen, moved = streams.zoom(frames, places, np.random.RandomState(0))
+    seen, moved = pretrain.zoom(frames, places, np.random.RandomState(0))
     weight = seen[:, 0, 0] / seen[:, 0, 0].sum((1, 2), keepdim=True)
     middle = (torch.arange(64) + 0.5) / 64
     found = torch.stack([(weight.sum(1) * middle).sum(1), (weight.sum(2) * middle).sum(1)], -1)
@@ -133,7 +133,7 @@ def test_zoom_moves_places_with_the_picture():
 
 def test_recolor_swaps_and_scales_channels_of_a_clip():
     frames = torch.rand(3, 2, 3, 8, 8) * 200
-    seen = streams.recolor(frames, np.random.RandomState(1))
+    seen = pretrain.recolor(frames, np.random.RandomState(1))
     for before, after in zip(frames, seen, strict=True):
         for c in range(3):  # each new channel is one of the old ones, times one number for all frames
             ratios = [after[:, c] / before[:, k] for k in range(3)]
@@ -150,10 +150,10 @@ def test_decoder_pretraining_learns_the_texts(tmp_path):
 
 
 def test_stream_clips_are_rendered_once(tmp_path):
-    first = streams.read_clips(2, 5, tmp_path, frames=2, size=16)
-    again = streams.read_clips(2, 5, tmp_path, frames=2, size=16, parallel_map=None)  # would fail to render
+    first = pretrain.read_clips(2, 5, tmp_path, frames=2, size=16)
+    again = pretrain.read_clips(2, 5, tmp_path, frames=2, size=16, parallel_map=None)  # would fail to render
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
-    assert not np.array_equal(first[0], streams.read_clips(2, 6, tmp_path, frames=2, size=16)[0])
+    assert not np.array_equal(first[0], pretrain.read_clips(2, 6, tmp_path, frames=2, size=16)[0])
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from efa.data.manifest import check_dataset, load_dataset
 from efa.utils.errors import InputError
 from efa_book import people
-from efa_datasets import loso, ui_prmd, ui_prmd_files
+from efa_datasets import loso, ui_prmd, ui_prmd_markers
 from efa_datasets.ui_prmd import Export, export, split_of
-from efa_datasets.ui_prmd_body import DRAWN, MARKERS, PLACE, check_markers, fill_gaps, fit_body
+from efa_datasets.ui_prmd_markers import DRAWN, MARKERS, PLACE, check_markers, fill_gaps, fit_body
 from formsim.motion import INDEX
 
 # A person standing at the origin who faces +x: millimetres of the left side and the middle, the right side mirrored.
@@ -56,7 +56,7 @@ def text(markers: np.ndarray) -> str:
 
 def put(root: Path, name: str, content: str | bytes) -> Path:
     """A file in the folder that its name belongs to; .gz is packed."""
-    folder = root / ui_prmd_files.FOLDERS[int("_inc" in name)] / "Vicon" / "Positions"
+    folder = root / ui_prmd_markers.FOLDERS[int("_inc" in name)] / "Vicon" / "Positions"
     folder.mkdir(parents=True, exist_ok=True)
     raw = content.encode() if isinstance(content, str) else content
     (folder / name).write_bytes(gzip.compress(raw) if name.endswith(".gz") and isinstance(content, str) else raw)
@@ -162,7 +162,7 @@ def test_feet_are_required_and_thighs_are_not():
 
 @pytest.mark.parametrize("name", ["m01_s02_e03_positions.txt", "m01_s02_e03_positions_inc.txt.gz"])
 def test_a_file_is_read(tmp_path, name):
-    markers = ui_prmd_files.read_markers(put(tmp_path, name, text(person())))
+    markers = ui_prmd_markers.read_markers(put(tmp_path, name, text(person())))
     np.testing.assert_allclose(markers, person(), atol=1e-4)
 
 
@@ -199,19 +199,19 @@ def test_damaged_gz(tmp_path, cut):
     packed = gzip.compress(GOOD.encode())
     file = put(tmp_path, "m01_s01_e02_positions.txt.gz", packed[:cut])
     with pytest.raises(InputError, match=r"row \d+: the compressed file ends too early|too few frames: 0"):
-        ui_prmd_files.read_markers(file)
+        ui_prmd_markers.read_markers(file)
     file.write_bytes(b"plain text, not packed")
     with pytest.raises(InputError, match="not gzip"):
-        ui_prmd_files.read_markers(file)
+        ui_prmd_markers.read_markers(file)
     file.write_bytes(packed[:40] + bytes(80) + packed[120:])
     with pytest.raises(InputError):
-        ui_prmd_files.read_markers(file)
+        ui_prmd_markers.read_markers(file)
 
 
 def test_huge_unpacked_files_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(ui_prmd_files, "_MAX_BYTES", 1 << 16)
+    monkeypatch.setattr(ui_prmd_markers, "_MAX_BYTES", 1 << 16)
     with pytest.raises(InputError, match="of text"):
-        ui_prmd_files.read_markers(put(tmp_path, "m01_s01_e02_positions.txt.gz", "1,2,3\n" * 100_000))
+        ui_prmd_markers.read_markers(put(tmp_path, "m01_s01_e02_positions.txt.gz", "1,2,3\n" * 100_000))
 
 
 def test_odd_names_and_duplicates_are_listed(root):
@@ -344,7 +344,7 @@ def test_marker_baseline_on_real_data(real):
 def test_real_people_stand_upright(real):
     chosen, _ = ui_prmd.find_repetitions(real)
     for one in chosen[::60]:
-        markers = ui_prmd_files.read_markers(one.file)
+        markers = ui_prmd_markers.read_markers(one.file)
         if np.isnan(markers[:, [PLACE[name] for name in DRAWN]]).any():
             continue
         joints, subject = fit_body(markers, "s01")

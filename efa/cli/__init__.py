@@ -33,7 +33,7 @@ from efa.cli.options import (
 )
 from efa.cli.steps import read_steps_file
 from efa.utils import distributed
-from efa.utils.errors import Diverged, InputError, PeerLostError
+from efa.utils.errors import Diverged, InputError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(data_app, name="data")
@@ -60,11 +60,11 @@ def main() -> None:
             raise
         _tell(InputError(f"{error.strerror}", file=os.fsdecode(error.filename), hint=PATHS))
         sys.exit(2)
-    except (Diverged, PeerLostError) as error:
+    except Diverged as error:
         _tell(error)
         sys.exit(1)
     except KeyboardInterrupt:
-        err.print("efa: interrupted; the same command goes on where it stopped")
+        err.print("efa: interrupted; rerun the same command to resume")
         sys.exit(130)
 
 
@@ -101,7 +101,7 @@ def run(
 
     A run that fails does not stop the others; each is listed at the end.
     Exit status: 0 done, 2 mistakes of yours only, 1 anything else, 130 interrupted.
-    The same command goes on where it stopped.
+    Rerun the same command to resume.
     """
     from efa.cli.grid import report_failures, run_all, select_cluster
     from efa.experiments import select

@@ -1,4 +1,4 @@
-"""Errors that end in one line: a user's mistake, a loss that is not finite, another process that has ended."""
+"""Errors that end in one line: a user's mistake, a loss that is not finite."""
 
 from formsim.errors import InputError as InputError
 
@@ -25,7 +25,3 @@ class Diverged(FloatingPointError):  # noqa: N818
     ):
         self.epoch, self.step, self.clips, self.parts = epoch, step, clips, parts
         super().__init__(" ".join(message.split()))
-
-
-class PeerLostError(RuntimeError):
-    """Another process of the same training has ended, so this one cannot go on either."""

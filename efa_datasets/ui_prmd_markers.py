@@ -1,17 +1,28 @@
-"""Vicon markers -> FormSim's twenty-joint body.
+"""UI-PRMD's files: which repetitions there are, each file from text to markers, and markers to FormSim's joints.
 
-39 Plug-in-Gait markers lie on the skin; joints lie inside. Hips follow from the pelvis markers (Bell et al. 1989),
-knees and ankles from the lateral marker moved inwards by half a joint's width, all else from means of opposite markers.
+Read are the Vicon marker positions in the original folders, 'Segmented Movements/Vicon/Positions' and
+'Incorrect Segmented Movements/Vicon/Positions': mMM_sSS_eEE_positions[_inc].txt or .txt.gz, one row per frame, 39
+markers x, y, z (up) in millimetres, 0,0,0 where one was lost.
+
+Plug-in-Gait markers lie on the skin; joints lie inside. Hips follow from the pelvis markers (Bell et al. 1989), knees
+and ankles from the lateral marker moved inwards by half a joint's width, all else from means of opposite markers.
 x forward, y left, z up, metres, floor at 0.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import gzip
+import re
+import zlib
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
+import yaml
 
+from efa.data.checks import StepText
 from efa.utils.errors import InputError
 from formsim.body import PROPORTIONS, Subject
 from formsim.dataset import seed_of
@@ -20,34 +31,121 @@ from formsim.shapes import cross, dot, length, mean, square_to, unit
 
 Array = np.ndarray
 
-MARKERS = (
-    "LFHD", "RFHD", "LBHD", "RBHD", "C7", "T10", "CLAV", "STRN", "RBAK",
-    "LSHO", "LUPA", "LELB", "LFRM", "LWRA", "LWRB", "LFIN", "RSHO", "RUPA", "RELB", "RFRM", "RWRA", "RWRB", "RFIN",
-    "LASI", "RASI", "LPSI", "RPSI",
-    "LTHI", "LKNE", "LTIB", "LANK", "LHEE", "LTOE", "RTHI", "RKNE", "RTIB", "RANK", "RHEE", "RTOE",
-)  # fmt: skip
-# The order of the columns, three each.
+FOLDERS = {0: "Segmented Movements", 1: "Incorrect Segmented Movements"}  # quality -> folder
+MIN_FRAMES = 6  # as many as a clip has at least
+_NAME = re.compile(r"m(\d\d)_s(\d\d)_e(\d\d)_positions(_inc)?\.txt(\.gz)?", re.ASCII)
+_MAX_BYTES = 1 << 26  # of one sequence's text; the longest original has about half a megabyte
+_FAR = 20_000.0  # millimetres from the origin that no marker is
+
+_TABLES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+MARKERS: tuple[str, ...] = tuple(_TABLES["markers"])  # the order of the columns, three each
 PLACE = {name: i for i, name in enumerate(MARKERS)}
 DRAWN = tuple(n for n in MARKERS if n != "RBAK" and n[1:] not in ("UPA", "FRM", "THI", "TIB"))  # what the body needs
 
 _SEEN = 0.5  # share of the frames in which a marker must be there to be interpolated
-# A lost marker from three others a, b, c of the same rigid part. a + b - c: the fourth corner of a parallelogram.
-_CORNER = {
-    "LFHD": ("RFHD", "LBHD", "RBHD"), "RFHD": ("LFHD", "RBHD", "LBHD"),
-    "LBHD": ("RBHD", "LFHD", "RFHD"), "RBHD": ("LBHD", "RFHD", "LFHD"),
-    "C7": ("CLAV", "T10", "STRN"), "T10": ("STRN", "C7", "CLAV"),
-    "CLAV": ("C7", "STRN", "T10"), "STRN": ("CLAV", "T10", "C7"),
-}  # fmt: skip
-# Or the mirror image of a in the plane midway between b and c.
-_MIRROR = {
-    "LASI": ("RASI", "LPSI", "RPSI"), "RASI": ("LASI", "LPSI", "RPSI"),
-    "LPSI": ("RPSI", "LASI", "RASI"), "RPSI": ("LPSI", "LASI", "RASI"),
-}  # fmt: skip
 _KNEE, _ANKLE, _ACROMION = 0.050, 0.035, 0.050  # metres from the marker to the joint
 _PELVIS = 0.28  # metres between the front pelvis markers at most: subject 5 wears them on the outside of the hips, 0.44
 _SOLE = 0.08  # metres from ankle to sole, and to the floor under the toe joint's 0.06 m, as FormSim draws feet
 _TOE = 0.06
 _HEEL = 0.015  # metres by which the heel's marker sits higher than the toe's
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """One repetition on disk."""
+
+    file: Path
+    movement: int
+    subject: int
+    repetition: int
+    quality: int  # 0 correct, 1 incorrect
+
+    @property
+    def name(self) -> str:
+        """As the files are named, for example 'm01_s02_e03' or 'm01_s02_e03_inc'."""
+        return f"m{self.movement:02d}_s{self.subject:02d}_e{self.repetition:02d}" + "_inc" * self.quality
+
+
+@cache
+def movements() -> dict[int, tuple[str, StepText]]:
+    """Number of each movement -> its name, five steps and instruction."""
+    document = yaml.safe_load((Path(__file__).parent / "ui_prmd.yaml").read_text(encoding="utf-8"))
+    return {n: (entry["name"], StepText(tuple(entry["steps"]), entry["instruction"])) for n, entry in document.items()}
+
+
+def find_repetitions(root: str | Path) -> tuple[list[Repetition], list[InputError]]:
+    """The sequences under the data set's folder, sorted by name, and an error for each file there that is none.
+
+    Raises:
+        InputError: not the original layout, or no sequence at all.
+    """
+    found: dict[str, Repetition] = {}
+    skipped: list[InputError] = []
+    for quality, name in FOLDERS.items():
+        folder = Path(root) / name / "Vicon" / "Positions"
+        if not folder.is_dir():
+            hint = f"give the folder that holds '{FOLDERS[0]}' and '{FOLDERS[1]}'"
+            raise InputError("no such folder", file=folder, hint=hint)
+        for file in sorted(file for file in folder.iterdir() if not file.name.startswith(".")):
+            match = _NAME.fullmatch(file.name)
+            if match is None or bool(match[4]) != bool(quality) or int(match[1]) not in movements():
+                hint = f"names there are like m01_s01_e01_positions{'_inc' * quality}.txt, movements 1 to 10"
+                skipped.append(InputError("no sequence by its name", file=file, hint=hint))
+                continue
+            one = Repetition(file, int(match[1]), int(match[2]), int(match[3]), quality)
+            if found.setdefault(one.name, one) is not one:
+                message = f"is there already as {found[one.name].file.name}"
+                skipped.append(InputError(message, file=file, hint="delete one of the two"))
+    if not found:
+        raise InputError("no sequence under this folder", file=root, hint="unpack the Vicon positions there")
+    return sorted(found.values(), key=lambda one: one.name), skipped
+
+
+def read_markers(file: Path) -> np.ndarray:
+    """Markers of one file in metres [T, 39, 3], in the order of `MARKERS`, gaps filled by `fill_gaps`.
+
+    Raises:
+        InputError: the file cannot be read, holds anything else (with the row), or too few frames.
+    """
+    text, broken = _read_text(file)
+    lines = text.splitlines()
+    rows: list[list[float]] = []
+    for number, line in enumerate(lines[:-1] if broken else lines, 1):
+        cells = line.replace(",", " ").split()
+        if cells and len(cells) != 3 * len(MARKERS):
+            hint = f"a row holds x, y, z of {len(MARKERS)} markers"
+            raise InputError(f"{len(cells)} numbers instead of {3 * len(MARKERS)}", file=file, row=number, hint=hint)
+        try:
+            values = [float(cell) for cell in cells]
+        except ValueError:
+            raise InputError("not a row of numbers", file=file, row=number, hint="copy the file again") from None
+        if far := [value for value in values if not abs(value) < _FAR]:  # NaN, too
+            hint = "write millimetres, and 0,0,0 for a lost marker"
+            raise InputError(f"{far[0]:g} is no position", file=file, row=number, hint=hint)
+        rows += [values] if values else []
+    if broken:
+        raise InputError(broken, file=file, row=max(len(lines), 1), hint="copy the file again")
+    if len(rows) < MIN_FRAMES:
+        raise InputError(f"too few frames: {len(rows)}", file=file, hint=f"a movement needs {MIN_FRAMES} or more")
+    return fill_gaps(np.array(rows).reshape(len(rows), -1, 3) / 1000)
+
+
+def _read_text(file: Path) -> tuple[str, str]:
+    """The text of a file, unpacked as far as that works, and why it ends early ('' where it does not)."""
+    content, broken = bytearray(), ""
+    try:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
+            while len(content) <= _MAX_BYTES and (part := stream.read1(1 << 16)):
+                content += part
+    except EOFError:
+        broken = "the compressed file ends too early"
+    except (gzip.BadGzipFile, zlib.error):
+        broken = "not gzip, or damaged"
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", file=file, hint="check its permissions") from None
+    if len(content) > _MAX_BYTES:
+        raise InputError(f"more than {_MAX_BYTES >> 20} MB of text", file=file, hint="this is no single repetition")
+    return content.decode("ascii", "replace"), broken
 
 
 def fill_gaps(markers: Array) -> Array:
@@ -77,11 +175,11 @@ def _rebuild(name: str, markers: Array) -> Array:
     def at(other: str) -> Array:
         return markers[:, PLACE[other]]
 
-    if name in _CORNER:
-        a, b, c = map(at, _CORNER[name])
+    if name in _TABLES["corner"]:
+        a, b, c = map(at, _TABLES["corner"][name])
         return a + b - c
-    if name in _MIRROR:
-        a, b, c = map(at, _MIRROR[name])
+    if name in _TABLES["mirror"]:
+        a, b, c = map(at, _TABLES["mirror"][name])
         normal = unit(b - c)
         return a - 2 * dot(a - 0.5 * (b + c), normal)[:, None] * normal
     if name[1:] in ("WRA", "WRB"):
@@ -160,12 +258,9 @@ def _core(m: dict[str, Array]) -> dict[str, Array]:
     centre = asis - 0.19 * width * front - 0.30 * width * up
     trunk = 0.5 * (m["T10"] + m["STRN"])
     return {
-        "pelvis": centre,
-        "hip_l": centre + 0.36 * width * left,
-        "hip_r": centre - 0.36 * width * left,
-        "chest": trunk + 0.15 * (centre - trunk),
-        "neck": 0.5 * (m["C7"] + m["CLAV"]),
-    }
+        "pelvis": centre, "hip_l": centre + 0.36 * width * left, "hip_r": centre - 0.36 * width * left,
+        "chest": trunk + 0.15 * (centre - trunk), "neck": 0.5 * (m["C7"] + m["CLAV"]),
+    }  # fmt: skip
 
 
 def _upright_head(m: dict[str, Array], neck: Array, up: Array) -> Array:
