@@ -1,32 +1,39 @@
 """What scores without a video: the writers, their scores and intervals, the shortcuts, texts against labels."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from audit_clips import CLIPS, LABELLED, STEPS, clips, names, writers
-from efa_book.audit.annotations_names import best_threshold, learn_threshold, shortcuts
-from efa_book.audit.annotations_verdicts import contradictions
 
 from efa import metrics
-from efa_book.audit.annotations import blind_scores, outcome, reached
+from efa_book.audit.annotations import blind_scores, contradictions, outcome, paper_gaps, shortcuts
 from efa_book.audit.annotations_scores import WIDTH, Pairs, corpus, score
-from efa_book.audit.annotations_texts import Writer, most_central, usable, written
+from efa_book.audit.annotations_texts import best_threshold, learn_threshold, most_central, with_text, write_blindly
 
 # --- texts -----------------------------------------------------------------------------------------------------------
 
 
-def test_writers_write_what_they_are_told_to():
+def texts_by_writer(table: pd.DataFrame) -> dict[str, list[list[str]]]:
+    return {key: one.texts for key, one in writers(table).items()}
+
+
+def flip_test_labels(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(quality=table["quality"].mask(table["split"] == "test", 1 - table["quality"]))
+
+
+def test_writers_write_what_they_should():
     found = writers(clips())
-    test = list(usable(clips(), "test")["clip_id"])
+    test = list(with_text(clips(), "test")["clip_id"])
     assert test == ["00_04", "00_13", "01_11", "02_03"]
     hop = [text for clip, split, _, text in CLIPS if clip.startswith("00") and split != "test" and text]
     bend = CLIPS[6][3]
-    told = [*hop, bend]
 
     def texts(key: str) -> list[set[str]]:
         return [set(column) for column in zip(*found[key].texts, strict=True)]
 
-    assert all(text in told for draw in found["any"].texts for text in draw)
+    assert all(text in [*hop, bend] for draw in found["any"].texts for text in draw)
     assert texts("action")[2] == {bend}
     assert texts("action")[0] <= set(hop)
     assert texts("action-central-f1")[:3] == [{hop[0]}, {hop[0]}, {bend}]  # it shares most words with the others
@@ -42,40 +49,38 @@ def test_writers_write_what_they_are_told_to():
         assert found[key].fell_back.astype(int).tolist() == [missing] * 3, key
 
 
-def test_writers_never_read_a_reference_and_no_writer_without_the_truth_reads_a_label():
-    table, found = clips(), writers(clips())
-    test = table["split"] == "test"
-    other = table.assign(explanation=table["explanation"].where(~test | (table["explanation"] == ""), "something else"))
-    assert {key: one.texts for key, one in writers(other).items()} == {key: one.texts for key, one in found.items()}
-    turned = writers(table.assign(quality=table["quality"].where(~test, 1 - table["quality"])))
-    same = {key for key, one in found.items() if one.texts == turned[key].texts}
-    assert same == set(found) - {"form", "form-central-f1", "form-central-cosine"}
+def test_writers_read_no_reference_nor_hidden_label():
+    table, found = clips(), texts_by_writer(clips())
+    referenced = (table["split"] == "test") & (table["explanation"] != "")
+    assert texts_by_writer(table.assign(explanation=table["explanation"].mask(referenced, "something else"))) == found
+    flipped = texts_by_writer(flip_test_labels(table))
+    assert {key for key in found if found[key] == flipped[key]} == set(found) - {
+        "form",
+        "form-central-f1",
+        "form-central-cosine",
+    }
 
 
-def test_a_guessed_action_is_right_as_often_as_it_is_said():
+def test_guessed_action_is_right_as_often_as_stated():
     rows = [(f"{n:02}_{i:02}", "train" if i < 3 else "test", 0, f"text {n}") for n in (0, 1) for i in range(40)]
-    found = {one.key: one for one in written(clips(rows), STEPS, range(20), None)}
+    found = {one.key: one for one in write_blindly(clips(rows), STEPS, range(20), None)}
     truth = [f"text {n}" for n in (0, 1) for _ in range(37)]
     right = np.mean([text == true for draw in found["guess"].texts for text, true in zip(draw, truth, strict=True)])
     assert right == pytest.approx(0.77, abs=3 * (0.77 * 0.23 / (20 * 74)) ** 0.5)
 
 
-def test_nothing_depends_on_the_order_of_the_clips_or_on_the_other_clips():
-    table = clips()
+def test_order_and_other_clips_do_not_matter():
+    table, known = clips(), names(clips())
     shuffled = table.sample(frac=1, random_state=1)
-    assert {key: one.texts for key, one in writers(table).items()} == {
-        key: one.texts for key, one in writers(shuffled).items()
-    }
-    fewer = writers(table[table["clip_id"] != "00_04"])
-    for key, one in writers(table).items():
-        assert [draw[1:] for draw in one.texts] == fewer[key].texts
-    pd.testing.assert_frame_equal(shortcuts(table, names(table)), shortcuts(shuffled, names(table)))
-    pd.testing.assert_frame_equal(
-        contradictions(table, LABELLED, names(table)), contradictions(shuffled, LABELLED, names(table))
-    )
+    texts = texts_by_writer(table)
+    assert texts_by_writer(shuffled) == texts
+    fewer = texts_by_writer(table[table["clip_id"] != "00_04"])
+    assert fewer == {key: [draw[1:] for draw in draws] for key, draws in texts.items()}
+    pd.testing.assert_frame_equal(shortcuts(table, known), shortcuts(shuffled, known))
+    pd.testing.assert_frame_equal(contradictions(table, LABELLED, known), contradictions(shuffled, LABELLED, known))
 
 
-def test_the_most_central_text_by_either_similarity():
+def test_most_central_text():
     texts = ["knees cave in", "back round", "the back is round", "the back is flat"]
     assert most_central(texts, "f1") == "the back is round"
     assert most_central(["a b", "a b c d e f", "a b c"], "f1") == "a b c"
@@ -98,7 +103,7 @@ TEXTS = [
 ]
 
 
-def test_corpus_scores_are_those_of_the_scores():
+def test_corpus_scores_match_the_library():
     found = corpus(Pairs(zip(REFERENCES, TEXTS, strict=True)).statistics(REFERENCES, [TEXTS])[0].sum(0), 4)
     from pycocoevalcap.bleu.bleu import Bleu
     from pycocoevalcap.cider.cider import Cider
@@ -112,7 +117,7 @@ def test_corpus_scores_are_those_of_the_scores():
 
 
 @pytest.mark.slow
-def test_all_corpus_scores_meteor_included_are_those_of_the_scores():
+def test_corpus_scores_with_meteor_match_caption_scores():
     texts = [TEXTS, REFERENCES, TEXTS[::-1], [*REFERENCES[:2], *TEXTS[2:]]]  # a text may be the reference itself
     asked = [pair for draw in texts for pair in zip(REFERENCES, draw, strict=True)]
     pairs = Pairs(asked, asked)
@@ -122,12 +127,12 @@ def test_all_corpus_scores_meteor_included_are_those_of_the_scores():
         assert corpus(found, 1)[:, 4] == pytest.approx(each["meteor"])
 
 
-def test_a_perfect_writer_scores_highest_whatever_the_order():
+def test_perfect_writer_scores_highest_in_any_order():
     table = clips()
-    told, test = usable(table, "train", "val"), usable(table, "test")
+    training, test = with_text(table, "train", "val"), with_text(table, "test")
     back = np.zeros((1, len(test)), dtype=bool)
-    perfect = Writer("perfect", "the reference", "all", [list(test["explanation"])], back)
-    found = blind_scores([*writers(table).values(), perfect], told, test, meteor=False)
+    perfect = replace(writers(table)["any"], key="perfect", texts=[list(test["explanation"])], fell_back=back)
+    found = blind_scores([*writers(table).values(), perfect], training, test, meteor=False)
     assert "meteor" not in set(found["metric"])  # left out, not zero
     assert set(found.groupby("population")["clips"].first().items()) == {("covered", 3), ("all", 4)}
     for _, part in found.groupby(["population", "metric"]):
@@ -138,23 +143,23 @@ def test_a_perfect_writer_scores_highest_whatever_the_order():
             assert (best["value"], best["low"], best["high"]) == pytest.approx((100, 100, 100), abs=1e-4)
     assert found["value"].between(found["low"] - 1e-9, found["high"] + 1e-9).all()
     turned = [
-        Writer(one.key, one.name, one.told, [draw[::-1] for draw in one.texts], one.fell_back[:, ::-1], one.redundant)
+        replace(one, texts=[draw[::-1] for draw in one.texts], fell_back=one.fell_back[:, ::-1])
         for one in [*writers(table).values(), perfect]
     ]
-    other = blind_scores(turned, told, test[::-1], meteor=False)
+    other = blind_scores(turned, training, test[::-1], meteor=False)
     np.testing.assert_allclose(other["value"], found["value"])
     assert not ((found["population"] == "covered") & (found["predictor"] == "nearest-action")).any()
 
 
-def invented(draws: int, clips: int = 60) -> np.ndarray:
+def rouge_only(draws: int, clips: int = 60) -> np.ndarray:
     """[draws, clips, WIDTH] with nothing but ROUGE-L."""
     out = np.zeros((draws, clips, WIDTH))
     out[..., -2] = np.random.RandomState(3).random_sample((draws, clips))
     return out
 
 
-def test_intervals_are_repeatable_and_for_one_draw_those_of_the_bootstrap():
-    one = invented(1)
+def test_interval_of_one_draw_is_the_bootstrap():
+    one = rouge_only(1)
     found, again = score(one), score(one)
     assert np.array_equal(found.low, again.low)
     assert np.array_equal(found.high, again.high)
@@ -163,8 +168,8 @@ def test_intervals_are_repeatable_and_for_one_draw_those_of_the_bootstrap():
     assert np.isnan(found.spread).all()
 
 
-def test_equal_draws_are_one_and_different_ones_widen_the_interval():
-    one = invented(1)
+def test_different_draws_widen_the_interval():
+    one = rouge_only(1)
     same = score(np.repeat(one, 4, axis=0))
     assert same.draws == 1
     assert same.low[5] == score(one).low[5]
@@ -179,29 +184,30 @@ def test_equal_draws_are_one_and_different_ones_widen_the_interval():
 # --- shortcuts -------------------------------------------------------------------------------------------------------
 
 
-def test_shortcuts_of_a_manifest_with_known_answers():
+def test_shortcuts_with_known_answers():
     table = clips()
     found = shortcuts(table, names(table)).set_index(["rule", "metric"])
-    assert found.loc[("majority", "quality_acc"), "value"] == pytest.approx(40)  # 2 of 5 are standard
-    assert found.loc[("majority", "quality_balanced_acc"), "value"] == pytest.approx(50)
+    expected = {
+        ("majority", "quality_acc"): 40,  # 2 of 5 are standard
+        ("majority", "quality_balanced_acc"): 50,
+        ("index", "quality_acc"): 80,  # all but 02_09
+        ("index", "quality_balanced_acc"): 100 * (1 + 2 / 3) / 2,
+        ("index-30", "quality_acc"): 40,
+        ("number", "top1"): 100,
+    }
+    assert found["value"][list(expected)].to_dict() == pytest.approx(expected)
     assert found.loc[("index", "quality_acc"), "parameter"] == 10
-    assert found.loc[("index", "quality_acc"), "value"] == pytest.approx(80)  # all but 02_09
-    assert found.loc[("index", "quality_balanced_acc"), "value"] == pytest.approx(100 * (1 + 2 / 3) / 2)
-    assert found.loc[("index-30", "quality_acc"), "value"] == pytest.approx(40)
-    assert found.loc[("number", "top1"), "value"] == 100
     assert (found["clips"] == 5).all()
     assert found["value"].between(found["low"] - 1e-9, found["high"] + 1e-9).all()
 
 
 def test_rules_are_learnt_without_the_test_split():
     table = clips()
-    test = table["split"] == "test"
-    turned = table.assign(quality=table["quality"].where(~test, 1 - table["quality"]))
+    turned = flip_test_labels(table)
     assert learn_threshold(turned, names(table)) == learn_threshold(table, names(table))
     right = shortcuts(table, names(table)).set_index(["rule", "metric"])["value"]
     wrong = shortcuts(turned, names(table)).set_index(["rule", "metric"])["value"]
-    rules = ["majority", "action", "index", "action-index"]
-    for rule in rules:
+    for rule in ("majority", "action", "index", "action-index"):
         assert right[rule, "quality_acc"] + wrong[rule, "quality_acc"] == pytest.approx(100), rule
     fewer = table[table["split"] != "val"]
     assert learn_threshold(fewer, names(table)) == 10
@@ -209,12 +215,16 @@ def test_rules_are_learnt_without_the_test_split():
     assert learn_threshold(late, names(table)) > 10
 
 
-def test_of_equally_good_thresholds_the_usual_or_the_largest():
-    assert best_threshold([1, 5, 9], [0, 0, 1]) == 9
-    assert best_threshold([1, 5, 9], [0, 0, 1], usual=7) == 7
-    assert best_threshold([1, 5, 9], [0, 0, 1], usual=3) == 9
-    assert best_threshold([1, 2], [0, 0]) == 3  # never non-standard
-    assert best_threshold([], [], usual=4) == 4
+@pytest.mark.parametrize(
+    ("indices", "quality", "usual", "expected"),
+    [
+        *(([1, 5, 9], [0, 0, 1], None, 9), ([1, 5, 9], [0, 0, 1], 7, 7), ([1, 5, 9], [0, 0, 1], 3, 9)),
+        *(([1, 2], [0, 0], None, 3), ([], [], 4, 4)),  # 3: never non-standard
+    ],
+)
+def test_best_threshold(indices, quality, usual, expected):
+    """Of equally good thresholds the usual or the largest."""
+    assert best_threshold(indices, quality, usual) == expected
 
 
 # --- texts against labels --------------------------------------------------------------------------------------------
@@ -224,20 +234,22 @@ def test_contradictions_are_counted():
     table = clips()
     found = contradictions(table, LABELLED, names(table)).set_index(["texts", "what"])
     counts = {key: (row["count"], row["of"]) for key, row in found.iterrows()}
-    assert counts["test", "contradicts"] == (2, 4)
-    assert counts["test", "good, labelled non-standard"] == counts["test", "bad, labelled standard"] == (1, 4)
-    assert counts["test", "reason for contradicted"] == (1, 1)
-    assert counts["test", "index sides with label"] == (1, 2)  # 02_03 is early and standard; 00_13 is early, too
-    assert counts["test", "formula"] == (3, 4)
-    assert counts["test", "action not named"] == (0, 4)
-    assert counts["test", "no verdict"] == counts["test", "in training"] == (0, 4)
-    assert counts["train and val", "contradicts"] == (0, 6)
-    assert counts["all", "contradicts"] == (2, 10)
-    assert counts["clips", "reason"] == (3, 7)
-    assert counts["clips", "reason for standard"] == (1, 8)
+    expected = {
+        "test": {
+            **{"contradicts": (2, 4), "good, labelled non-standard": (1, 4), "bad, labelled standard": (1, 4)},
+            **{"reason for contradicted": (1, 1), "formula": (3, 4), "action not named": (0, 4)},
+            **{"no verdict": (0, 4), "in training": (0, 4)},
+            "index sides with label": (1, 2),  # 02_03 is early and standard; 00_13 is early, too
+        },
+        "train and val": {"contradicts": (0, 6)},
+        "all": {"contradicts": (2, 10)},
+        "clips": {"reason": (3, 7), "reason for standard": (1, 8)},
+    }
+    for texts, each in expected.items():
+        assert {what: counts[texts, what] for what in each} == each
 
 
-def test_the_same_text_twice_and_a_text_without_a_verdict_are_counted():
+def test_duplicates_and_missing_verdicts_are_counted():
     table = clips([*CLIPS, ("00_20", "test", 0, CLIPS[0][3].upper()), ("00_21", "test", 0, "Look at the feet.")])
     found = contradictions(table, None, None).set_index(["texts", "what"])["count"]
     assert found["test", "in training"] == 1
@@ -251,22 +263,14 @@ def test_the_same_text_twice_and_a_text_without_a_verdict_are_counted():
 # --- against the paper -----------------------------------------------------------------------------------------------
 
 
-def test_the_best_blind_text_is_held_against_the_paper():
-    table = pd.DataFrame(
-        {
-            "population": "all",
-            "title": ["a", "b", "c"],
-            "told": ["the true action", "the file name", "nothing"],
-            "metric": "meteor",
-            "value": [30.0, 24.0, 10.0],
-            "low": [28.0, 22.0, 9.0],
-            "high": [32.0, 26.0, 11.0],
-        }
-    )
+def test_best_blind_text_beside_the_paper():
+    given = ("the true action", "the file name", "nothing")
+    scores = {"value": (30.0, 24.0, 10.0), "low": (28.0, 22.0, 9.0), "high": (32.0, 26.0, 11.0)}
+    table = pd.DataFrame({"population": "all", "title": list("abc"), "told": given, "metric": "meteor"} | scores)
     known = pd.DataFrame({"table": ["4", "4"], "row": ["EFA", "SwinBERT"], "metric": "meteor", "value": [25.0, 99.0]})
-    best, few = reached(table, known).to_dict("records")
+    best, few = paper_gaps(table, known).to_dict("records")
     assert (best["title"], best["gap"], best["low"], best["high"]) == ("a", 5.0, 3.0, 7.0)
     assert (few["title"], few["gap"], few["low"], few["high"]) == ("b", -1.0, -3.0, 1.0)
     assert [best["outcome"], few["outcome"]] == [outcome(3, 7), outcome(-3, 1)]
     assert len({outcome(3, 7), outcome(-3, 1), outcome(-3, -1)}) == 3
-    assert reached(table, known[:0]).empty
+    assert paper_gaps(table, known[:0]).empty

@@ -8,8 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from audit_clips import clips, save
-from efa_book.audit.annotations_names import shortcuts
-from efa_book.audit.annotations_verdicts import contradictions
 from reported import NASTY
 
 from efa import cli
@@ -17,7 +15,7 @@ from efa.utils.errors import InputError
 from efa_book import annotations as shown
 from efa_book import paper
 from efa_book.audit import annotations
-from efa_book.audit.annotations import audit, write
+from efa_book.audit.annotations import audit, contradictions, shortcuts, write
 from efa_datasets.cot_afa import convert
 from efa_datasets.cot_afa_files import SHEET
 
@@ -33,9 +31,8 @@ def command(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> int:
     return int(caught.value.code or 0)
 
 
-def test_any_manifest_will_do_and_what_it_cannot_give_is_said(tmp_path):
-    table = clips()
-    table["clip_id"] = "clip-" + table["clip_id"]
+def test_any_manifest_will_do_and_skipped_parts_are_listed(tmp_path):
+    table = clips().assign(clip_id=lambda table: "clip-" + table["clip_id"])
     made = audit(save(tmp_path / "data", table, reasons=False), draws=2, meteor=False)
     assert set(made.skipped) == {"clip index and class number", "reasons for bad form"}
     assert set(made.shortcuts["rule"]) == {"majority", "action"}
@@ -46,7 +43,7 @@ def test_any_manifest_will_do_and_what_it_cannot_give_is_said(tmp_path):
     assert not bare.shortcuts.empty
 
 
-def test_what_is_written_is_what_was_measured(tmp_path):
+def test_written_files_hold_the_measurements(tmp_path):
     made = audit(save(tmp_path / "data", clips()), draws=2, meteor=False)
     write(made, tmp_path / "out", "efa audit annotations data")
     kept = pd.read_csv(tmp_path / "out" / "blind.csv")
@@ -62,7 +59,7 @@ def test_what_is_written_is_what_was_measured(tmp_path):
     assert audit(other, draws=1, meteor=False).facts["annotations"] != facts["annotations"]
 
 
-def test_the_command_writes_and_prints_json_and_nothing_else(tmp_path, monkeypatch, capsys):
+def test_command_writes_files_and_prints_json(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("EFA_HOME", str(tmp_path))
     plain = annotations.audit
     monkeypatch.setattr(annotations, "audit", lambda *given: plain(*given, meteor=False))
@@ -71,40 +68,41 @@ def test_the_command_writes_and_prints_json_and_nothing_else(tmp_path, monkeypat
     document = json.loads(capsys.readouterr().out)
     assert set(document) == {"blind", "shortcuts", "contradictions", "reached", "skipped", "facts"}
     assert document["facts"]["draws"] == 2
-    written_to = {file.name for file in (tmp_path / "results" / "mine").iterdir()}
-    assert written_to == {"blind.csv", "shortcuts.csv", "contradictions.csv", "blind_provenance.json"}
+    assert {file.name for file in (tmp_path / "results" / "mine").iterdir()} == {
+        "blind.csv",
+        "shortcuts.csv",
+        "contradictions.csv",
+        "blind_provenance.json",
+    }
     assert command(monkeypatch, tmp_path / "mine", "--to", tmp_path / "there") == 0
-    said = capsys.readouterr().out
-    assert "form-central-f1" in said
-    assert "without a video" in said
-    assert "blind_provenance.json" in said
+    output = capsys.readouterr().out
+    assert all(part in output for part in ("form-central-f1", "without a video", "blind_provenance.json"))
 
 
-def test_bad_input_is_refused_on_one_line(tmp_path, monkeypatch, capsys):
-    def refused(*words: str | Path) -> str:
-        assert command(monkeypatch, *words) == 2
+def test_bad_input_is_named_in_one_line(tmp_path, monkeypatch, capsys):
+    def error_of(name: str) -> str:
+        assert command(monkeypatch, tmp_path / name) == 2
         line = capsys.readouterr().err.strip().splitlines()[-1]
         assert line.startswith("efa: ")
         assert line.endswith(")"), "says what to do"
         return line
 
-    assert "no such folder" in refused(tmp_path / "none")
+    assert "no such folder" in error_of("none")
     (tmp_path / "empty").mkdir()
-    assert "neither manifest.parquet nor" in refused(tmp_path / "empty")
+    assert "neither manifest.parquet nor" in error_of("empty")
     broken = save(tmp_path / "broken", clips())
     (broken / "released.csv").write_text("clip\n1\n")
-    assert "released.csv: missing column clip_id" in refused(broken)
+    assert "released.csv: missing column clip_id" in error_of("broken")
+    (broken / "manifest.parquet").write_bytes(b"PAR1")
+    assert "manifest.parquet: not a parquet file" in error_of("broken")
+    (broken / "manifest.parquet").unlink()
+    (broken / "manifest.csv").write_text("clip_id,path,action,quality,split\na,b.mp4,Hop,7,test\n")
+    assert "manifest.csv, row 2" in error_of("broken")
     (broken / "steps.json").unlink()
-    assert "steps.json: no such file" in refused(broken)
-    save(tmp_path / "steps", clips())
-    (tmp_path / "steps" / "manifest.parquet").write_bytes(b"PAR1")
-    assert "manifest.parquet: not a parquet file" in refused(tmp_path / "steps")
-    (tmp_path / "steps" / "manifest.parquet").unlink()
-    (tmp_path / "steps" / "manifest.csv").write_text("clip_id,path,action,quality,split\na,b.mp4,Hop,7,test\n")
-    assert "manifest.csv, row 2" in refused(tmp_path / "steps")
+    assert "steps.json: no such file" in error_of("broken")
 
 
-def test_a_target_that_is_a_file_is_refused(tmp_path):
+def test_target_that_is_a_file(tmp_path):
     made = audit(save(tmp_path / "data", clips().assign(explanation="")), meteor=False)
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="choose another folder"):
@@ -116,12 +114,12 @@ def test_a_target_that_is_a_file_is_refused(tmp_path):
 TABLES = (shown.blind_table, shown.paper_gap_table, shown.shortcuts_table, shown.contradictions_table)
 
 
-def test_tables_without_results_say_how_to_get_them(home):
+def test_tables_without_results_name_the_command(home):
     for table in TABLES:
         assert "efa audit annotations" in table().text
 
 
-def test_tables_show_what_was_measured_beside_the_paper(home):
+def test_tables_show_scores_beside_the_paper(home):
     made = audit(save(home / "data", clips()), draws=2, meteor=False)
     write(made, home / "results" / "cot-afa", "efa audit annotations data --seeds 2")
     lines = "4,EFA,,unstated,bleu1,12.3,here\n5,EFA,,unstated,quality_acc,4.5,there\n"
@@ -140,12 +138,11 @@ def test_tables_show_what_was_measured_beside_the_paper(home):
     assert "BLEU-1" in held.text
 
 
-def test_texts_from_data_are_escaped_and_broken_files_are_named(home):
+def test_texts_are_escaped_and_broken_files_named(home):
     folder = home / "results" / "cot-afa"
     made = audit(save(home / "data", clips()), draws=1, meteor=False)
-    made.blind["title"] = NASTY
-    made.shortcuts["title"] = NASTY
-    made.contradictions["title"] = NASTY
+    for table in (made.blind, made.shortcuts, made.contradictions):
+        table["title"] = NASTY
     made.facts["date"] = NASTY
     write(made, folder, NASTY)
     for table in TABLES:
@@ -173,8 +170,8 @@ def kept(name: str) -> pd.DataFrame:
     return pd.read_csv(PUBLISHED / f"{name}.csv")
 
 
-def test_published_counts_and_shortcuts_are_those_of_the_annotations(true: Path):
-    found = annotations.read(true)
+def test_published_counts_and_shortcuts_can_be_repeated(true: Path):
+    found = annotations.read_annotations(true)
     facts = json.loads((PUBLISHED / "blind_provenance.json").read_text())
     assert facts["annotations"] == found.digest()
     counts = contradictions(found.clips, found.reasons, found.names)
@@ -188,7 +185,7 @@ def test_published_counts_and_shortcuts_are_those_of_the_annotations(true: Path)
 
 
 @pytest.mark.slow
-def test_published_scores_are_those_of_the_annotations(true: Path):
+def test_published_scores_can_be_repeated(true: Path):
     """All but METEOR, which takes minutes."""
     draws = json.loads((PUBLISHED / "blind_provenance.json").read_text())["draws"]
     expected = kept("blind")
@@ -216,7 +213,7 @@ def test_published_scores_agree_with_an_independent_count():
             assert abs(line["value"] - value) <= max(1.0, spread), (predictor, metric, line["value"])
 
 
-def test_published_tables_hold_every_writer_and_the_papers_rows():
+def test_published_tables_are_complete():
     blind = shown.blind_table().text
     assert set(kept("blind")["title"]) <= {line.split(" given: ")[0] for line in blind.splitlines()}
     for row in paper.numbers().query("table == '4'")["row"].unique():

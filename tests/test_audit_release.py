@@ -1,20 +1,18 @@
 """The re-created release and its measurements: what it shares among clips, what it never trains, what it costs."""
 
-from functools import partial
-
 import pytest
 import torch
 from tiny import config
 from torch.utils.flop_counter import FlopCounterMode
 
-from efa.config import DecoderConfig, FusionConfig
+from efa.config import DecoderConfig
 from efa.model.assessor import EFAModel
 from efa.model.decoder import Decoder
-from efa.model.fusion import Branch
 from efa_book.audit import costs, measures
-from efa_book.audit.release import LAYERS, Released, ReleasedFusion, of_all_clips
+from efa_book.audit.release import LAYERS, ReleasedFusion, prompts_of_batch
 
 D = 32
+LINEAR = 768 * 768 + 768  # parameters of a layer at the paper's width
 
 
 @pytest.fixture
@@ -24,7 +22,8 @@ def fusion() -> ReleasedFusion:
 
 
 @pytest.fixture
-def given() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Video, instruction and steps of three clips."""
     torch.manual_seed(1)
     return torch.randn(3, 7, D), torch.randn(3, D), torch.randn(3, 5, D)
 
@@ -32,30 +31,26 @@ def given() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 # the fusion -----------------------------------------------------------------------------------------------------------
 
 
-def test_every_clip_reads_all_prompts(fusion, given):
-    video, instruction, steps = given
-    assert torch.equal(of_all_clips(instruction, video), instruction[None].repeat(3, 1, 1))
+def test_every_clip_reads_all_prompts(fusion, inputs):
+    video, instruction, steps = inputs
+    assert torch.equal(prompts_of_batch(instruction, video), instruction[None].repeat(3, 1, 1))
     before = fusion(video, instruction, steps)
-    other = steps.clone()
-    other[2] += 1
-    after = fusion(video, instruction, other)
     assert before.shape == video.shape
-    assert measures.change(before[0], after[0]) > 1e-3  # clip 0 moves although clip 2's steps have changed
-    alone = fusion(video[:1], instruction[:1], steps[:1])
+    other = torch.cat([steps[:2], steps[2:] + 1])
+    assert measures.change(before[0], fusion(video, instruction, other)[0]) > 1e-3  # clip 2's steps move clip 0
+    assert measures.change(before[0], fusion(video[:1], instruction[:1], steps[:1])[0]) > 1e-3
     again = fusion(torch.cat([video[:1], video[1:] + 1]), instruction, steps)
     torch.testing.assert_close(again[0], before[0])  # the mates' videos do not matter, their prompts do
-    assert measures.change(before[0], alone[0]) > 1e-3
 
 
-def test_a_gradient_reaches_neither_the_test_path_nor_the_text_side_of_the_steps(fusion, given):
-    fusion(*given).sum().backward()
+def test_parts_without_a_gradient(fusion, inputs):
+    fusion(*inputs).sum().backward()
     idle = {name.split(".")[0] for name, p in fusion.named_parameters() if p.grad is None}
     assert idle == {"verdict_text", "verdict_video", "step_text", "unused"}
 
 
-def test_the_test_path_is_the_video_but_for_the_scale(fusion, given):
-    video = given[0]
-    verdicts = torch.randn(2, D)
+def test_test_path_is_nearly_the_video(fusion, inputs):
+    video, verdicts = inputs[0], torch.randn(2, D)
     with torch.no_grad():
         small = fusion.at_test(video, verdicts) - video
         fusion.video_scale.fill_(1.0)
@@ -64,36 +59,36 @@ def test_the_test_path_is_the_video_but_for_the_scale(fusion, given):
     torch.testing.assert_close(1000 * small, large, rtol=1e-2, atol=1e-3)
 
 
-def test_the_order_of_the_steps_counts_in_the_loop(fusion, given):
-    video, instruction, steps = given
+def test_order_of_steps_matters_in_the_release(fusion, inputs):
+    video, instruction, steps = inputs
     backwards = fusion(video, instruction, steps, (4, 3, 2, 1, 0))
-    assert measures.change(fusion(video, instruction, steps), backwards) > 1e-3
+    assert measures.change(fusion(*inputs), backwards) > 1e-3
     torch.testing.assert_close(backwards, fusion(video, instruction, steps.flip(1)))
 
 
 # measurements ---------------------------------------------------------------------------------------------------------
 
 
-def test_batch_mates_matter_in_the_release_alone():
+def test_batch_mates_matter_only_in_the_release():
     found = measures.batch_mates()
     for row in ("its batch mates are others", "it has no batch mates"):
         assert found.value(row, 1) < 1e-6
         assert found.value(row, 2) > 0.01
 
 
-def test_heads_at_test_hardly_differ_from_heads_on_video():
+def test_heads_at_test_barely_differ_from_video_heads():
     found = measures.heads_at_test()
     assert all(1e-5 < found.value(row) < 0.01 for row in ("features, each token", "action", "verdict"))
 
 
-def test_our_steps_may_come_in_any_order():
+def test_our_steps_have_no_order():
     found = measures.step_order()
     assert found.value("fused features", 1) < 1e-6
     assert found.value("attention of eq. 6, its rows put back in order", 1) < 1e-6
     assert found.value("fused features", 2) > 0.01
 
 
-def test_what_the_residual_lets_through():
+def test_residuals():
     found = measures.residuals()
     assert found.value("as printed, sigma = 0.001", 2) < 0.1
     assert found.value("as printed, sigma = 0.001", 3) < 0.2
@@ -102,7 +97,7 @@ def test_what_the_residual_lets_through():
         assert found.value("as printed, sigma = 1", column) == found.value("as released, sigma = 1", column) > 0.5
 
 
-def test_equation_4_has_weights_of_one_and_no_gradient():
+def test_equation_4_has_constant_weights():
     found = measures.constant_softmax()
     one, five = "eq. 4: one key, the instruction", "eq. 8: five keys, the steps"
     assert [found.value(one, column) for column in (1, 2, 3)] == [0, 0, 0]
@@ -110,16 +105,15 @@ def test_equation_4_has_weights_of_one_and_no_gradient():
     assert all(found.value(five, column) > 0 for column in (1, 2, 3, 4))
 
 
-def test_padding_moves_a_vector_only_without_a_mask():
+def test_padding_matters_only_without_a_mask():
     found = measures.padding()
-    rows = [row[0] for row in found.rows]
-    assert all(found.value(row, 2) < 1e-5 for row in rows)
-    moved = [found.value(row, 3) for row in rows]
+    assert all(found.value(row[0], 2) < 1e-5 for row in found.rows)
+    moved = [found.value(row[0], 3) for row in found.rows]
     assert moved == sorted(moved, reverse=True)  # the shorter, the more padding
     assert moved[-1] > 0.1
 
 
-def test_the_action_does_not_move_with_the_text():
+def test_action_does_not_depend_on_the_text():
     torch.manual_seed(0)
     model = EFAModel(config(), actions=5, vocabulary_size=40, text_dim=24)
     features = torch.randn(1, model.grid[0] * model.grid[1] * model.grid[2], model.encoder.out_dim)
@@ -134,25 +128,18 @@ def test_the_action_does_not_move_with_the_text():
 # counts ---------------------------------------------------------------------------------------------------------------
 
 
-def test_the_recreation_has_the_releases_size():
-    model = costs.released()
-    assert isinstance(model, Released)
-    assert costs.count(model) == pytest.approx(costs.RELEASE["parameters"], rel=1e-3)
-
-
-def test_what_a_training_step_does_not_reach():
+def test_parameters_without_gradient():
     found = costs.without_gradient()
     assert found.value("all without gradient", 2) == pytest.approx(costs.RELEASE["without gradient"], rel=1e-3)
     assert found.value("all without gradient", 1) == 0
     assert found.value("the rest", 2) < 1e4
-    assert found.value("text side of the step branch", 2) == LAYERS * (4 * (768 * 768 + 768) + 2 * 768)
+    assert found.value("text side of the step branch", 2) == LAYERS * (4 * LINEAR + 2 * 768)
 
 
-def test_attentions():
+def test_single_attentions():
     found = costs.single_attentions()
-    linear = 768 * 768 + 768
-    assert found.value("parameters", 1) == 4 * 3 * linear
-    assert found.value("parameters", 2) == 6 * 8 * (4 * linear + 2 * 768)
+    assert found.value("parameters", 1) == 4 * 3 * LINEAR
+    assert found.value("parameters", 2) == 6 * 8 * (4 * LINEAR + 2 * 768)
     for row, key in (("parameters", "attentions: parameters"), ("forward pass of a clip", "attentions: forward")):
         assert found.value(row, 2) == pytest.approx(costs.RELEASE[key], rel=1e-3)
     tokens = costs.CLIP_TOKENS
@@ -160,12 +147,11 @@ def test_attentions():
     assert found.value("forward pass of a clip", 1) == 2 * products
 
 
-def test_the_whole_release_costs_what_was_measured_on_it():
-    found = costs.whole()
-    assert [row[0] for row in found.rows] == [
-        *("parameters", "training step, batch 2", "forward, batch 1", "of which Video Swin"),
-        *(f"caption of {length}" for length in costs.LENGTHS),
-    ]
+def test_release_costs_match_its_measurements():
+    found = costs.release_costs()
+    first = ["parameters", "training step, batch 2", "forward, batch 1", "of which Video Swin"]
+    assert [row[0] for row in found.rows] == [*first, *(f"caption of {length}" for length in costs.LENGTHS)]
+    assert found.value("parameters") == pytest.approx(costs.RELEASE["parameters"], rel=1e-3)
     for row, *_ in found.rows:
         assert found.value(row, 1) == pytest.approx(found.value(row, 2), rel=0.02), row
 
@@ -176,42 +162,35 @@ def test_temporal_stride_halves_the_tokens():
     assert found.value("stride 1", 3) > 2 * found.value("stride 2", 3)
 
 
-@pytest.mark.parametrize("of", [lambda i: 7, lambda i: 3 * i + 2, lambda i: 5 * i * i - i + 4])
-def test_series(of):
-    assert costs.series(of, 2, 40) == sum(of(i) for i in range(2, 41))
+@pytest.mark.parametrize("term", [lambda i: 7, lambda i: 3 * i + 2, lambda i: 5 * i * i - i + 4])
+def test_series(term):
+    assert costs.series(term, 2, 40) == sum(term(i) for i in range(2, 41))
 
 
-def test_a_pass_is_quadratic_in_the_text_and_a_step_linear():
-    a, b, c = (costs._joint(tokens) for tokens in (2, 3, 4))
-    assert costs._joint(20) == a + 18 * (b - a) + 18 * 17 // 2 * (c - 2 * b + a)
+def test_pass_is_quadratic_and_step_linear():
+    a, b, c = (costs.joint_flops(tokens) for tokens in (2, 3, 4))
+    assert costs.joint_flops(20) == a + 18 * (b - a) + 18 * 17 // 2 * (c - 2 * b + a)
     assert c - 2 * b + a > 0
-    first, second = costs._step(0), costs._step(1)
-    assert costs._step(100) == first + 100 * (second - first)
+    first, second, late = (costs.word_flops(costs.CLIP_TOKENS, i) for i in (0, 1, 100))
+    assert late == first + 100 * (second - first) > first
 
 
 def test_captions_grow_faster_without_a_cache():
     found = costs.decoding()
-    ours, theirs = (found.value("256 against 64", column) for column in (1, 2))
-    assert ours < 4 < 5 < theirs
+    assert found.value("256 against 64", 1) < 4 < 5 < found.value("256 against 64", 2)
 
 
-def test_decoding_is_linear_with_a_cache_and_not_without():
+def test_decoding_is_linear_only_with_a_cache():
     """The same on our decoder as it runs, with real numbers."""
     torch.manual_seed(0)
     size = DecoderConfig(dim=D, depth=1, heads=2, dropout=0.0, max_tokens=64)
     decoder, memory = Decoder(size, 11, D).eval(), torch.randn(1, 2, D)
 
-    def spent(length: int, use_cache: bool) -> int:
+    def flops(length: int, use_cache: bool) -> int:
         with FlopCounterMode(display=False) as counter:
             (written,) = decoder.generate(memory, 1, -1, length, use_cache)  # no word has the number -1: it never ends
         assert len(written) == length
         return counter.get_total_flops()
 
-    with_cache, without = partial(spent, use_cache=True), partial(spent, use_cache=False)
-    assert with_cache(64) / with_cache(16) < 5
-    assert without(64) / without(16) > 12
-
-
-def test_our_attention_is_the_papers_single_one():
-    branch = Branch(FusionConfig(dim=D))
-    assert costs.count(branch) == 2 * 3 * (D * D + D) + 2  # two attentions and two sigmas
+    assert flops(64, use_cache=True) / flops(16, use_cache=True) < 5
+    assert flops(64, use_cache=False) / flops(16, use_cache=False) > 12

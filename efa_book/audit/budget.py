@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from transformers import BertConfig, BertModel
@@ -36,15 +36,9 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {  # name -> what is trained, 
 }
 
 
-class Gpu(NamedTuple):
-    """The vendor's figures, without sparsity: name of the arithmetic -> FLOP/s of matrix products; memory's bytes/s."""
-
-    peaks: dict[str, float]
-    bandwidth: float
-
-
-HOPPER = {"bf16": 989.5e12, "TF32": 494.5e12, "fp32": 67e12}  # H100 and H200 differ in memory alone
-GPUS = {"H100": Gpu(HOPPER, 3.35e12), "H200": Gpu(HOPPER, 4.8e12)}
+# The vendor's figures, without sparsity; the two GPUs differ in memory alone.
+PEAKS = {"bf16": 989.5e12, "TF32": 494.5e12, "fp32": 67e12}  # arithmetic of matrix products -> FLOP/s
+BANDWIDTHS = {"H100": 3.35e12, "H200": 4.8e12}  # of the memory, bytes/s
 SOURCE = "NVIDIA's data sheets of the H100 and the H200 (SXM), figures with sparsity halved"
 BYTES = {"bf16": 2, "TF32": 4, "fp32": 4}  # of a weight
 SHARE = 0.45  # of the peak that a training step is assumed to reach
@@ -153,26 +147,26 @@ def step_needs(preset: str) -> dict[str, float]:
     return {"flops": work, "bytes": trained * ADAMW_BYTES, "batch": config.training.batch}
 
 
-def step_seconds(preset: str, gpu: Gpu) -> list[float]:
+def step_seconds(preset: str, gpu: str) -> list[float]:
     """Estimated seconds of a training step in each arithmetic."""
     need = step_needs(preset)
-    return [need["flops"] / (SHARE * peak) + need["bytes"] / gpu.bandwidth for peak in gpu.peaks.values()]
+    return [need["flops"] / (SHARE * peak) + need["bytes"] / BANDWIDTHS[gpu] for peak in PEAKS.values()]
 
 
 def gpu_table() -> Measurement:
     """Training steps and an explanation on GPUs that were not at hand: arithmetic, not a measurement."""
     rows: list[Row] = []
     words, weights = max(LENGTHS), costs.count(costs.build_model(Config()).decoder)
-    for name, gpu in GPUS.items():
+    for name, bandwidth in BANDWIDTHS.items():
         for preset in ("paper", "gpu"):
-            need, times = step_needs(preset), (1e3 * seconds for seconds in step_seconds(preset, gpu))
+            need, times = step_needs(preset), (1e3 * seconds for seconds in step_seconds(preset, name))
             what = f"{name}: a training step, preset {preset}, batch {need['batch']:.0f}"
             rows.append((what, Quantity(need["flops"], "TFLOP"), *quantities("mean", *times)))
-        times = (1e3 * words * weights * BYTES[kind] / gpu.bandwidth for kind in gpu.peaks)
+        times = (1e3 * words * weights * BYTES[kind] / bandwidth for kind in PEAKS)
         what = f"{name}: decoding {words} tokens of one clip, at the least"
         rows.append((what, Quantity(decoding(words), "TFLOP"), *quantities("mean", *times)))
-    peaks = ", ".join(f"{kind} {peak / 1e12:g}" for kind, peak in HOPPER.items())
-    widths = ", ".join(f"{name} {gpu.bandwidth / 1e12:g}" for name, gpu in GPUS.items())
+    peaks = ", ".join(f"{kind} {peak / 1e12:g}" for kind, peak in PEAKS.items())
+    widths = ", ".join(f"{name} {bandwidth / 1e12:g}" for name, bandwidth in BANDWIDTHS.items())
     how = (
         f"An estimate: no GPU was at hand. A training step takes its operations at {100 * SHARE:.0f} % of the peak and "
         f"the bytes of AdamW ({ADAMW_BYTES} a trained parameter) at full bandwidth; captions have the most word pieces "
@@ -181,7 +175,7 @@ def gpu_table() -> Measurement:
         f"in it. Peaks in TFLOP/s: {peaks}; memory in TB/s: {widths}. Source: {SOURCE}. fp32 is what PyTorch does "
         "unless told otherwise."
     )
-    return Measurement(("", "operations", *(f"milliseconds, {kind}" for kind in HOPPER)), rows, how)
+    return Measurement(("", "operations", *(f"milliseconds, {kind}" for kind in PEAKS)), rows, how)
 
 
 def steps(preset: str) -> int:
@@ -195,14 +189,14 @@ def training_runs_table() -> Measurement:
     """The training of a whole run, and of Tables IV to VII with three seeds, from `step_needs`: arithmetic as well."""
     rows: list[Row] = []
     grid = {preset: len({run.config for run in select("paper", preset, (0, 1, 2))}) for preset in ("paper", "gpu")}
-    for name, gpu in GPUS.items():
+    for name in BANDWIDTHS:
         for preset, runs in grid.items():
             for what, many in (("EFA, one seed", 1), (f"{runs} runs of Tables IV to VII, if each were EFA's", runs)):
                 total = many * steps(preset)
-                minutes = (total * seconds / 60 for seconds in step_seconds(preset, gpu))
+                minutes = (total * seconds / 60 for seconds in step_seconds(preset, name))
                 rows.append((f"{name}: preset {preset}, {what}", Quantity(total), *quantities("mean", *minutes)))
     how = (
         "The steps above, one after another, on one GPU: training alone, without validation, prediction, reading and "
         "scoring, at a share of the peak that models of the preset gpu's size do not reach. So this is a lower bound."
     )
-    return Measurement(("", "steps", *(f"minutes, {kind}" for kind in HOPPER)), rows, how)
+    return Measurement(("", "steps", *(f"minutes, {kind}" for kind in PEAKS)), rows, how)

@@ -45,7 +45,7 @@ class Finding:
 
 
 def _load(file: Path) -> tuple[Finding, ...]:
-    entries = yaml.safe_load(file.read_text(encoding="utf-8"))
+    entries: list[dict[str, Any]] = yaml.safe_load(file.read_text(encoding="utf-8"))
     values: list[dict[str, Any]] = [
         {key: tuple(v) if isinstance(v, list) else v for key, v in entry.items()} for entry in entries
     ]
