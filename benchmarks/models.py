@@ -118,9 +118,9 @@ def masked(sizes: Sizes, theirs: BertLMHeadModel | None = None) -> Released:
         model = Released().eval()
     joint = DecoderConfig(dim=size.dim, depth=size.depth, heads=size.heads, max_tokens=2 * size.max_tokens)
     actions = model.base.actions
-    real = MaskedLM(joint, sizes.vocabulary, MASK, share=0.15, mask_word=1.0, tied=False, answers=actions + 2)
+    real = MaskedLM(joint, sizes.vocabulary, MASK, share=0.15, mask_word=1.0, answers=actions + 2)
     if theirs is not None:
-        load_bert(real, theirs.state_dict())  # type: ignore[arg-type]
+        load_bert(real, theirs.state_dict())
     model.base.bert = real.eval()
     return model
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -176,7 +175,7 @@ def feeding(sizes: Sizes, rounds: int) -> list[Row]:
 
     rows = []
     for size in sizes.pixels:
-        config = replace(sizes.config.data, source="formsim", clips=12 * sizes.clips, size=size)
+        config = sizes.config.with_({"data.clips": 12 * sizes.clips, "data.size": size}).data
         dataset = open_dataset(config)
         with tempfile.TemporaryDirectory() as folder:
             frames = np.lib.format.open_memmap(

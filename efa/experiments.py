@@ -1,11 +1,12 @@
-"""The paper's tables as data: table -> rows -> overrides of one configuration. Change an ablation by one line here."""
+"""The paper's tables as data: table -> rows -> overrides of one configuration. One line here adds an ablation."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
-from efa.config import build
+from efa.config import Config, build
 from efa.runs import Run
 from efa.utils.errors import InputError
 
@@ -14,22 +15,25 @@ Overrides = dict[str, Any]
 
 @dataclass(frozen=True)
 class Table:
-    """One table: what all rows share, and what makes each row."""
+    """One table: `common` settings of all rows, and what each row changes."""
 
     title: str
     rows: dict[str, Overrides]
     common: Overrides = field(default_factory=dict)
-    protocols: dict[str, tuple[str, ...]] = field(default_factory=dict)  # row -> its own; others: `default`
-    default: tuple[str, ...] = ("predicted",)
+    protocols: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of rows with others than 'predicted'
+
+    def protocols_of(self, row: str) -> tuple[str, ...]:
+        """The protocols that a row is scored under."""
+        return self.protocols.get(row, ("predicted",))
 
 
 @dataclass(frozen=True)
-class Times:
-    """An override that is so many times what the preset has; whole numbers are rounded and stay at least 1."""
+class Scaled:
+    """An override that multiplies the preset's value; whole numbers are rounded and stay at least 1."""
 
     factor: float
 
-    def of(self, value: float) -> float:
+    def apply(self, value: float) -> float:
         return max(1, round(self.factor * value)) if isinstance(value, int) else self.factor * value
 
 
@@ -44,52 +48,47 @@ ABLATION: dict[str, Overrides] = {
     "w/o text": {"fusion.text": "none"},
     "Shuffled text": {"fusion.text": "shuffled"},
 }
-
+ALL_PROTOCOLS = ("predicted", "oracle", "none", "wrong")
+TEXT_ROWS = {row: ABLATION[row] for row in ("EFA", "w/o text", "Shuffled text")}
 CAPTIONERS = ("C3DAVG", "MSCADC", "SwinBERT", "LAVENDER", "RICA2")
 RECOGNISERS = ("C3D", "TSM", "I3D", "TimeSformer", "Video Swin", "RICA2")
 
-# Words that go on learning with the video forget how a text ends unless they see whole texts: half as many of them, so
-# that the number of word pieces stays about the same.
-WHOLE_TEXTS: Overrides = {"training.text_tokens": 0, "training.text_share": Times(1 / 2)}
-# These have enough behind the trunk that learns: a transformer that reads video and words together (with an adapter
-# before it SwinBERT's form AUC falls from .71 to .66), or a net of convolutions for each task.
+# A language model that learns with the video forgets how a text ends unless it sees whole texts. Half as many of them
+# keep the number of word pieces about the same.
+WHOLE_TEXTS: Overrides = {"training.text_tokens": 0, "training.text_share": Scaled(1 / 2)}
+# These learn enough behind a frozen trunk without an adapter: a transformer that reads video and words together (an
+# adapter lowers the form AUC of SwinBERT from .71 to .66), or a convolutional network per task.
 NO_ADAPTER: Overrides = WHOLE_TEXTS | {"encoder.adapter": 0}
-# A minute of one core is what a row may take on a laptop. Whose epochs are longer gets fewer.
-OWN: dict[str, Overrides] = {
-    "C3DAVG": WHOLE_TEXTS | {"training.epochs": Times(3 / 4)},
-    "MSCADC": NO_ADAPTER | {"training.epochs": Times(3 / 8)},
-    "SwinBERT": NO_ADAPTER | {"training.epochs": Times(3 / 4)},
-    "LAVENDER": NO_ADAPTER | {"training.epochs": Times(3 / 4)},
+# A row may take a minute on one core of a laptop. Systems with longer epochs get fewer.
+SYSTEM_SETTINGS: dict[str, Overrides] = {
+    "C3DAVG": WHOLE_TEXTS | {"training.epochs": Scaled(3 / 4)},
+    "MSCADC": NO_ADAPTER | {"training.epochs": Scaled(3 / 8)},
+    "SwinBERT": NO_ADAPTER | {"training.epochs": Scaled(3 / 4)},
+    "LAVENDER": NO_ADAPTER | {"training.epochs": Scaled(3 / 4)},
 }
 SYSTEMS: dict[str, Overrides] = {
-    name: {"system.name": name} | OWN.get(name, {}) for name in (*RECOGNISERS, *CAPTIONERS, "EFA")
+    name: {"system.name": name} | SYSTEM_SETTINGS.get(name, {}) for name in (*RECOGNISERS, *CAPTIONERS, "EFA")
 }
 
 TABLES: dict[str, Table] = {
     "4": Table("Explanations (Table IV)", {name: SYSTEMS[name] for name in (*CAPTIONERS, "EFA")}),
     "5": Table("Action and form (Table V)", {name: SYSTEMS[name] for name in (*RECOGNISERS, "EFA")}),
-    "6": Table("Ablation (Table VI)", ABLATION, protocols={"EFA": ("predicted", "oracle", "none", "wrong")}),
-    # The paper's five values were not to be had; 3 is the release's, and the paper's best.
-    "7": Table(
-        "Loss weight (Table VII)", {f"lambda = {value}": {"training.weight_class": value} for value in range(1, 6)}
-    ),
-    # Not in the paper: the same motion is right under one standard and wrong under another, so only text can tell.
-    "standards": Table(
-        "Standards benchmark",
-        {row: ABLATION[row] for row in ("EFA", "w/o text", "Shuffled text")},
-        {"data.benchmark": "standards"},
-        {"EFA": ("predicted", "oracle", "none", "wrong")},
-    ),
-    # Not in the paper: whole actions held out of training, so that their steps are all that is known of them.
+    "6": Table("Ablation (Table VI)", ABLATION, protocols={"EFA": ALL_PROTOCOLS}),
+    # The paper's five values are not known; 3 is the release's value, and the paper's best.
+    "7": Table("Loss weight (Table VII)", {f"lambda = {w}": {"training.weight_class": w} for w in range(1, 6)}),
+    # Not in the paper: the same motion is right under one standard and wrong under another, so only the text decides.
+    "standards": Table("Standards benchmark", TEXT_ROWS, {"data.benchmark": "standards"}, {"EFA": ALL_PROTOCOLS}),
+    # Not in the paper: whole actions are held out of training, so only their steps describe them.
     "unseen": Table(
         "Unseen actions",
-        {row: ABLATION[row] for row in ("EFA", "w/o text", "Shuffled text")},
+        TEXT_ROWS,
         {"data.benchmark": "unseen"},
-        {"EFA": ("oracle", "none", "wrong"), "w/o text": ("oracle",), "Shuffled text": ("oracle",)},
+        dict.fromkeys(TEXT_ROWS, ("oracle",)) | {"EFA": ("oracle", "none", "wrong")},
     ),
 }
-# Not in the paper: real people's motion (UI-PRMD), every subject left out in turn (`efa leave-one-subject-out`). In the
-# first rows the trunk is frozen; with 'fine-tuned' and 'from scratch' it learns as well, which takes hours.
+FINE_TUNING: Overrides = {"encoder.frozen": False, "encoder.adapter": 0, "training.epochs": 4}
+# Not in the paper: motion of real people (UI-PRMD), leaving out one subject at a time (`efa leave-one-subject-out`).
+# The trunk is frozen, except in the last two rows, which take hours.
 LOSO_ROWS: dict[str, Overrides] = {
     "EFA": {},
     "EFA, w/o text": {"fusion.text": "none"},
@@ -97,14 +96,8 @@ LOSO_ROWS: dict[str, Overrides] = {
     "EFA, random trunk": {"encoder.weights": ""},
     "Video Swin": {"system.name": "Video Swin"},
     "Video Swin, random trunk": {"system.name": "Video Swin", "encoder.weights": ""},
-    "EFA, fine-tuned": {"encoder.frozen": False, "encoder.adapter": 0, "training.lr": 3e-4, "training.epochs": 4},
-    "EFA, from scratch": {
-        "encoder.frozen": False,
-        "encoder.adapter": 0,
-        "encoder.weights": "",
-        "training.lr": 1e-3,  # what the trunk's own pre-training takes
-        "training.epochs": 4,
-    },
+    "EFA, fine-tuned": FINE_TUNING | {"training.lr": 3e-4},
+    "EFA, from scratch": FINE_TUNING | {"training.lr": 1e-3, "encoder.weights": ""},  # lr as in its pre-training
 }
 FINE_TUNED = ("EFA, fine-tuned", "EFA, from scratch")  # only when asked for by name
 PAPER = ("4", "5", "6", "7")  # `efa run paper`: the 27 rows of the paper's tables
@@ -113,11 +106,11 @@ PAPER = ("4", "5", "6", "7")  # `efa run paper`: the 27 rows of the paper's tabl
 def select(what: str, preset: str, seeds: tuple[int, ...], overrides: Overrides | None = None) -> list[Run]:
     """The runs of 'all', 'paper', a table ('6') or one row ('6/Q-text'), row by row, each with every seed."""
     name, _, row = what.partition("/")
-    several = {"all": tuple(TABLES), "paper": PAPER}
-    if name not in TABLES and name not in several:
-        raise InputError(f"unknown table '{name}'", hint=f"one of {', '.join([*several, *TABLES])}")
+    groups = {"all": tuple(TABLES), "paper": PAPER}
+    if name not in TABLES and name not in groups:
+        raise InputError(f"unknown table '{name}'", hint=f"one of {', '.join([*groups, *TABLES])}")
     runs = []
-    for table in several.get(name, (name,)):
+    for table in groups.get(name, (name,)):
         rows = TABLES[table].rows
         if row and row not in rows:
             raise InputError(f"table {table} has no row '{row}'", hint=f"one of {', '.join(rows)}")
@@ -126,12 +119,12 @@ def select(what: str, preset: str, seeds: tuple[int, ...], overrides: Overrides 
     return runs
 
 
+def table_config(table: str, preset: str, overrides: Overrides | None = None) -> Config:
+    """What all rows of a table share. A folder as `data.source` replaces FormSim and the table's benchmark of it."""
+    return build(preset, TABLES[table].common).with_(overrides or {})
+
+
 def _run(table: str, row: str, seed: int, preset: str, overrides: Overrides) -> Run:
-    spec = TABLES[table]
-    plain = build(preset, spec.common).to_dict()
-    own: Overrides = {}
-    for key, value in spec.rows[row].items():
-        section, _, name = key.partition(".")
-        own[key] = value.of(plain[section][name]) if isinstance(value, Times) else value
-    config = build(preset, spec.common | own | overrides | {"training.seed": seed})
-    return Run(table, row, seed, config, spec.protocols.get(row, spec.default))
+    shared, spec = table_config(table, preset), TABLES[table]
+    own = {k: v.apply(attrgetter(k)(shared)) if isinstance(v, Scaled) else v for k, v in spec.rows[row].items()}
+    return Run(table, row, seed, shared.with_(own | overrides | {"training.seed": seed}), spec.protocols_of(row))

@@ -21,11 +21,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from efa.baselines.inputs import TrainingInputs
 from efa.baselines.registry import Model, build_system
 from efa.config import Config
+from efa.data.loader import text_keys
 from efa.data.manifest import StepText
 from efa.data.tokenizer import Tokenizer
-from efa.inputs import TrainingInputs, text_keys
 from efa.model.assessor import EFAModel
 from efa.model.text import TextEncoder
 from efa.train import contiguous_state

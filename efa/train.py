@@ -26,17 +26,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from efa.baselines.base import VIDEO_PARTS, System, SystemOutput
+from efa.baselines.base import System, SystemOutput
+from efa.baselines.inputs import TrainingInputs, build_model
 from efa.baselines.registry import Model
 from efa.config import Config, TrainingConfig
 from efa.data.batches import Batch, Shares, order_for_text_loss, split_batch
-from efa.data.loader import ClipDataset, EpochSampler, Progress, as_is, pixels
-from efa.inputs import TrainingInputs as TrainingInputs
-from efa.inputs import build_model as build_model
-from efa.inputs import prepare as prepare
-from efa.inputs import text_keys as text_keys
-from efa.inputs import vocabulary as vocabulary
-from efa.inputs import word_pieces as word_pieces
+from efa.data.loader import ClipDataset, EpochSampler, Progress, as_is, pixels, text_keys
 from efa.model.assessor import Output, losses
 from efa.utils import distributed
 from efa.utils.errors import Diverged, InputError
@@ -45,7 +40,6 @@ from efa.utils.memory import HINT, halve_on_full_memory
 
 Report = Callable[[str], None]
 MEMORY = "memory.json"  # in a run's folder: how many clips at once memory holds, where it does not hold a batch
-LEARNT = ("encoder.", "decoder.", "captioner.", "bert.")  # where a system keeps its trunk and its words
 CLIPS_NAMED = 8  # in an error
 
 
@@ -302,13 +296,13 @@ def validate(model: Model, clips: ClipDataset, config: Config, inputs: TrainingI
     return halve_on_full_memory(run, config.prediction.batch)
 
 
-def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
+def build_optimizer(model: Model, config: TrainingConfig) -> torch.optim.AdamW:
     """AdamW; pre-trained parts learn at `lr`, the rest at `head_lr`; biases and norms do not decay."""
+    pretrained = {id(parameter) for parameter in model.pretrained_parameters()}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
+    for parameter in model.parameters():
         if parameter.requires_grad:
-            learnt = name.startswith(LEARNT) and VIDEO_PARTS.isdisjoint(name.split("."))
-            lr = config.lr if learnt else config.head_lr
+            lr = config.lr if id(parameter) in pretrained else config.head_lr
             decay = config.weight_decay if parameter.ndim >= 2 else 0.0
             groups.setdefault((lr, decay), []).append(parameter)
     parameters = [{"params": p, "lr": lr, "weight_decay": decay} for (lr, decay), p in groups.items()]

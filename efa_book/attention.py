@@ -1,8 +1,8 @@
-"""Where EFA's five steps look, by frame: taken from a finished run, published beside its predictions, read again."""
+"""Where EFA's five steps look, by frame: computed from a finished run, published beside its predictions, read again."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,15 +10,16 @@ import numpy as np
 import pandas as pd
 import torch
 
+from efa.baselines.inputs import prepare
+from efa.data.loader import text_keys
 from efa.experiments import Overrides, select
 from efa.model.assessor import EFAModel
 from efa.predict import EFA
 from efa.runs import Run, commit, versions
-from efa.train import prepare, text_keys
 from efa.utils.errors import InputError
-from efa.utils.files import write_safely
 from efa_book import html
 from efa_book.collect import Results
+from efa_book.files import read_json, read_table, write_json, write_parquet
 from efa_book.html import Cell, Html
 from efa_book.provenance import stamp
 from efa_book.published import folder_of
@@ -26,21 +27,20 @@ from efa_book.published import folder_of
 ROW = "6/EFA"
 PROTOCOL = "predicted"
 COLUMNS = ("clip_id", "step", "frame", "weight")
+HINT = "efa explore attention writes it again"
 
 
 @torch.inference_mode()
-def of_run(run: Run, split: str = "test") -> pd.DataFrame:
+def compute_attention(run: Run, split: str = "test") -> pd.DataFrame:
     """The softmax of equation 6, summed over the patches of a frame, for every clip of a split.
 
     The model's own answer picks the steps (protocol 'predicted'), as in the published predictions.
 
     Returns:
-        clip_id, step (1 to 5), frame (1 to T) and weight; the T weights of a step sum to 1.
-
-    Raises:
-        InputError: the run is not finished, or its model does not read steps.
+        clip_id, step (1 to 5), frame (1 to T) and weight; the T weights of a step sum to 1. InputError where the run is
+        not finished, or its model does not read steps.
     """
-    if not (run.folder / "provenance.json").is_file():
+    if not run.finished:
         raise InputError(f"{run.label} is not finished", hint=f"efa run {run.table}/{run.row}")
     model, inputs = EFA.from_pretrained(run.folder).model, prepare(run.config)
     if not isinstance(model, EFAModel) or run.config.fusion.text == "none" or not run.config.fusion.step_branch:
@@ -49,13 +49,15 @@ def of_run(run: Run, split: str = "test") -> pd.DataFrame:
     size, found = run.config.prediction.batch, []
     for start in range(0, len(rows), size):
         part = rows[start : start + size]
-        features = _features(model, inputs.video[part])
+        video = torch.from_numpy(inputs.video[part])  # cached features [B, N, C], or frames uint8 [B, T, S, S, 3]
+        raw = video.dtype == torch.uint8
+        features = model.encode_video(video.permute(0, 1, 4, 2, 3)) if raw else video.float()  # [B, N, C]
         guessed = list(dataset.table["action"])
         for row, best in zip(part, model.classify(features).argmax(1).tolist(), strict=True):
             guessed[row] = dataset.actions[best]
         keys = torch.as_tensor(text_keys(dataset, run.config, guessed)[part])
-        told = (inputs.steps[keys.clamp(min=0)], inputs.instruction[keys.clamp(min=0)], keys >= 0)
-        fusion = cast(Any, model(features, *told)).fusion
+        texts = inputs.steps[keys.clamp(min=0)], inputs.instruction[keys.clamp(min=0)]
+        fusion = cast(Any, model(features, *texts, keys >= 0)).fusion
         found.append(fusion.step_attention.unflatten(-1, (model.grid[0], -1)).sum(-1).numpy())  # [B, 5, T]
     weights = np.concatenate(found)  # [n, 5, T]
     clips, steps, frames = (axis.ravel() for axis in np.indices(weights.shape))
@@ -69,27 +71,14 @@ def of_run(run: Run, split: str = "test") -> pd.DataFrame:
     )
 
 
-def _features(model: EFAModel, video: np.ndarray) -> torch.Tensor:
-    """Cached features [B, N, C], or frames uint8 [B, T, S, S, 3] encoded now."""
-    if video.dtype == np.uint8:
-        return model.encode_video(torch.from_numpy(video).permute(0, 1, 4, 2, 3))
-    return torch.from_numpy(video).float()
-
-
 def publish(preset: str, seed: int = 0, overrides: Overrides | None = None, out: Path | None = None) -> Path:
-    """Writes attention.parquet and attention.json of a finished run of EFA to results/<data set>-<preset>/.
-
-    Returns:
-        the path of attention.parquet.
-
-    Raises:
-        InputError: the run is not finished.
-    """
+    """Writes attention.parquet, whose path it returns, and attention.json of a run of EFA to results/<data>-<preset>/.
+    InputError where it is not finished."""
     (run,) = select(ROW, preset, (seed,), overrides)
-    table = of_run(run)
+    table = compute_attention(run)
     folder = out or folder_of(preset, overrides)
     folder.mkdir(parents=True, exist_ok=True)
-    facts = json.loads((run.folder / "provenance.json").read_text())
+    facts = read_json(run.folder / "provenance.json", f"efa run {ROW}")
     about = {
         "table": run.table,
         "row": run.row,
@@ -103,72 +92,55 @@ def publish(preset: str, seed: int = 0, overrides: Overrides | None = None, out:
         "run": {name: facts[name] for name in sorted(facts) if name != "labels"},
     }
     path = folder / "attention.parquet"
-    write_safely(path, lambda partly: table.to_parquet(partly, index=False, compression="zstd"))
-    text = json.dumps(about, indent=1, allow_nan=False) + "\n"
-    write_safely(path.with_suffix(".json"), lambda partly: partly.write_text(text))
+    write_parquet(path, table)
+    write_json(path.with_suffix(".json"), about)
     return path
 
 
-def published(folder: Path, facts: dict[str, Any]) -> pd.DataFrame | None:
+def is_same_run(entry: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
+    """Whether two provenances are of one training. Two trainings of one configuration share a key but not always every
+    digit; when they ended tells them apart."""
+    return all(entry.get(name) == facts.get(name) for name in ("key", "finished"))
+
+
+def read_published(folder: Path, facts: Mapping[str, Any]) -> pd.DataFrame | None:
     """The published attention of the very run that `facts` (its provenance) describes; None where there is none.
-
-    Two trainings of one configuration share a key but not always every digit; when they ended tells them apart.
-
-    Raises:
-        InputError: attention.parquet or attention.json cannot be read.
-    """
+    InputError where attention.parquet or attention.json cannot be read."""
     path = folder / "attention.parquet"
-    if not path.is_file() or not path.with_suffix(".json").is_file():
-        return None
-    try:
-        about = json.loads(path.with_suffix(".json").read_text())["run"]
-        same = all(about.get(name) == facts.get(name) for name in ("key", "finished"))
-        table = pd.read_parquet(path) if same else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"cannot be read: {reason}", file=path, hint="efa explore attention writes it again") from None
-    if table is not None and (lacking := [name for name in COLUMNS if name not in table.columns]):
-        raise InputError(
-            f"missing column {', '.join(lacking)}", file=path, hint="efa explore attention writes it again"
-        )
-    return table
+    run = read_json(path.with_suffix(".json"), HINT).get("run", {})
+    return read_table(path, COLUMNS, HINT) if path.is_file() and run and is_same_run(run, facts) else None
 
 
-def known(results: Results, row: str = "EFA", seed: int = 0) -> pd.DataFrame | None:
-    """The attention of the very run behind these results: published, or read from the run where it was trained here.
+def find_attention(results: Results, row: str = "EFA", seed: int = 0) -> pd.DataFrame | None:
+    """The attention of the very run behind these results: published, or computed from the run if it was trained here.
 
-    None where it is neither, or where the results are under another protocol.
-
-    Raises:
-        InputError: attention.parquet or attention.json cannot be read.
+    None where it is neither, or where the results are under another protocol. InputError as `read_published`.
     """
     cell = (row, seed)
     if results.protocol(row) != PROTOCOL or cell not in results.facts:
         return None
-    table = published(folder_of(results.preset, results.overrides), results.facts[cell])
+    table = read_published(folder_of(results.preset, results.overrides), results.facts[cell])
     if table is None and results.states.get(cell) == "done":
         (run,) = select(ROW, results.preset, (seed,), results.overrides)
         if results.predictions[cell].parent == run.folder:
-            return of_run(run)
+            return compute_attention(run)
     return table
 
 
-def means(results: Results, seed: int = 0) -> Html:
+def attention_table(results: Results, seed: int = 0) -> Html:
     """Mean attention of each step by frame over the test split, and how often a frame has the most of it."""
-    table = known(results, seed=seed)
+    table = find_attention(results, seed=seed)
     if table is None:
         return html.note("Where the steps look is not known for these results: efa explore attention publishes it.")
-    frames = sorted(int(frame) for frame in table["frame"].unique())
     mean = table.pivot_table(index="step", columns="frame", values="weight", aggfunc="mean")
     most = table.loc[table.groupby(["clip_id", "step"])["weight"].idxmax(), "frame"].value_counts(normalize=True)
-    rows: list[list[str | Cell]] = []
-    for step, weights in enumerate(mean.to_numpy(), 1):
-        rows.append([f"step {step}", *(Cell(f"{weight:.2f}", number=True) for weight in weights)])
-    rows.append(["has the most", *(Cell(f"{most.get(frame, 0):.0%}", number=True) for frame in frames)])
-    head: list[str | Cell] = ["", *(Cell(f"frame {frame}", number=True) for frame in frames)]
+    lines = {f"step {step}": [f"{weight:.2f}" for weight in weights] for step, weights in enumerate(mean.to_numpy(), 1)}
+    lines["has the most"] = [f"{most.get(frame, 0):.0%}" for frame in mean.columns]
+    rows = [[Cell(name), *(Cell(text, number=True) for text in texts)] for name, texts in lines.items()]
     notes = [
-        f"Mean over {table['clip_id'].nunique()} clips of the test split; even shares are {1 / len(frames):.2f}. "
+        f"Mean over {table['clip_id'].nunique()} clips of the test split; even shares are {1 / len(mean.columns):.2f}. "
         "Has the most: of all steps of all clips, the part whose largest weight is on this frame. "
         f"Published by: efa explore attention --preset {results.preset} --seed {seed}"
     ]
+    head = ["", *(f"frame {frame}" for frame in mean.columns)]
     return html.table("Where EFA's five steps look", head, rows, notes) + stamp(results)

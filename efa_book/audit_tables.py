@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 import formsim
-from efa.config import DataConfig, build
+from efa.config import FormSimData, build
 from efa.data.loader import augment, formsim_clips
 from efa.model.assessor import EFAModel
 from efa.model.text import TextEncoder
@@ -16,7 +16,7 @@ from efa_book.audit import measures, practice
 from efa_book.audit.findings import FINDINGS, Finding, finding
 from efa_book.audit.measured import Measured, Quantity
 from efa_book.collect import Results
-from efa_book.examples import Opened
+from efa_book.examples import OpenedModel
 from efa_book.html import Cell, Html
 from efa_book.table_specs import AUC, CIDER, FAULT, TOP1
 from efa_book.tables import TEXTS
@@ -107,7 +107,7 @@ def protocols(results: Results) -> Html:
     return html.table("EFA under four protocols", head, rows, notes) + provenance.stamp(results)
 
 
-def class_picks(opened: Opened) -> Html:
+def class_picks(opened: OpenedModel) -> Html:
     """Finding 1 on one model and one clip."""
     one, efa = finding(1), opened.efa
     true = opened.clip.action
@@ -129,10 +129,11 @@ def class_picks(opened: Opened) -> Html:
 def pictures(preset: str = "laptop") -> Html:
     """Finding 13 to look at: a clip as it is, as it is trained on here, and as the release's rule makes it."""
     data = build(preset, {"data.source": "formsim"}).data
+    assert isinstance(data, FormSimData)
     clip = next(c for c in formsim_clips(data) if c.split == "train" and c.view == "side")
     frames = formsim.render_clip(clip, 128, data.frames)
     draw = np.random.RandomState(1)
-    ours = DataConfig(flip=1.0)  # so that there is something to see
+    ours = FormSimData().model_copy(update={"flip": 1.0})  # so that there is something to see
     views = {
         "as it is": frames,
         "flipped and cropped once a clip, as here": augment(frames, ours, draw),

@@ -17,7 +17,7 @@ from efa.utils.errors import InputError
 from efa_book import html
 from efa_book.audit import budget
 from efa_book.audit.measured import Measured, Quantity
-from efa_book.figures import BLUE, FAINT, ORANGE, _styled
+from efa_book.figures import BLUE, FAINT, ORANGE, styled
 from efa_book.html import Cell, Html
 
 TABLE, FACTS = "cpu.csv", "provenance.json"
@@ -200,7 +200,7 @@ def _calm(found: Benchmarks, part: str) -> bool:
     return share is None or share >= CALM
 
 
-@_styled
+@styled
 def _lengths(found: Benchmarks) -> Figure | None:
     part = found.table[found.table["part"] == "decoding"]
     part = part.assign(tokens=part["size"].str.extract(r"^(\d+)", expand=False).astype(float))

@@ -3,39 +3,37 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from efa import metrics
-from efa.config import DataConfig, build
+from efa.config import DataConfig
 from efa.data.loader import data_fingerprint, open_dataset
-from efa.experiments import TABLES
+from efa.experiments import table_config
 from efa.utils import paths
 from efa.utils.errors import InputError
-from efa.utils.files import write_safely
 from efa_book import estimates, html
-from efa_book.audit import annotations_texts
 from efa_book.audit.annotations_texts import most_central
 from efa_book.collect import Results
 from efa_book.estimates import Estimate
+from efa_book.files import read_json, write_json
 from efa_book.html import Cell, Html
 from efa_book.provenance import stamp
 from efa_book.table_specs import CIDER, FAULT
 
+VERSION = 1  # raise it when the blind texts or their scores change: kept scores are then computed again
 DRAWS = 5
-Floors = dict[str, dict[str, float]]  # who writes -> metric -> percent
+Floors = dict[str, dict[str, float]]  # writer -> metric -> percent
 
 
-def table(results: Results) -> Html:
-    """CIDEr-D and fault F1 of each row beside those of texts that nobody's video was looked at for."""
+def blind_table(results: Results) -> Html:
+    """CIDEr-D and fault F1 of each row beside those of texts that were written without the video."""
     if not results.origin:
-        return html.note("No results to hold against texts written without looking.")
+        return html.note("No results to compare with texts written without looking.")
     try:
-        floor = floors(build(results.preset, TABLES[results.table].common | results.overrides).data)
+        floor = floors(table_config(results.table, results.preset, results.overrides).data)
     except InputError as error:
         return html.note(f"The blind texts cannot be scored here: {error}.")
     shown = [metric for metric in (CIDER, FAULT) if any(metric.key in found for found in floor.values())]
@@ -44,16 +42,18 @@ def table(results: Results) -> Html:
     best = max((found.get(FAULT.key, 0.0) for found in floor.values()), default=0.0)
     rows: list[list[str | Cell]] = []
     for name, found in lines.items():
-        if any(one.known for one in found):
-            times = f"{found[-1].mean / best:.1f}" if best and found[-1].known and name not in floor else "–"
-            cells = [_cell(one) for one in found]
-            rows.append([name, *cells, *([Cell(times, number=True)] if best else [])])
+        if not any(one.known for one in found):
+            continue
+        rows.append([name, *map(_cell, found)])
+        if best:
+            times = f"{found[-1].mean / best:.1f}" if found[-1].known and name not in floor else "–"
+            rows[-1].append(Cell(times, number=True))
+    head = ["writer", *(metric.title for metric in shown), *(["times"] if best else [])]
     notes = ["Test split. Random: mean of five draws. Intervals, where there are any, as in the table of the scores."]
     if "stale" in results.states.values():
         notes.append("Stale rows were made with other code or data; the blind texts are of the present data.")
     if best:
         notes.append(f"Times: {FAULT.title} in multiples of the better blind text's.")
-    head = ["who writes", *(metric.title for metric in shown), *(["times"] if best else [])]
     return html.table("Beside texts written without looking", head, rows, notes) + stamp(results)
 
 
@@ -66,62 +66,53 @@ def _cell(found: Estimate) -> Cell:
 def floors(data: DataConfig) -> Floors:
     """CIDEr-D and, where the true faults are known, fault F1 of the blind texts on the test split; the mean over draws.
 
-    Scored once for a data set and kept on disk.
-
-    Raises:
-        InputError: no such data set, or no Java to score with.
+    Computed once for a data set and kept on disk. InputError: no such data set, or no Java to score with.
     """
     dataset = open_dataset(data)
-    written_by = (Path(file).read_text(encoding="utf-8") for file in (__file__, annotations_texts.__file__))
-    parts = (data_fingerprint(dataset, data), str(metrics.SCORES_VERSION), *written_by)
-    path = paths.cache() / "blind" / f"{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:16]}.json"
+    parts = f"{data_fingerprint(dataset, data)} {metrics.SCORES_VERSION} {VERSION}"
+    path = paths.cache() / "blind" / f"{hashlib.sha256(parts.encode()).hexdigest()[:16]}.json"
     if path.is_file():
-        return dict(json.loads(path.read_text()))
+        return read_json(path, "delete it")
     test = dataset.table[dataset.table["split"] == "test"]
     found: Floors = {}
-    for name, draws in written(dataset.table).items():
+    for name, draws in blind_texts(dataset.table).items():
         each = [_score(test, texts, data.source) for texts in draws]
         found[name] = {key: float(np.mean([one[key] for one in each])) for key in each[0]}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_safely(path, lambda partly: partly.write_text(json.dumps(found), encoding="utf-8"))
+    write_json(path, found)
     return found
 
 
-def written(clips: pd.DataFrame) -> dict[str, list[list[str]]]:
+def blind_texts(clips: pd.DataFrame) -> dict[str, list[list[str]]]:
     """Draws of a text for every test clip by two writers who know the true action and nothing else of the clip.
 
     Random: any training text of the action. Central: the training text whose words agree best with those of the
     action's other training texts (cosine between word counts). An action without a training text gets any other's.
-
-    Args:
-        clips: a manifest, columns split, action, explanation.
     """
-    told = clips[(clips["split"] == "train") & (clips["explanation"].str.strip() != "")]
-    if told.empty:
+    training = clips[(clips["split"] == "train") & (clips["explanation"].str.strip() != "")]
+    if training.empty:
         return {}
-    texts = {str(action): list(group) for action, group in told.groupby("action")["explanation"]}
+    texts = {str(action): list(group) for action, group in training.groupby("action")["explanation"]}
     actions = list(clips.loc[clips["split"] == "test", "action"])
-    everything = list(told["explanation"])
-    draw = np.random.RandomState(0)
+    everything = list(training["explanation"])
+    random = np.random.RandomState(0)
 
-    def drawn(action: str) -> str:
-        among = texts.get(action, everything)
-        return among[draw.randint(len(among))]
+    def draw(action: str) -> str:
+        candidates = texts.get(action, everything)
+        return candidates[random.randint(len(candidates))]
 
     central = {action: most_central(group) for action, group in texts.items()}
-    return {
-        "a random training text of the true action": [[drawn(action) for action in actions] for _ in range(DRAWS)],
-        "the most central training text of the true action": [
-            [central.get(action) or drawn(action) for action in actions]
-        ],
-    }
+    random_texts = [[draw(action) for action in actions] for _ in range(DRAWS)]
+    central_texts = [central.get(action) or draw(action) for action in actions]
+    which = "training text of the true action"
+    return {f"a random {which}": random_texts, f"the most central {which}": [central_texts]}
 
 
 def _score(test: pd.DataFrame, texts: list[str], source: str) -> dict[str, float]:
     scores = {}
     referenced = (test["explanation"].str.strip() != "").to_numpy()
     if referenced.any():
-        mine = [text for text, there in zip(texts, referenced, strict=True) if there]
+        mine = [text for text, has_reference in zip(texts, referenced, strict=True) if has_reference]
         scores[CIDER.key] = _cider(list(test["explanation"][referenced]), mine)
     parser = estimates.parser_of(source)
     if parser is not None:
@@ -131,7 +122,7 @@ def _score(test: pd.DataFrame, texts: list[str], source: str) -> dict[str, float
 
 
 def _cider(references: list[str], texts: list[str]) -> float:
-    """CIDEr-D x 100 as `metrics.caption_scores` has it, without the other scores, of which METEOR takes seconds."""
+    """CIDEr-D x 100 as `metrics.caption_scores` computes it, without the other scores: METEOR takes seconds."""
     from pycocoevalcap.cider.cider import Cider
 
     from efa.metrics.captions import tokenize

@@ -8,44 +8,44 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 import formsim
-from efa.config import build
+from efa.baselines.inputs import text_vectors, word_pieces
+from efa.config import Config, FormSimData, build
 from efa.data.loader import formsim_clips, open_dataset
 from efa.data.manifest import StepText
 from efa.experiments import Overrides
-from efa.features import text_vectors
-from efa.model.assessor import EFAModel
+from efa.model.assessor import EFAModel, parameter_table
 from efa.model.text import TextEncoder
 from efa.predict import EFA
 from efa.runs import default_checkpoint
-from efa.train import word_pieces
 from efa.utils.errors import InputError
 from efa_book import figures, html
 from efa_book.collect import Results
-from efa_book.html import Html
+from efa_book.html import Cell, Html
 
+VERDICTS = ("standard", "non-standard")
 RULE = (
     "Chosen by rule, not by eye: the first standard clip of the test split, its first non-standard clip, and the first "
     "other clip with a wrong verdict, in the order of clip ids."
 )
 
 
-def pick(clips: pd.DataFrame) -> list[tuple[str, pd.Series]]:
+def pick_clips(clips: pd.DataFrame) -> list[tuple[str, pd.Series]]:
     """(why, row of the predictions) of the clips that `RULE` names; fewer where there is no such clip."""
     ordered = clips.sort_values("clip_id", ignore_index=True)
     wrong = ((ordered["quality_prob"] >= 0.5) != (ordered["quality"] == 1)) & (ordered["quality"] >= 0)
-    found = {"first standard clip": ordered[ordered["quality"] == 0].head(1)}
-    found["first non-standard clip"] = ordered[ordered["quality"] == 1].head(1)
+    found = {f"first {name} clip": ordered[ordered["quality"] == q].head(1) for q, name in enumerate(VERDICTS)}
     shown = [part.index[0] for part in found.values() if len(part)]
     found["first other clip with a wrong verdict"] = ordered[wrong].drop(shown, errors="ignore").head(1)
     return [(why, part.iloc[0]) for why, part in found.items() if len(part)]
 
 
-def frames_of(clip_id: str, preset: str, overrides: Overrides | None = None, size: int = 128) -> np.ndarray | None:
+def render_frames(clip_id: str, preset: str, overrides: Overrides | None = None, size: int = 128) -> np.ndarray | None:
     """The six frames of a FormSim clip, uint8 [T, size, size, 3]; None where it is not FormSim's."""
     data = build(preset, overrides).data
-    if data.source != "formsim":
+    if not isinstance(data, FormSimData):
         return None
     found = next((c for c in formsim_clips(data) if c.clip_id == clip_id), None)
     return None if found is None else formsim.render_clip(found, size, data.frames, data.clutter)
@@ -58,8 +58,8 @@ def gallery(results: Results, row: str = "EFA") -> Html:
     if clips is None:
         return html.note("No predictions to show yet.")
     out = html.note(f"{RULE} Model: {row}, seed {seed}, protocol {results.protocol(row)}.")
-    for why, clip in pick(clips):
-        frames = frames_of(clip["clip_id"], results.preset, results.overrides)
+    for why, clip in pick_clips(clips):
+        frames = render_frames(clip["clip_id"], results.preset, results.overrides)
         if frames is not None:
             alt = f"Six frames of the clip {clip['clip_id']}: {clip['action']}."
             out += html.show(figures.film(frames), alt, kind="png")
@@ -67,46 +67,34 @@ def gallery(results: Results, row: str = "EFA") -> Html:
     return out
 
 
+def verdict_text(probability: float) -> str:
+    """A verdict with the probability of non-standard form behind it."""
+    return f"{VERDICTS[int(probability >= 0.5)]} (probability of non-standard {probability:.2f})"
+
+
 def _facts(clip: pd.Series) -> list[list[str]]:
-    truth = ("standard", "non-standard")[int(clip["quality"])] if clip["quality"] >= 0 else "unknown"
-    said = "non-standard" if clip["quality_prob"] >= 0.5 else "standard"
-    fault = f"{clip['fault'].split('/')[-1].replace('_', ' ')}, step {clip['fault_step']:.0f}" if clip["fault"] else ""
+    truth = VERDICTS[int(clip["quality"])] if clip["quality"] >= 0 else "unknown"
+    fault = f"{figures.fault_name(clip['fault'])}, step {clip['fault_step']:.0f}" if clip["fault"] else "none"
     return [
         ["action", clip["action"], clip["predicted_action"]],
-        ["verdict", truth, f"{said} (probability of non-standard {clip['quality_prob']:.2f})"],
-        ["fault", fault or "none", "see the explanation"],
+        ["verdict", truth, verdict_text(clip["quality_prob"])],
+        ["fault", fault, "see the explanation"],
         ["explanation", clip["reference"], clip["explanation"]],
     ]
 
 
-def answer(opened: Opened, said: dict[str, Any]) -> list[list[str]]:
-    """Truth beside what `EFA.assess` says, as rows of a table."""
-    clip = opened.clip
-    verdict = f"{said['quality']} (probability of non-standard {said['quality_probability']:.2f})"
-    return [
-        ["action", clip.action, said["action"]],
-        ["verdict", ("standard", "non-standard")[clip.quality], verdict],
-        ["explanation", str(formsim.record(clip)["explanation"]), said["explanation"]],
-    ]
-
-
 @dataclass(frozen=True)
-class Opened:
-    """A model, one clip, and a plain sentence on what the model is.
-
-    Attributes:
-        frames: uint8 [T, S, S, 3].
-        trained: False for random weights.
-    """
+class OpenedModel:
+    """A model, one clip, and a plain sentence on what the model is."""
 
     efa: EFA
     about: str
-    trained: bool
+    trained: bool  # False for random weights
     clip: formsim.Clip
-    frames: np.ndarray
+    frames: np.ndarray  # uint8 [T, S, S, 3]
 
     @property
-    def batch(self) -> torch.Tensor:
+    def batch(self) -> Tensor:
         """uint8 [1, T, 3, S, S]."""
         return torch.from_numpy(self.frames).permute(0, 3, 1, 2)[None]
 
@@ -114,7 +102,7 @@ class Opened:
         """The five steps and the instruction of an action; of its full range, where there are several standards."""
         return self.efa.steps[action] if action in self.efa.steps else self.efa.steps[f"{action} [full]"]
 
-    def vectors(self, action: str) -> tuple[torch.Tensor, torch.Tensor]:
+    def vectors(self, action: str) -> tuple[Tensor, Tensor]:
         """F_t^s [1, 5, E] and F_t^g [1, 1, E] before they are brought to the width of the fusion."""
         text = self.text(action)
         with torch.no_grad():
@@ -122,29 +110,38 @@ class Opened:
         return both[None, :5], both[None, 5:]
 
 
-def open_up(checkpoint: str = "", preset: str = "laptop", overrides: Overrides | None = None) -> Opened:
-    """The checkpoint, or the newest finished run of EFA, or else random weights of a preset's sizes; and one test clip.
+def answer_rows(opened: OpenedModel, answer: dict[str, Any]) -> list[list[str]]:
+    """Truth beside what `EFA.assess` returns, as rows of a table."""
+    clip = opened.clip
+    return [
+        ["action", clip.action, answer["action"]],
+        ["verdict", VERDICTS[clip.quality], verdict_text(answer["quality_probability"])],
+        ["explanation", str(formsim.record(clip)["explanation"]), answer["explanation"]],
+    ]
 
-    The clip is the first non-standard one of FormSim's test split.
-    """
+
+def open_model(checkpoint: str = "", preset: str = "laptop") -> OpenedModel:
+    """The checkpoint, or the newest finished run of EFA, or else random weights of a preset's sizes; and the first
+    non-standard clip of FormSim's test split."""
     try:
         folder = checkpoint or default_checkpoint()
         efa = EFA.from_pretrained(folder)
         training = efa.config.training
-        about = f"A trained model: {training.epochs} epochs on {efa.config.data.clips} clips, seed {training.seed}."
+        data = efa.config.data
+        clips = f"{data.clips} clips" if isinstance(data, FormSimData) else data.source
+        about = f"A trained model: {training.epochs} epochs on {clips}, seed {training.seed}."
         trained = True
     except InputError:
         if checkpoint:
             raise
-        efa, trained = _random(preset, overrides or {}), False
+        efa, trained = _random_model(preset), False
         about = "RANDOM WEIGHTS: there is no trained model here, so shapes are right and answers mean nothing."
-    data = efa.config.data if efa.config.data.source == "formsim" else build(preset).data
-    chosen = formsim_clips(data)
-    clip = next(c for c in chosen if c.split == "test" and c.fault)
-    return Opened(efa, about, trained, clip, formsim.render_clip(clip, data.size, data.frames, data.clutter))
+    data = next(data for data in (efa.config.data, build(preset).data) if isinstance(data, FormSimData))
+    clip = next(one for one in formsim_clips(data) if one.split == "test" and one.fault)
+    return OpenedModel(efa, about, trained, clip, formsim.render_clip(clip, data.size, data.frames, data.clutter))
 
 
-def _random(preset: str, overrides: Overrides) -> EFA:
+def _random_model(preset: str) -> EFA:
     bare = {"encoder.weights": "", "decoder.weights": "", "decoder.frozen": False, "decoder.vocabulary": "full"}
     config = build(preset, bare | {"text.model": "minilm"})  # what is here: random weights are not worth a download
     dataset = open_dataset(config.data)
@@ -155,15 +152,19 @@ def _random(preset: str, overrides: Overrides) -> EFA:
     return EFA(model, config, tokenizer, dataset.steps, dataset.actions, width)
 
 
-def sizes_at_paper_size() -> Html:
-    """Parameters of the model at the paper's sizes, counted without making them, beside the release's."""
-    from efa.config import Config
-    from efa.model.assessor import parameter_table
+RELEASED_SIZES = {
+    "video encoder": "Swin-B, the same",
+    "fusion: attentions": "113.5 M in six stacks of eight layers; the paper says four single attentions, 7.1 M",
+    "total": "665.6 M, with three BERT text encoders",
+}
 
+
+def paper_sizes_table() -> Html:
+    """Parameters of the model at the paper's sizes, counted without allocating them, beside the release's."""
     with torch.device("meta"):
         model = EFAModel(Config(), actions=141, vocabulary_size=30522, text_dim=768)
-    rows: list[list[str | html.Cell]] = [
-        [name, html.Cell(f"{count / 1e6:.1f} M", number=True), _RELEASE.get(name, "")]
+    rows: list[list[str | Cell]] = [
+        [name, Cell(f"{count / 1e6:.1f} M", number=True), RELEASED_SIZES.get(name, "")]
         for name, count in parameter_table(model)
     ]
     notes = [
@@ -173,30 +174,19 @@ def sizes_at_paper_size() -> Html:
     return html.table("Parameters at the paper's size", ["part", "ours", "the released code"], rows, notes)
 
 
-_RELEASE = {
-    "video encoder": "Swin-B, the same",
-    "fusion: attentions": "113.5 M in six stacks of eight layers; the paper says four single attentions, 7.1 M",
-    "total": "665.6 M, with three BERT text encoders",
-}
-
-
-def eq4_gradients(model: EFAModel, features: torch.Tensor, steps: torch.Tensor, instruction: torch.Tensor) -> Html:
-    """Largest gradient of each weight of eq. 4 and eq. 8 after one backward pass through verdict and text.
-
-    Args:
-        features: F_v [B, N, C]. steps: [B, 5, E]. instruction: [B, 1, E].
-    """
+def eq4_gradients_table(model: EFAModel, features: Tensor, steps: Tensor, instruction: Tensor) -> Html:
+    """Largest gradient of each weight of eq. 4 and eq. 8 after one backward pass through verdict and text; from
+    features F_v [B, N, C], steps [B, 5, E] and instruction [B, 1, E]."""
     model.zero_grad()
     tokens = torch.arange(1, 9).expand(len(features), -1)  # any word pieces do
     output = model(features, steps, instruction, None, tokens)
     assert output.text_logits is not None
     (output.quality_logit.sum() + output.text_logits.logsumexp(-1).sum()).backward()
-    rows: list[list[str | html.Cell]] = []
-    for branch, keys in (("global_branch", 1), ("step_branch", 5)):
+    rows: list[list[str | Cell]] = []
+    for branch, equation in (("global_branch", "eq. 4, one key"), ("step_branch", "eq. 8, five keys")):
         attention = getattr(model.fusion, branch).video_attention
-        equation = "eq. 4, one key" if keys == 1 else "eq. 8, five keys"
         for part in ("query", "key", "value"):
             largest = getattr(attention, part).weight.grad.abs().max().item()
-            rows.append([f"{equation}: {part} weights", html.Cell(f"{largest:.1e}", number=True)])
+            rows.append([f"{equation}: {part} weights", Cell(f"{largest:.1e}", number=True)])
     model.zero_grad()
     return html.table("Largest gradient after one backward pass", ["weights", "largest |gradient|"], rows)

@@ -1,17 +1,14 @@
-"""Parts of a trained EFA switched off when it is asked, nothing trained again: does the model use what it has?
+"""Parts of a trained EFA switched off at test time, nothing trained again: does the model use what it has?
 
 Table VI asks whether a model that is *trained* without a part is worse. That says little about the part of a model that
-has it: another one may learn to do its work. Here the model stays as it was trained, and one part hands on what it
-would if it did not look: even attention weights, half a gate, nothing. Where no score moves, nothing that is read off
-that part explains an answer.
-
->>> # efa explore parts --preset laptop --seeds 0,1,2
+has it: another one may learn to do its work. Here the model stays as it was trained, and one part returns what it would
+if it did not look: even attention weights, half a gate, nothing. Where no score moves, nothing that is read off that
+part explains an answer.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,18 +21,19 @@ import torch
 from torch import Tensor, nn
 
 from efa import metrics
+from efa.baselines.inputs import prepare
 from efa.experiments import TABLES, Overrides, select
 from efa.metrics.intervals import mean_interval
-from efa.model.adapter import Adapter
 from efa.model.assessor import EFAModel
+from efa.model.base import Adapter
 from efa.model.fusion import Attention
 from efa.predict import EFA, predict
 from efa.runs import Run, commit, parser_for, versions
-from efa.train import prepare
 from efa.utils.errors import InputError
-from efa.utils.files import write_safely
-from efa_book import attention, html
+from efa_book import html
+from efa_book.attention import PROTOCOL, compute_attention, is_same_run
 from efa_book.collect import Results
+from efa_book.files import csv_text, read_json, read_table, write_json, write_text
 from efa_book.html import Cell, Html
 from efa_book.provenance import stamp
 from efa_book.published import folder_of
@@ -45,39 +43,37 @@ ROWS = ("6/EFA", "standards/EFA")
 METRICS = ("quality_auc", "quality_balanced_acc", "fault_f1")
 METRICS_SHOWN = ("quality_auc", "fault_f1")
 COLUMNS = ("table", "row", "seed", "part", "metric", "value")
-LOOK = (
-    "steps_on_frame_"  # and the frame's number: a metric of the whole model, the steps' mean weight there, in percent
-)
+LOOK = "steps_on_frame_"  # and the frame's number: the steps' mean weight there, in percent, of the whole model
 TOLERANCE = 1.0  # points: what results/README.md calls a difference that matters, declared before any of this
 WHOLE = "nothing"
-Hook = Callable[[nn.Module, tuple[Any, ...], Any], Any]  # module, what it was given, what it says -> what it is to say
+HINT = "efa explore parts writes it again"
+Hook = Callable[[nn.Module, tuple[Any, ...], Any], Any]  # module, inputs, output -> the output in its place
 
 
-def _even(module: nn.Module, given: tuple[Tensor, Tensor], said: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def _even(module: nn.Module, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """Attention that looks everywhere alike: the mean of the values."""
-    result, weights = said
+    result, weights = output
     assert isinstance(module, Attention)
-    mean = module.value(given[1]).mean(1, keepdim=True)  # [B, 1, D]
+    mean = module.value(inputs[1]).mean(1, keepdim=True)  # [B, 1, D]
     return mean.expand_as(result), torch.full_like(weights, 1 / weights.shape[-1])
 
 
-def _nothing(module: nn.Module, given: tuple[Tensor, Tensor], said: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Attention that hands on nothing, so that the residual is all there is."""
-    return torch.zeros_like(said[0]), said[1]
+def _nothing(module: nn.Module, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Attention that returns zeros, so that only the residual is left."""
+    return torch.zeros_like(output[0]), output[1]
 
 
 def _gate(
-    module: nn.Module, given: tuple[Tensor, Tensor], said: tuple[Tensor, Tensor], share: float
+    module: nn.Module, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor], share: float
 ) -> tuple[Tensor, Tensor]:
     """Equation 10 with the same g for every channel of every token."""
-    of_global, of_steps = given
-    return share * of_global + (1 - share) * of_steps, torch.full_like(said[1], share)
+    return share * inputs[0] + (1 - share) * inputs[1], torch.full_like(output[1], share)
 
 
-def _plain(module: nn.Module, given: tuple[Tensor], said: Tensor) -> Tensor:
+def _plain(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
     """The features as the adapter standardises them, without what it adds."""
     assert isinstance(module, Adapter)
-    return module.standardised(given[0])
+    return module.standardise(inputs[0])
 
 
 STEPS, BACK = "fusion.step_branch.text_attention", "fusion.step_branch.video_attention"
@@ -96,16 +92,12 @@ PARTS: dict[str, dict[str, Hook]] = {
     "eq. 9: step branch alone": {"fusion.merge": partial(_gate, share=0.0)},
     "adapter adds nothing": {"adapter": _plain},
 }
-"""What is switched off -> module of `EFAModel` -> what it says instead."""
+"""What is switched off -> module of `EFAModel` -> what replaces its output."""
 
 
 @contextlib.contextmanager
 def switched_off(model: EFAModel, part: str) -> Iterator[EFAModel]:
-    """The model without a part, one of `PARTS`, for as long as the context lasts.
-
-    Raises:
-        InputError: the model has no such part, or it is unknown.
-    """
+    """The model without a part for as long as the context lasts. InputError: it has none, or it is not in `PARTS`."""
     if part not in PARTS:
         raise InputError(f"there is no part '{part}'", hint=f"one of {'; '.join(PARTS)}")
     modules = dict(model.named_modules())
@@ -117,35 +109,28 @@ def switched_off(model: EFAModel, part: str) -> Iterator[EFAModel]:
         yield model
 
 
-def of_run(run: Run, parts: Sequence[str] = tuple(PARTS), split: str = "test") -> pd.DataFrame:
+def score_parts(run: Run, parts: Sequence[str] = tuple(PARTS), split: str = "test") -> pd.DataFrame:
     """Scores of a finished run's model with each of the parts switched off, columns `COLUMNS`, in percent.
 
-    With `WHOLE` among the parts also where its steps look.
-
-    Protocol 'predicted': the model's own answer picks the steps, which no part has a say in.
-
-    Raises:
-        InputError: the run is not finished, or its model lacks a part.
+    With `WHOLE` among the parts also where its steps look. Protocol 'predicted': the model's own answer picks the
+    steps, which no part has a say in. InputError where the run is not finished, or its model lacks a part.
     """
     if not run.finished:
         raise InputError(f"{run.label} is not finished", hint=f"efa run {run.table}/{run.row}")
     model, inputs = EFA.from_pretrained(run.folder).model.eval(), prepare(run.config)
     if not isinstance(model, EFAModel):
         raise InputError(f"{run.label} is another system", hint=f"take {' or '.join(ROWS)}")
-    lines = []
+    lines: list[tuple[str, str, float]] = []
     for part in parts:
         with switched_off(model, part):
-            told = predict(model, inputs, run.config, split, "predicted")
-        scores = metrics.score(told.assign(reference=""), parser_for(run.config))  # without words in common
-        for name in METRICS:
-            if (value := scores[name]) is not None:
-                lines.append((run.table, run.row, run.seed, part, name, value))
+            predictions = predict(model, inputs, run.config, split, PROTOCOL)
+        # without references: no caption metrics, which take minutes
+        scores = metrics.score(predictions.assign(reference=""), parser_for(run.config))
+        lines += [(part, name, value) for name in METRICS if (value := scores[name]) is not None]
         if part == WHOLE:
-            weights = attention.of_run(run, split).groupby("frame")["weight"].mean()
-            lines += [
-                (run.table, run.row, run.seed, part, f"{LOOK}{frame}", 100 * share) for frame, share in weights.items()
-            ]
-    return pd.DataFrame(lines, columns=list(COLUMNS))
+            weights = compute_attention(run, split).groupby("frame")["weight"].mean()
+            lines += [(part, f"{LOOK}{frame}", 100 * share) for frame, share in weights.items()]
+    return pd.DataFrame([(run.table, run.row, run.seed, *line) for line in lines], columns=list(COLUMNS))
 
 
 def publish(
@@ -155,71 +140,46 @@ def publish(
     out: Path | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
-    """Writes parts.csv and parts.json of finished runs of `ROWS` to results/<data set>-<preset>/.
+    """Writes parts.csv, whose path it returns, and parts.json of finished runs of `ROWS` to results/<data>-<preset>/.
 
-    Args:
-        progress: told runs done, and of all runs.
-
-    Returns:
-        the path of parts.csv.
-
-    Raises:
-        InputError: a run is not finished.
+    `progress` is called with the runs done, and the number of all runs. InputError where a run is not finished.
     """
     runs = [run for row in ROWS for run in select(row, preset, tuple(seeds), overrides)]
     if one := next((run for run in runs if not run.finished), None):  # before minutes of work for the others
         hint = f"efa run {one.table}/{one.row} --preset {preset} --seeds {one.seed}"
         raise InputError(f"{one.label} is not finished", hint=hint)
-    tables = []
+    tables, known = [], {}
     for done, run in enumerate(runs):
         progress(done, len(runs))
-        tables.append(of_run(run))
+        tables.append(score_parts(run))
+        facts = read_json(run.folder / "provenance.json", f"efa run {run.table}/{run.row}")
+        known[run.label] = {name: facts.get(name) for name in ("key", "finished", "commit", "device")}
     folder = out or folder_of(preset, overrides)
     folder.mkdir(parents=True, exist_ok=True)
-    given = ",".join(map(str, seeds))
-    facts = {
+    path = folder / "parts.csv"
+    about = {
         "columns": ", ".join(COLUMNS),
-        "protocol": "predicted",
+        "protocol": PROTOCOL,
         "split": "test",
-        "command": f"efa explore parts --preset {preset} --seeds {given}",
+        "command": f"efa explore parts --preset {preset} --seeds {','.join(map(str, seeds))}",
         "read_with": {"commit": commit(), "versions": versions()},
-        "runs": {run.label: _named(json.loads((run.folder / "provenance.json").read_text())) for run in runs},
+        "runs": known,
     }
-    path, text = folder / "parts.csv", json.dumps(facts, indent=1, allow_nan=False) + "\n"
-    csv = pd.concat(tables).to_csv(index=False, float_format="%.4f", lineterminator="\n")
-    write_safely(path, lambda partly: partly.write_text(csv))
-    write_safely(path.with_suffix(".json"), lambda partly: partly.write_text(text))
+    write_text(path, csv_text(pd.concat(tables), "%.4f"))
+    write_json(path.with_suffix(".json"), about)
     return path
 
 
-def _named(facts: dict[str, Any]) -> dict[str, Any]:
-    """What tells a run from another of the same configuration."""
-    return {name: facts.get(name) for name in ("key", "finished", "commit", "device")}
-
-
-def published(results: Results, row: str = "EFA") -> pd.DataFrame:
-    """What is published of a table's row, for the seeds whose runs are the very ones behind these results.
-
-    Raises:
-        InputError: parts.csv or parts.json cannot be read.
-    """
+def read_published(results: Results, row: str = "EFA") -> pd.DataFrame:
+    """What is published of a table's row, for the seeds whose runs are the very ones behind these results. InputError
+    where parts.csv or parts.json cannot be read."""
     path = folder_of(results.preset, results.overrides) / "parts.csv"
-    if not path.is_file() or not path.with_suffix(".json").is_file():
-        return pd.DataFrame(columns=list(COLUMNS))
-    try:
-        runs = json.loads(path.with_suffix(".json").read_text())["runs"]
-        table = pd.read_csv(path, dtype={"table": str})[list(COLUMNS)]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"cannot be read: {reason}", file=path, hint="efa explore parts writes it again") from None
-    table = table[(table["table"] == results.table) & (table["row"] == row)]
-    same = [
-        seed
-        for seed in results.seeds
-        if (entry := runs.get(f"{results.table}/{row} seed {seed}")) and (facts := results.facts.get((row, seed)))
-        if all(entry.get(name) == facts.get(name) for name in ("key", "finished"))
-    ]
-    return table[table["seed"].isin(same)]
+    entries = read_json(path.with_suffix(".json"), HINT).get("runs", {})
+    table = read_table(path, COLUMNS, HINT, dtype={"table": str})[list(COLUMNS)]
+    known = {seed: entries.get(f"{results.table}/{row} seed {seed}", {}) for seed in results.seeds}
+    facts = {seed: results.facts.get((row, seed), {}) for seed in results.seeds}
+    same = [seed for seed in results.seeds if known[seed] and is_same_run(known[seed], facts[seed])]
+    return table[(table["table"] == results.table) & (table["row"] == row) & table["seed"].isin(same)]
 
 
 @dataclass(frozen=True)
@@ -238,11 +198,11 @@ class Change:
             return "used"
         if self.low > -TOLERANCE and self.high < TOLERANCE:
             return "not used"
-        return "in the way" if self.high < 0 and self.loss <= -TOLERANCE else "cannot be told"
+        return "in the way" if self.high < 0 and self.loss <= -TOLERANCE else "inconclusive"
 
 
-def change(table: pd.DataFrame, part: str, metric: str) -> Change:
-    """Of a `published` table; NaN where the metric is not there."""
+def estimate_change(table: pd.DataFrame, part: str, metric: str) -> Change:
+    """Of a `read_published` table; NaN where the metric is not there."""
     by_seed = table[table["metric"] == metric].pivot(index="seed", columns="part", values="value")
     if part not in by_seed or WHOLE not in by_seed:
         return Change(*[math.nan] * 4)
@@ -250,22 +210,23 @@ def change(table: pd.DataFrame, part: str, metric: str) -> Change:
     return Change(float(both[part].mean()), *mean_interval((both[WHOLE] - both[part]).to_numpy()))
 
 
-def table(results: Results) -> Html:
+def parts_table(results: Results) -> Html:
     """Scores with each part switched off; under each the loss with its interval over seeds, and what follows."""
-    known = published(results)
-    if known.empty:
+    published = read_published(results)
+    if published.empty:
         return html.note("What the model uses is not known for these results: efa explore parts publishes it.")
-    shown = [name for name in METRICS_SHOWN if name in set(known["metric"])]
-    seeds = sorted(int(seed) for seed in known["seed"].unique())
-    head: list[str | Cell] = ["switched off", *(Cell(KNOWN[name].title, number=True) for name in shown)]
-    rows: list[list[str | Cell]] = []
-    for part in [part for part in PARTS if part in set(known["part"])]:
-        line: list[str | Cell] = [part]
-        for name in shown:
-            one = change(known, part, name)
-            lost = "" if part == WHOLE or math.isnan(one.loss) else _lost(one)
-            line.append(Cell(f"{one.value:.1f}", lost, number=True))
-        rows.append(line)
+    shown = [name for name in METRICS_SHOWN if name in set(published["metric"])]
+    seeds = sorted(set(published["seed"]))
+
+    def cell(part: str, name: str) -> Cell:
+        found = estimate_change(published, part, name)
+        if part == WHOLE or math.isnan(found.loss):
+            return Cell(f"{found.value:.1f}", number=True)
+        interval = "" if math.isnan(found.low) else f" ({found.low:+.1f} to {found.high:+.1f})"
+        return Cell(f"{found.value:.1f}", f"{found.loss:+.1f}{interval} {found.outcome}", number=True)
+
+    there = set(published["part"])
+    rows: list[list[str | Cell]] = [[part, *(cell(part, name) for name in shown)] for part in PARTS if part in there]
     notes = [
         "Nothing is trained again. Test split, protocol predicted, mean over seeds "
         f"{', '.join(map(str, seeds))}. Below: what is lost, with its 95 % interval over seeds (Student's t, paired). "
@@ -273,40 +234,31 @@ def table(results: Results) -> Html:
         f"within {TOLERANCE:g} point of 0; 'in the way': it is better without. Of so many intervals one or two "
         "miss their mark by chance."
     ]
-    name = TABLES[results.table].title
-    return html.table(f"A trained EFA, parts of it switched off: {name}", head, rows, notes) + _stamp(results, seeds)
+    title = f"A trained EFA, parts of it switched off: {TABLES[results.table].title}"
+    head = ["switched off", *(KNOWN[name].title for name in shown)]
+    return html.table(title, head, rows, notes) + _stamp(results, seeds)
 
 
-def looks(results: Results) -> Html:
+def frames_table(results: Results) -> Html:
     """Where the steps of each seed look."""
-    known = published(results)
-    known = known[known["metric"].str.startswith(LOOK)]
-    if known.empty:
+    published = read_published(results)
+    published = published[published["metric"].str.startswith(LOOK)]
+    if published.empty:
         return html.note("Where the steps look is not known for these results: efa explore parts publishes it.")
-    shares = known.assign(frame=known["metric"].str.removeprefix(LOOK).astype(int))
+    shares = published.assign(frame=published["metric"].str.removeprefix(LOOK).astype(int))
     wide = shares.pivot(index="seed", columns="frame", values="value")
-    head: list[str | Cell] = ["", *(Cell(f"frame {frame}", number=True) for frame in wide.columns)]
     rows: list[list[str | Cell]] = [
-        [f"seed {seed}", *(Cell(f"{value:.0f} %", number=True) for value in wide.loc[seed])] for seed in wide.index
+        [f"seed {seed}", *(Cell(f"{share:.0f} %", number=True) for share in found)]
+        for seed, found in zip(wide.index, wide.to_numpy(), strict=True)
     ]
     notes = ["The weights of equation 6, mean over the clips of the test split and the five steps."]
-    seeds = [int(seed) for seed in wide.index]
-    return html.table("Where the steps look, seed by seed", head, rows, notes) + _stamp(results, seeds)
+    head = ["", *(f"frame {frame}" for frame in wide.columns)]
+    return html.table("Where the steps look, seed by seed", head, rows, notes) + _stamp(results, list(wide.index))
 
 
 def _stamp(results: Results, seeds: Sequence[int], row: str = "EFA") -> Html:
     cells = [(row, seed) for seed in seeds]
-    mine = replace(
-        results,
-        seeds=tuple(seeds),
-        states={cell: results.states[cell] for cell in cells},
-        facts={cell: results.facts[cell] for cell in cells},
-    )
+    states, facts = {cell: results.states[cell] for cell in cells}, {cell: results.facts[cell] for cell in cells}
+    mine = replace(results, seeds=tuple(seeds), states=states, facts=facts)
     given = f"--preset {results.preset} --seeds {','.join(map(str, seeds))}"
-    first = "".join(f"efa run {one} {given} && " for one in ROWS)
-    return stamp(mine, f"{first}efa explore parts {given}")
-
-
-def _lost(one: Change) -> str:
-    interval = "" if math.isnan(one.low) else f" ({one.low:+.1f} to {one.high:+.1f})"
-    return f"{one.loss:+.1f}{interval} {one.outcome}"
+    return stamp(mine, " && ".join([*(f"efa run {one} {given}" for one in ROWS), f"efa explore parts {given}"]))

@@ -1,12 +1,10 @@
-"""Real people's motion, every subject left out in turn: estimates over people, and how they appear.
+"""Leave-one-subject-out results on real people's motion: estimates over people, and how the book shows them.
 
-A person is the unit. Whatever is drawn again for an interval are people, with all that they did, and what two rows say
-of the same person is compared within that person.
+A person is the unit. A bootstrap draws people, with all that they did, and two rows are compared within each person.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,22 +21,21 @@ from efa.experiments import LOSO_ROWS
 from efa.utils import paths
 from efa.utils.errors import InputError
 from efa_book import html
-from efa_book.figures import BLUE, FAINT, ORANGE, _styled
+from efa_book.figures import BLUE, FAINT, ORANGE, styled
+from efa_book.files import csv_text, read_json, write_json, write_parquet, write_text
 from efa_book.html import Cell, Html
 from efa_datasets.loso import MARKERS, ZERO_SHOT, Judged
 
 Metric = Literal["acc", "auc", "top1"]
-METRICS: dict[Metric, str] = {
-    "acc": "verdict right, %",
-    "auc": "AUC within a person",
-    "top1": "movement found, %",
-}
+METRICS: dict[Metric, str] = {"acc": "verdict right, %", "auc": "AUC within a person", "top1": "movement found, %"}
 CHANCE = 50.0  # of a verdict and of a ranking
 TOLERANCE = 3.0  # points; the smallest difference that would matter, declared before the runs
 DRAWS = 2000
 UI_PRMD = "ui-prmd"
+NAMES = ("subject", "clip_id", "action", "view", "predicted_action")  # columns of predictions
 BADGE = "Real people's motion (UI-PRMD), drawn by FormSim's renderer"
 FILES = ("predictions.parquet", "scores.csv", "comparisons.csv", "provenance.json")
+HINT = "run 'efa leave-one-subject-out DATA --to FOLDER'"
 # claim, row, other row or None for chance, metric
 QUESTIONS: tuple[tuple[str, str, str | None, Metric], ...] = (
     ("EFA tells correct from incorrect people", "EFA", None, "acc"),
@@ -52,12 +49,7 @@ QUESTIONS: tuple[tuple[str, str, str | None, Metric], ...] = (
     ("Pre-training on FormSim helps Video Swin's verdict", "Video Swin", "Video Swin, random trunk", "acc"),
     ("Pre-training on FormSim helps to find the movement", "EFA", "EFA, random trunk", "top1"),
     ("A trunk that learns with EFA judges better", "EFA, fine-tuned", "EFA", "acc"),
-    (
-        "A trunk that starts from FormSim judges better than one from nothing",
-        "EFA, fine-tuned",
-        "EFA, from scratch",
-        "acc",
-    ),
+    ("A trunk started from FormSim judges better than one from nothing", "EFA, fine-tuned", "EFA, from scratch", "acc"),
     ("EFA comes up to the markers", "EFA", MARKERS, "acc"),
 )
 
@@ -71,27 +63,23 @@ class Interval:
     high: float = math.nan
 
 
-def cells(predictions: pd.DataFrame, metric: Metric) -> tuple[np.ndarray, np.ndarray, list[str], list[str]]:
-    """One row's figure for each movement and person, mean over seeds.
+def movement_shares(predictions: pd.DataFrame, metric: Metric) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """One row's figure for each of M movements and S people, both sorted by name; mean over seeds.
 
-    Args:
-        predictions: of one row of the table; columns as `loso.COLUMNS`. A repetition seen from several
-            views is judged once, by the mean of its probabilities.
-
-    Returns:
-        sum [M, S] and weight [M, S]: the figure is sum / weight (shares of 1), weight 0 where there is none; names of
-        the movements and of the people.
+    A repetition seen from several views is judged once, by the mean of its probabilities. Predictions are of one row of
+    the table, columns as `loso.COLUMNS`. Returns sum [M, S], weight [M, S] and the names of the movements; the figure
+    is sum / weight (shares of 1), and there is none where weight is 0.
     """
     movements, people = sorted(set(predictions["action"])), sorted(set(predictions["subject"]))
-    total, weight = np.zeros((len(movements), len(people))), np.zeros((len(movements), len(people)))
+    total, weight = np.zeros((2, len(movements), len(people)))
     if metric == "top1":
-        known = predictions[predictions["predicted_action"] != ""]
-        judged = known.assign(right=known["predicted_action"] == known["action"])
+        judged = predictions[predictions["predicted_action"] != ""]
+        judged = judged.assign(right=judged["predicted_action"] == judged["action"])
     else:
-        suffix = [f"-{view}" if view else "" for view in predictions["view"]]
-        clips = [clip.removesuffix(end) for clip, end in zip(predictions["clip_id"], suffix, strict=True)]
+        clips = zip(predictions["clip_id"], predictions["view"], strict=True)
+        repetitions = [clip.removesuffix(f"-{view}") if view else clip for clip, view in clips]
         by = ["seed", "action", "subject", "clip_id"]
-        grouped = predictions.assign(clip_id=clips).groupby(by, sort=True, observed=True)
+        grouped = predictions.assign(clip_id=repetitions).groupby(by, observed=True)
         judged = grouped[["quality", "quality_prob"]].mean().reset_index()
         judged["right"] = (judged["quality_prob"] >= 0.5) == (judged["quality"] > 0.5)
     seeds = max(1, judged["seed"].nunique())
@@ -103,7 +91,7 @@ def cells(predictions: pd.DataFrame, metric: Metric) -> tuple[np.ndarray, np.nda
             total[at], weight[at] = (float(np.mean(each)), 1.0) if each else (0.0, 0.0)
         else:
             total[at], weight[at] = part["right"].sum() / seeds, len(part) / seeds
-    return total, weight, movements, people
+    return total, weight, movements
 
 
 def estimate(predictions: pd.DataFrame, row: str, metric: Metric, other: str | None = None) -> Interval:
@@ -111,88 +99,76 @@ def estimate(predictions: pd.DataFrame, row: str, metric: Metric, other: str | N
 
     The interval is a bootstrap over people (2,000 draws, seed 0, the same draws for both rows).
     """
-    value, drawn = _drawn(predictions[predictions["row"] == row], metric)
+    value, drawn = _bootstrap(predictions[predictions["row"] == row], metric)
     if other is not None:
-        less, again = _drawn(predictions[predictions["row"] == other], metric)
+        less, again = _bootstrap(predictions[predictions["row"] == other], metric)
         value, drawn = value - less, drawn - again
     if math.isnan(value):
         return Interval(math.nan)
-    low, high = np.nanpercentile(drawn, [2.5, 97.5])
-    return Interval(value, float(low), float(high))
+    return Interval(value, *map(float, np.nanpercentile(drawn, [2.5, 97.5])))
 
 
-def _drawn(part: pd.DataFrame, metric: Metric) -> tuple[float, np.ndarray]:
+def _bootstrap(part: pd.DataFrame, metric: Metric) -> tuple[float, np.ndarray]:
     """The figure in points, and [DRAWS] of it with other people."""
-    total, weight, _, people = cells(part, metric)
+    total, weight, _ = movement_shares(part, metric)
     if not weight.any():
         return math.nan, np.full(DRAWS, math.nan)
-    pick = np.random.RandomState(0).randint(0, len(people), (DRAWS, len(people)))
+    people = total.shape[1]
+    pick = np.random.RandomState(0).randint(0, people, (DRAWS, people))
     with np.errstate(invalid="ignore", divide="ignore"):
         shares = total[:, pick].sum(-1) / weight[:, pick].sum(-1)  # [M, DRAWS]
         whole = total.sum(-1) / weight.sum(-1)
     return 100 * float(np.nanmean(whole)), 100 * np.nanmean(shares, axis=0)
 
 
-def scores(predictions: pd.DataFrame) -> pd.DataFrame:
+def compute_scores(predictions: pd.DataFrame) -> pd.DataFrame:
     """Every row's figures: row, metric, value, low, high (points), seeds."""
     found = []
-    for row in dict.fromkeys(predictions["row"]):
-        seeds = predictions.loc[predictions["row"] == row, "seed"].nunique()
+    for row, part in predictions.groupby("row", sort=False, observed=True):
         for metric in METRICS:
-            one = estimate(predictions, row, metric)
-            found.append((row, metric, one.value, one.low, one.high, seeds))
+            one = estimate(part, str(row), metric)
+            found.append((row, metric, one.value, one.low, one.high, part["seed"].nunique()))
     return pd.DataFrame(found, columns=["row", "metric", "value", "low", "high", "seeds"]).dropna(subset="value")
 
 
-def comparisons(predictions: pd.DataFrame) -> pd.DataFrame:
+def compare_rows(predictions: pd.DataFrame) -> pd.DataFrame:
     """Every question whose rows are there: claim, row, other, metric, difference, low, high (points), outcome."""
-    there, found = set(predictions["row"]), []
+    rows, found = {None, *predictions["row"]}, []
     for claim, row, other, metric in QUESTIONS:
-        if row in there and (other is None or other in there):
+        if row in rows and other in rows:
             one = estimate(predictions, row, metric, other)
             floor = CHANCE if other is None else 0.0
-            gap = Interval(one.value - floor, one.low - floor, one.high - floor)
-            found.append((claim, row, other or "chance", metric, gap.value, gap.low, gap.high, outcome(gap)))
+            gap = (one.value - floor, one.low - floor, one.high - floor)
+            found.append((claim, row, other or "chance", metric, *gap, outcome(Interval(*gap))))
     return pd.DataFrame(found, columns=["claim", "row", "other", "metric", "difference", "low", "high", "outcome"])
 
 
 def outcome(gap: Interval) -> str:
     """The rule of results/claims.csv with an interval over people in place of one over seeds."""
     if not gap.low * gap.high > 0:
-        return "cannot be told"
+        return "inconclusive"
     return "holds" if gap.low > 0 and gap.value >= TOLERANCE else "does not hold"
 
 
 def publish(judged: Judged, folder: Path) -> None:
     """Writes `FILES` to the folder; rows that are there and not among these stay."""
-    from efa.utils.files import write_safely
-
     predictions = pd.concat([table for table, _ in judged.values()], ignore_index=True)
-    facts = {row: said for row, (_, said) in judged.items()}
     folder.mkdir(parents=True, exist_ok=True)
-    old = folder / "predictions.parquet"
-    if old.is_file():
-        before = pd.read_parquet(old).astype({"row": str})
+    kept, scores, comparisons, provenance = (folder / name for name in FILES)
+    if kept.is_file():
+        before = pd.read_parquet(kept).astype({"row": str})
         predictions = pd.concat([before[~before["row"].isin(set(predictions["row"]))], predictions], ignore_index=True)
-    predictions = (
-        predictions.astype({"quality_prob": float})
-        .round({"quality_prob": 4})
-        .sort_values(["row", "seed", "clip_id"], kind="stable", ignore_index=True)
-    )
-    small = predictions.astype(
-        dict.fromkeys(("row", "subject", "clip_id", "action", "view", "predicted_action"), "category")
-    )
-    write_safely(old, lambda path: small.to_parquet(path, index=False, compression="zstd"))
-    for name, table in (("scores.csv", scores(predictions)), ("comparisons.csv", comparisons(predictions))):
-        text = table.to_csv(index=False, float_format="%.4f", lineterminator="\n")
-        write_safely(folder / name, lambda path, text=text: path.write_text(text))  # type: ignore[misc]
-    known = json.loads((folder / "provenance.json").read_text()) if (folder / "provenance.json").is_file() else {}
-    whole = json.dumps(dict(sorted((known | facts).items())), indent=1) + "\n"
-    write_safely(folder / "provenance.json", lambda path: path.write_text(whole))
+    predictions = predictions.astype({"quality_prob": float}).round({"quality_prob": 4})
+    predictions = predictions.sort_values(["row", "seed", "clip_id"], kind="stable", ignore_index=True)
+    write_parquet(kept, predictions.astype(dict.fromkeys(("row", *NAMES), "category")))
+    write_text(scores, csv_text(compute_scores(predictions), "%.4f"))
+    write_text(comparisons, csv_text(compare_rows(predictions), "%.4f"))
+    facts = read_json(provenance, HINT) | {row: found for row, (_, found) in judged.items()}
+    write_json(provenance, dict(sorted(facts.items())))
 
 
 @dataclass(frozen=True)
-class People:
+class PeopleResults:
     """Published results of one data set."""
 
     predictions: pd.DataFrame
@@ -203,83 +179,78 @@ class People:
     preset: str
 
     @property
-    def movements(self) -> int:
-        return self.predictions["action"].nunique()
-
-    @property
     def people(self) -> int:
         return self.predictions["subject"].nunique()
 
     def cell(self, row: str, metric: str) -> Cell:
+        """A row's figure with its interval; a dash where there is none."""
         found = self.scores[(self.scores["row"] == row) & (self.scores["metric"] == metric)]
-        if found.empty:
-            return Cell("\u2013", number=True)
-        one = found.iloc[0]
-        return Cell(f"{one['value']:.1f}", f"{one['low']:.1f}\u2013{one['high']:.1f}", number=True)
+        for one in found.to_dict("records"):
+            return Cell(f"{one['value']:.1f}", f"{one['low']:.1f}–{one['high']:.1f}", number=True)
+        return Cell("–", number=True)
 
 
-def read(folder: str | Path = "") -> People:
+def load_results(folder: str | Path = "") -> PeopleResults:
     """What `publish` wrote; by default results/ui-prmd-laptop. InputError where a file is missing."""
-    place = Path(folder) if folder else paths.results() / "ui-prmd-laptop"
-    for name in FILES:
-        if not (place / name).is_file():
-            hint = "run 'efa leave-one-subject-out DATA --to FOLDER'"
-            raise InputError("there are no results of people here", file=place / name, hint=hint)
-    predictions = pd.read_parquet(place / FILES[0]).astype({"row": str, "action": str, "subject": str, "clip_id": str})
-    predictions = predictions.astype({"view": str, "predicted_action": str})
-    facts = json.loads((place / FILES[3]).read_text())
+    place = Path(folder) if folder else paths.results() / f"{UI_PRMD}-laptop"
+    kept, scores, comparisons, provenance = (place / name for name in FILES)
+    if missing := [file for file in (kept, scores, comparisons, provenance) if not file.is_file()]:
+        raise InputError("no leave-one-subject-out results here", file=missing[0], hint=HINT)
+    predictions = pd.read_parquet(kept).astype(dict.fromkeys(("row", *NAMES), str))
     data, _, preset = place.name.rpartition("-")
     if preset not in PRESETS:  # a folder of the user's own choice
         data, preset = place.name, ""
-    return People(predictions, pd.read_csv(place / FILES[1]), pd.read_csv(place / FILES[2]), facts, data, preset)
+    tables = pd.read_csv(scores), pd.read_csv(comparisons)
+    return PeopleResults(predictions, *tables, read_json(provenance, HINT), data, preset)
 
 
-def table(found: People) -> Html:
+def scores_table(found: PeopleResults) -> Html:
     """Every row with its figures and intervals."""
-    order = list(dict.fromkeys([MARKERS, *LOSO_ROWS, *found.scores["row"]]))
+    seeds = found.scores.groupby("row")["seeds"].first()
     rows: list[list[str | Cell]] = []
-    for row in (row for row in order if row in set(found.scores["row"])):
-        seeds = int(found.scores.loc[found.scores["row"] == row, "seeds"].iloc[0])
-        rows.append([row, *(found.cell(row, metric) for metric in METRICS), Cell(str(seeds), number=True)])
-    floors = {metric: 100 / found.movements if metric == "top1" else CHANCE for metric in METRICS}
-    rows.append(["by chance", *(Cell(f"{floors[metric]:.0f}", number=True) for metric in METRICS), Cell("")])
+    for row in dict.fromkeys([MARKERS, *LOSO_ROWS, *found.scores["row"]]):
+        if row in seeds:
+            cells = [found.cell(row, metric) for metric in METRICS]
+            rows.append([row, *cells, Cell(str(int(seeds[row])), number=True)])
+    movements = found.predictions["action"].nunique()
+    floors = [100 / movements if metric == "top1" else CHANCE for metric in METRICS]
+    rows.append(["by chance", *(Cell(f"{floor:.0f}", number=True) for floor in floors), Cell("")])
     views = len(set(found.predictions["view"]) - {""})
-    notes = (
-        f"Mean over the movements ({found.movements}); below it the 95 % interval, a bootstrap over the people "
-        f"({found.people}). "
-        + (f"A repetition is judged once, by the mean over its {views} views. " if views > 1 else "")
-        + "AUC within a person: how often an incorrect repetition of somebody who was never seen is ranked above a "
-        "correct one of the same movement by the same person; it needs no threshold that suits everybody.",
-    )
-    return html.table("Correct or incorrect, everybody left out in turn", ["", *METRICS.values(), "seeds"], rows, notes)
+    judged_once = f"A repetition is judged once, by the mean over its {views} views. " if views > 1 else ""
+    notes = [
+        f"Mean over the movements ({movements}); below it the 95 % interval, a bootstrap over the people "
+        f"({found.people}). {judged_once}AUC within a person: how often an incorrect repetition of somebody who was "
+        "never seen is ranked above a correct one of the same movement by the same person; it needs no threshold that "
+        "suits everybody."
+    ]
+    head = ["", *METRICS.values(), "seeds"]
+    return html.table("Correct or incorrect, leave-one-subject-out", head, rows, notes)
 
 
-def answers(found: People) -> Html:
+def answers_table(found: PeopleResults) -> Html:
     """What was asked before the runs, and what came out."""
     rows: list[list[str | Cell]] = []
-    for _, one in found.comparisons.iterrows():
-        against = "chance" if one["other"] == "chance" else one["other"]
+    for one in found.comparisons.to_dict("records"):
         gap = Cell(f"{one['difference']:+.1f}", f"{one['low']:+.1f} to {one['high']:+.1f}", number=True)
-        rows.append(
-            [one["claim"], Cell(f"{one['row']} against {against}", METRICS[one["metric"]]), gap, Cell(one["outcome"])]
-        )
-    notes = (
+        compared = Cell(f"{one['row']} against {one['other']}", METRICS[one["metric"]])
+        rows.append([one["claim"], compared, gap, one["outcome"]])
+    notes = [
         f"'holds': the interval over people lies above 0 and the difference is {TOLERANCE:g} points or more, a limit "
         "set before the runs. 'does not hold': the interval excludes 0, but the difference is smaller or on the other "
-        f"side. Otherwise it cannot be told with so many people ({found.people}).",
-    )
+        f"side. 'inconclusive': anything else, with so many people ({found.people})."
+    ]
     return html.table("Questions asked before the runs", ["claim", "compared", "difference", "outcome"], rows, notes)
 
 
-@_styled
-def movements(found: People, rows: Sequence[str] = (MARKERS, "Video Swin", "EFA")) -> Figure:
+@styled
+def movements_figure(found: PeopleResults, rows: Sequence[str] = (MARKERS, "Video Swin", "EFA")) -> Figure:
     """Accuracy of each movement, one dot a row."""
     figure = Figure(figsize=(6.4, 3.6))
     ax = figure.add_subplot()
     names: list[str] = []
     for row, colour, mark in zip(rows, (FAINT, ORANGE, BLUE), "sDo", strict=False):
         part = found.predictions[found.predictions["row"] == row]
-        total, weight, names, _ = cells(part, "acc")
+        total, weight, names = movement_shares(part, "acc")
         ax.plot(100 * total.sum(1) / weight.sum(1), range(len(names)), mark, color=colour, label=row, markersize=6)
     ax.set_yticks(range(len(names)), names)
     ax.invert_yaxis()
@@ -289,7 +260,7 @@ def movements(found: People, rows: Sequence[str] = (MARKERS, "Video Swin", "EFA"
     return figure
 
 
-def stamp(found: People) -> Html:
+def stamp(found: PeopleResults) -> Html:
     """Where the numbers come from."""
     facts = list(found.facts.values())
     seen = found.predictions[found.predictions["row"] != MARKERS]
@@ -303,8 +274,8 @@ def stamp(found: People) -> Html:
         f"{sum(one['seconds'] for one in facts) / 60:.0f} minutes of one core in all",
         f"commit {', '.join(sorted({commit for one in facts for commit in one['commit'].split(', ')}))}",
     ]
-    command = f"efa leave-one-subject-out {found.data} --seeds {seeds.replace(' ', '')}"
-    command += " --markers UI-PRMD" if MARKERS in found.facts else ""
-    command += " --zero-shot" if ZERO_SHOT in found.facts else ""
+    options = {MARKERS: " --markers UI-PRMD", ZERO_SHOT: " --zero-shot"}
+    given = "".join(option for row, option in options.items() if row in found.facts)
+    command = f"efa leave-one-subject-out {found.data} --seeds {seeds.replace(' ', '')}{given}"
     badge = BADGE if found.data == UI_PRMD else f"own data: {found.data}"
     return html.stamp(badge, parts, command)

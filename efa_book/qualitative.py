@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from efa.config import build
@@ -15,7 +16,7 @@ from efa.data.loader import open_dataset
 from efa_book import attention, examples, figures, html
 from efa_book.collect import Results
 from efa_book.estimates import fault_parser
-from efa_book.html import Html, escape
+from efa_book.html import Cell, Html, escape
 from efa_book.published import folder_of
 
 RULE = (
@@ -68,86 +69,77 @@ def _kind(clip: pd.Series, named: set[str]) -> str:
     return KINDS[6] if called else KINDS[5] if named else KINDS[4]
 
 
-def aligned(first: str, second: str) -> tuple[str, str]:
+def mark_shared(first: str, second: str) -> tuple[str, str]:
     """Both texts as HTML; phrases of `SHARED` words or more that stand in both, in the same order, are marked."""
     a, b = (re.findall(r"\S+", text) for text in (first, second))
     plain = [[re.sub(r"\W+", "", word).casefold() for word in words] for words in (a, b)]
     blocks = difflib.SequenceMatcher(None, plain[0], plain[1], autojunk=False).get_matching_blocks()
     kept = [block for block in blocks if block.size >= SHARED]
-    return (
-        _marked(a, [(block.a, block.size) for block in kept]),
-        _marked(b, [(block.b, block.size) for block in kept]),
-    )
+    return _mark(a, {block.a: block.size for block in kept}), _mark(b, {block.b: block.size for block in kept})
 
 
-def _marked(words: Sequence[str], spans: Sequence[tuple[int, int]]) -> str:
-    out, at = [], 0
-    for start, size in spans:
-        out += [escape(word) for word in words[at:start]]
-        out.append(f"<mark>{' '.join(escape(word) for word in words[start : start + size])}</mark>")
-        at = start + size
-    return " ".join([*out, *(escape(word) for word in words[at:])])
+def _mark(words: Sequence[str], spans: Mapping[int, int]) -> str:
+    """Words as HTML; `spans`: first word of a marked phrase -> how many words it has."""
+    out = [escape(word) for word in words]
+    for at, size in spans.items():
+        out[at] = "<mark>" + out[at]
+        out[at + size - 1] += "</mark>"
+    return " ".join(out)
 
 
-def table(found: Sequence[Kind]) -> Html:
+def kinds_table(found: Sequence[Kind]) -> Html:
     """How often each kind occurs."""
     total = sum(kind.count for kind in found)
     if not total:
         return html.note("No results yet: no predictions of clips whose faults are known.")
-    rows: list[list[str | html.Cell]] = [
-        [
-            kind.title,
-            html.Cell(str(kind.count), number=True),
-            html.Cell(f"{100 * kind.count / max(total, 1):.1f}", number=True),
-        ]
+    rows: list[list[str | Cell]] = [
+        [kind.title, *(Cell(text, number=True) for text in (str(kind.count), f"{100 * kind.count / total:.1f}"))]
         for kind in found
     ]
     return html.table("What happens to the clips of the test split", ["", "clips", "%"], rows)
 
 
-def show(results: Results, kind: Kind, row: str = "EFA", seed: int | None = None) -> Html:
+def show_kind(results: Results, kind: Kind, row: str = "EFA", seed: int | None = None) -> Html:
     """Frames, where the steps look, and reference and prediction side by side."""
     clip, seed = kind.clip, results.seeds[0] if seed is None else seed
     if clip is None:
         return html.note("No clip of this kind.")
     out = html.note(f"{clip['clip_id']}: one of {kind.count}.")
-    frames = examples.frames_of(clip["clip_id"], results.preset, results.overrides)
-    weights = _weights(results, row, seed, clip["clip_id"])
+    frames = examples.render_frames(clip["clip_id"], results.preset, results.overrides)
+    weights = _find_weights(results, row, seed, clip["clip_id"])
     if frames is not None and weights is not None:
         alt = f"Six frames of {clip['action']}; below, how much each of the five steps attends to each frame."
-        out += html.show(figures.attention_map(frames, weights, _steps(results, clip)), alt, kind="png")
+        out += html.show(figures.attention_map(frames, weights, _find_steps(results, clip)), alt, kind="png")
     elif frames is not None:
         out += html.show(figures.film(frames), f"Six frames of {clip['action']}.", kind="png")
     return out + _facts(clip)
 
 
-def _weights(results: Results, row: str, seed: int, clip: str) -> object:
+def _find_weights(results: Results, row: str, seed: int, clip: str) -> np.ndarray | None:
+    """[5, T]; None where no attention is published for the run."""
     facts = results.facts.get((row, seed))
     if row != "EFA" or facts is None:
         return None
-    known = attention.published(folder_of(results.preset, results.overrides), facts)
-    part = None if known is None else known[known["clip_id"] == clip]
+    table = attention.read_published(folder_of(results.preset, results.overrides), facts)
+    part = None if table is None else table[table["clip_id"] == clip]
     if part is None or part.empty:
         return None
     return part.pivot(index="step", columns="frame", values="weight").to_numpy()
 
 
-def _steps(results: Results, clip: pd.Series) -> tuple[str, ...]:
+def _find_steps(results: Results, clip: pd.Series) -> tuple[str, ...]:
     """The steps that the model read: those of the action that it took the clip for."""
-    data = build(results.preset, results.overrides).data
-    steps = open_dataset(data).steps
-    key = clip["predicted_action"]
-    return (
-        steps[key] if key in steps else next(text for name, text in steps.items() if name.startswith(f"{key} ["))
-    ).steps
+    steps, action = open_dataset(build(results.preset, results.overrides).data).steps, clip["predicted_action"]
+    key = action if action in steps else next(name for name in steps if name.startswith(f"{action} ["))
+    return steps[key].steps
 
 
 def _facts(clip: pd.Series) -> Html:
-    reference, written = aligned(clip["reference"], clip["explanation"])
-    fault = clip["fault"].split("/")[-1].replace("_", " ")
-    truth = "standard" if clip["quality"] == 0 else f"non-standard: {fault}, step {clip['fault_step']:.0f}"
-    said = "non-standard" if clip["quality_prob"] >= 0.5 else "standard"
-    verdict = f"{said} (probability of non-standard {clip['quality_prob']:.2f})"
+    reference, written = mark_shared(clip["reference"], clip["explanation"])
+    truth = "standard"
+    if clip["quality"] != 0:
+        truth = f"non-standard: {figures.fault_name(clip['fault'])}, step {clip['fault_step']:.0f}"
+    verdict = examples.verdict_text(clip["quality_prob"])
     rows = [
         ("action", escape(clip["action"]), escape(clip["predicted_action"])),
         ("verdict", escape(truth), escape(verdict)),

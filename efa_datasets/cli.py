@@ -38,27 +38,27 @@ def leave_one_subject_out(
     Exit status: 0 done, 2 mistakes of yours only, 1 anything else, 130 interrupted.
     Rerun the same command to resume.
     """
-    from efa.cli.grid import pool_of, run_all, tell
+    from efa.cli.grid import report_failures, run_all, select_cluster
     from efa.experiments import select
     from efa.utils import paths
-    from efa_book.people import publish, read, table
+    from efa_book.people import load_results, publish, scores_table
     from efa_datasets import loso
 
-    pool = pool_of(executor, jobs, ray_address, cpus_per_run, gpus_per_run)
+    cluster = select_cluster(executor, jobs, ray_address, cpus_per_run, gpus_per_run)
     judged = loso.judge_markers(markers) if markers is not None else {}  # first: cheap, unlike hours of work
     folds = loso.folds(folder, rows or [], preset, options.seeds_of(seeds), options.settings_of(settings))
     runs = select("6/EFA", preset, options.seeds_of(seeds)) if zero_shot else []
-    failures = run_all([*folds, *runs], jobs, pool, retries)
+    failures = run_all([*folds, *runs], jobs, cluster, retries)
     judged |= loso.collect(folds)
     if runs and all(run.finished for run in runs):
         judged |= loso.judge_zero_shot(runs, folder, preset)
     if judged:
         to = to or paths.results() / f"{folder.resolve().name}-{preset}"
         publish(judged, to)
-        out.print(f"{table(read(to))!r}\nwritten to {to}", markup=False, highlight=False)
+        out.print(f"{scores_table(load_results(to))!r}\nwritten to {to}", markup=False, highlight=False)
     for row in dict.fromkeys(fold.row for fold in folds if fold.row not in judged):
         err.print(f"'{row}' is not written: not all of its trainings are finished", markup=False, highlight=False)
-    tell(failures)
+    report_failures(failures)
 
 
 def statistics(
@@ -70,16 +70,16 @@ def statistics(
     """Count clips, actions, words and sentences, each by its definitions.   Example: efa data statistics my-data"""
     from rich.table import Table
 
-    from efa_book.dataset_files import write
-    from efa_book.dataset_sources import piece_counter
-    from efa_datasets.statistics import measure, read_annotations, read_extras
+    from efa.data.manifest import load_dataset
+    from efa_book.dataset_sources import word_piece_counter, write_tables
+    from efa_datasets.statistics import measure, read_extras
 
     if source and not to:
         raise InputError("--source goes into the provenance, which --to writes", hint="give --to DIR, too")
-    dataset = read_annotations(folder)
-    tables = measure(dataset, read_extras(folder), piece_counter())
+    dataset = load_dataset(folder, videos=False)
+    tables = measure(dataset, read_extras(folder), word_piece_counter())
     if to:
-        write(tables, dataset, to, source)
+        write_tables(tables, dataset, to, source)
     if as_json:
         document = {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
         print(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from efa.config import DataConfig, build
+from efa.config import FormSimData, build
 from efa.data.manifest import StepText, make_dataset, save_dataset
 from efa.data.video import write_mp4
 from efa.utils.errors import InputError
@@ -35,12 +35,15 @@ def command(
         raise InputError(f"--fps cannot be {fps}", hint="a number above 0")
     settings = {"clips": clips, "size": size, "seed": seed, "benchmark": benchmark, "actions": actions}
     config = build("paper", {f"data.{name}": value for name, value in settings.items()}).data
+    assert isinstance(config, FormSimData)
     with bar("rendering") as update:
         export(config, folder, fps, update)
     out.print(f"{clips} clips in {folder}", highlight=False, markup=False)
 
 
-def export(config: DataConfig, folder: Path, fps: int = 12, progress: Callable[[int, int], None] | None = None) -> None:
+def export(
+    config: FormSimData, folder: Path, fps: int = 12, progress: Callable[[int, int], None] | None = None
+) -> None:
     """Render every clip at `fps` and write the data set to `folder`; one repetition lasts what its action says."""
     from efa.data.loader import in_processes
 
@@ -53,7 +56,7 @@ def export(config: DataConfig, folder: Path, fps: int = 12, progress: Callable[[
     save_dataset(make_dataset([record(clip) for clip in chosen], steps), folder)
 
 
-def _write(clip: Clip, folder: Path, config: DataConfig, fps: int) -> None:
+def _write(clip: Clip, folder: Path, config: FormSimData, fps: int) -> None:
     count = max(6, round(load_actions()[clip.action].seconds * fps))
     frames = render_clip(clip, config.size, count, config.clutter)
     write_mp4(folder / "videos" / f"{clip.clip_id}.mp4", frames, fps)

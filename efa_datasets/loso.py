@@ -23,13 +23,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from efa.baselines.inputs import TrainingInputs, prepare
 from efa.baselines.registry import Model
 from efa.config import Config, build
 from efa.data.loader import Progress, open_dataset
 from efa.experiments import FINE_TUNED, LOSO_ROWS
 from efa.predict import EFA, predict
 from efa.runs import Run, commit, device, holds, versions
-from efa.train import MEMORY, Report, TrainingInputs, fit, micro_batch, prepare
+from efa.train import MEMORY, Report, fit, micro_batch
 from efa.utils.errors import InputError
 from efa.utils.files import locked, write_safely
 from efa.utils.recovery import RESUMED, recover

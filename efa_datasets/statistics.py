@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from efa.data.checks import SPLITS, Log, check_rows, read_csv, read_parquet, read_steps
+from efa.data.checks import SPLITS
 from efa.data.manifest import DataSet
 from efa.utils.errors import InputError
 from efa_datasets import wording
@@ -19,8 +20,7 @@ from efa_datasets import wording
 VIEWS = ("front", "side", "back")
 CUT_CHARACTERS = 256  # where the released code cuts each step and each instruction
 CUT_PIECES = (128, 256)  # `decoder.max_tokens` of the presets laptop and paper
-RELEASED = {"clip_id", "label", "reason", "seconds"}  # what is read of released.csv
-ODDITIES = {"what", "done"}  # and of oddities.csv
+EXTRAS = {"released": ("clip_id", "label", "reason", "seconds"), "oddities": ("what", "done")}  # what is read of each
 TABLES: dict[str, tuple[str, ...]] = {  # file -> columns
     "statistics": ("about", "quantity", "definition", "value"),
     "types": ("mode", "type", "actions", "clips", "standard", "nonstandard", *SPLITS, "texts"),
@@ -36,55 +36,26 @@ Pieces = Callable[[str], Sequence[object]]
 Row = tuple[str, str, str, float]
 
 
-def read_annotations(folder: Path) -> DataSet:
-    """The manifest and steps.json of a folder. Unlike `load_dataset` it looks for no video.
-
-    Raises:
-        InputError: no such folder, a file missing or malformed; the first error with its row.
-    """
-    if not folder.is_dir():
-        raise InputError("no such folder", file=folder, hint="give a folder with a manifest and steps.json")
-    file = next((f for f in (folder / "manifest.parquet", folder / "manifest.csv") if f.is_file()), None)
-    if file is None:
-        raise InputError(
-            "neither manifest.parquet nor manifest.csv", file=folder, hint="efa data cot-afa or efa data check"
-        )
-    log = Log(file)
-    steps, keys = read_steps(Log(folder / "steps.json", log.problems))
-    try:
-        header, rows = read_parquet(file) if file.suffix == ".parquet" else read_csv(file, log)
-    except InputError as error:
-        raise InputError(error.message, file=file, row=error.row, hint=error.hint) from error
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", file=file, hint="check the file") from error
-    table = check_rows(header, rows, keys, log, None, open_videos=False)
-    for problem in log.problems:
-        if problem.severity == "error":
-            raise problem.error()
-    assert table is not None
-    return DataSet(folder, table, steps)
-
-
-def read_extras(folder: Path) -> dict[str, pd.DataFrame]:
+def read_extras(folder: Path, columns: Mapping[str, tuple[str, ...]] = EXTRAS) -> dict[str, pd.DataFrame]:
     """released.csv and oddities.csv where `efa data cot-afa` left them: 'released' and 'oddities', texts as written.
+
+    Args:
+        columns: those that each file must have; a file without an entry is not read.
 
     Raises:
         InputError: a file is there and is no such table.
     """
     found = {}
-    for name, needed in (("released", RELEASED), ("oddities", ODDITIES)):
-        file = folder / f"{name}.csv"
+    for name, needed in columns.items():
+        file, hint = folder / f"{name}.csv", "efa data cot-afa writes it again"
         if not file.is_file():
             continue
         try:
-            table = pd.read_csv(file, dtype=str, keep_default_na=False)
+            found[name] = pd.read_csv(file, dtype=str, keep_default_na=False)
         except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
-            message = f"cannot be read: {' '.join(str(error).split())}"
-            raise InputError(message, file=file, hint="efa data cot-afa writes it again") from error
-        if missing := sorted(needed - set(table.columns)):
-            message = f"missing column {', '.join(missing)}"
-            raise InputError(message, file=file, hint="efa data cot-afa writes it again")
-        found[name] = table
+            raise InputError(f"cannot be read: {error}", file=file, hint=hint) from error
+        if missing := [column for column in needed if column not in found[name].columns]:
+            raise InputError(f"missing column {', '.join(missing)}", file=file, hint=hint)
     return found
 
 
@@ -102,24 +73,19 @@ def measure(
     """
     extras = extras or {}
     clips = dataset.table
-    told = clips[has_text(clips)]
-    words = [wording.tokens(text) for text in told["explanation"]]
-    curves = wording.growth_curves(words)
+    with_text = clips[has_text(clips)]
+    texts = list(with_text["explanation"])
+    curves = wording.growth_curves([wording.tokens(text) for text in texts])
     rows = [
         *_counts(dataset),
-        *_texts(told, pieces),
+        *_texts(with_text, pieces),
         *_vocabulary(curves, len(clips)),
         *_steps(dataset, pieces),
         *(_released(extras["released"]) if "released" in extras else []),
     ]
-    tables = {
-        "statistics": pd.DataFrame(rows, columns=list(TABLES["statistics"])),
-        "types": _types(clips),
-        "actions": _actions(dataset),
-        "splits": _splits(clips),
-    }
-    if words:
-        texts = list(told["explanation"])
+    tables = {"statistics": pd.DataFrame(rows, columns=list(TABLES["statistics"]))}
+    tables |= {"types": _types(clips), "actions": _actions(dataset), "splits": _splits(clips)}
+    if texts:
         tables |= {"cues": wording.cue_table(texts), "lexicon": wording.lexicon(texts)}
         tables["growth"] = wording.growth_table(curves)
     if "oddities" in extras:
@@ -134,14 +100,11 @@ def has_text(clips: pd.DataFrame) -> pd.Series[bool]:
 
 def _counts(dataset: DataSet) -> list[Row]:
     clips = dataset.table
-    told = clips[has_text(clips)]
+    with_text = clips[has_text(clips)]
     kinds = clips.drop_duplicates("action")
-    found: dict[tuple[str, str], float] = {
-        ("clips", ""): len(clips),
-        ("actions", ""): clips["action"].nunique(),
-        ("types", ""): clips.loc[clips["type"] != "", "type"].nunique(),
-        ("modes", ""): clips.loc[clips["mode"] != "", "mode"].nunique(),
-    }
+    found: dict[tuple[str, str], float] = {("clips", ""): len(clips), ("actions", ""): clips["action"].nunique()}
+    for column in ("type", "mode"):
+        found[f"{column}s", ""] = clips.loc[clips[column] != "", column].nunique()
     for mode in ("manual", "apparatus"):
         found[f"clips, {mode}", ""] = (clips["mode"] == mode).sum()
         found[f"actions, {mode}", ""] = (kinds["mode"] == mode).sum()
@@ -152,46 +115,52 @@ def _counts(dataset: DataSet) -> list[Row]:
     found["clips, view not said", ""] = (clips["view"] == "").sum()
     found["people", "named in the manifest"] = clips.loc[clips["subject"] != "", "subject"].nunique()
     found["clips with a known fault", ""] = (clips["fault"] != "").sum()
-    found["texts", "explanation not blank"] = len(told)
-    found["texts", "each different one once"] = told["explanation"].map(wording.fold).nunique()
-    found["texts", "of non-standard clips"] = (told["quality"] == 1).sum()
-    found["actions with a text", ""] = told["action"].nunique()
-    found["actions with a text", "in train"] = told.loc[told["split"] == "train", "action"].nunique()
+    found["texts", "explanation not blank"] = len(with_text)
+    found["texts", "each different one once"] = with_text["explanation"].map(wording.fold).nunique()
+    found["texts", "of non-standard clips"] = (with_text["quality"] == 1).sum()
+    found["actions with a text", ""] = with_text["action"].nunique()
+    found["actions with a text", "in train"] = with_text.loc[with_text["split"] == "train", "action"].nunique()
     return [("counts", quantity, definition, float(value)) for (quantity, definition), value in found.items()]
 
 
-def _texts(told: pd.DataFrame, pieces: Pieces | None) -> list[Row]:
-    if told.empty:
+def _texts(clips: pd.DataFrame, pieces: Pieces | None) -> list[Row]:
+    """Of clips that have a text."""
+    if clips.empty:
         return []
-    ways: dict[str, Pieces] = {**wording.WORDS, **({"word pieces of the text encoder": pieces} if pieces else {})}
-    texts = list(told["explanation"])
+    texts = list(clips["explanation"])
     rows: list[Row] = []
-    for definition, split in ways.items():
-        split_texts = [[str(word) for word in split(text)] for text in texts]
-        rows += [("texts", what, definition, value) for what, value in wording.word_statistics(split_texts).items()]
+    counters: dict[str, Pieces] = {**wording.WORDS, **({"word pieces of the text encoder": pieces} if pieces else {})}
+    for definition, split in counters.items():
+        numbers = wording.word_statistics([[str(word) for word in split(text)] for text in texts])
+        rows += [("texts", quantity, definition, value) for quantity, value in numbers.items()]
     for definition, part in wording.SENTENCES.items():
-        rows.append(("texts", "sentences a text", definition, float(np.mean([len(part(text)) for text in texts]))))
+        rows.append(("texts", "sentences a text", definition, _mean(len(part(text)) for text in texts)))
     sizes = np.array([(len(wording.tokens(text)), len(wording.sentences(text))) for text in texts])
-    groups = {"every text": np.ones(len(told), dtype=bool), "standard clips": (told["quality"] == 0).to_numpy()}
+    groups = {"every text": np.ones(len(clips), dtype=bool), "standard clips": (clips["quality"] == 0).to_numpy()}
     groups["non-standard clips"] = ~groups["standard clips"]
-    groups |= {f"split {name}": (told["split"] == name).to_numpy() for name in SPLITS}
-    for name, there in groups.items():
-        if there.any():
-            number, length = sizes[there].mean(0)
-            rows += [
-                ("by group", "texts", name, float(there.sum())),
-                ("by group", "words a text", name, float(number)),
-                ("by group", "sentences a text", name, float(length)),
-            ]
+    groups |= {f"split {name}": (clips["split"] == name).to_numpy() for name in SPLITS}
+    for name, group in groups.items():
+        if group.any():
+            numbers = dict(zip(("words a text", "sentences a text"), sizes[group].mean(0), strict=True))
+            numbers = {"texts": group.sum(), **numbers}
+            rows += [("by group", quantity, name, float(value)) for quantity, value in numbers.items()]
     for name in ("every text", "non-standard clips"):
-        found = wording.cue_rates([text for text, there in zip(texts, groups[name], strict=True) if there])
-        rows += [(f"{what}, {name}", measured, cues, value) for what, measured, cues, value in found]
-    if pieces:
-        lengths = np.array([len(pieces(text)) for text in texts])
-        for limit in CUT_PIECES:
-            share = float((lengths > limit).mean())
-            rows.append(("texts", "share of texts cut", f"longer than {limit} word pieces", share))
+        rates = wording.cue_rates([text for text, chosen in zip(texts, groups[name], strict=True) if chosen])
+        rows += [(f"{what}, {name}", measured, cues, value) for what, measured, cues, value in rates]
+    for limit in CUT_PIECES if pieces else ():
+        rows.append(("texts", *_share_cut(texts, limit, pieces)))
     return rows
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
+
+
+def _share_cut(texts: Sequence[str], limit: int, pieces: Pieces | None) -> tuple[str, str, float]:
+    """Quantity, definition and value: texts longer than so many word pieces, or characters where there are none."""
+    unit = "word pieces" if pieces else "characters"
+    share = _mean(len(pieces(text) if pieces else text) > limit for text in texts)
+    return "share of texts cut", f"longer than {limit} {unit}", share
 
 
 def _vocabulary(curves: np.ndarray, clips: int) -> list[Row]:
@@ -217,17 +186,12 @@ def _steps(dataset: DataSet, pieces: Pieces | None) -> list[Row]:
     rows: list[Row] = []
     for name, texts in kinds.items():
         about = f"{name} of the actions"
-        rows += [
-            (about, "texts", "", float(len(texts))),
-            (about, "words a text", next(iter(wording.WORDS)), float(np.mean([len(wording.tokens(t)) for t in texts]))),
-            (
-                *(about, "share of texts cut", f"longer than {CUT_CHARACTERS} characters"),
-                float(np.mean([len(text) > CUT_CHARACTERS for text in texts])),
-            ),
-        ]
+        words = _mean(len(wording.tokens(text)) for text in texts)
+        rows.append((about, "texts", "", float(len(texts))))
+        rows.append((about, "words a text", next(iter(wording.WORDS)), words))
+        rows.append((about, *_share_cut(texts, CUT_CHARACTERS, None)))
         if pieces:
-            share = float(np.mean([len(pieces(text)) > CUT_PIECES[0] for text in texts]))
-            rows.append((about, "share of texts cut", f"longer than {CUT_PIECES[0]} word pieces", share))
+            rows.append((about, *_share_cut(texts, CUT_PIECES[0], pieces)))
     return rows
 
 
@@ -235,17 +199,14 @@ def _released(table: pd.DataFrame) -> list[Row]:
     """What the release says of its clips beyond the manifest's columns."""
     seconds = pd.to_numeric(table["seconds"].replace("", np.nan), errors="coerce")
     if bad := (seconds.isna() & (table["seconds"] != "")).to_numpy().nonzero()[0].tolist():
-        raise InputError(
-            f"seconds cannot be {table['seconds'].iloc[bad[0]][:80]!r}",
-            file="released.csv",
-            row=bad[0] + 2,
-            hint="efa data cot-afa writes it again",
-        )
-    labels = table["label"].value_counts().sort_index()
-    faulty = table[table["label"] != "0"]
-    rows: list[Row] = [("as released", "clips", f"label {label}", float(count)) for label, count in labels.items()]
-    rows.append(("as released", "clips", "non-standard, with a reason", float((faulty["reason"] != "").sum())))
-    rows.append(("as released", "clips", "with a length", float(seconds.notna().sum())))
+        message = f"seconds cannot be {table['seconds'].iloc[bad[0]][:80]!r}"
+        raise InputError(message, file="released.csv", row=bad[0] + 2, hint="efa data cot-afa writes it again")
+    with_reason = ((table["label"] != "0") & (table["reason"] != "")).sum()
+    rows: list[Row] = [
+        *(("as released", "clips", f"label {label}", float(n)) for label, n in sorted(Counter(table["label"]).items())),
+        ("as released", "clips", "non-standard, with a reason", float(with_reason)),
+        ("as released", "clips", "with a length", float(seconds.notna().sum())),
+    ]
     if seconds.notna().any():
         rows.append(("as released", "mean seconds", "clips with a length", float(seconds.mean())))
     return rows
@@ -253,28 +214,28 @@ def _released(table: pd.DataFrame) -> list[Row]:
 
 def _types(clips: pd.DataFrame) -> pd.DataFrame:
     """One row a type, the modes together and the larger types first."""
-    groups = _tallied(clips, ["mode", "type"])
+    groups = _class_counts(clips, ["mode", "type"])
     groups = groups.assign(actions=clips.groupby(["mode", "type"])["action"].nunique())
     for name in SPLITS:
         count = clips[clips["split"] == name].groupby(["mode", "type"]).size()
         groups[name] = count.reindex(groups.index, fill_value=0)
-    return _ordered(groups.reset_index(), ["mode", "clips", "type"])[list(TABLES["types"])]
+    return _sorted(groups.reset_index(), ["mode", "clips", "type"])[list(TABLES["types"])]
 
 
 def _actions(dataset: DataSet) -> pd.DataFrame:
     """One row an action that has clips; `number` is its class, so that the table names none."""
-    groups = _tallied(dataset.table, ["mode", "type", "action"]).reset_index()
+    groups = _class_counts(dataset.table, ["mode", "type", "action"]).reset_index()
     groups["number"] = groups["action"].map(dataset.actions.index)
-    return _ordered(groups, ["mode", "type", "clips", "number"])[list(TABLES["actions"])]
+    return _sorted(groups, ["mode", "type", "clips", "number"])[list(TABLES["actions"])]
 
 
-def _tallied(clips: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+def _class_counts(clips: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     marked = clips.assign(standard=clips["quality"] == 0, nonstandard=clips["quality"] == 1, texts=has_text(clips))
     found = marked.groupby(keys)[["standard", "nonstandard", "texts"]].sum()
     return found.assign(clips=marked.groupby(keys).size())
 
 
-def _ordered(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+def _sorted(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """'manual' before 'apparatus' before nothing; more clips before fewer; the rest rising."""
     return table.sort_values(by, ascending=[name not in ("mode", "clips") for name in by], ignore_index=True)
 
@@ -285,10 +246,10 @@ def _splits(clips: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for name in SPLITS:
         part = clips[clips["split"] == name]
-        told = part[has_text(part)]
+        with_text = part[has_text(part)]
         faulty = int((part["quality"] == 1).sum())
-        actions = part["action"].nunique(), told["action"].nunique(), int(part["action"].isin(known).sum())
-        rows.append((name, len(part), len(part) - faulty, faulty, len(told), *actions))
+        actions = part["action"].nunique(), with_text["action"].nunique(), int(part["action"].isin(known).sum())
+        rows.append((name, len(part), len(part) - faulty, faulty, len(with_text), *actions))
     return pd.DataFrame(rows, columns=list(TABLES["splits"]))
 
 

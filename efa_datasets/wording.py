@@ -133,36 +133,31 @@ def cue_table(texts: Sequence[str]) -> pd.DataFrame:
 def cue_rates(texts: Sequence[str]) -> list[tuple[str, str, str, float]]:
     """(what, measure, list, value) for each list of cues: occurrences a text, sentences with one a text, and the share
     of texts with one. No rows without texts."""
-    found = []
-    split = [list(map(fold, sentences(text))) for text in texts]
-    for what, lists in CUES.items():
-        for name, cues in lists.items():
-            pattern = cue_pattern(cues)
-            counts = [[len(pattern.findall(sentence)) for sentence in parts] for parts in split]
-            if counts:
-                found += [
-                    (what, "occurrences a text", name, float(np.mean([sum(one) for one in counts]))),
-                    (what, "sentences a text", name, float(np.mean([sum(c > 0 for c in one) for one in counts]))),
-                    (what, "share of texts", name, float(np.mean([any(one) for one in counts]))),
-                ]
-    return found
+    rates = []
+    folded = [list(map(fold, sentences(text))) for text in texts]
+    for what, name in [(what, name) for what, lists in CUES.items() for name in lists] if texts else ():
+        pattern = cue_pattern(CUES[what][name])
+        counts = [np.array([len(pattern.findall(sentence)) for sentence in parts], int) for parts in folded]
+        rates += [
+            (what, "occurrences a text", name, float(np.mean([one.sum() for one in counts]))),
+            (what, "sentences a text", name, float(np.mean([(one > 0).sum() for one in counts]))),
+            (what, "share of texts", name, float(np.mean([one.any() for one in counts]))),
+        ]
+    return rates
 
-
-# --- the words around a cue -------------------------------------------------------------------------------------------
 
 # Function words, and whoever is filmed: in nearly every sentence, and so without meaning here.
-_STOP = (
-    "a about above across action additionally after again against all also although always an and another "
-    "any are around as at athlete away back be been before being below between both but by can character "
-    "could did do does doing done down due during each either enough even every exercise few first for "
-    "from further had has have he her hers him himself his how however i if in individual individuals "
-    "instead into is it its itself just last lastly less like man many may me might more most much must "
-    "my near neither next no nor not of off on once one only onto or other others our out over overall "
-    "own per performer person player practitioner rather s same second she should so some still subject "
-    "such t than that the their them themselves then there these they this those three through throughout "
-    "thus to together too toward towards two under until up upon very video was we were what when where "
-    "whether which while who whole will with within without woman would you your yourself"
-)
+_STOP = """
+a about above across action additionally after again against all also although always an and another any are around as
+at athlete away back be been before being below between both but by can character could did do does doing done down due
+during each either enough even every exercise few first for from further had has have he her hers him himself his how
+however i if in individual individuals instead into is it its itself just last lastly less like man many may me might
+more most much must my near neither next no nor not of off on once one only onto or other others our out over overall
+own per performer person player practitioner rather s same second she should so some still subject such t than that the
+their them themselves then there these they this those three through throughout thus to together too toward towards two
+under until up upon very video was we were what when where whether which while who whole will with within without woman
+would you your yourself
+"""
 STOP = frozenset(_STOP.split())
 _CLAUSE = re.compile(r"[,.;:!?()\"\u2013\u2014]")
 _WORD = re.compile(r"[a-z]+(?:[-'][a-z]+)*")
@@ -187,12 +182,12 @@ def lexicon(texts: Sequence[str], heads: int = 10, words: int = 6) -> pd.DataFra
     """
     reasons = cue_pattern(CUES["reasoning"]["wide"])
     counts: Counter[tuple[str, str, str]] = Counter()
-    shown = {cue: cue_pattern([cue]) for cue in CUES["reasoning"]["wide"]}
+    patterns = {cue: cue_pattern([cue]) for cue in CUES["reasoning"]["wide"]}
     for text in texts:
         pairs: set[tuple[str, str, str]] = set()
         for sentence in map(fold, sentences(text)):
             for start in reasons.finditer(sentence):
-                cue = next(name for name, known in shown.items() if known.fullmatch(start[0]))
+                cue = next(name for name, pattern in patterns.items() if pattern.fullmatch(start[0]))
                 clause = reasons.split(_CLAUSE.split(sentence[start.end() :])[0])[0]
                 pairs |= {("reasoning", cue, word) for word in ("", *_content(clause))}
             for start in _ADVISED.finditer(sentence):
@@ -211,27 +206,20 @@ def lexicon(texts: Sequence[str], heads: int = 10, words: int = 6) -> pd.DataFra
     return pd.DataFrame(rows, columns=["what", "parent", "word", "texts"])
 
 
-# --- how the vocabulary grows -----------------------------------------------------------------------------------------
-
 ORDERS = 200
 LEAST_TEXTS = 100  # with fewer the law has nothing to be fitted to
 
 
 @dataclass(frozen=True)
 class Extrapolation:
-    """The vocabulary that more texts of the same kind would have.
+    """The vocabulary that more texts of the same kind would have."""
 
-    Attributes:
-        texts: how many there would be. low, high: 95 % interval. beta: exponent of Heaps' law.
-        bias: what the same method says of the texts that are there, over the truth.
-    """
-
-    texts: int
+    texts: int  # how many there would be
     words: float
-    low: float
+    low: float  # of the 95 % interval
     high: float
-    beta: float
-    bias: float
+    beta: float  # exponent of Heaps' law
+    bias: float  # what the same method says of the texts that are there, over the truth
 
 
 def growth_curves(words: Sequence[Sequence[str]], orders: int = ORDERS, seed: int = 0) -> np.ndarray:
@@ -266,20 +254,19 @@ def extrapolate(curves: np.ndarray, to: int) -> Extrapolation | None:
     """The vocabulary of `to` texts from the curves of fewer; None with fewer than `LEAST_TEXTS`, or nothing to add.
 
     Heaps' law alone overshoots, since its exponent falls as texts are added. By how much is measured on the texts that
-    are there: in each order the law is fitted to the share of them that they are of `to`, and what it says of all of
-    them is held against the truth. The mean of what it says of `to` is divided by that ratio; the interval holds the
-    middle 95 % over the orders. It is right as far as the missing texts are like those that are there.
+    are there: in each order the law is fitted to the first n / `to` of the n texts, and its value for n is divided by
+    the truth. The mean of its values for `to` is divided by that ratio; the interval is the middle 95 % over the
+    orders. It is right as far as the missing texts are like those that are there.
     """
     count = curves.shape[1]
     if count < LEAST_TEXTS or to <= count:
         return None
     part = max(2, round(count * count / to))
-    said, betas = np.array([_heaps(curve, count, to) for curve in curves]).T
+    raw, betas = np.array([_heaps(curve, count, to) for curve in curves]).T
     ratio = np.array([_heaps(curve, part, count)[0] / curve[-1] for curve in curves])
-    low, high = np.percentile(said.mean() / ratio, [2.5, 97.5])
-    return Extrapolation(
-        to, said.mean() / ratio.mean(), float(low), float(high), float(betas.mean()), float(ratio.mean())
-    )
+    low, high = np.percentile(raw.mean() / ratio, [2.5, 97.5])
+    numbers = (raw.mean() / ratio.mean(), low, high, betas.mean(), ratio.mean())
+    return Extrapolation(to, *map(float, numbers))
 
 
 def growth_table(curves: np.ndarray, points: int = 40) -> pd.DataFrame:

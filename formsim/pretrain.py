@@ -17,7 +17,6 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -25,14 +24,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from efa.baselines.base import Captioner, language_side, text_file
+from efa.baselines.base import language_weights, text_file
+from efa.baselines.inputs import word_pieces
 from efa.baselines.masked_lm import MaskedLM
 from efa.baselines.registry import build_system, trunk, trunk_name
-from efa.config import Config
+from efa.config import Config, FormSimData
 from efa.config import build as build
 from efa.data.loader import in_processes
 from efa.data.tokenizer import Tokenizer
-from efa.inputs import word_pieces
 from efa.model.decoder import Decoder
 from efa.model.swin import VideoSwin, load_encoder, torchvision_names
 from efa.runs import commit
@@ -259,7 +258,7 @@ def build_writer(part: str, config: Config, tokenizer: Tokenizer) -> nn.Module:
     if part == "decoder":  # alone, so that its first weights do not depend on what else EFA has
         return Decoder(config.decoder, len(tokenizer), config.decoder.dim)
     system = build_system(config.with_({"system.name": PARTS[part]}), 1, len(tokenizer), mask_id=tokenizer.mask)
-    return cast(Captioner, system).writer
+    return system.text_decoder
 
 
 def pretrain_decoder(
@@ -308,11 +307,11 @@ def pretrain_decoder(
             loss = model.loss(_cut(chosen), None) if isinstance(model, MaskedLM) else next_piece_loss(model, chosen)
             yield loss, {}
 
-    _fit([model.get_parameter(name) for name in language_side(model)], losses(), steps, lr, 0.06, 0.01, report)
+    _fit([model.get_parameter(name) for name in language_weights(model)], losses(), steps, lr, 0.06, 0.01, report)
     model.eval()
     with torch.no_grad():
         nats = float(np.mean([next_piece_loss(model, some).item() for some in held_out.split(64)]))
-    learnt = language_side(model)
+    learnt = language_weights(model)
     _save(learnt, out)
     tokenizer.save(out.with_suffix(".txt"))
     scores = {"loss": round(nats, 4), "perplexity": round(float(np.exp(nats)), 3)}
@@ -361,6 +360,7 @@ def _fit(
 def _read_clips(count: int, seed: int, config: Config) -> tuple[np.ndarray, ...]:
     """Clips of the stream, rendered on every core and kept for the next trunk."""
     data = config.data
+    assert isinstance(data, FormSimData)
     return read_clips(count, seed, paths.cache() / "stream", data.frames, data.size, data.clutter, in_processes)
 
 

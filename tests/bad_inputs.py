@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from manifests import STEPS, records, write
+from manifests import STEPS, records, steps_document, write
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from test_video import encode, grey, sound
@@ -29,88 +29,67 @@ Make = Callable[[Path], Path]
 NOTE = {"steps": [f"Do part {i}." for i in range(1, 6)], "instruction": "Breathe."}  # what --steps takes
 
 
-# any file ---------------------------------------------------------------------------------------------------------
+def making(name: str, write: Callable[[Path], object]) -> Make:
+    """`write` makes the file or folder of this name."""
+
+    def make(folder: Path) -> Path:
+        write(folder / name)
+        return folder / name
+
+    return make
 
 
 def holding(name: str, content: bytes | str) -> Make:
-    """A file of this name and content."""
-
-    def make(folder: Path) -> Path:
-        (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
-        return folder / name
-
-    return make
+    return making(name, lambda path: path.write_bytes(content.encode() if isinstance(content, str) else content))
 
 
 def absent(name: str = "absent") -> Make:
-    return lambda folder: folder / name
+    return making(name, lambda path: None)
 
 
 def a_folder(name: str = "folder") -> Make:
-    def make(folder: Path) -> Path:
-        (folder / name).mkdir()
-        return folder / name
-
-    return make
+    return making(name, Path.mkdir)
 
 
 def dangling(name: str) -> Make:
     """A symbolic link to nothing."""
-
-    def make(folder: Path) -> Path:
-        (folder / name).symlink_to(folder / "gone")
-        return folder / name
-
-    return make
+    return making(name, lambda path: path.symlink_to(path.with_name("gone")))
 
 
 def loop(name: str) -> Make:
     """A symbolic link to itself."""
-
-    def make(folder: Path) -> Path:
-        (folder / name).symlink_to(folder / name)
-        return folder / name
-
-    return make
+    return making(name, lambda path: path.symlink_to(path))
 
 
 def fifo(name: str) -> Make:
     """A pipe that nobody writes to: opening it would wait for ever."""
+    return making(name, os.mkfifo)
+
+
+def changed(inner: Make, change: Callable[[Path], object]) -> Make:
+    """What `inner` makes, changed."""
 
     def make(folder: Path) -> Path:
-        os.mkfifo(folder / name)
-        return folder / name
+        path = inner(folder)
+        change(path)
+        return path
 
     return make
 
 
 def locked(inner: Make) -> Make:
-    """The same file, which nobody may read (the superuser may all the same: the test stands in for the refusal)."""
-
-    def make(folder: Path) -> Path:
-        path = inner(folder)
-        path.chmod(0)
-        return path
-
-    return make
+    """The same file, which nobody may read (the superuser still may: the test stands in for the refusal)."""
+    return changed(inner, lambda path: path.chmod(0))
 
 
-def renamed(inner: Make, name: str) -> Make:
-    return lambda folder: inner(folder).rename(folder / name)
+def edited(inner: Make, name: str, change: Callable[[bytes], bytes]) -> Make:
+    """The folder that `inner` makes, with other bytes in one file."""
+    return changed(inner, lambda folder: (folder / name).write_bytes(change((folder / name).read_bytes())))
 
 
 def cut(inner: Make, share: float) -> Make:
     """The first part of a file."""
-
-    def make(folder: Path) -> Path:
-        path = inner(folder)
-        path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-        return path
-
-    return make
-
-
-# videos -----------------------------------------------------------------------------------------------------------
+    return changed(inner, lambda path: path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)]))
 
 
 def film(name: str = "clip.mp4", count: int = 12, side: int = 32, **setup: Any) -> Make:
@@ -183,9 +162,6 @@ def pictures(sizes: Sequence[tuple[int, int]], broken: Sequence[int] = ()) -> Ma
     return make
 
 
-# data sets --------------------------------------------------------------------------------------------------------
-
-
 def clips(change: Callable[[list[dict[str, Any]]], object] = lambda rows: None, kind: str = "csv") -> Make:
     """The data set of `manifests`, its rows changed."""
 
@@ -209,59 +185,34 @@ def cell(column: str, value: Any, kind: str = "csv", everywhere: bool = False) -
 
 def csv_bytes(change: Callable[[bytes], bytes]) -> Make:
     """The data set with other bytes in its manifest.csv."""
-
-    def make(folder: Path) -> Path:
-        file = clips()(folder) / "manifest.csv"
-        file.write_bytes(change(file.read_bytes()))
-        return file.parent
-
-    return make
+    return edited(clips(), "manifest.csv", change)
 
 
 def parquet_bytes(change: Callable[[bytes], bytes]) -> Make:
     """The same of manifest.parquet."""
-
-    def make(folder: Path) -> Path:
-        file = clips(kind="parquet")(folder) / "manifest.parquet"
-        file.write_bytes(change(file.read_bytes()))
-        return file.parent
-
-    return make
+    return edited(clips(kind="parquet"), "manifest.parquet", change)
 
 
 def named_parquet(folder: Path) -> Path:
     """CSV under the name of the other kind."""
-    place = clips()(folder)
-    (place / "manifest.csv").rename(place / "manifest.parquet")
-    return place
+    return changed(clips(), lambda p: (p / "manifest.csv").rename(p / "manifest.parquet"))(folder)
 
 
 def actions(change: Callable[[dict[str, Any]], object]) -> Make:
     """The data set with a changed steps.json."""
-    document = {k: {"steps": list(v.steps), "instruction": v.instruction} for k, v in STEPS.items()}
+    document = steps_document()
     change(document)
     return lambda folder: write(folder / "data", steps=document)
 
 
 def actions_bytes(content: bytes) -> Make:
-    def make(folder: Path) -> Path:
-        place = clips()(folder)
-        (place / "steps.json").write_bytes(content)
-        return place
-
-    return make
-
-
-# steps files ------------------------------------------------------------------------------------------------------
+    return edited(clips(), "steps.json", lambda raw: content)
 
 
 def note(**changes: Any) -> Make:
     """A steps file with some entries changed; None takes one away."""
     document = {key: value for key, value in (NOTE | changes).items() if value is not None}
     return holding("steps.json", json.dumps(document))
-
-
-# checkpoints ------------------------------------------------------------------------------------------------------
 
 
 def save_tiny(folder: Path, config: Any) -> Path:
@@ -279,48 +230,35 @@ class Checkpoints:
     source: Path
 
     def copy(self, folder: Path) -> Path:
-        shutil.copytree(self.source, folder / "checkpoint")
-        return folder / "checkpoint"
+        return Path(shutil.copytree(self.source, folder / "checkpoint"))
 
     def file(self, name: str, change: Callable[[bytes], bytes]) -> Make:
-        def make(folder: Path) -> Path:
-            file = self.copy(folder) / name
-            file.write_bytes(change(file.read_bytes()))
-            return file.parent
-
-        return make
+        return edited(self.copy, name, change)
 
     def without(self, name: str) -> Make:
-        def make(folder: Path) -> Path:
-            place = self.copy(folder)
-            (place / name).unlink()
-            return place
-
-        return make
+        return changed(self.copy, lambda folder: (folder / name).unlink())
 
     def config(self, change: Callable[[dict[str, Any]], object]) -> Make:
         """config.json changed as Python sees it."""
 
-        def edited(raw: bytes) -> bytes:
+        def edit(raw: bytes) -> bytes:
             meta = json.loads(raw)
             change(meta)
             return json.dumps(meta).encode()
 
-        return self.file("config.json", edited)
+        return self.file("config.json", edit)
 
     def weights(self, change: Callable[[torch.Tensor], torch.Tensor], only: str = "") -> Make:
         """Every tensor whose name starts with `only`, changed."""
 
-        def make(folder: Path) -> Path:
-            place = self.copy(folder)
-            state = load_file(place / "model.safetensors")
-            hit = [name for name, value in state.items() if name.startswith(only) and value.is_floating_point()]
-            assert hit
-            state |= {name: change(state[name]).contiguous() for name in hit}
-            save_file(state, place / "model.safetensors")
-            return place
+        def edit(folder: Path) -> None:
+            state = load_file(folder / "model.safetensors")
+            names = [name for name, value in state.items() if name.startswith(only) and value.is_floating_point()]
+            assert names
+            state |= {name: change(state[name]).contiguous() for name in names}
+            save_file(state, folder / "model.safetensors")
 
-        return make
+        return changed(self.copy, edit)
 
 
 class Harmful:
@@ -332,9 +270,6 @@ class Harmful:
 
 def pickled(raw: bytes) -> bytes:
     return pickle.dumps({"weights": Harmful()})
-
-
-# predictions ------------------------------------------------------------------------------------------------------
 
 
 def predictions(kind: str = "parquet", **columns: Any) -> Make:

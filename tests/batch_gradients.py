@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from efa.baselines import masked_lm
+from efa.baselines.inputs import TrainingInputs, build_model, prepare
 from efa.config import Config
 from efa.data.batches import Batch, order_for_text_loss
-from efa.data.loader import ClipDataset, EpochSampler, as_is
+from efa.data.loader import ClipDataset, EpochSampler, as_is, text_keys
 from efa.model.swin import StochasticDepth
-from efa.train import NotFiniteError, TrainingInputs, TrainingStep, backward, build_model, fit, prepare, text_keys
+from efa.train import NotFiniteError, TrainingStep, backward, fit
 from efa.utils import distributed
 
 SYSTEMS = (

@@ -6,10 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from efa.data.manifest import (
-    Problem,
-    StepText,
-)
+from efa.data.manifest import Problem, StepText
 
 STEPS = {
     name: StepText(tuple(f"{name} step {i}." for i in range(1, 6)), f"How to {name}.") for name in ("lunge", "squat")
@@ -39,9 +36,13 @@ def write(folder: Path, rows: list[dict[str, Any]] | None = None, kind: str = "c
         table.to_csv(folder / "manifest.csv", index=False, lineterminator="\n")
     else:
         table.to_parquet(folder / "manifest.parquet", index=False)
-    plain = {k: {"steps": list(v.steps), "instruction": v.instruction} for k, v in STEPS.items()}
-    (folder / "steps.json").write_text(json.dumps(plain if steps is None else steps))
+    (folder / "steps.json").write_text(json.dumps(steps_document() if steps is None else steps))
     return folder
+
+
+def steps_document() -> dict[str, Any]:
+    """What steps.json holds."""
+    return {key: {"steps": list(text.steps), "instruction": text.instruction} for key, text in STEPS.items()}
 
 
 def found(problems: list[Problem]) -> list[tuple[str, int | str | None, str | None, str]]:

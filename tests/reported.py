@@ -49,7 +49,7 @@ def full(values: dict[str, dict[str, dict[int, float]]], table: str = "6", **mor
     """Results with several metrics: metric -> row -> seed -> value, each under the row's own protocol."""
     spec = TABLES[table]
     rows = [
-        (table, row, seed, spec.protocols.get(row, spec.default)[0], metric, value)
+        (table, row, seed, spec.protocols_of(row)[0], metric, value)
         for metric, by_row in values.items()
         for row, by_seed in by_row.items()
         for seed, value in by_seed.items()

@@ -1,10 +1,16 @@
-"""Rendered clips in the place of CoT-AFA's videos, which cannot be shipped: same layout, drawn people."""
+"""Stand-ins for tests: rendered clips in CoT-AFA's layout, coloured blocks, and systems in any size."""
 
+import inspect
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
 
 import formsim
+from efa.baselines.registry import systems
 from efa.data.video import write_mp4
 
 
@@ -28,3 +34,18 @@ def render_stand_ins(folder: Path, qualities: Mapping[str, int], size: int = 64,
         file.parent.mkdir(parents=True, exist_ok=True)
         write_mp4(file, formsim.render_clip(clip, size, frames, 0.0), 6)
     return folder
+
+
+def make_system(name: str, paper: bool, actions: int, changes: dict[str, Any], **given: int) -> Any:
+    """A compared system from seed 0, at paper size or small; `given` goes to those constructors that want it."""
+    spec = systems()[name]
+    torch.manual_seed(0)
+    wanted = inspect.signature(spec.system).parameters
+    config = spec.config(**({} if paper else spec.small) | changes)
+    return spec.system(config, actions, **{key: value for key, value in given.items() if key in wanted})
+
+
+def coloured_clips(size: int, count: int) -> torch.Tensor:
+    """uint8 [count, 6, 3, size, size]: coloured blocks that change from frame to frame."""
+    blocks = torch.randint(0, 256, (count * 6, 3, 8, 8), generator=torch.Generator().manual_seed(1)).float()
+    return F.interpolate(blocks, size=(size, size)).to(torch.uint8).unflatten(0, (count, 6))

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from efa import cli
+from efa.baselines.inputs import build_model, prepare
 from efa.data.video import write_mp4
 from efa.predict import EFA
-from efa.train import build_model, prepare
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = json.loads((ROOT / "book" / "_static" / "assessment.schema.json").read_text())

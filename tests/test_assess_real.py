@@ -9,8 +9,8 @@ import pytest
 import tiny
 from checkpoints import call
 
+from efa.baselines.inputs import build_model, prepare
 from efa.predict import EFA
-from efa.train import build_model, prepare
 
 av = pytest.importorskip("av")
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from efa import cli
-from efa.config import Config, DataConfig
+from efa.config import Config, FormSimData
 from efa.data.manifest import StepText
 from efa.utils.errors import InputError
 from efa_book import audit_tables as audit
@@ -296,7 +296,7 @@ def test_only_what_is_drawn_per_frame_moves_a_body():
 
 def test_the_largest_crop_of_ours_enlarges_motion_no_further():
     seen = practice.places()
-    cut = practice.trimmed(seen, np.full((len(seen), 4), DataConfig().crop))
+    cut = practice.trimmed(seen, np.full((len(seen), 4), FormSimData().crop))
     assert practice.motion(cut) == pytest.approx(practice.motion(seen) / 0.8)
 
 

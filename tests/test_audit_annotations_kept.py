@@ -113,7 +113,7 @@ def test_a_target_that_is_a_file_is_refused(tmp_path):
 
 # --- the tables of the book ------------------------------------------------------------------------------------------
 
-TABLES = (shown.blind_table, shown.reached_table, shown.shortcuts_table, shown.contradictions_table)
+TABLES = (shown.blind_table, shown.paper_gap_table, shown.shortcuts_table, shown.contradictions_table)
 
 
 def test_tables_without_results_say_how_to_get_them(home):
@@ -132,8 +132,8 @@ def test_tables_show_what_was_measured_beside_the_paper(home):
         assert made.facts["annotations"][:12] in one.text
     row = made.blind.set_index(["population", "predictor", "metric"]).loc[("all", "form", "bleu1")]
     assert f"{row['value']:.1f} [{row['low']:.1f}, {row['high']:.1f}]" in blind.text
-    assert "the paper's EFA told: the video; on all test clips | 12.3" in blind.text
-    assert "told: the true action and quality" in blind.text
+    assert "the paper's EFA given: the video; on all test clips | 12.3" in blind.text
+    assert "given: the true action and quality" in blind.text
     assert "For 1 of these clips no training text has the action" in blind.text
     assert "the paper's EFA from the video | 4.5 | – | –" in rules.text
     assert "2 of 4 50.0 %" in texts.text
@@ -218,7 +218,7 @@ def test_published_scores_agree_with_an_independent_count():
 
 def test_published_tables_hold_every_writer_and_the_papers_rows():
     blind = shown.blind_table().text
-    assert set(kept("blind")["title"]) <= {line.split(" told: ")[0] for line in blind.splitlines()}
+    assert set(kept("blind")["title"]) <= {line.split(" given: ")[0] for line in blind.splitlines()}
     for row in paper.numbers().query("table == '4'")["row"].unique():
         assert f"the paper's {row} " in blind
     assert "81.8" in shown.shortcuts_table().text

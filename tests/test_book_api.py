@@ -26,6 +26,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import overload
 
+from pydantic import BaseModel, PositiveInt
+
 
 @dataclass
 class Box:
@@ -86,6 +88,16 @@ class Lid:
     def __init__(self, open: bool = False) -> None: ...
 
 
+class Settings(BaseModel, frozen=True):
+    """Settings of all."""
+
+
+class Paint(Settings):
+    """A paint."""
+
+    coats: PositiveInt = 2  # thin ones
+
+
 @overload
 def volume(box: Box) -> float: ...
 @overload
@@ -126,7 +138,9 @@ def build(folder: Path, page: str) -> tuple[str, list[str]]:
 
 @pytest.fixture(scope="module")
 def page(api, tmp_path_factory) -> str:
-    text = "# A\n\n```{api} pkg/shapes.py\n:module: shapes\nBox\nvolume\n```\n\n```{api} pkg/shapes.py\nLid\n```\n"
+    text = (
+        "# A\n\n```{api} pkg/shapes.py\n:module: shapes\nBox\nvolume\n```\n\n```{api} pkg/shapes.py\nLid\nPaint\n```\n"
+    )
     page, warnings = build(tmp_path_factory.mktemp("api"), text)
     assert warnings == []
     return page
@@ -138,13 +152,14 @@ def words(page) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]*>", "", page)).split())
 
 
-def test_objects_have_the_anchors_of_the_module_that_is_imported(page):
+def test_objects_have_the_anchors_of_their_module(page):
     found = re.findall(r'<dt class="sig[^>]* id="([^"]*)"', page)
     assert found == [
         "shapes.Box",
         *(f"shapes.Box.{name}" for name in ("area", "cube", "empty", "scaled")),  # neither untold nor _private
         "shapes.volume",
         "pkg.shapes.Lid",
+        "pkg.shapes.Paint",
     ]
 
 
@@ -174,6 +189,7 @@ def test_fields_have_their_defaults_and_comments(words):
     assert "sides: tuple[float, ...] = (1e-3, 2.0): Metres, each. never 0" in words
     assert "name: str | None = None" in words
     assert "_hidden" not in words
+    assert "coats: PositiveInt = 2: thin ones" in words
 
 
 def test_sections_are_lists(page, words):
@@ -190,10 +206,11 @@ def test_a_doctest_is_code(page):
 def test_links_lead_to_the_line(page):
     lines = SHAPES.splitlines()
     links = re.findall(r'href="code/pkg/shapes\.html#L(\d+)"[^>]*>(?:<[^>]*>)*pkg/shapes\.py, line (\d+)<', page)
-    assert len(links) == 7
+    assert len(links) == 8
     assert all(to == said for to, said in links)
     named = [lines[int(to) - 1].strip() for to, _ in links]
     beginnings = ["class Box", "def area", "def cube", "def empty", "def scaled", "def volume(box):", "class Lid"]
+    beginnings.append("class Paint")
     assert all(line.startswith(beginning) for line, beginning in zip(named, beginnings, strict=True))
 
 

@@ -1,12 +1,13 @@
-"""Published weights of Video Swin without the files: every name they go by, and every file that is none.
+"""Published weights of Video Swin and BERT without the files: every name they go by, and files that do not fit.
 
 The names of the official checkpoint are written down once more in `checkpoints`, from its own code's structure, so that
 a slip in `torchvision_names` cannot hide. Shapes are Swin-B's; where values are needed, its depths at an eighth of its
 width.
 """
 
-import dataclasses
+import math
 import pickle
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -16,10 +17,14 @@ import tiny
 import torch
 from checkpoints import SMALL, call, make_bert, official_shapes, official_state, paper, said, saved
 from safetensors.torch import load_file, save_file
+from transformers import AutoModel, AutoTokenizer
 
 from efa import runs
-from efa.config import EncoderConfig
+from efa.baselines.inputs import build_model, prepare
+from efa.config import EncoderConfig, TextConfig, build
+from efa.data.loader import open_dataset
 from efa.model.swin import VideoSwin, load_encoder, relative_position_index, torchvision_names
+from efa.model.text import TextEncoder
 from efa.utils.errors import InputError
 
 # Video Swin -------------------------------------------------------------------------------------------------------
@@ -69,8 +74,10 @@ def torchvision_state(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]
     return named
 
 
-@pytest.mark.parametrize("form", ["official", "wrapped twice", "torchvision", "bare official", "half", "before 2020"])
-def test_the_same_weights_under_any_name_give_the_same_features(tmp_path, form):
+@pytest.mark.parametrize(
+    "form", ["official", "wrapped twice", "torchvision", "bare official", "half", "before 2020", "safetensors", "efa"]
+)
+def test_weights_load_under_any_name(tmp_path, form):
     state, path = official_state(classes=400), tmp_path / "swin.pth"
     source, target = VideoSwin(SMALL).eval(), VideoSwin(SMALL).eval()
     source.load_state_dict({n: v for n, v in torchvision_state(state).items() if not n.startswith("head.")})
@@ -87,6 +94,10 @@ def test_the_same_weights_under_any_name_give_the_same_features(tmp_path, form):
     elif form == "half":
         saved(path, {n: v.half() if v.is_floating_point() else v for n, v in state.items()})
         tolerance = 0.01
+    elif form in ("safetensors", "efa"):
+        path, prefix = tmp_path / "swin.safetensors", "encoder." if form == "efa" else ""
+        own = {prefix + name: value for name, value in source.state_dict().items()}
+        save_file(own | ({"decoder.bias": torch.zeros(3)} if prefix else {}), path)
     else:
         torch.save({"state_dict": state}, path, _use_new_zipfile_serialization=False)
     load_encoder(target, path)
@@ -97,7 +108,7 @@ def test_the_same_weights_under_any_name_give_the_same_features(tmp_path, form):
 
 
 def test_a_checkpoint_of_another_window_needs_the_setting(tmp_path):
-    something = dataclasses.replace(SMALL, window=(16, 7, 7))  # as trained on Something-Something v2
+    something = SMALL.model_copy(update={"window": (16, 7, 7)})  # as trained on Something-Something v2
     path = saved(tmp_path / "ssv2.pth", official_state(something, 174))
     with pytest.raises(InputError, match=r"has another size of .*relative_position_bias_table.*set encoder"):
         load_encoder(VideoSwin(SMALL), path)
@@ -124,18 +135,15 @@ def true_offsets(window: tuple[int, int, int], size: tuple[int, int, int]) -> to
     return torch.tensor(rows)
 
 
-def test_six_frames_in_a_window_of_eight_keep_their_true_offsets():
-    n = 6 * 7 * 7
-    assert torch.equal(relative_position_index((8, 7, 7))[:n, :n], true_offsets((8, 7, 7), (6, 7, 7)))
-
-
-def test_a_picture_smaller_than_the_window_scrambles_them_as_everywhere():
-    n = 6 * 4 * 4  # as in the official code, which reads the table's first rows: weights trained so would not fit else
-    assert not torch.equal(relative_position_index((8, 7, 7))[:n, :n], true_offsets((8, 7, 7), (6, 4, 4)))
+@pytest.mark.parametrize(("size", "true"), [((6, 7, 7), True), ((6, 4, 4), False)])
+def test_offsets_in_a_window_larger_than_the_clip(size, true):
+    """Six frames keep their true offsets; a smaller picture reads the table's first rows, as in the official code."""
+    index = relative_position_index((8, 7, 7))[: math.prod(size), : math.prod(size)]
+    assert torch.equal(index, true_offsets((8, 7, 7), size)) == true
 
 
 @pytest.mark.parametrize("frames", [5, 7])
-def test_an_odd_number_of_frames_at_stride_two_is_followed_by_one_zero_frame(frames):
+def test_an_odd_number_of_frames_gets_one_zero_frame(frames):
     model = VideoSwin(EncoderConfig(temporal_stride=2, dim=8, depths=(2, 2), heads=(1, 2))).eval()
     clip = torch.randn(1, frames, 3, 32, 32)
     with torch.no_grad():
@@ -184,9 +192,10 @@ def bad_file(case: str, folder: Path) -> Path:
         path.mkdir()
     elif case == "empty":
         path.touch()
-    elif case == "truncated":
-        content = saved(path, state).read_bytes()
-        path.write_bytes(content[: len(content) // 2])
+    elif case.startswith("truncated"):
+        path = path.with_suffix(".safetensors") if case.endswith("safetensors") else path
+        save_file(VideoSwin(SMALL).state_dict(), path) if path.suffix == ".safetensors" else saved(path, state)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     elif case == "code":
         path.write_bytes(pickle.dumps({"state_dict": Unsafe(folder / "trace")}, protocol=2))
     elif case == "objects":
@@ -208,6 +217,8 @@ def bad_file(case: str, folder: Path) -> Path:
         saved(path, state | {"backbone.norm.weight": state["backbone.norm.weight"].to_sparse()})
     elif case == "numbers for names":
         torch.save({1: torch.zeros(2)}, path)
+    elif case == "list":
+        torch.save([1, 2], path)
     elif case == "damaged pickle":
         path.write_bytes(b"\x80\x02.")
     else:
@@ -232,7 +243,7 @@ def bad_file(case: str, folder: Path) -> Path:
         ("extra", "has, unlike this encoder, neck.weight, and 0 more"),
     ],
 )
-def test_a_file_that_does_not_fit_is_one_line_and_status_2(efa, bert, tmp_path, case, hint):
+def test_a_bad_file_is_one_line_and_status_2(efa, bert, tmp_path, case, hint):
     path = bad_file(case, tmp_path)
     status, _, err = efa(*paper(bert, encoder__weights=path))
     assert status == 2, err
@@ -242,21 +253,19 @@ def test_a_file_that_does_not_fit_is_one_line_and_status_2(efa, bert, tmp_path, 
 
 
 @pytest.mark.parametrize(("case", "hint"), [("objects", "state_dict"), ("pointer", "git lfs pull")])
-def test_what_can_be_mended_is_said(tmp_path, case, hint):
+def test_errors_say_what_to_do(tmp_path, case, hint):
     with pytest.raises(InputError) as caught:
         load_encoder(VideoSwin(SMALL), bad_file(case, tmp_path))
     assert hint in str(caught.value)
 
 
-@pytest.mark.parametrize("case", ["sparse", "numbers for names", "damaged pickle"])
+@pytest.mark.parametrize("case", ["sparse", "numbers for names", "damaged pickle", "list", "truncated safetensors"])
 def test_rare_damage_is_an_input_error_too(tmp_path, case):
     path = bad_file(case, tmp_path)
-    try:
+    with pytest.raises(InputError) as caught:
         load_encoder(VideoSwin(SMALL), path)
-    except InputError as error:
-        assert "\n" not in str(error)  # noqa: PT017
-    except Exception as error:
-        pytest.fail(f"{type(error).__name__}: {error}")
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_only_the_weights_saved_again_load(tmp_path):
@@ -284,3 +293,111 @@ def test_a_run_starts_from_the_official_file(efa, bert, home, tmp_path, monkeypa
     assert "done" in table
     saved(path, official_state(), epoch=29)  # another file under the same name is another run
     assert "stale" in efa("status", *paper(bert, encoder__weights=path, encoder__frozen="true")[1:])[1]
+
+
+# a BERT in a folder, as text encoder and as the decoder's start -----------------------------------------------------
+
+LAYER = {  # BERT's part of a layer -> ours
+    "attention.self.query": "attention.query",
+    "attention.self.key": "attention.key",
+    "attention.self.value": "attention.value",
+    "attention.output.dense": "attention.output",
+    "attention.output.LayerNorm": "attention_norm",
+    "intermediate.dense": "up",
+    "output.dense": "down",
+    "output.LayerNorm": "mlp_norm",
+}
+SENTENCES = ["the squat", "lower the hips.", "push, then stand"]
+
+
+@pytest.mark.parametrize("kind", ["vocab.txt", "tokenizer.json", "pytorch_model.bin"])
+def test_a_bert_folder_encodes_as_transformers_does(bert, tmp_path, kind):
+    folder = bert_folder(bert, tmp_path / "bert", kind)
+    encoder = TextEncoder(TextConfig(model=str(folder), pooling="cls"))
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    with torch.no_grad():
+        theirs = torch.cat([model(**tokenizer(s, return_tensors="pt")).last_hidden_state[:, 0] for s in SENTENCES])
+    torch.testing.assert_close(encoder.encode(SENTENCES), theirs, atol=1e-6, rtol=0)
+    assert theirs.std(0).max() > 0.01  # the sentences differ
+
+
+def bert_folder(bert: Path, folder: Path, kind: str) -> Path:
+    """The same BERT as transformers 5 leaves it ('tokenizer.json': no vocab.txt), or as older files are."""
+    shutil.copytree(bert, folder)
+    if kind == "tokenizer.json":
+        (folder / "vocab.txt").unlink()
+    elif kind == "pytorch_model.bin":
+        torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+        (folder / "model.safetensors").unlink()
+    return folder
+
+
+def decoder_from(folder: str | Path, **changes: object):
+    """The decoder of a model that starts from this BERT, and its vocabulary."""
+    same = {"decoder__dim": 32, "decoder__depth": 2, "decoder__heads": 2, "decoder__max_tokens": 48}
+    config = tiny.config(data__clips=6, text__model=str(folder), decoder__weights="text", **(same | changes))
+    inputs = prepare(config)
+    return build_model(config, inputs).decoder, inputs.tokenizer
+
+
+@pytest.mark.parametrize("vocabulary", ["full", "train"])
+def test_the_decoder_starts_as_the_bert(home, bert, vocabulary):
+    decoder, tokenizer = decoder_from(bert, decoder__vocabulary=vocabulary)
+    theirs, ours = load_file(bert / "model.safetensors"), dict(decoder.named_parameters())
+    full = (bert / "vocab.txt").read_text().splitlines()
+    kept = [full.index(piece) for piece in tokenizer.pieces]
+    assert (len(kept) < len(full)) == (vocabulary == "train")
+    words = "bert.embeddings.word_embeddings.weight"
+    assert torch.equal(ours["word.weight"], theirs[words][kept])
+    assert torch.equal(ours["bias"], theirs["cls.predictions.bias"][kept])
+    assert torch.equal(ours["transform.weight"], theirs["cls.predictions.transform.dense.weight"])
+    segment = theirs["bert.embeddings.token_type_embeddings.weight"][0]
+    assert torch.equal(ours["position.weight"], theirs["bert.embeddings.position_embeddings.weight"][:48] + segment)
+    for layer in range(2):
+        for part, name in LAYER.items():
+            for kind in ("weight", "bias"):
+                value = theirs[f"bert.encoder.layer.{layer}.{part}.{kind}"]
+                assert torch.equal(ours[f"layers.{layer}.{name}.{kind}"], value), part
+
+
+@pytest.mark.parametrize("kind", ["tokenizer.json", "pytorch_model.bin"])
+def test_decoder_starts_from_any_kind_of_folder(home, bert, tmp_path, kind):
+    decoder, tokenizer = decoder_from(bert_folder(bert, tmp_path / "bert", kind))
+    theirs = load_file(bert / "model.safetensors")["bert.embeddings.word_embeddings.weight"]
+    full = (bert / "vocab.txt").read_text().splitlines()
+    assert torch.equal(decoder.word.weight, theirs[[full.index(piece) for piece in tokenizer.pieces]])
+
+
+def test_the_decoder_starts_from_a_hub_id(home, bert, tmp_path, monkeypatch):
+    """The paper preset's default: 'bert-base-uncased' and decoder.weights 'text'."""
+    assert (build("paper").text.model, build("paper").decoder.weights) == ("bert-base-uncased", "text")
+    hub = tmp_path / "hub"  # what a download leaves
+    place = hub / "models--somebody--bert"
+    bert_folder(bert, place / "snapshots" / "0123", "vocab.txt")
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text("0123")
+    for module in ("huggingface_hub.constants", "transformers.utils.hub"):
+        monkeypatch.setattr(f"{module}.HF_HUB_CACHE", str(hub), raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert TextEncoder(TextConfig(model="somebody/bert")).dim == 32
+    decoder, _ = decoder_from("somebody/bert")
+    assert decoder.word.weight.std() > 0.05  # the BERT's deviation is 0.1, a new decoder's 0.02
+
+
+@pytest.mark.parametrize("case", ["no such folder", "no BERT in it", "hub id"])
+def test_a_wrong_text_model_is_one_line_and_status_2(efa, bert, tmp_path, monkeypatch, case):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    model = {"hub id": "nobody/nothing", "no such folder": tmp_path / "absent", "no BERT in it": tmp_path}[case]
+    status, _, err = efa(*paper(bert, text__model=model))
+    assert status == 2, err
+    assert str(model) in said(err)
+    assert "text.model" in said(err)
+
+
+def test_steps_are_encoded_with_the_bert_of_the_folder(home, bert):
+    config = tiny.config(data__clips=6, text__model=str(bert))
+    inputs = prepare(config)
+    text = next(iter(open_dataset(config.data).steps.values()))
+    expected = TextEncoder(config.text).encode([*text.steps, text.instruction])
+    torch.testing.assert_close(inputs.steps[0], expected[:5], atol=1e-5, rtol=0)
+    torch.testing.assert_close(inputs.instruction[0], expected[5:], atol=1e-5, rtol=0)

@@ -13,9 +13,9 @@ from PIL import Image
 
 import formsim
 from efa import cli, runs
+from efa.baselines.inputs import build_model, prepare
 from efa.predict import EFA
 from efa.runs import Run
-from efa.train import build_model, prepare
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -74,8 +74,8 @@ MISTAKES = [
     (("data", "check", "absent-folder"), "absent-folder"),
     (("data", "preview", "Squatt"), "did you mean 'Squat'"),
     (("data", "formsim", "out", "--benchmark", "mean"), "main"),
-    (("data", "formsim", "out", "--clips", "0"), "at least 1"),
-    (("data", "formsim", "out", "--actions", "51"), "at most 50"),
+    (("data", "formsim", "out", "--clips", "0"), "equal to 3"),
+    (("data", "formsim", "out", "--actions", "51"), "equal to 50"),
     (("assess", "clip.mp4", "--checkpoint", "absent-folder"), "absent-folder"),
     (("assess", "clip.mp4", "--steps", "absent.json"), "absent.json"),
 ]

@@ -16,11 +16,11 @@ from stand_ins import render_stand_ins
 
 from efa import metrics
 from efa.baselines.base import text_file
+from efa.baselines.inputs import prepare, vocabulary
 from efa.baselines.registry import build_system
 from efa.config import Config, build
 from efa.metrics import CAPTION_METRICS
 from efa.model.assessor import losses
-from efa.train import prepare, vocabulary
 from efa_datasets.cot_afa import read_release
 from efa_datasets.cot_afa_files import REFERENCES, SHEET
 

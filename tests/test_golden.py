@@ -16,8 +16,9 @@ import pytest
 import tiny
 import torch
 
+from efa.baselines.inputs import prepare
 from efa.predict import predict
-from efa.train import fit, prepare
+from efa.train import fit
 
 FILE = Path(__file__).with_name("golden.json")
 SYSTEMS = ("EFA", "SwinBERT", "RICA2")

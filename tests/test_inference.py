@@ -13,11 +13,12 @@ import tiny
 import torch
 
 import formsim
+from efa.baselines.inputs import prepare
 from efa.data.loader import load_frames
 from efa.data.manifest import StepText
 from efa.metrics import COLUMNS, read_predictions
 from efa.predict import EFA, PROTOCOLS, predict
-from efa.train import fit, prepare
+from efa.train import fit
 from efa.utils.errors import InputError
 
 KEYS = {"video", "action", "protocol", "top5", "quality", "quality_probability", "explanation", "steps", "warnings"}

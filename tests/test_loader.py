@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import formsim
-from efa.config import DataConfig, build
+from efa.baselines.inputs import prepare
+from efa.config import FolderData, FormSimData, build
 from efa.data.loader import (
     ClipDataset,
     EpochSampler,
@@ -23,7 +24,7 @@ from efa.data.loader import (
     pixels,
 )
 from efa.predict import predict
-from efa.train import fit, prepare
+from efa.train import fit
 from efa.utils.errors import InputError
 from efa_datasets.formsim_files import export
 
@@ -39,16 +40,16 @@ def home(tmp_path_factory):
 def test_flip_and_crop_are_the_same_for_all_frames_of_a_clip(seed, flip, crop):
     ramp = np.arange(24 * 24 * 3).reshape(24, 24, 3) % 251
     clip = np.stack([ramp + t for t in range(5)]).astype(np.uint8)  # frame t is frame 0 plus t
-    out = augment(clip, DataConfig(flip=flip, crop=crop), np.random.RandomState(seed))
+    out = augment(clip, FormSimData(flip=flip, crop=crop), np.random.RandomState(seed))
     assert out.shape == clip.shape
     assert out.dtype == np.uint8
     assert all(np.array_equal(out[t], out[0] + t) for t in range(5))
 
 
-def test_no_augmentation_is_the_clip_itself_and_a_flip_is_its_mirror_image():
+def test_flip_mirrors_and_no_augmentation_changes_nothing():
     clip = np.random.RandomState(0).randint(0, 256, (3, 16, 16, 3)).astype(np.uint8)
-    assert np.array_equal(augment(clip, DataConfig(flip=0.0, crop=0.0), np.random.RandomState(1)), clip)
-    flipped = [augment(clip, DataConfig(flip=0.5, crop=0.0), np.random.RandomState(s)) for s in range(60)]
+    assert np.array_equal(augment(clip, FormSimData(flip=0.0, crop=0.0), np.random.RandomState(1)), clip)
+    flipped = [augment(clip, FormSimData(flip=0.5, crop=0.0), np.random.RandomState(s)) for s in range(60)]
     mirrored = [np.array_equal(f, clip[:, :, ::-1]) for f in flipped]
     assert 15 < sum(mirrored) < 45
     assert all(m or np.array_equal(f, clip) for m, f in zip(mirrored, flipped, strict=True))
@@ -64,7 +65,7 @@ def clips_of(home, **changes) -> ClipDataset:
     return ClipDataset(dataset, rows, video, texts, np.arange(len(dataset.table)), config, **settings_)
 
 
-def test_a_clip_depends_on_seed_epoch_and_row_and_on_nothing_else(home):
+def test_augmentation_depends_on_seed_epoch_and_row_only(home):
     clips = clips_of(home)
     alone = torch.cat([pixels(clips.__getitems__([i])) for i in range(6)])
     assert torch.equal(pixels(clips.__getitems__([*range(6)])), alone)
@@ -165,24 +166,25 @@ def test_the_fingerprint_changes_with_the_clips():
 
 def test_a_folder_that_is_no_data_set_is_an_input_error(tmp_path):
     with pytest.raises(InputError):
-        open_dataset(DataConfig(source=str(tmp_path / "absent")))
+        open_dataset(FolderData(source=str(tmp_path / "absent")))
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError):
-        open_dataset(DataConfig(source=str(tmp_path / "empty")))
+        open_dataset(FolderData(source=str(tmp_path / "empty")))
 
 
-def test_an_exported_folder_trains_and_predicts_like_any_data_set(home, tmp_path):
+def test_exported_folder_trains_and_predicts(home, tmp_path):
     pytest.importorskip("av")
     folder = tmp_path / "mine"
-    export(build("laptop", {"data.clips": 8, "data.actions": 0, "data.size": 64}).data, folder, fps=6)
+    formsim_data = build("laptop", {"data.clips": 8, "data.actions": 0, "data.size": 64}).data
+    export(formsim_data, folder, fps=6)
     assert len(list((folder / "videos").glob("*.mp4"))) == 8
     config = tiny.config(
         data__source=str(folder), data__size=64, encoder__frozen=False, training__epochs=1, training__batch=2
     )
     inputs = prepare(config)
-    inside = open_dataset(build("laptop", {"data.clips": 8, "data.actions": 0, "data.size": 64}).data)
+    inside = open_dataset(formsim_data)
     assert list(inputs.dataset.table["explanation"]) == list(inside.table["explanation"])
-    frames = load_frames(inside, build("laptop", {"data.clips": 8, "data.actions": 0, "data.size": 64}).data)
+    frames = load_frames(inside, formsim_data)
     assert inputs.video.shape == frames.shape
     assert np.abs(inputs.video[:, 2].astype(int) - frames[:, 2]).mean() < 16  # compressed, and other moments
     run = tmp_path / "run"

@@ -143,13 +143,13 @@ def test_a_failed_training_leaves_out_its_row_only(folder, home, tmp_path, efa, 
     message = "efa: EFA seed 0, without bob: training diverged: the loss is nan in epoch 1: clips ann-Bend-0"
     assert said(err) == message
     assert "'EFA' is not written: not all of its trainings are finished" in err.splitlines()
-    assert set(people.read(tmp_path).facts) == {"Video Swin"}
+    assert set(people.load_results(tmp_path).facts) == {"Video Swin"}
     monkeypatch.setattr(loso, "fit", fit)
     status, _, err = efa(*command)
     assert status == 0
     epochs = folds(folder, ["EFA"], "smoke", (0,), SMALL)[0].config.training.epochs
     assert sum("epoch" in line for line in err.splitlines()) == epochs  # bob's alone
-    assert set(people.read(tmp_path).facts) == {"EFA", "Video Swin"}
+    assert set(people.load_results(tmp_path).facts) == {"EFA", "Video Swin"}
 
 
 def test_damaged_folds_are_trained_again(folder, home):
@@ -189,7 +189,7 @@ def test_mistakes(folder, home, tmp_path, efa, monkeypatch):
     assert status == 2
     assert "nowhere" in said(err)
     with pytest.raises(InputError, match="there are no results of people here"):
-        people.read(tmp_path)
+        people.load_results(tmp_path)
 
 
 def test_rows_match_their_names():
@@ -248,7 +248,7 @@ def test_auc_needs_no_threshold():
 def test_missing_predictions_have_no_score():
     found = predictions({"ann": 1.0, "bob": 1.0}).assign(predicted_action="")
     assert math.isnan(people.estimate(found, "A", "top1").value)
-    assert set(people.scores(found)["metric"]) == {"acc", "auc"}
+    assert set(people.compute_scores(found)["metric"]) == {"acc", "auc"}
 
 
 @pytest.mark.parametrize(
@@ -257,9 +257,9 @@ def test_missing_predictions_have_no_score():
         (5, 1, 9, "holds"),
         (2, 1, 3, "does not hold"),
         (-5, -9, -1, "does not hold"),
-        (5, -1, 9, "cannot be told"),
-        (5, 0, 9, "cannot be told"),
-        (math.nan, math.nan, math.nan, "cannot be told"),
+        (5, -1, 9, "inconclusive"),
+        (5, 0, 9, "inconclusive"),
+        (math.nan, math.nan, math.nan, "inconclusive"),
     ],
 )
 def test_outcome(value, low, high, said):
@@ -272,16 +272,16 @@ def test_published_results_are_read_back_and_replaced(tmp_path):
     first = {"EFA": (predictions({"ann": 0.5, "bob": 1.0}, "EFA"), facts)}
     people.publish(first | {"Video Swin": (predictions({"ann": 0.1, "bob": 0.2}, "Video Swin"), facts)}, place)
     people.publish({"Video Swin": (predictions({"ann": 1.0, "bob": 1.0}, "Video Swin"), facts)}, place)
-    found = people.read(place)
+    found = people.load_results(place)
     assert found.scores.set_index(["row", "metric"]).loc[("Video Swin", "acc"), "value"] == 100
     assert found.scores.set_index(["row", "metric"]).loc[("EFA", "acc"), "value"] == 75
     gap = found.comparisons.set_index("claim").loc["EFA judges better than Video Swin"]
     assert gap["difference"] == -25
-    assert gap["outcome"] in ("does not hold", "cannot be told")
-    assert "EFA judges better than Video Swin" in people.answers(found).source
+    assert gap["outcome"] in ("does not hold", "inconclusive")
+    assert "EFA judges better than Video Swin" in people.answers_table(found).source
     assert "<b>core" not in people.stamp(found).source
     assert "2 minutes of one core" in people.stamp(found).source
-    table, stamp = people.table(found).text, people.stamp(found).text
+    table, stamp = people.scores_table(found).text, people.stamp(found).text
     assert all(part in table for part in ("100.0", "by chance | 50 | 50 | 100"))  # one movement
     assert "views" not in table
     assert all(part in stamp for part in ("own data: lab", "efa leave-one-subject-out lab --seeds 0"))

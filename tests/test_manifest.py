@@ -14,16 +14,9 @@ from hypothesis import strategies as st
 from manifests import STEPS, found, records, write
 
 from efa.data import checks
-from efa.data.manifest import (
-    check_dataset,
-    clean_text,
-    load_dataset,
-    make_dataset,
-    save_dataset,
-)
+from efa.data.checks import clean_text
+from efa.data.manifest import check_dataset, load_dataset, make_dataset, save_dataset
 from efa.utils.errors import InputError
-
-# reading and writing ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
@@ -92,7 +85,7 @@ def test_fingerprint(tmp_path: Path) -> None:
     assert make_dataset(records(), STEPS | {"plank": STEPS["squat"]}).fingerprint() != made.fingerprint()
 
 
-def test_fingerprint_sees_both_ends_of_a_file_and_folders_of_frames(tmp_path: Path) -> None:
+def test_fingerprint_covers_file_ends_and_frame_folders(tmp_path: Path) -> None:
     write(tmp_path)
     video = tmp_path / "videos" / "c0.mp4"
     prints = set()
@@ -112,9 +105,6 @@ def test_fingerprint_sees_both_ends_of_a_file_and_folders_of_frames(tmp_path: Pa
     (tmp_path / "videos" / "c1.mp4").unlink()
     with pytest.raises(InputError, match=r"c1\.mp4"):
         dataset.fingerprint()
-
-
-# one bad cell, in csv and in parquet alike -------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
@@ -137,14 +127,14 @@ def test_fingerprint_sees_both_ends_of_a_file_and_folders_of_frames(tmp_path: Pa
         ("quality", 2, "neither 0 nor 1"),
         ("quality", 0.5, "neither 0 nor 1"),
         ("quality", float("nan"), "quality: empty"),
-        ("quality", "good", "'good' is no number"),
+        ("quality", "good", "'good' is not a number"),
         ("quality", "1e999", "inf is neither 0 nor 1"),
         ("split", "validation", "none of train, val, test"),
         ("split", "tset", "did you mean 'test'?"),
         ("split", "NaN", "instead of a value"),
     ],
 )
-def test_errors_name_file_row_and_mend(tmp_path: Path, kind: str, column: str, value: Any, said: str) -> None:
+def test_errors_name_file_row_and_fix(tmp_path: Path, kind: str, column: str, value: Any, said: str) -> None:
     rows = records()
     rows[2][column] = value
     if kind == "parquet" and column == "quality" and isinstance(value, str):
@@ -245,9 +235,6 @@ def test_probe_opens_the_videos(tmp_path: Path) -> None:
         write_mp4(tmp_path / "videos" / f"c{i}.mp4", np.zeros((2, 16, 16, 3), np.uint8))
     assert check_dataset(tmp_path) == []
     assert [(p.severity, p.row, p.column) for p in check_dataset(tmp_path, probe=True)] == [("error", 2, "path")]
-
-
-# anything at all ----------------------------------------------------------------------------------------
 
 
 @given(st.text())

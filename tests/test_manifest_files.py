@@ -4,14 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from manifests import STEPS, found, records, write
+from manifests import STEPS, found, records, steps_document, write
 
-from efa.data.manifest import (
-    check_dataset,
-    load_dataset,
-    make_dataset,
-    save_dataset,
-)
+from efa.data.manifest import check_dataset, load_dataset, make_dataset, save_dataset
 from efa.utils.errors import InputError
 
 
@@ -25,10 +20,9 @@ def test_dialects_of_csv(tmp_path: Path) -> None:
     )
     problems = check_dataset(tmp_path)
     assert [p.severity for p in problems] == ["warning"] * 4
-    assert ["order mark" in problems[0].message, "Windows" in problems[1].message, "';'" in problems[2].message] == [
-        True
-    ] * 3
-    assert (problems[3].message, problems[3].row) == ("an empty row", 9)
+    for problem, part in zip(problems, ("order mark", "Windows", "';'", "an empty row"), strict=True):
+        assert part in problem.message
+    assert problems[3].row == 9
     assert len(load_dataset(tmp_path).table) == 6
 
 
@@ -56,10 +50,10 @@ def test_broken_csv(tmp_path: Path, content: bytes, row: int | None, said: str) 
     assert caught.value.row == row
 
 
-def five(**changes: Any) -> Any:
-    plain = {k: {"steps": list(v.steps), "instruction": v.instruction} for k, v in STEPS.items()}
-    plain["squat"] |= changes
-    return plain
+def changed_steps(**changes: Any) -> Any:
+    document = steps_document()
+    document["squat"] |= changes
+    return document
 
 
 @pytest.mark.parametrize(
@@ -67,13 +61,13 @@ def five(**changes: Any) -> Any:
     [
         ([], "not a JSON object of actions"),
         ({"squat": []}, "row squat: not an object with steps and instruction"),
-        (five(steps=["a"] * 4), "row squat: steps: 4 steps"),
-        (five(steps=["a"] * 6), "row squat: steps: 6 steps"),
-        (five(steps=["a", "b", " ", "d", "e"]), "steps[2]: empty"),
-        (five(steps=["a", "b", 3, "d", "e"]), "steps[2]: int instead of text"),
-        (five(instruction=""), "instruction: empty"),
-        (five(instruction=None), "not an object with steps and instruction"),
-        (five() | {"squat ": five()["squat"]}, "row squat: the key is there twice"),
+        (changed_steps(steps=["a"] * 4), "row squat: steps: 4 steps"),
+        (changed_steps(steps=["a"] * 6), "row squat: steps: 6 steps"),
+        (changed_steps(steps=["a", "b", " ", "d", "e"]), "steps[2]: empty"),
+        (changed_steps(steps=["a", "b", 3, "d", "e"]), "steps[2]: int instead of text"),
+        (changed_steps(instruction=""), "instruction: empty"),
+        (changed_steps(instruction=None), "not an object with steps and instruction"),
+        (changed_steps() | {"squat ": changed_steps()["squat"]}, "row squat: the key is there twice"),
     ],
 )
 def test_broken_steps(tmp_path: Path, steps: Any, said: str) -> None:
@@ -93,7 +87,7 @@ def test_broken_json(tmp_path: Path, content: bytes) -> None:
 
 
 def test_steps_warnings(tmp_path: Path) -> None:
-    steps = five(steps=["a", "b\u200b", "c", "d", "e"]) | {"plank": five()["squat"]}
+    steps = changed_steps(steps=["a", "b\u200b", "c", "d", "e"]) | {"plank": changed_steps()["squat"]}
     write(tmp_path, steps=steps)
     assert found(check_dataset(tmp_path)) == [("warning", "squat", "steps[1]", ""), ("warning", "plank", None, "")]
     assert load_dataset(tmp_path).steps["squat"].steps[1] == "b"

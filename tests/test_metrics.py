@@ -65,17 +65,17 @@ BAD = [
     ({"clip_id": ["a", "", "c", "d"]}, "row 2"),
     ({"quality": [0, 2, 1, 1]}, "quality is not"),
     ({"quality": [0, np.nan, 1, 1]}, "row 2"),
-    ({"quality": ["good", "0", "1", "1"]}, "no number"),
+    ({"quality": ["good", "0", "1", "1"]}, "not a number"),
     ({"quality_prob": [0.1, 1.2, 0.3, 0.4]}, "row 2"),
     ({"quality_prob": [0.1, 0.2, np.nan, 0.4]}, "row 3"),
     ({"quality_prob": [0.1, 0.2, np.inf, 0.4]}, "row 3"),
     ({"predicted_action": ["squat", "", "lunge", "lunge"]}, "row 2"),
-    ({"explanation": ["x", None, "y", "z"]}, "explanation is no text"),
+    ({"explanation": ["x", None, "y", "z"]}, "explanation is not text"),
     ({"top5": [["a"] * 6, ["a"], ["a"], ["a"]]}, "top5"),
     ({"top5": ["squat", "[]", "[1]", "{"]}, "top5"),
     ({"fault_step": [0.0, 1.0, 2.0, 3.0]}, "fault_step"),
     ({"fault": ["round", "", "", ""]}, "fault is not"),
-    ({"protocol": ["", "none", "none", "none"]}, "no protocol"),
+    ({"protocol": ["", "none", "none", "none"]}, "protocol is empty"),
 ]
 
 

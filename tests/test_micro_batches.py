@@ -1,6 +1,5 @@
 """Memory that does not hold a batch: the same gradient in pieces, from the same batch, and one line that says so."""
 
-import dataclasses
 import json
 import math
 from unittest import mock
@@ -13,11 +12,12 @@ import torch
 
 from efa import metrics
 from efa import train as training
+from efa.baselines.inputs import build_model, prepare
 from efa.baselines.masked_lm import mask_words
 from efa.data.batches import order_for_text_loss, part_of_batch, shares_of_batch, split_batch, text_weight
 from efa.predict import predict
 from efa.runs import Run
-from efa.train import MEMORY, build_model, fit, prepare
+from efa.train import MEMORY, fit
 from efa.utils.errors import InputError
 from efa.utils.memory import run_in_batches
 
@@ -222,7 +222,7 @@ def test_validation_in_halves_has_the_losses_of_the_whole(inputs, tmp_path, monk
 
 def test_a_share_without_a_text_adds_none(inputs):
     batch = batch_gradients.batch_of(inputs, tiny.config())
-    silent = dataclasses.replace(tiny.config().training, text_share=0.05)
+    silent = tiny.config().training.model_copy(update={"text_share": 0.05})
     one = order_for_text_loss({name: batch[name] for name in ("tokens", "quality", "row")}, silent)
     assert shares_of_batch(part_of_batch(one, 1, 2), one)[1] == 0.0
     assert shares_of_batch(part_of_batch(one, 0, 2), one)[1] == 1.0

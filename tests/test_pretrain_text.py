@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from efa.baselines import c3davg, lavender, mscadc, rica2, swinbert
-from efa.baselines.base import Captioner, language_side, load_text, text_file
+from efa.baselines import masked_lm, mtl_aqa, rica2
+from efa.baselines.base import System, language_weights, load_text, text_file
 from efa.config import DecoderConfig, build
 from efa.data.tokenizer import SPECIAL, Tokenizer
 from efa.utils.errors import InputError
@@ -30,25 +30,27 @@ ROWS = {  # one row a word piece
 }  # fmt: skip
 A, E, MASK = 3, 16, SPECIAL.index("[MASK]")
 FEATURES = {"C3DAVG": (2, 576), "MSCADC": (72, 64), "SwinBERT": (24, 192), "LAVENDER": (24, 192), "RICA2": (5, 256)}
-MODULES = {"C3DAVG": (c3davg, ()), "MSCADC": (mscadc, ()), "RICA2": (rica2, (E,))}
-MODULES |= {"SwinBERT": (swinbert, (MASK,)), "LAVENDER": (lavender, (MASK,))}
+MODULES = {
+    "C3DAVG": (mtl_aqa, "C3DAVG_SMALL", ()), "MSCADC": (mtl_aqa, "MSCADC_SMALL", ()), "RICA2": (rica2, "SMALL", (E,)),
+    "SwinBERT": (masked_lm, "SWINBERT_SMALL", (MASK,)), "LAVENDER": (masked_lm, "LAVENDER_SMALL", (MASK,)),
+}  # fmt: skip
 part = pytest.mark.parametrize("part", words.PARTS)
 each = pytest.mark.parametrize("name", FEATURES)
 
 
-def captioner(name: str, vocabulary: int, seed: int = 0, actions: int = A) -> Captioner:
+def captioner(name: str, vocabulary: int, seed: int = 0, actions: int = A) -> System:
     """A small system that writes; RICA2's decoder is narrower than what it attends to."""
     torch.manual_seed(seed)
-    module, extra = MODULES[name]
+    module, small, extra = MODULES[name]
     decoder = DecoderConfig(dim=32, depth=2, heads=2, dropout=0.0, max_tokens=16)
-    settings = module.SMALL | ({"decoder": decoder} if name == "RICA2" else {})
+    settings = getattr(module, small) | ({"decoder": decoder} if name == "RICA2" else {})
     return getattr(module, name)(getattr(module, f"{name}Config")(**settings), actions, vocabulary, *extra)
 
 
 def saved(writer: nn.Module, folder: Path, pieces: list[str] = KNOWN, without: str = "") -> Path:
     """What pre-training leaves of a writer, one tensor excepted."""
     file = folder / "words.safetensors"
-    kept = {name: value.half().contiguous() for name, value in language_side(writer).items() if name != without}
+    kept = {name: value.half().contiguous() for name, value in language_weights(writer).items() if name != without}
     save_file(kept, file)
     file.with_suffix(".txt").write_text("\n".join(pieces) + "\n")
     return file
@@ -106,10 +108,10 @@ def test_one_seed_gives_the_same_weights_of_a_known_part(tmp_path, monkeypatch):
 def test_weights_are_copied_piece_by_piece(name, tmp_path):
     source = captioner(name, len(KNOWN), seed=1, actions=A + 4)  # as many actions as it likes: they are no words
     target = captioner(name, len(WANTED))
-    before, rest = values(target.writer), values(target)
-    target.load_words(saved(source.writer, tmp_path), WANTED)
-    theirs = {key: value.half().float() for key, value in source.writer.state_dict().items()}
-    for key, after in target.writer.state_dict().items():
+    before, rest = values(target.text_decoder), values(target)
+    load_text(target.text_decoder, saved(source.text_decoder, tmp_path), WANTED)
+    theirs = {key: value.half().float() for key, value in source.text_decoder.state_dict().items()}
+    for key, after in target.text_decoder.state_dict().items():
         if key in ROWS[name]:
             assert torch.equal(after[HERE], theirs[key][THERE])
             assert torch.equal(after[UNKNOWN], before[key][UNKNOWN])
@@ -121,22 +123,22 @@ def test_weights_are_copied_piece_by_piece(name, tmp_path):
             assert torch.equal(after, before[key])
         else:
             assert torch.equal(after, theirs[key])
-    others = {key: value for key, value in target.state_dict().items() if not key.startswith(target.WRITER)}
+    others = {key: value for key, value in target.state_dict().items() if not key.startswith(target.TEXT_DECODER)}
     assert all(torch.equal(value, rest[key]) for key, value in others.items())
     pieces = ("[CLS]", "hips", "stay", "straight")
     here, there = (torch.tensor([[known.index(piece) for piece in pieces]]) for known in (WANTED, KNOWN))
     with torch.no_grad():
-        said, meant = target.eval().writer(here, None), source.eval().writer(there, None)
+        said, meant = target.eval().text_decoder(here, None), source.eval().text_decoder(there, None)
     torch.testing.assert_close(said[..., HERE], meant[..., THERE], rtol=0, atol=0.02)  # half precision
 
 
 @each
 def test_frozen_weights_stay_and_the_others_learn(name, tmp_path):
     model = captioner(name, len(WANTED)).train()
-    model.load_words(saved(captioner(name, len(KNOWN), seed=1).writer, tmp_path), WANTED)
+    load_text(model.text_decoder, saved(captioner(name, len(KNOWN), seed=1).text_decoder, tmp_path), WANTED)
     model.encoder.requires_grad_(False)
-    model.freeze_words()
-    before = values(model.writer)
+    model.freeze_text()
+    before = values(model.text_decoder)
     trained = [p for p in model.parameters() if p.requires_grad]
     tokens = torch.tensor([[2, 8, 7, 10, 3], [2, 5, 6, 3, 0], [2, 9, 5, 3, 0]])
     features, steps = torch.randn(4, *FEATURES[name]), torch.randn(4, 5, E)
@@ -148,8 +150,8 @@ def test_frozen_weights_stay_and_the_others_learn(name, tmp_path):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    frozen = {key for key, p in model.writer.named_parameters() if not p.requires_grad}
-    stayed = {key for key, value in model.writer.state_dict().items() if torch.equal(value, before[key])}
+    frozen = {key for key, p in model.text_decoder.named_parameters() if not p.requires_grad}
+    stayed = {key for key, value in model.text_decoder.state_dict().items() if torch.equal(value, before[key])}
     joint = {"word.weight", "position.weight", "embedding_norm.weight", "embedding_norm.bias"}
     everything = {key for key in before if ".cross." not in key and not key.startswith("memory_in.")}
     assert frozen == {"SwinBERT": joint, "LAVENDER": joint, "RICA2": everything}.get(name, {"word.weight"})
@@ -160,8 +162,7 @@ def test_frozen_weights_stay_and_the_others_learn(name, tmp_path):
 
 def test_a_system_without_a_writer_loads_nothing(tmp_path):
     silent = rica2.RICA2(rica2.RICA2Config(**rica2.SMALL | {"decoder": None}), A, 9, E)
-    silent.load_words(tmp_path / "none.safetensors", WANTED)
-    silent.freeze_words()
+    silent.freeze_text()
     assert all(p.requires_grad for p in silent.parameters())
 
 
@@ -204,22 +205,24 @@ def test_weights_of_another_size_are_refused(change, tmp_path):
 
 @each
 def test_shipped_weights_fit_the_small_systems(name):
-    file = text_file(captioner(name, 9).WORDS)
+    file = text_file(captioner(name, 9).TEXT_WEIGHTS)
     pieces = file.with_suffix(".txt").read_text().splitlines()
     model = captioner(name, len(pieces))
     if name == "RICA2":
         model = rica2.RICA2(rica2.RICA2Config(**rica2.SMALL), A, len(pieces), E)
-    model.load_words(file, pieces)
+    load_text(model.text_decoder, file, pieces)
     state = load_file(file)
-    assert all(torch.equal(value, state[key].float()) for key, value in language_side(model.writer).items())
+    assert all(torch.equal(value, state[key].float()) for key, value in language_weights(model.text_decoder).items())
 
 
 def test_small_writers_have_shipped_weights_and_laptop_size():
-    assert {captioner(name, 9).WORDS for name in FEATURES} == set(words.PARTS)
+    assert {captioner(name, 9).TEXT_WEIGHTS for name in FEATURES} == set(words.PARTS)
     assert [text_file(part).stem for part in words.PARTS] == ["formsim_decoder", "s2vt", "swinbert", "lavender"]
     laptop = build("laptop").decoder
-    for bert in (swinbert.SMALL["bert"], lavender.SMALL["bert"], rica2.SMALL["decoder"]):
+    for bert in (masked_lm.SWINBERT_SMALL["bert"], masked_lm.LAVENDER_SMALL["bert"], rica2.SMALL["decoder"]):
         for size in ("dim", "heads", "dropout", "max_tokens"):
             assert getattr(bert, size) == getattr(laptop, size)
     assert rica2.SMALL["decoder"].depth == laptop.depth
-    assert swinbert.SMALL["bert"].depth == lavender.SMALL["bert"].depth == 2  # these layers read the video as well
+    assert (
+        masked_lm.SWINBERT_SMALL["bert"].depth == masked_lm.LAVENDER_SMALL["bert"].depth == 2
+    )  # these layers read the video as well

@@ -1,6 +1,9 @@
 """The chapter's tables and figures: from published files, from any manifest, with and without texts and videos."""
 
 import re
+import shutil
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import manifests
@@ -12,7 +15,8 @@ from PIL import Image
 from reported import NASTY
 
 from efa.data.manifest import make_dataset
-from efa_book import dataset, dataset_examples, dataset_figures, dataset_sources, html
+from efa_book import dataset_figures, dataset_sources, dataset_tables, html
+from efa_book.dataset_figures import Sector
 from efa_book.dataset_sources import Source, Sources
 from efa_book.html import Html
 from efa_datasets.statistics import TABLES, measure
@@ -32,56 +36,51 @@ def sources(about: Source) -> Sources:
     return Sources(about, (source("FormSim"),), PAPER)
 
 
-def every(shown: Sources) -> list[Html]:
+def all_tables(shown: Sources) -> list[Html]:
     about = shown.about
-    tables = [dataset.counts, dataset.texts, dataset.splits, dataset.released]
-    single = [dataset.definitions, dataset.cues, dataset.steps, dataset.types, dataset.oddities]
-    return [*(make(shown) for make in tables), *(make(about) for make in single)]
+    several = [getattr(dataset_tables, name) for name in ("counts", "texts", "splits", "released")]
+    single = [getattr(dataset_tables, name) for name in ("definitions", "cues", "steps", "types", "oddities")]
+    return [*(make(shown) for make in several), *(make(about) for make in single)]
 
 
-def test_each_table_says_where_it_comes_from():
-    for shown in every(sources(source())):
-        assert "<td" not in shown.source or "efa-stamp" in shown.source
-        assert "<td" not in shown.source or "efa data statistics mine" in shown.source
-
-
-def test_every_row_is_as_wide_as_its_head():
+def test_tables_have_a_stamp_and_full_rows():
     odd = {"oddities": pd.DataFrame({"what": ["dust", "dust"], "done": ["kept", "kept"]})}
     here = source()
-    about = Source("mine", measure(here.dataset, odd), "", "", here.dataset)
-    for shown in every(sources(about)):
+    for shown in all_tables(sources(replace(here, tables=measure(here.dataset, odd)))):
         for table in re.findall(r"<table.*?</table>", shown.source):
+            assert "efa-stamp" in shown.source
+            assert "efa data statistics mine" in shown.source
             rows = [len(re.findall(r"<t[hd][ >]", row)) for row in re.findall(r"<tr>.*?</tr>", table)]
             assert len(set(rows)) == 1 < len(rows), shown.text
 
 
-def test_the_first_table_holds_the_paper_against_the_count():
-    text = dataset.counts(sources(source())).text
+def test_table_1_compares_counts_with_the_paper():
+    text = dataset_tables.counts(sources(source())).text
     assert "clips | 6 | 6 as in the paper | 6" in text
     assert "explanations | 9 | 6 paper: 9 | 6" in text
     assert "workout types | n/a | 1 | 1" in text
     assert "The paper's numbers, from: a book." in text
 
 
-def test_the_second_table_says_how_far_off_and_whether_that_is_near():
+def test_table_2_says_how_far_off_the_paper_is():
     shown = sources(source())
-    assert "-3.2 %" in dataset.texts(shown).text
-    assert "Within 5% of the paper: words a text." in dataset.texts(shown).text
-    assert dataset.within(shown) == {"words a text": True}
+    assert "-3.2 %" in dataset_tables.texts(shown).text
+    assert "Within 5% of the paper: words a text." in dataset_tables.texts(shown).text
+    assert dataset_tables.near_paper(shown) == {"words a text": True}
     far = Sources(shown.about, (), PAPER.assign(value=30.0))
-    assert dataset.within(far) == {"words a text": False}
-    assert "Further than 5% from the paper: words a text." in dataset.texts(far).text
+    assert dataset_tables.near_paper(far) == {"words a text": False}
+    assert "Further than 5% from the paper: words a text." in dataset_tables.texts(far).text
 
 
-def test_without_explanations_the_tables_say_so():
+def test_tables_without_explanations():
     silent = sources(source(explanation=""))
-    assert "has no explanations" in dataset.definitions(silent.about).text
-    assert "has no explanations" in dataset.cues(silent.about).text
-    assert "FormSim" in dataset.texts(silent).text  # which has some
-    assert dataset.texts(Sources(silent.about, (), PAPER)).text == "No data set here has an explanation."
+    assert "has no explanations" in dataset_tables.definitions(silent.about).text
+    assert "has no explanations" in dataset_tables.cues(silent.about).text
+    assert "FormSim" in dataset_tables.texts(silent).text  # which has some
+    assert dataset_tables.texts(Sources(silent.about, (), PAPER)).text == "No data set here has an explanation."
     assert dataset_figures.words(silent.about) is None
     assert dataset_figures.vocabulary(silent) is None
-    assert "mine has nothing to draw here" in dataset_figures.show(None, [silent.about], "alt", "").text
+    assert "mine has nothing to draw here" in dataset_figures.show_figure(None, [silent.about], "alt", "").text
 
 
 def test_text_from_data_is_escaped():
@@ -89,96 +88,79 @@ def test_text_from_data_is_escaped():
     made = make_dataset(rows, manifests.STEPS)
     odd = pd.DataFrame({"what": [NASTY], "done": [NASTY]})
     about = Source(NASTY, measure(made, {"oddities": odd}), NASTY, NASTY, made)
-    for shown in every(sources(about)):
-        assert NASTY not in shown.source
-    figure = dataset_figures.show(dataset_figures.lexicon(about), [about], NASTY, NASTY)
-    assert NASTY not in figure.source
+    figure = dataset_figures.show_figure(dataset_figures.lexicon(about), [about], NASTY, NASTY)
+    assert all(NASTY not in shown.source for shown in [*all_tables(sources(about)), figure])
 
 
 def labels(figure: Figure) -> list[str]:
     return [text.get_text() for ax in figure.axes for text in ax.texts]
 
 
-def test_the_lexicon_names_actions_only_where_the_data_set_is_at_hand():
+def test_lexicon_names_actions_of_a_data_set_at_hand():
     here = source()
-    named = dataset_figures.lexicon(here)
-    assert named is not None
+    named, bare = dataset_figures.lexicon(here), dataset_figures.lexicon(Source("x", here.tables, "", ""))
     assert {"lunge", "squat", "leg"} <= set(labels(named))
-    bare = dataset_figures.lexicon(Source("x", here.tables, "", ""))
-    assert bare is not None
     assert not {"lunge", "squat"} & set(labels(bare))
     assert "manual\n2 actions\n6 clips" in labels(bare)
 
 
-def test_a_sunburst_fills_the_circle_in_proportion():
-    figure = Figure()
-    ax = figure.subplots()
-    parts = (dataset_figures.Sector("a1", 1, (), 0.5), dataset_figures.Sector("a2", 2))
-    dataset_figures.sunburst(ax, "t", [dataset_figures.Sector("a", 3, parts), dataset_figures.Sector("b", 1)])
+def test_sunburst_sectors_are_proportional():
+    ax = Figure().subplots()
+    parts = [Sector("a1", 1, (), 0.5), Sector("a2", 2)]
+    dataset_figures.draw_sunburst(ax, "t", [Sector("a", 3, parts), Sector("b", 1)])
     widths = {(p.r, round(p.theta2 - p.theta1)) for p in ax.patches}
     assert widths == {(0.74, 270), (0.74, 90), (1.0, 90), (0.87, 90), (1.0, 180)}
 
 
-def test_the_vocabulary_figure_has_curve_estimate_and_paper():
+def test_vocabulary_shows_curve_estimate_and_paper():
     draw = np.random.RandomState(0)
     rows = []
     for i in range(240):
         text = " ".join(f"w{n}" for n in draw.zipf(1.5, 20) % 900) if i % 2 else ""
         rows.append(manifests.records()[i % 6] | {"clip_id": f"c{i}", "path": f"{i}.mp4", "explanation": text})
-    made = make_dataset(rows, manifests.STEPS)
-    about = Source("mine", measure(made), "", "", made)
-    paper = pd.DataFrame([("I", "texts", 240, "x"), ("II", "vocabulary", 700, "x")], columns=list(PAPER.columns))
+    about = Source("mine", measure(make_dataset(rows, manifests.STEPS)), "", "")
+    paper = pd.DataFrame([("I", "texts", 240, "x"), ("II", "vocabulary", 700, "x")], columns=PAPER.columns)
     figure = dataset_figures.vocabulary(Sources(about, (), paper))
-    assert figure is not None
     legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert sorted(legend) == ["if every clip had a text", "mine, its texts in random orders", "the paper"]
-    assert "Heaps' law" in dataset.texts(Sources(about, (), paper)).text
+    assert "Heaps' law" in dataset_tables.texts(Sources(about, (), paper)).text
 
 
-def test_the_pipeline_is_drawn_and_says_where_a_number_is_missing():
+def test_pipeline_marks_missing_numbers():
     text = labels(dataset_figures.pipeline(sources(source())))
     assert {"CoT-AFA", "UI-PRMD", "FormSim"} <= set(text)
     assert "6 explanations,\ntrue fault known" in text
     assert "explanations:\nn/a are released" in text
 
 
-def test_figures_are_the_same_bytes_twice():
+def test_data_figures_are_deterministic():
     about = source()
-
-    def draw() -> list[str]:
-        made = [dataset_figures.lexicon(about), dataset_figures.pipeline(sources(about))]
-        return [html.show(figure, "alt").source for figure in made]
-
-    assert draw() == draw()
+    for draw in (lambda: dataset_figures.lexicon(about), lambda: dataset_figures.pipeline(sources(about))):
+        assert html.show(draw(), "alt").source == html.show(draw(), "alt").source
 
 
 # examples -------------------------------------------------------------------------------------------------------------
 
 
-def test_formsims_examples_are_drawn_by_the_rule(home: Path):
-    about = dataset_sources.obtain(preset="smoke").named("FormSim")
-    assert about is not None
-    shown = dataset_examples.examples(about, size=16)
+def test_formsim_examples_follow_the_rule(home: Path):
+    about = dataset_sources.load_sources(preset="smoke").find("FormSim")
+    shown = dataset_figures.find_examples(about, size=16)
     assert not shown.problem
-    assert about.dataset is not None
     clips = about.dataset.table.set_index("clip_id").loc[list(shown.clips)]
     assert set(clips["action"]) == {shown.action}
     frames = [one for pair in shown.rows.values() for one in pair if one is not None]
     assert len(frames) == len(clips)
-    assert {one.shape for one in frames} == {(dataset_examples.FRAMES_SHOWN, 16, 16, 3)}
+    assert {one.shape for one in frames} == {(dataset_figures.FRAMES_SHOWN, 16, 16, 3)}
     assert len(shown.faults) == (clips["quality"] == 1).sum() > 0
-    assert dataset_examples.RULE in shown.caption
-    figure = dataset_examples.views(shown)
-    assert figure is not None
+    assert dataset_figures.RULE in shown.caption
+    figure = dataset_figures.views(shown)
     assert {ax.get_ylabel() for ax in figure.axes} - {""} == set(shown.rows)
 
 
 def folder_of_frames(folder: Path) -> Path:
     """A data set whose videos are folders of images: two actions, two views, both verdicts."""
     rows = []
-    for i, (action, view, quality) in enumerate(
-        (a, v, q) for a in ("squat", "lunge") for v in ("front", "side") for q in (0, 1)
-    ):
+    for i, (action, view, quality) in enumerate(product(("squat", "lunge"), ("front", "side"), (0, 1))):
         place = folder / "frames" / f"c{i}"
         place.mkdir(parents=True)
         for t in range(6):
@@ -188,51 +170,50 @@ def folder_of_frames(folder: Path) -> Path:
     return manifests.write(folder, rows)
 
 
-def test_any_manifest_with_videos_is_shown(tmp_path: Path, home: Path):
+def test_examples_and_contact_sheet_of_own_videos(tmp_path: Path, home: Path):
     folder = folder_of_frames(tmp_path / "own")
-    shown = dataset_sources.obtain(str(folder), "smoke")
+    shown = dataset_sources.load_sources(str(folder), "smoke")
     assert [one.name for one in shown.all] == ["own", "FormSim"]
-    found = dataset_examples.examples(shown.about, size=24)
+    found = dataset_figures.find_examples(shown.about, size=24)
     assert found.problem == ""
-    assert (found.action, found.clips) == ("lunge", ("c4", "c5", "c6", "c7"))
+    assert (found.action, found.clips) == ("lunge", ["c4", "c5", "c6", "c7"])
     assert list(found.rows) == ["front", "side"]
     assert int(found.rows["side"][1].mean()) // 20 == 7
-    sheet = dataset_examples.contact_sheet(folder, tmp_path / "sheet.png", size=16)
+    sheet = dataset_figures.save_contact_sheet(folder, tmp_path / "sheet.png", size=16)
     assert Image.open(sheet).size == (4 * 2 * 16 + 2, 2 * 16)
-    assert not dataset_examples.views(dataset_examples.Examples())
+    assert not dataset_figures.views(dataset_figures.Examples())
 
 
-def test_without_videos_a_line_says_why(tmp_path: Path, home: Path):
+def test_examples_without_videos_say_why(tmp_path: Path, home: Path):
     folder = folder_of_frames(tmp_path / "own")
-    for file in (folder / "frames").rglob("*.png"):
-        file.unlink()
-    about = dataset_sources.obtain(str(folder), "smoke").about
-    assert "no videos to show" in dataset_examples.examples(about).problem
+    shutil.rmtree(folder / "frames")
+    about = dataset_sources.load_sources(str(folder), "smoke").about
+    assert "no videos to show" in dataset_figures.find_examples(about).problem
     bare = Source("CoT-AFA", about.tables, "", "")
-    assert "only its numbers are published" in dataset_examples.examples(bare).problem
+    assert "only its numbers are published" in dataset_figures.find_examples(bare).problem
 
 
-def test_without_published_numbers_the_page_is_about_formsim(home: Path):
-    shown = dataset_sources.obtain(preset="smoke")
+def test_without_published_numbers_formsim_is_shown(home: Path):
+    shown = dataset_sources.load_sources(preset="smoke")
     assert shown.about.name == "FormSim"
     assert shown.paper.empty
-    assert "n/a" in dataset.counts(shown).text
+    assert "n/a" in dataset_tables.counts(shown).text
     assert set(shown.about.tables) <= set(TABLES)
 
 
-def test_a_folder_named_like_a_published_data_set_keeps_apart(tmp_path: Path, home: Path):
-    folder = manifests.write(tmp_path / "FormSim")
-    assert [one.name for one in dataset_sources.obtain(str(folder), "smoke").all] == ["FormSim (yours)", "FormSim"]
+def test_own_folder_named_like_a_known_data_set(tmp_path: Path, home: Path):
+    shown = dataset_sources.load_sources(str(manifests.write(tmp_path / "FormSim")), "smoke")
+    assert [one.name for one in shown.all] == ["FormSim (yours)", "FormSim"]
 
 
-def test_the_sheet_of_ui_prmd_is_small():
+def test_ui_prmd_contact_sheet_is_small():
     file = Path(__file__).resolve().parents[1] / "book" / "_static" / "ui-prmd.png"
     assert file.stat().st_size < 400_000
     assert Image.open(file).size == (8 * 104 + 13, 10 * 104)
 
 
 @pytest.mark.slow
-def test_the_chapter_runs_on_any_manifest(tmp_path: Path):
+def test_the_notebook_runs_on_any_manifest(tmp_path: Path):
     from test_notebooks import ROOT, output_of, papermill
 
     folder = folder_of_frames(tmp_path / "own")

@@ -1,4 +1,4 @@
-"""Figures, single clips, the texts written without looking, and what the model page counts."""
+"""Figures, single clips, texts written without looking, and the tables of the model page."""
 
 import numpy as np
 import pandas as pd
@@ -14,26 +14,24 @@ from efa_book.table_specs import TABLE_SPECS
 GROUPS = [(table, group) for table, shown in TABLE_SPECS.items() for group in shown.figures]
 
 
-def test_figures_are_the_same_bytes_twice_and_have_an_alt_text():
-    results = made({row: {0: 30.0 + i, 1: 33.0 - i} for i, row in enumerate(TABLES["6"].rows)})
-    weights = made({row: {0: 30.0 + i, 1: 33.0 - i} for i, row in enumerate(TABLES["7"].rows)}, table="7")
+def test_figures_are_deterministic_and_have_an_alt_text():
+    results, weights = (
+        made({row: {0: 30.0 + i, 1: 33.0 - i} for i, row in enumerate(TABLES[table].rows)}, table=table)
+        for table in ("6", "7")
+    )
     frames = np.zeros((6, 16, 16, 3), np.uint8)
     history = pd.DataFrame({"epoch": [1, 2], "val_class": [2.0, 1.0]})
-
-    def draw() -> list[str]:
-        drawn = [
-            figures.scores(results, "all"),
-            figures.sweep(weights, "explanation"),
-            figures.training_curves({"EFA": history}),
-            figures.gate_histogram(np.linspace(0, 1, 50)),
-            figures.film(frames),
-            figures.attention_map(frames, np.full((5, 6), 1 / 6), [f"step {i} " * 20 for i in range(5)]),
-        ]
-        return [html.show(figure, "what it shows", kind="png").source for figure in drawn]
-
-    first = draw()
-    assert first == draw()
-    assert all('alt="what it shows"' in source for source in first)
+    for draw in (
+        lambda: figures.scores(results, "all"),
+        lambda: figures.sweep(weights, "explanation"),
+        lambda: figures.training_curves({"EFA": history}),
+        lambda: figures.gate_histogram(np.linspace(0, 1, 50)),
+        lambda: figures.film(frames),
+        lambda: figures.attention_map(frames, np.full((5, 6), 1 / 6), [f"step {i} " * 20 for i in range(5)]),
+    ):
+        source = html.show(draw(), "what it shows", kind="png").source
+        assert source == html.show(draw(), "what it shows", kind="png").source
+        assert 'alt="what it shows"' in source
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
@@ -47,7 +45,7 @@ def test_every_group_of_claims_has_a_figure(table, group, seeds):
     assert labels == [name for _, _, name in TABLE_SPECS[table].entries] or labels == list(TABLES[table].rows)
 
 
-def test_a_number_that_cannot_be_is_named_in_the_figure():
+def test_a_missing_number_has_its_reason_in_the_figure():
     results = full({"cider_d": {"EFA": {0: 30.0}}, "top1": {"RICA2": {0: 50.0}}}, "4")
     (ax, *_) = figures.scores(results, "explanation").axes
     assert [text.get_text() for text in ax.texts] == ["no text"]
@@ -69,7 +67,7 @@ def test_no_results_no_figure(table, group):
 
 def test_examples_follow_the_rule():
     clips = predictions()
-    chosen = examples.pick(clips.sample(frac=1, random_state=0))
+    chosen = examples.pick_clips(clips.sample(frac=1, random_state=0))
     standard, faulty, wrong = (clip for _, clip in chosen)
     assert standard["clip_id"] == clips[clips["quality"] == 0]["clip_id"].min()
     assert faulty["clip_id"] == clips[clips["quality"] == 1]["clip_id"].min()
@@ -78,12 +76,12 @@ def test_examples_follow_the_rule():
 
 
 def test_sizes_are_the_papers():
-    text = examples.sizes_at_paper_size().text
+    text = examples.paper_sizes_table().text
     assert "video encoder | 87.6 M" in text
     assert "fusion: attentions | 7.1 M" in text
 
 
-def test_equation_4_cannot_learn_where_its_score_comes_from():
+def test_equation_4_has_no_gradient_for_its_score():
     import torch
 
     from efa.model.assessor import EFAModel
@@ -93,7 +91,7 @@ def test_equation_4_cannot_learn_where_its_score_comes_from():
     torch.manual_seed(0)
     model = EFAModel(config, 3, 20, 8)
     features = torch.randn(2, model.grid[0] * model.grid[1] * model.grid[2], model.encoder.out_dim)
-    lines = examples.eq4_gradients(model, features, torch.randn(2, 5, 8), torch.randn(2, 1, 8)).text.splitlines()
+    lines = examples.eq4_gradients_table(model, features, torch.randn(2, 5, 8), torch.randn(2, 1, 8)).text.splitlines()
     found = {line.split(" | ")[0]: float(line.split(" | ")[1]) for line in lines[2:]}
     assert found["eq. 4, one key: query weights"] == found["eq. 4, one key: key weights"] == 0
     assert min(v for name, v in found.items() if "eq. 8" in name or "value" in name) > 0
@@ -102,7 +100,7 @@ def test_equation_4_cannot_learn_where_its_score_comes_from():
 # --- texts written without looking ---
 
 
-def test_the_most_central_text_is_the_one_that_the_others_resemble():
+def test_most_central_text():
     texts = ["the knees cave in", "the back is round", "the back is flat", "the back is round and low"]
     assert blind.most_central(texts) == "the back is round"
 
@@ -114,16 +112,16 @@ def clips(**more: list[str]) -> pd.DataFrame:
     return pd.DataFrame(given | more)
 
 
-def test_blind_texts_know_the_action_and_nothing_of_the_clip():
-    for draws in blind.written(clips()).values():
+def test_blind_texts_depend_on_the_action_only():
+    for draws in blind.blind_texts(clips()).values():
         assert all(texts[:2] == ["the back is round", "hips sag"] for texts in draws)
         assert all(texts[2] in ("the back is round", "hips sag") for texts in draws)  # nobody trained that action
     other = clips(explanation=[*clips()["explanation"][:3], "not", "read", "at all"])
-    assert blind.written(other) == blind.written(clips())
-    assert blind.written(clips(explanation=[""] * 6)) == {}
+    assert blind.blind_texts(other) == blind.blind_texts(clips())
+    assert blind.blind_texts(clips(explanation=[""] * 6)) == {}
 
 
-def test_blind_texts_are_scored_once_and_kept(tmp_path, monkeypatch):
+def test_blind_scores_are_cached(tmp_path, monkeypatch):
     monkeypatch.setenv("EFA_HOME", str(tmp_path))
     monkeypatch.setattr(blind, "_cider", lambda references, texts: 100.0 * (references != texts))
     data = build("smoke", {"data.clips": 300}).data
@@ -136,7 +134,7 @@ def test_blind_texts_are_scored_once_and_kept(tmp_path, monkeypatch):
     blind.floors.cache_clear()
 
 
-def test_cider_of_blind_texts_is_that_of_the_scores():
+def test_blind_cider_equals_caption_scores():
     from efa.metrics import caption_scores
 
     references = ["the back is round today", "the hips sag to the floor", "all is well in this clip"]
@@ -144,22 +142,22 @@ def test_cider_of_blind_texts_is_that_of_the_scores():
     assert blind._cider(references, texts) == pytest.approx(caption_scores(references, texts)["cider_d"])
 
 
-def test_fault_f1_is_told_in_multiples_of_the_better_blind_text(monkeypatch):
+def test_fault_f1_in_multiples_of_the_better_blind_text(monkeypatch):
     floor = {"random": {"cider_d": 20.0, "fault_f1": 8.0}, "central": {"cider_d": 30.0, "fault_f1": 4.0}}
     monkeypatch.setattr(blind, "floors", lambda _: floor)
     values = {"fault_f1": {"EFA": {0: 15.0, 1: 17.0}}, "cider_d": {"EFA": {0: 25.0, 1: 25.0}}}
-    lines = blind.table(full(values, "4")).text.splitlines()
+    lines = blind.blind_table(full(values, "4")).text.splitlines()
     assert any(line.startswith("EFA") and "25.0" in line and line.endswith("| 2.0") for line in lines)
     assert any(line.startswith("central | 30.0 | 4.0") for line in lines)
-    assert "No results" in blind.table(made({}, "fault_f1", origin="")).text
+    assert "No results" in blind.blind_table(made({}, "fault_f1", origin="")).text
 
 
-def test_blind_texts_of_data_whose_faults_nobody_knows(monkeypatch):
+def test_blind_table_without_known_faults_or_data(monkeypatch):
     monkeypatch.setattr(blind, "floors", lambda _: {"random": {"cider_d": 20.0}})
-    assert "times" not in blind.table(made({"EFA": {0: 25.0}}, table="4")).text.splitlines()[1]
+    assert "times" not in blind.blind_table(made({"EFA": {0: 25.0}}, table="4")).text.splitlines()[1]
 
     def gone(_: object) -> None:
         raise InputError("no such folder", file="/nowhere")
 
     monkeypatch.setattr(blind, "floors", gone)
-    assert "/nowhere: no such folder" in blind.table(made({"EFA": {0: 25.0}}, table="4")).text
+    assert "/nowhere: no such folder" in blind.blind_table(made({"EFA": {0: 25.0}}, table="4")).text

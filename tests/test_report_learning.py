@@ -29,7 +29,7 @@ def test_seeds_are_kept_apart():
 
 def test_losses_are_drawn_where_they_are_known():
     figure = learning.losses(results())
-    assert [ax.get_title() for ax in figure.axes] == [title for _, title in learning.PARTS]
+    assert [ax.get_title() for ax in figure.axes] == [title for _, title in learning.PARTS.items()]
     lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
     assert list(lines["seed 1, training"].get_ydata()) == [6.0, 4.0, 2.0]
     assert list(lines["seed 0, validation"].get_xdata()) == [3]
@@ -44,7 +44,7 @@ def test_sigma_is_the_mean_over_seeds():
     assert learning.sigmas(bare) is None
 
 
-def test_the_gate_stands_beside_sigma_for_the_seeds_that_have_it():
+def test_gate_is_shown_for_the_seeds_that_have_it():
     old, new = history(), history().assign(val_gate=[None, None, 0.4])
     both = made({"EFA": {0: 50.0, 1: 52.0}}, histories={("EFA", 0): old, ("EFA", 1): new})
     sigma, gate = learning.sigmas(both).axes
@@ -61,11 +61,9 @@ def test_the_gate_stands_beside_sigma_for_the_seeds_that_have_it():
 
 def test_costs_are_means_over_seeds():
     fact = {"parameters": 5_000_000, "parameters_trained": 2_000_000, "peak_memory_mb": 1024}
-    facts = {
-        ("EFA", 0): fact | {"seconds": {"prepare": 1.0, "train": 19.0}},
-        ("EFA", 1): fact | {"seconds": {"prepare": 1.0, "train": 39.0}},
-    }
-    text = learning.costs(results(facts=facts)).text
+    seconds = {0: {"prepare": 1.0, "train": 19.0}, 1: {"prepare": 1.0, "train": 39.0}}
+    facts = {("EFA", seed): fact | {"seconds": seconds[seed]} for seed in (0, 1)}
+    text = learning.costs_table(results(facts=facts)).text
     assert "EFA | 5.00 | 2.00 | 30 | 1.0" in text
     assert "Add" not in text
-    assert "No run" in learning.costs(results()).text
+    assert "no run" in learning.costs_table(results()).text

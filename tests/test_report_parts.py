@@ -1,4 +1,4 @@
-"""Parts of a trained EFA switched off: each does what its name says, undoes itself, and losses are told by the rule."""
+"""Parts of a trained EFA switched off: each does what its name says and undoes itself; losses follow the rule."""
 
 import json
 import math
@@ -17,6 +17,7 @@ from efa.utils.errors import InputError
 from efa_book import parts
 
 CLIPS = 3
+EVEN = "eq. 2 + 6 + 8: all of these"
 
 
 @pytest.fixture(scope="module")
@@ -33,14 +34,14 @@ def given(model):
     return features, torch.randn(CLIPS, 5, 16, generator=random), torch.randn(CLIPS, 1, 16, generator=random)
 
 
-def asked(model, given, part):
+def forward(model, given, part):
     with torch.inference_mode(), parts.switched_off(model, part):
         return model(*given)
 
 
 @pytest.mark.parametrize("part", parts.PARTS)
 def test_a_part_is_off_inside_the_context_alone(model, given, part):
-    before, during, after = (asked(model, given, name) for name in (parts.WHOLE, part, parts.WHOLE))
+    before, during, after = (forward(model, given, name) for name in (parts.WHOLE, part, parts.WHOLE))
     assert torch.equal(before.quality_logit, after.quality_logit)
     assert torch.equal(before.quality_logit, during.quality_logit) == (part == parts.WHOLE)
     assert torch.equal(before.class_logits, during.class_logits)  # no part has a say in the action
@@ -48,7 +49,7 @@ def test_a_part_is_off_inside_the_context_alone(model, given, part):
 
 def test_even_attention_is_the_mean_of_the_values(model, given):
     name = "eq. 6: steps look evenly"
-    weights = asked(model, given, name).fusion.step_attention
+    weights = forward(model, given, name).fusion.step_attention
     assert torch.equal(weights, torch.full_like(weights, 1 / weights.shape[-1]))
     attention = model.fusion.step_branch.text_attention
     queries, memory = torch.randn(2, 5, model.config.fusion.dim), torch.randn(2, 7, model.config.fusion.dim)
@@ -57,7 +58,7 @@ def test_even_attention_is_the_mean_of_the_values(model, given):
         torch.testing.assert_close(result, attention.value(memory).mean(1, keepdim=True).expand(-1, 5, -1))
 
 
-def test_a_gate_that_is_set_takes_one_branch_or_half_of_each(model, given):
+def test_a_fixed_gate_takes_one_branch_or_half_of_each(model, given):
     with torch.inference_mode():
         first, second = torch.randn(2, 2, 4, model.config.fusion.dim)
         for part, expected in {
@@ -69,7 +70,7 @@ def test_a_gate_that_is_set_takes_one_branch_or_half_of_each(model, given):
                 torch.testing.assert_close(model.fusion.merge(first, second)[0], expected)
 
 
-def test_without_what_the_steps_see_their_text_alone_is_left(model, given):
+def test_steps_that_see_nothing_keep_their_text(model, given):
     """Then the step branch is the same for whatever the steps would have looked at."""
     branch, text = model.fusion.step_branch, torch.randn(1, 5, model.config.fusion.dim)
     seen = []
@@ -81,7 +82,7 @@ def test_without_what_the_steps_see_their_text_alone_is_left(model, given):
     torch.testing.assert_close(*seen)
 
 
-def test_what_a_model_lacks_cannot_be_switched_off():
+def test_a_missing_part_cannot_be_switched_off():
     bare = build_system(tiny.config(encoder__adapter=0, fusion__merge="concatenate"), 4, 40, 16)
     for part in ("adapter adds nothing", "eq. 9: gate one half"):
         with pytest.raises(InputError, match="this model has no"), parts.switched_off(bare, part):
@@ -90,16 +91,12 @@ def test_what_a_model_lacks_cannot_be_switched_off():
         pass
 
 
-def lines(losses: dict[str, list[float]], metric: str = "quality_auc", table: str = "4") -> pd.DataFrame:
-    """`losses`: part -> what it loses against 80, seed by seed."""
-    return pd.DataFrame(
-        [
-            (table, "EFA", seed, part, metric, 80.0 + seed - loss)
-            for part, by_seed in ({parts.WHOLE: [0.0] * 3} | losses).items()
-            for seed, loss in enumerate(by_seed)
-        ],
-        columns=list(parts.COLUMNS),
-    )
+def auc_lines(losses: list[float]) -> pd.DataFrame:
+    """The whole model at 80 plus the seed, and what `EVEN` loses, seed by seed."""
+    levels = [(parts.WHOLE, seed, 80.0 + seed) for seed in range(3)]
+    levels += [(EVEN, seed, 80.0 + seed - loss) for seed, loss in enumerate(losses)]
+    lines = [("4", "EFA", seed, part, "quality_auc", level) for part, seed, level in levels]
+    return pd.DataFrame(lines, columns=list(parts.COLUMNS))
 
 
 @pytest.mark.parametrize(
@@ -109,62 +106,60 @@ def lines(losses: dict[str, list[float]], metric: str = "quality_auc", table: st
         ([0.5, 0.5, 0.51], "not used"),
         ([0.0, 0.0, 0.0], "not used"),
         ([-3.0, -3.1, -2.9], "in the way"),
-        ([9.0, 0.0, 1.0], "cannot be told"),
+        ([9.0, 0.0, 1.0], "inconclusive"),
         ([1.2, 0.9, 1.0], "used"),
-        ([0.9, 0.4, 1.6], "cannot be told"),
-        ([2.0], "cannot be told"),  # one seed has no interval
+        ([0.9, 0.4, 1.6], "inconclusive"),
+        ([2.0], "inconclusive"),  # one seed has no interval
     ],
 )
-def test_the_rule(losses, outcome):
+def test_outcome_of_a_change(losses, outcome):
     """Paired by seed: the seeds' own levels, which differ by a point each, take no part."""
-    found = parts.change(lines({"eq. 2 + 6 + 8: all of these": losses}), "eq. 2 + 6 + 8: all of these", "quality_auc")
+    found = parts.estimate_change(auc_lines(losses), EVEN, "quality_auc")
     assert found.outcome == outcome
     assert found.loss == pytest.approx(np.mean(losses))
 
 
-def write(folder, table: pd.DataFrame, **facts: str) -> None:
+def write_parts(folder, table: pd.DataFrame, **facts: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(folder / "parts.csv", index=False)
     (folder / "parts.json").write_text(json.dumps({"runs": {"4/EFA seed 0": explored.FACTS | facts}}))
 
 
-def test_the_table_shows_the_run_behind_the_results_and_no_other(tmp_path, monkeypatch):
+def test_tables_show_only_the_run_behind_the_results(tmp_path, monkeypatch):
     monkeypatch.setenv("EFA_HOME", str(tmp_path))
-    monkeypatch.setattr(parts, "folder_of", lambda *_: tmp_path / "results")
-    results = explored.results(tmp_path)
-    assert "not known" in parts.table(results).text
-    write(tmp_path / "results", lines({"eq. 2 + 6 + 8: all of these": [7.5, 7.5, 7.5]}))
-    text = parts.table(results).text
-    assert "eq. 2 + 6 + 8: all of these | 72.5 +7.5" in text  # seed 0 alone: the others are not among the results
+    folder, results = tmp_path / "results", explored.results(tmp_path)
+    monkeypatch.setattr(parts, "folder_of", lambda *_: folder)
+    assert "not known" in parts.parts_table(results).text
+    write_parts(folder, auc_lines([7.5, 7.5, 7.5]))
+    text = parts.parts_table(results).text
+    assert f"{EVEN} | 72.5 +7.5" in text  # seed 0 alone: the others are not among the results
     assert "FormSim, procedural" in text
-    assert "not known" in parts.looks(results).text
-    shares = pd.DataFrame(
-        [("4", "EFA", 0, parts.WHOLE, f"{parts.LOOK}{n}", 10.0 * n) for n in (10, 2)], columns=parts.COLUMNS
-    )
-    write(tmp_path / "results", shares)
-    looked = parts.looks(results)
-    assert "frame 2 | frame 10" in looked.text  # by number, not by letter
-    assert "seed 0 | 20 % | 100 %" in looked.text
-    assert "efa explore parts --preset smoke --seeds 0" in looked.text
-    write(tmp_path / "results", lines({"eq. 2 + 6 + 8: all of these": [7.5]}), finished="2020-01-01T00:00:00+00:00")
-    assert "not known" in parts.table(results).text
-    (tmp_path / "results" / "parts.json").write_text("{")
-    with pytest.raises(InputError, match=r"parts\.csv: cannot be read"):
-        parts.table(results)
+    assert "not known" in parts.frames_table(results).text
+    shares = [("4", "EFA", 0, parts.WHOLE, f"{parts.LOOK}{n}", 10.0 * n) for n in (10, 2)]
+    write_parts(folder, pd.DataFrame(shares, columns=parts.COLUMNS))
+    text = parts.frames_table(results).text
+    assert "frame 2 | frame 10" in text  # by number, not by letter
+    assert "seed 0 | 20 % | 100 %" in text
+    assert "efa explore parts --preset smoke --seeds 0" in text
+    write_parts(folder, auc_lines([7.5]), finished="2020-01-01T00:00:00+00:00")
+    assert "not known" in parts.parts_table(results).text
+    (folder / "parts.json").write_text("{")
+    with pytest.raises(InputError, match=r"parts\.json: cannot be read"):
+        parts.parts_table(results)
 
 
-def test_a_run_that_is_not_finished_is_one_line(home):
+def test_unfinished_runs_are_refused(home):
     with pytest.raises(InputError, match="6/EFA seed 0 is not finished"):
-        parts.of_run(Run("6", "EFA", 0, build("smoke")))
+        parts.score_parts(Run("6", "EFA", 0, build("smoke")))
     with pytest.raises(InputError, match=r"6/EFA seed 0 is not finished.*efa run 6/EFA --preset smoke --seeds 0"):
         parts.publish("smoke", (0,))
 
 
 @pytest.mark.slow
-def test_scores_of_a_trained_run_are_those_of_its_own_predictions(home):
+def test_whole_model_scores_are_those_of_the_run(home):
     run = Run("6", "EFA", 0, tiny.config(encoder__adapter=8, training__epochs=1))
     run.execute()
-    found = parts.of_run(run, (parts.WHOLE, "adapter adds nothing"))
+    found = parts.score_parts(run, (parts.WHOLE, "adapter adds nothing"))
     whole = found[found["part"] == parts.WHOLE].set_index("metric")["value"]
     scores = json.loads((run.folder / "scores.json").read_text())["predicted"]
     for name in parts.METRICS:

@@ -2,6 +2,7 @@
 
 import html as standard
 import re
+from itertools import product
 
 import pandas as pd
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from reported import NASTY, made, predictions
 
 from efa_book import qualitative
-from efa_book.qualitative import KINDS, SHARED, aligned
+from efa_book.qualitative import KINDS, SHARED, mark_shared
 
 WORDS = st.lists(
     st.sampled_from(["the", "bar", "tilts", "in", "step", "two", "knees", "cave", "back", "rounds"]), max_size=30
@@ -31,39 +32,34 @@ def results(tmp_path, **changes):
     return made({"EFA": {0: 50.0}}, predictions={("EFA", 0): tmp_path / "p.parquet"}, memo={"parser": Parser()})
 
 
-@pytest.mark.parametrize(
-    ("quality", "prob", "text", "kind"),
-    [
-        (1, 0.9, "Squat/shallow", KINDS[0]),
-        (1, 0.9, "Squat/fast", KINDS[1]),
-        (1, 0.9, "all well", KINDS[1]),
-        (1, 0.1, "Squat/shallow", KINDS[2]),
-        (1, 0.1, "Squat/fast", KINDS[3]),
-        (0, 0.1, "all well", KINDS[4]),
-        (0, 0.1, "Squat/fast", KINDS[5]),
-        (0, 0.9, "all well", KINDS[6]),
-        (0, 0.9, "Squat/fast", KINDS[6]),
-    ],
-)
-def test_every_clip_is_of_one_kind(tmp_path, quality, prob, text, kind):
+CASES = [*product([1], [0.9, 0.1], ["Squat/shallow", "Squat/fast", "all well"])]  # true fault: Squat/shallow
+CASES += product([0], [0.1, 0.9], ["all well", "Squat/fast"])
+
+
+@pytest.mark.parametrize(("case", "kind"), [*zip(CASES, [0, 1, 1, 2, 3, 3, 4, 5, 6, 6], strict=True)])
+def test_every_clip_is_of_one_kind(tmp_path, case, kind):
+    quality, prob, text = case
     fault = "Squat/shallow" if quality else ""
     found = qualitative.kinds(results(tmp_path, quality=quality, quality_prob=prob, explanation=text, fault=fault))
-    assert {one.title: one.count for one in found} == dict.fromkeys(KINDS, 0) | {kind: 14}
+    assert {one.title: one.count for one in found} == dict.fromkeys(KINDS, 0) | {KINDS[kind]: 14}
 
 
-def test_the_choice_does_not_depend_on_scores_or_order(tmp_path):
-    one = [kind.clip for kind in qualitative.kinds(results(tmp_path)) if kind.clip is not None]
+def chosen(found):
+    return [kind.clip["clip_id"] for kind in qualitative.kinds(found) if kind.clip is not None]
+
+
+def test_choice_ignores_scores_and_order(tmp_path):
+    one = chosen(results(tmp_path))
     table = pd.read_parquet(tmp_path / "p.parquet").sample(frac=1, random_state=1)
     table["quality_prob"] = table["quality_prob"].clip(0.01, 0.99)
     table.to_parquet(tmp_path / "p.parquet")
     again = made({"EFA": {0: 50.0}}, predictions={("EFA", 0): tmp_path / "p.parquet"}, memo={"parser": Parser()})
-    two = [kind.clip for kind in qualitative.kinds(again) if kind.clip is not None]
-    assert [clip["clip_id"] for clip in one] == [clip["clip_id"] for clip in two]
+    assert chosen(again) == one
 
 
 @given(WORDS, WORDS)
-def test_marking_changes_no_word_and_marks_the_same_in_both(first, second):
-    out = aligned(first, second)
+def test_marking_keeps_words_and_is_symmetric(first, second):
+    out = mark_shared(first, second)
     for text, shown in zip((first, second), out, strict=True):
         assert standard.unescape(re.sub("</?mark>", "", shown)) == text
     marked = [re.findall("<mark>(.*?)</mark>", shown) for shown in out]
@@ -71,23 +67,23 @@ def test_marking_changes_no_word_and_marks_the_same_in_both(first, second):
     assert all(len(phrase.split()) >= SHARED for phrase in marked[0])
 
 
-def test_case_and_punctuation_do_not_part_a_phrase():
-    first, second = aligned("In step two, the bar tilts.", "However, in step two the bar tilts because")
+def test_phrases_ignore_case_and_punctuation():
+    first, second = mark_shared("In step two, the bar tilts.", "However, in step two the bar tilts because")
     assert "<mark>In step two, the bar tilts.</mark>" in first
     assert "<mark>in step two the bar tilts</mark>" in second
 
 
-def test_texts_stay_texts(tmp_path):
-    table = results(tmp_path, explanation=NASTY, reference=NASTY)
-    (kind,) = [one for one in qualitative.kinds(table) if one.clip is not None][:1]
-    source = qualitative._facts(kind.clip.copy()).source
+def test_texts_are_escaped(tmp_path):
+    found = results(tmp_path, explanation=NASTY, reference=NASTY)
+    kind = next(one for one in qualitative.kinds(found) if one.clip is not None)
+    source = qualitative.show_kind(found, kind).source
     assert "<img" not in source
     assert "&lt;img" in source
     assert "onerror" in standard.unescape(source)
 
 
-def test_no_predictions_is_said():
+def test_without_predictions():
     found = qualitative.kinds(made({"EFA": {0: 50.0}}))
     assert [(kind.count, kind.clip) for kind in found] == [(0, None)] * len(qualitative.KINDS)
-    assert "No results yet" in qualitative.table(found).source
-    assert "No clip of this kind" in qualitative.show(made({"EFA": {0: 50.0}}), found[0]).source
+    assert "No results yet" in qualitative.kinds_table(found).source
+    assert "No clip of this kind" in qualitative.show_kind(made({"EFA": {0: 50.0}}), found[0]).source

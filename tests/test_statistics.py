@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import manifests
@@ -11,13 +12,13 @@ import pytest
 from cot_afa_release import release
 
 from efa import cli
-from efa.data.manifest import make_dataset
+from efa.data.manifest import load_dataset, make_dataset
 from efa.utils.errors import InputError
-from efa_book import dataset_files, dataset_sources
+from efa_book import dataset_sources
 from efa_datasets import statistics
 from efa_datasets.cot_afa import convert
 from efa_datasets.cot_afa_files import SHEET
-from efa_datasets.statistics import TABLES, measure, read_annotations, read_extras, value
+from efa_datasets.statistics import TABLES, measure, read_extras, value
 from efa_datasets.wording import SENTENCES, WORDS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -83,7 +84,7 @@ def test_word_pieces_are_counted_where_there_are_some():
 def test_a_release_is_counted_with_its_oddities(tmp_path: Path):
     root = release(tmp_path / "root")
     convert(root, tmp_path / "data", with_videos=False)
-    tables = measure(read_annotations(tmp_path / "data"), read_extras(tmp_path / "data"))
+    tables = measure(load_dataset(tmp_path / "data", videos=False), read_extras(tmp_path / "data"))
     assert value(tables, "counts", "clips, non-standard") == 40
     assert value(tables, "as released", "clips", "label 1") == 40
     assert value(tables, "as released", "clips", "non-standard, with a reason") == 40
@@ -101,38 +102,36 @@ def run(*arguments: object) -> int:
             cli.main()
         except SystemExit as end:
             return int(end.code or 0)
-    return 0
+        return 0
 
 
-def test_the_command_prints_json_and_writes_what_can_be_read_again(tmp_path: Path, capsys, monkeypatch):
+def test_command_prints_json_and_writes_readable_tables(tmp_path: Path, capsys, monkeypatch):
     monkeypatch.setenv("EFA_HOME", str(tmp_path))
     folder, to = manifests.write(tmp_path / "my data"), tmp_path / "results" / "mine"
     assert run("data", "statistics", folder, "--to", to, "--source", folder, "--json") == 0
     said = json.loads(capsys.readouterr().out)
     assert [row["value"] for row in said["statistics"] if row["quantity"] == "clips"] == [6]
-    again = dataset_files.read(to)
-    assert (
-        set(again) == {name for name, rows in said.items() if rows} == set(said) - {"lexicon"}
-    )  # no cue in these texts
-    counted = measure(read_annotations(folder), pieces=dataset_sources.piece_counter())
-    for name, table in ((name, counted[name]) for name in again):
-        pd.testing.assert_frame_equal(again[name], table, check_dtype=False, rtol=1e-5)
-    known = dataset_files.provenance(to)
+    again = dataset_sources.read_tables(to)
+    assert set(again) == {name for name, rows in said.items() if rows} == set(said) - {"lexicon"}  # no cue
+    counted = measure(load_dataset(folder, videos=False), pieces=dataset_sources.word_piece_counter())
+    for name, table in again.items():
+        pd.testing.assert_frame_equal(table, counted[name], check_dtype=False, rtol=1e-5)
+    known = dataset_sources.read_provenance(to)
     assert known["command"] == "efa data statistics 'my data' --to results/mine --source 'my data'"
     assert known["made from"]["manifest.csv"] == hashlib.sha256((folder / "manifest.csv").read_bytes()).hexdigest()
     assert run("data", "statistics", folder) == 0
     assert "words a text" in capsys.readouterr().out
 
 
-def test_writing_again_takes_away_what_is_no_longer_there_and_keeps_others_entries(tmp_path: Path):
+def test_writing_again_removes_old_tables_only(tmp_path: Path):
     to = tmp_path / "mine"
     dataset = make_dataset(manifests.records(), manifests.STEPS)
-    dataset_files.write(measure(dataset), dataset, to)
+    dataset_sources.write_tables(measure(dataset), dataset, to)
     known = json.loads((to / "provenance.json").read_text())
     (to / "provenance.json").write_text(json.dumps(known | {"blind": {"command": "other"}}))
     (to / "paper.csv").write_text("table,number,value,source\n")
     silent = make_dataset([row | {"explanation": ""} for row in manifests.records()], manifests.STEPS)
-    dataset_files.write(measure(silent), silent, to)
+    dataset_sources.write_tables(measure(silent), silent, to)
     assert sorted(file.name for file in to.iterdir()) == [
         *("actions.csv", "paper.csv", "provenance.json", "splits.csv", "statistics.csv", "types.csv")
     ]
@@ -166,11 +165,10 @@ def test_a_damaged_folder_is_one_line_and_exit_status_2(tmp_path: Path, capsys, 
 
 def test_mistakes_with_to_and_source_are_one_line(tmp_path: Path, capsys):
     folder = manifests.write(tmp_path / "data")
-    empty = tmp_path / "empty"
+    empty, bad = tmp_path / "empty", tmp_path / "bad"
     empty.mkdir()
-    (tmp_path / "file").write_text("")
-    bad = tmp_path / "bad"
     bad.mkdir()
+    (tmp_path / "file").write_text("")
     (bad / "provenance.json").write_text("[]")
     cases = {
         ("--to", folder): "holds a data set",
@@ -190,9 +188,8 @@ def test_mistakes_with_to_and_source_are_one_line(tmp_path: Path, capsys):
 
 def test_videos_need_not_be_there(tmp_path: Path):
     folder = manifests.write(tmp_path / "data")
-    for file in (folder / "videos").iterdir():
-        file.unlink()
-    assert len(read_annotations(folder).table) == 6
+    shutil.rmtree(folder / "videos")
+    assert len(load_dataset(folder, videos=False).table) == 6
 
 
 # CoT-AFA itself -------------------------------------------------------------------------------------------------------
@@ -204,11 +201,11 @@ def true(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd
         pytest.skip("no CoT-AFA beside this checkout")
     folder = tmp_path_factory.mktemp("cot-afa")
     convert(shared / "cot-afa", folder, with_videos=False)
-    return measure(read_annotations(folder), read_extras(folder), dataset_sources.piece_counter())
+    return measure(load_dataset(folder, videos=False), read_extras(folder), dataset_sources.word_piece_counter())
 
 
 def test_the_counts_are_the_papers(true):
-    known = dataset_files.paper_numbers(ROOT / "results" / "cot-afa" / "paper.csv")
+    known = dataset_sources.read_paper_numbers(ROOT / "results" / "cot-afa" / "paper.csv")
     table_1 = known[(known["table"] == "I") & ~known["number"].isin(["frames", "texts"])]
     assert len(table_1) == 6
     for number, printed in zip(table_1["number"], table_1["value"], strict=True):
@@ -222,7 +219,7 @@ def test_the_counts_are_the_papers(true):
 
 
 def test_words_and_sentences_lie_within_5_per_cent_of_the_papers(true):
-    known = dataset_files.paper_numbers(ROOT / "results" / "cot-afa" / "paper.csv").set_index("number")["value"]
+    known = dataset_sources.read_paper_numbers(ROOT / "results" / "cot-afa" / "paper.csv").set_index("number")["value"]
     for quantity, definition in (("words a text", WORD), ("sentences a text", SENTENCE)):
         assert value(true, "texts", quantity, definition) == pytest.approx(known[quantity], rel=0.05)
 
@@ -240,7 +237,7 @@ def test_the_tokens_are_nearly_those_of_the_metrics(true, shared: Path):
 
 
 def test_what_is_published_is_what_is_counted(true):
-    published = dataset_files.read(ROOT / "results" / "cot-afa")
+    published = dataset_sources.read_tables(ROOT / "results" / "cot-afa")
     assert set(published) == set(true) == set(statistics.TABLES)
     for name, table in true.items():
         pd.testing.assert_frame_equal(published[name], table, check_dtype=False, rtol=1e-5, obj=name)
@@ -249,18 +246,18 @@ def test_what_is_published_is_what_is_counted(true):
 @pytest.mark.parametrize("name", ["cot-afa", "ui-prmd"])
 def test_published_files_are_those_of_their_provenance(name):
     folder = ROOT / "results" / name
-    known = dataset_files.provenance(folder)
+    known = dataset_sources.read_provenance(folder)
     assert {"command", "made from", "versions", "finished", "manifest and steps"} <= set(known)
     for file, digest in known["files"].items():
         assert hashlib.sha256((folder / file).read_bytes()).hexdigest() == digest, file
-    assert set(known["files"]) == {f"{table}.csv" for table in dataset_files.read(folder)}
+    assert set(known["files"]) == {f"{table}.csv" for table in dataset_sources.read_tables(folder)}
 
 
 def test_the_hashes_of_the_release_are_those_of_the_files_here(shared: Path):
-    known = dataset_files.provenance(ROOT / "results" / "cot-afa")["made from"]
+    known = dataset_sources.read_provenance(ROOT / "results" / "cot-afa")["made from"]
     if not (shared / "cot-afa" / SHEET).exists():
         pytest.skip("no CoT-AFA beside this checkout")
-    assert dataset_files.hashes(shared / "cot-afa") == known
+    assert dataset_sources.hash_files(shared / "cot-afa") == known
 
 
 @pytest.mark.parametrize(
@@ -269,14 +266,14 @@ def test_the_hashes_of_the_release_are_those_of_the_files_here(shared: Path):
         ("table,number,value\nI,clips,1\n", "missing column source"),
         ("table,number,value,source\nI,clips,many,x\n", "row 2: value cannot be 'many'"),
         ("table,number,value,source\nI,clips,1, \n", "row 2: source is empty"),
-        ("table,number,value,source\nI,clips,1,x\nI,clips,2,x\n", "row 3: this number stands above already"),
+        ("table,number,value,source\nI,clips,1,x\nI,clips,2,x\n", "row 3: this number is given above already"),
         ("", "cannot be read"),
     ],
 )
 def test_a_bad_line_of_the_papers_numbers_is_named(tmp_path: Path, text, said):
     (tmp_path / "paper.csv").write_text(text)
     with pytest.raises(InputError, match=said):
-        dataset_files.paper_numbers(tmp_path / "paper.csv")
+        dataset_sources.read_paper_numbers(tmp_path / "paper.csv")
 
 
 @pytest.mark.parametrize(
@@ -286,4 +283,4 @@ def test_a_bad_line_of_the_papers_numbers_is_named(tmp_path: Path, text, said):
 def test_a_damaged_published_table_is_named(tmp_path: Path, text, said):
     (tmp_path / "oddities.csv").write_text(text)
     with pytest.raises(InputError, match=said):
-        dataset_files.read(tmp_path)
+        dataset_sources.read_tables(tmp_path)

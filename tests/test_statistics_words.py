@@ -52,7 +52,7 @@ def test_sentences_survive_decimals_abbreviations_and_lists(text, count):
 
 
 @given(st.text())
-def test_a_sentence_rule_loses_no_word_and_a_word_rule_takes_any_text(text):
+def test_splitters_take_any_text_and_lose_no_word(text):
     joined = [word for part in sentences(text) for word in part if word.isalnum()]
     assert joined == [char for char in text if char.isalnum()]
     assert all(part == part.strip() for part in sentences(text))
@@ -131,7 +131,7 @@ def _zipf(count: int) -> list[list[int]]:
     return [list(draw.zipf(1.6, size=30) % 5000) for _ in range(count)]
 
 
-def test_the_extrapolation_finds_the_vocabulary_of_texts_that_were_held_back():
+def test_extrapolation_finds_the_held_out_vocabulary():
     everything = _zipf(1500)
     found = extrapolate(growth_curves(everything[:700], orders=50), 1500)
     truth = len({word for text in everything for word in text})

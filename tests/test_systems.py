@@ -9,12 +9,14 @@ import torch
 
 from efa import config
 from efa.baselines import registry as systems
-from efa.baselines.base import Captioner, System
+from efa.baselines.base import System
+from efa.baselines.inputs import build_model, prepare
 from efa.config import build
 from efa.experiments import TABLES, select
 from efa.model.assessor import EFAModel
+from efa.model.base import VIDEO_PARTS, Adapter
 from efa.predict import EFA, predict
-from efa.train import build_model, fit, prepare
+from efa.train import build_optimizer, fit
 from efa.utils.errors import InputError
 
 NAMES = get_args(config.System)
@@ -33,12 +35,12 @@ def home(tmp_path_factory):
 
 
 def test_every_system_is_known_and_stands_in_a_table():
-    assert set(NAMES) == {"EFA", *systems.SPECS}
+    assert set(NAMES) == {"EFA", *systems.systems()}
     rows = {run.config.system.name for run in select("paper", "laptop", (0,))}
     assert rows == set(NAMES)
 
 
-def test_the_paper_has_27_rows_of_which_the_same_runs_are_trained_once():
+def test_equal_rows_of_the_paper_are_one_run():
     runs = select("paper", "smoke", (0,))
     assert [len(TABLES[table].rows) for table in ("4", "5", "6", "7")] == [6, 7, 9, 5]
     assert len(runs) == 27
@@ -57,7 +59,7 @@ def test_a_system_takes_clips_of_the_configured_size(name):
         output = model(features, torch.randn(2, 5, 16), torch.randn(2, 1, 16), None)
     assert output.class_logits.shape == (2, 4)
     assert output.quality_logit.shape == (2,)
-    assert (systems.writer(model) is not None) == (name in WRITERS)
+    assert (model.text_decoder is not None) == (name in WRITERS)
 
 
 @each
@@ -66,6 +68,20 @@ def test_a_frozen_trunk_learns_nothing_and_the_rest_does(name):
     assert not any(p.requires_grad for p in model.encoder.parameters())
     assert any(p.requires_grad for p in model.parameters())
     assert not model.train().encoder.training
+
+
+@each
+@pytest.mark.parametrize("frozen", [True, False])
+def test_pretrained_parts_learn_at_their_own_rate(name, frozen):
+    settings = small(name, encoder__frozen=frozen, training__lr=1e-5, training__head_lr=1e-3)
+    model = systems.build_system(settings, 4, 40, 16, 4)
+    groups = build_optimizer(model, settings.training).param_groups
+    slow = {id(p) for group in groups if group["lr"] == 1e-5 for p in group["params"]}
+    assert slow == {id(p) for p in model.pretrained_parameters() if p.requires_grad}
+    names = {key for key, p in model.named_parameters() if id(p) in slow}
+    assert frozen != any(key.startswith("encoder.") for key in names)
+    assert (name in WRITERS) == any(key.endswith("word.weight") for key in names)
+    assert not any(part in VIDEO_PARTS for key in names for part in key.split("."))
 
 
 def test_systems_with_the_same_trunk_share_its_weights():
@@ -79,7 +95,7 @@ def test_systems_with_the_same_trunk_share_its_weights():
         assert {k: v.shape for k, v in state.items()} == {k: v.shape for k, v in other.items()}
 
 
-def test_an_unknown_system_is_refused_with_the_names_there_are():
+def test_an_unknown_system_is_refused():
     with pytest.raises(InputError, match="TimeSformer"):
         build("laptop", {"system.name": "Timesformer"})
 
@@ -98,8 +114,6 @@ def test_one_loop_trains_and_asks_every_system(name, home, tmp_path):
     EFA.from_material(model, settings, inputs).save_pretrained(tmp_path / "saved")
     again = EFA.from_pretrained(tmp_path / "saved")
     pd.testing.assert_frame_equal(predict(again.model, inputs, settings), table)
-    if name in WRITERS and name != "EFA":
-        assert isinstance(model, Captioner)
 
 
 @pytest.mark.slow
@@ -121,3 +135,44 @@ def test_rows_with_dear_epochs_get_a_share_of_the_presets(preset, epochs):
     assert {row.text_share for row in rows} == {build(preset).training.text_share / 2}
     given = select("4/MSCADC", preset, (0,), {"training.epochs": 7})[0]
     assert given.config.training.epochs == 7  # what a user sets, wins
+
+
+@pytest.mark.parametrize("tokens", [6, 24, 9, 1])
+def test_adapter_reads_the_whole_clip(tokens):
+    torch.manual_seed(0)
+    adapter = Adapter((tokens, 8), groups=6, hidden=16).eval()
+    x = torch.randn(3, tokens, 8)
+    moved = x.clone()
+    moved[:, -1] += 1
+    change = (adapter(moved) - adapter(x)).abs().amax((0, 2))  # of each token
+    assert adapter(x).shape == x.shape
+    assert (change > 0).all()
+
+
+def test_adapter_standardises_over_clips():
+    x = torch.randn(64, 6, 8) * 0.01 + 5
+    out = Adapter((6, 8), groups=6, hidden=16).train().standardise(x)
+    assert out.mean(0).abs().max() < 1e-2
+    assert (out.std(0, unbiased=False) - 1).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("name", ["EFA", "C3D", "Video Swin", "RICA2"])
+def test_adapter_serves_form_and_not_the_action(name):
+    torch.manual_seed(0)
+    config = build("laptop", {"system.name": name})
+    model = systems.build_system(config, actions=4, vocabulary_size=20, text_dim=8).eval()
+    frames = torch.randint(0, 256, (2, 6, 3, 64, 64), dtype=torch.uint8)
+    features = model.encode_video(frames)
+    steps, instruction = torch.randn(2, 5, 8), torch.randn(2, 1, 8)
+    before = model(features, steps, instruction)
+    with torch.no_grad():
+        model.adapter.up.bias += torch.randn_like(model.adapter.up.bias)
+    after = model(features, steps, instruction)
+    assert torch.equal(before.class_logits, after.class_logits)
+    assert torch.equal(after.class_logits, model.classify(features))
+    assert not torch.allclose(before.quality_logit, after.quality_logit)
+
+
+def test_a_trained_trunk_gets_no_adapter():
+    config = build("laptop", {"encoder.frozen": False})
+    assert isinstance(systems.build_system(config, 4, 20, 8).adapter, torch.nn.Identity)

@@ -53,7 +53,6 @@ def test_a_frozen_bert_is_used_but_not_owned(folder):
     parent = nn.ModuleDict({"text": encoder, "head": nn.Linear(2, 2)})
     assert not any(key.startswith("text") for key in parent.state_dict())
     assert list(encoder.parameters()) == []
-    assert encoder.parameter_count > 1000
     assert not encoder.encode(SENTENCES).requires_grad
     parent.train().to(torch.float64)
     assert not encoder.bert.training

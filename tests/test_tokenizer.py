@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import formsim
+from efa.baselines.inputs import word_pieces
 from efa.config import TextConfig
 from efa.data.tokenizer import SPECIAL, Tokenizer
-from efa.train import word_pieces
 
 TEXTS = [str(formsim.record(clip)["explanation"]) for clip in formsim.clips("main", 90, 1)]
 WORDS = sorted({word for text in TEXTS for word in text.split()})
@@ -39,7 +39,7 @@ def test_explanations_survive_there_and_back(full, name):
 
 @given(st.sets(st.sampled_from(TEXTS), min_size=1, max_size=12))
 @settings(deadline=None, max_examples=25)
-def test_pruning_keeps_the_tokenisation_of_the_texts_it_was_made_for(full, texts):
+def test_pruning_keeps_the_tokens_of_its_texts(full, texts):
     few = full.pruned(sorted(texts))
     assert len(few) < len(full)
     assert few.pieces[0] == "[PAD]"
@@ -78,7 +78,7 @@ def test_a_batch_is_padded_and_an_empty_text_carries_no_loss(full):
     assert full.batch([""], 300).shape == (1, 1)
 
 
-def test_unknown_words_and_special_pieces_leave_no_trace_in_a_text(full):
+def test_decode_skips_unknown_and_special_pieces(full):
     few = full.pruned(["the knees"])
     assert few.unknown in few.encode("zebra", 9)
     assert few.decode([few.begin, few.unknown, few.end, few.pad]) == ""
@@ -89,7 +89,7 @@ def test_unknown_words_and_special_pieces_leave_no_trace_in_a_text(full):
     )
 
 
-def test_a_vocabulary_survives_its_file_and_must_have_the_special_pieces(full, tmp_path):
+def test_vocabulary_file_round_trip_and_special_pieces(full, tmp_path):
     few = full.pruned(TEXTS)
     few.save(tmp_path / "vocab.txt")
     assert Tokenizer.from_file(tmp_path / "vocab.txt").pieces == few.pieces

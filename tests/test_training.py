@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from efa.baselines.base import SystemOutput
+from efa.baselines.inputs import TrainingInputs, build_model, prepare, vocabulary
 from efa.config import Config, TrainingConfig
 from efa.data.batches import order_for_text_loss
-from efa.data.loader import open_dataset
+from efa.data.loader import open_dataset, text_keys
 from efa.experiments import ABLATION
 from efa.model.assessor import losses
 from efa.predict import predict
-from efa.train import TrainingInputs, build_model, build_optimizer, fit, prepare, text_keys, vocabulary
+from efa.train import build_optimizer, fit
 from efa.utils.errors import Diverged, InputError
 from efa.utils.files import write_safely
 

@@ -11,8 +11,9 @@ import torch
 
 from efa import cli, runs
 from efa import train as training
+from efa.baselines.inputs import prepare
 from efa.predict import predict
-from efa.train import fit, prepare
+from efa.train import fit
 from efa.utils.errors import Diverged
 
 

@@ -9,8 +9,9 @@ import pytest
 import tiny
 import torch
 
+from efa.baselines.inputs import prepare
 from efa.data.loader import ClipDataset
-from efa.train import fit, prepare
+from efa.train import fit
 
 PLAIN = {"training__feature_noise": 0.0, "fusion__text_dropout": 0.0, "training__epochs": 1}
 

@@ -8,8 +8,9 @@ import tiny
 import torch
 from safetensors.torch import load_file
 
+from efa.baselines.inputs import build_model, prepare
 from efa.predict import predict
-from efa.train import build_model, compute_losses, fit, prepare
+from efa.train import compute_losses, fit
 
 DEEP = {"encoder.depths": (2, 2), "decoder.depth": 2, "encoder.drop_path": 0.2, "decoder.dropout": 0.1}
 LEARNT = {"encoder.frozen": False, "encoder.adapter": 0}

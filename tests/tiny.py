@@ -33,7 +33,7 @@ SETTINGS = {
 
 def config(**changes: object) -> Config:
     """The tiny configuration; 'fusion__merge' stands for 'fusion.merge'."""
-    return build("laptop", SETTINGS | {key.replace("__", "."): value for key, value in changes.items()})
+    return build("laptop", SETTINGS).with_({key.replace("__", "."): value for key, value in changes.items()})
 
 
 @contextmanager

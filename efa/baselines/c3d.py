@@ -1,11 +1,10 @@
 """C3D (Tran et al., ICCV 2015): eight 3 x 3 x 3 convolutions, the trunk of C3DAVG as well.
 
 The original classifies 16 consecutive frames of 112 px. For action form assessment the last layer gets A outputs, and a
-quality head reads the same fc7 vector. C3DAVG's input normalisation (ImageNet's mean and deviation) is taken: the
-original's, a mean clip subtracted from 0-255, suits its own weights and not random ones.
+quality head reads the same fc7 vector. Input is normalised as in C3DAVG (ImageNet's mean and deviation): the original's
+mean clip, subtracted from 0-255, suits its own weights and not random ones.
 
-What six frames changed: the original's pools round down, and at pool4 nothing is left of six frames. Here pools round
-up, which is the same at 16 frames of 112 px and keeps the odd last frame elsewhere.
+For six frames, pools round up: the original's round down and leave nothing at pool4. At 16 frames of 112 px both agree.
 """
 
 from __future__ import annotations
@@ -17,16 +16,9 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from efa.baselines.base import Recogniser
+from efa.baselines.base import Recogniser, register
 
-LAYERS = (
-    (1,),
-    (2,),
-    (4, 4),
-    (8, 8),
-    (8, 8),
-)  # channels of each convolution in units of the width; a pool after each row
-
+LAYERS = ((1,), (2,), (4, 4), (8, 8), (8, 8))  # channels of the convolutions over `width`; a pool after each row
 SMALL: dict[str, Any] = {"frames": 6, "size": 64, "width": 8, "hidden": 256}
 
 
@@ -61,7 +53,7 @@ class C3DTrunk(nn.Module):
             padding = (0, 1, 1) if row == len(LAYERS) - 1 else 0  # 7 x 7 -> 4 x 4, as the original's pool5
             layers.append(nn.MaxPool3d(window, padding=padding, ceil_mode=True))
         self.layers = nn.Sequential(*layers)
-        rectified(self)
+        he_init(self)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Normalised frames [B, T, 3, H, W] -> [B, 8 width, T', H', W'], of `grid`."""
@@ -74,23 +66,17 @@ class C3DTrunk(nn.Module):
         return math.ceil(frames / 16), side, side
 
 
+@register("C3D", C3DConfig, SMALL, trunk="c3d")
 class C3D(Recogniser):
-    """Class and verdict from fc7.
+    """Class and verdict from fc7."""
 
-    Args:
-        config: the architecture.
-        actions: A.
-        vocabulary_size: not read; this system writes no text.
-    """
-
-    def __init__(self, config: C3DConfig, actions: int, vocabulary_size: int = 0):
+    def __init__(self, config: C3DConfig, actions: int):
         trunk = C3DTrunk(config.width)
-        super().__init__(trunk, config.hidden, actions, config.dropout)
-        self.config = config
+        super().__init__(trunk, config, config.hidden, actions)
         self.fc6 = nn.Linear(trunk.out_dim * math.prod(trunk.grid(config.frames, config.size)), config.hidden)
         self.fc7 = nn.Linear(config.hidden, config.hidden)
-        rectified(self.fc6)
-        rectified(self.fc7)
+        he_init(self.fc6)
+        he_init(self.fc7)
 
     def encode_video(self, frames: Tensor) -> Tensor:
         """Frames [B, T, 3, H, W] -> pool5 [B, N, C], N = T' H' W'."""
@@ -102,7 +88,7 @@ class C3D(Recogniser):
         return F.relu(self.fc7(self.dropout(x)))[:, None]
 
 
-def rectified(module: nn.Module) -> None:
+def he_init(module: nn.Module) -> None:
     """He initialisation in place: without normalisation layers, torch's default shrinks the signal at every ReLU."""
     for part in module.modules():
         if isinstance(part, (nn.Conv3d, nn.Linear)):

@@ -4,9 +4,8 @@ The original classifies 64 frames of 224 px with values in [-1, 1]; its last lay
 windows of time, whose logits are averaged. For action form assessment that layer gets A outputs, and a quality head
 reads the same windows.
 
-What six frames of 64 px changed: the average pool of 2 x 7 x 7 needs 9 frames of 193 px, or it fails, so its window
-shrinks to what is there. Batch statistics move by torch's tenth a step, not the original's thousandth, or a short
-training ends before they have arrived.
+For six frames of 64 px, the average pool of 2 x 7 x 7, which needs 9 frames of 193 px, shrinks to what is there. Batch
+statistics move by torch's tenth a step, not the original's thousandth, too slow for a short training.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from efa.baselines.base import Recogniser
+from efa.baselines.base import Recogniser, register
 
 Size = tuple[int, int, int]  # frames, height, width
 
@@ -35,7 +34,6 @@ BLOCKS: dict[str, tuple[int, tuple[int, int], tuple[int, int], int]] = {
     "5c": (384, (192, 384), (48, 128), 128),
 }
 POOLS: dict[str, tuple[int, int]] = {"4b": (3, 2), "5b": (2, 2)}  # window and stride of the max pool before a block
-
 SMALL: dict[str, Any] = {"frames": 6, "size": 64, "width": 0.25}
 
 
@@ -49,7 +47,7 @@ class I3DConfig:
     dropout: float = 0.5
 
 
-def same(x: Tensor, kernel: Size, stride: Size) -> Tensor:
+def pad_same(x: Tensor, kernel: Size, stride: Size) -> Tensor:
     """Zero-pads [B, C, T, H, W] as TensorFlow's 'SAME': ceil(n / stride) outputs, the odd zero at the end."""
     padding: list[int] = []
     for n, k, s in zip(x.shape[:1:-1], kernel[::-1], stride[::-1], strict=True):  # F.pad starts with the last axis
@@ -68,7 +66,7 @@ class Convolution(nn.Module):
         self.norm = nn.BatchNorm3d(outputs, eps=1e-3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.norm(self.conv(same(x, self.kernel, self.stride))))
+        return F.relu(self.norm(self.conv(pad_same(x, self.kernel, self.stride))))
 
 
 class MaxPool(nn.Module):
@@ -79,7 +77,7 @@ class MaxPool(nn.Module):
         self.kernel, self.stride = kernel, stride
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.max_pool3d(same(x, self.kernel, self.stride), self.kernel, self.stride)
+        return F.max_pool3d(pad_same(x, self.kernel, self.stride), self.kernel, self.stride)
 
 
 class Inception(nn.Module):
@@ -87,7 +85,6 @@ class Inception(nn.Module):
 
     def __init__(self, inputs: int, one: int, two: tuple[int, int], three: tuple[int, int], four: int):
         super().__init__()
-        self.out_dim = one + two[1] + three[1] + four
         self.branches = nn.ModuleList(
             [
                 Convolution(inputs, one),
@@ -111,25 +108,19 @@ class I3DTrunk(nn.Module):
     def __init__(self, width: float = 1.0):
         super().__init__()
 
-        def scaled(channels: int) -> int:
-            return max(1, round(channels * width))
+        def scaled(*channels: int) -> tuple[int, ...]:
+            return tuple(max(1, round(n * width)) for n in channels)
 
-        layers: list[nn.Module] = [
-            Convolution(3, scaled(64), 7, 2),
-            MaxPool((1, 3, 3), (1, 2, 2)),
-            Convolution(scaled(64), scaled(64)),
-            Convolution(scaled(64), scaled(192), 3),
-            MaxPool((1, 3, 3), (1, 2, 2)),
-        ]
-        self.out_dim = scaled(192)
+        (first,), (self.out_dim,) = scaled(64), scaled(192)
+        layers: list[nn.Module] = [Convolution(3, first, 7, 2), MaxPool((1, 3, 3), (1, 2, 2))]
+        layers += [Convolution(first, first), Convolution(first, self.out_dim, 3), MaxPool((1, 3, 3), (1, 2, 2))]
         for name, (one, two, three, four) in BLOCKS.items():
             if name in POOLS:
                 kernel, stride = POOLS[name]
                 layers.append(MaxPool((kernel,) * 3, (stride,) * 3))
-            second, third = (scaled(two[0]), scaled(two[1])), (scaled(three[0]), scaled(three[1]))
-            block = Inception(self.out_dim, scaled(one), second, third, scaled(four))
-            layers.append(block)
-            self.out_dim = block.out_dim
+            a, b1, b2, c1, c2, d = scaled(one, *two, *three, four)
+            layers.append(Inception(self.out_dim, a, (b1, b2), (c1, c2), d))
+            self.out_dim = a + b2 + c2 + d
         self.layers = nn.Sequential(*layers)
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
@@ -140,20 +131,13 @@ class I3DTrunk(nn.Module):
         return self.layers(frames.transpose(1, 2))
 
 
+@register("I3D", I3DConfig, SMALL, trunk="i3d")
 class I3D(Recogniser):
-    """Class and verdict from windows of time.
+    """Class and verdict from windows of time."""
 
-    Args:
-        config: the architecture.
-        actions: A.
-        vocabulary_size: not read; this system writes no text.
-    """
-
-    def __init__(self, config: I3DConfig, actions: int, vocabulary_size: int = 0):
-        trunk = I3DTrunk(config.width)
-        half = (0.5, 0.5, 0.5)
-        super().__init__(trunk, trunk.out_dim, actions, config.dropout, mean=half, std=half)
-        self.config = config
+    def __init__(self, config: I3DConfig, actions: int):
+        trunk, half = I3DTrunk(config.width), (0.5, 0.5, 0.5)
+        super().__init__(trunk, config, trunk.out_dim, actions, mean=half, std=half)
 
     def encode_video(self, frames: Tensor) -> Tensor:
         """Frames [B, T, 3, H, W] -> pooled windows [B, N, C]; N = 7 for 64 frames of 224 px, 1 below 17 frames."""

@@ -1,155 +1,110 @@
-"""Video Swin, and a BERT over [video; text] that captions by masked language modelling: SwinBERT's and LAVENDER's core.
+"""SwinBERT (Lin et al., CVPR 2022) and LAVENDER (Li et al., CVPR 2023): Video Swin and a BERT over [video; text].
 
 Attention is sequence to sequence: the text is causal and sees all video, the video does not see the text. Training
-hides words and predicts them; a caption is written by appending [MASK] and replacing it with the likeliest word.
-Names and sizes are those of `efa.model.decoder.Decoder`, so its `load_bert` fills this module from a BERT as well.
+hides words and predicts them; a caption is written by appending [MASK] and replacing it with the most likely word.
+
+Original SwinBERT: 32 frames of 224 px, Swin-B, its tokens brought to 512 and then to 768 values, BERT-base. Video
+tokens see each other through a learnt sparse mask. Half of the words are hidden (80 % [MASK], 10 % a random word, 10 %
+themselves). Loss: masked LM + 0.5 x the mask's mean off-diagonal weight. AdamW 3e-4, the backbone at 0.05 of that. It
+only captions: for action form assessment a linear head with A outputs and a quality head for BCE read the mean of the
+video tokens after BERT, which no text can reach.
+
+SwinBERT's mask as released: sigmoid(w) in place of a 0-1 mask, so that a pair costs 1e4 x (1 - sigmoid(w)). Starting at
+w ~ N(0, 1) every pair but the diagonal costs thousands, its softmax is exactly 0, and so is w's gradient, but for the
+sparsity term, which pushes further down: after Swin, video tokens see only themselves. Kept, as it is the system
+compared; `sparse_mask=False` is BERT without it.
+
+Original LAVENDER, on which the release of EFA is built: every task is a masked word. 4 to 6 frames of 224 px, Swin-B
+with temporal stride 1, each frame's tokens headed by a class token, with learnt places and frames; BERT-base; one
+masked-LM head, whose output embedding is its own. A task token says what is asked. A question ends in [MASK]; a match
+of video and text is answered by "true" or "false", a question by a word, a caption word by word. 15 % of the words are
+hidden, always by [MASK]. AdamW 2e-5.
+
+For action form assessment the class is a question, the verdict a match ("true": standard form), the explanation a
+caption. The class is answered by one learnt token an action, beside the words in the masked-LM head, whose logits are
+the class logits. The words of the name are no alternative: the original knows only answers of one word piece, most
+action names have several, and a score over several masks would favour short names. "true" and "false" are answer tokens
+too: a vocabulary cut to the training texts may lack the words. The video sees no question here, unlike in the original,
+so that one pass over it answers all three.
 """
 
 from __future__ import annotations
 
-from typing import Any, cast
+import math
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from efa.baselines.base import Captioner, SystemOutput
-from efa.baselines.s2vt import greedy
-from efa.config import DecoderConfig
-from efa.model.decoder import EPS, Attention
+from efa.baselines.base import System, SystemOutput, quality_head, register
+from efa.config import DecoderConfig, EncoderConfig, build
+from efa.model.decoder import Bert, KeysValues, greedy
 from efa.model.swin import VideoSwin
 
-Memory = list[tuple[Tensor, Tensor]]  # keys and values [B, heads, M, d] of what came before, layer by layer
+Memory = list[KeysValues]  # keys and values [B, heads, M, d] of what came before, layer by layer
 
 
 def mask_words(tokens: Tensor, share: float, mask_word: float, mask_id: int, words: int) -> tuple[Tensor, Tensor]:
-    """Hides words of each text.
+    """Hides words of texts [B, L], [CLS] first, padded with 0 -> ids with words hidden, and where, bool, both [B, L].
 
     Args:
-        tokens: ids [B, L], [CLS] first, padded on the right with 0.
         share: of each text that is hidden, at least one token. [CLS] never is; [SEP] may be, or no text would end.
         mask_word: share of the hidden that becomes [MASK]; half of the others become a random word, half stay.
         mask_id: id of [MASK].
         words: V, for the random ones.
-
-    Returns:
-        The ids with words hidden [B, L], and where they are, bool [B, L].
     """
     candidates = tokens != 0
-    count = (candidates.sum(1) * share).round().clamp(min=1)
+    count = (candidates.sum(1) * share).round().clamp(min=1)  # [B]
     candidates[:, 0] = False
     order = torch.rand(tokens.shape, device=tokens.device).masked_fill(~candidates, 2.0)
-    hidden = candidates & (order.argsort(1).argsort(1) < count[:, None])
+    hidden = candidates & (order.argsort(1).argsort(1) < count[:, None])  # [B, L]
     lot = torch.rand(tokens.shape, device=tokens.device)
     random_words = torch.randint(words, tokens.shape, device=tokens.device)
-    shown = torch.where(hidden & (lot < (1 + mask_word) / 2), random_words, tokens)
-    return torch.where(hidden & (lot < mask_word), mask_id, shown), hidden
+    masked = torch.where(hidden & (lot < (1 + mask_word) / 2), random_words, tokens)
+    return torch.where(hidden & (lot < mask_word), mask_id, masked), hidden
 
 
-class MaskedAttention(Attention):
-    def attend(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-        """Queries from x [B, L, D] -> [B, L, D]; mask [L, M], bool or added to the scores."""
-        dropout = self.dropout if self.training else 0.0
-        x = F.scaled_dot_product_attention(self._split(self.query(x)), keys, values, mask, dropout)
-        return self.output(x.transpose(1, 2).flatten(2))
-
-
-class Layer(nn.Module):
-    """BERT's: self-attention and MLP, each followed by residual and LayerNorm."""
-
-    def __init__(self, dim: int, heads: int, dropout: float):
-        super().__init__()
-        self.attention = MaskedAttention(dim, heads, dropout)
-        self.attention_norm = nn.LayerNorm(dim, EPS)
-        self.up = nn.Linear(dim, 4 * dim)
-        self.down = nn.Linear(4 * dim, dim)
-        self.mlp_norm = nn.LayerNorm(dim, EPS)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-        x = self.attention_norm(x + self.dropout(self.attention.attend(x, keys, values, mask)))
-        return self.mlp_norm(x + self.dropout(self.down(F.gelu(self.up(x)))))
-
-
-class MaskedLM(nn.Module):
+class MaskedLM(Bert):
     """The joint transformer with its word embeddings and its masked-LM head.
 
-    Args:
-        config: width, depth, heads, dropout; `max_tokens` is the number of positions.
-        vocabulary_size: V.
-        mask_id: id of [MASK].
-        share: of the words hidden in training.
-        mask_word: see `mask_words`.
-        tied: output embedding = input embedding; otherwise the head has its own.
-        answers: further outputs of an untied head, words that are only ever predicted.
+    `config`, `words` (V) and `answers` as for `Bert`; `mask_id`, `share` and `mask_word` as for `mask_words`.
     """
 
     def __init__(
         self,
         config: DecoderConfig,
-        vocabulary_size: int,
+        words: int,
         mask_id: int,
         share: float,
         mask_word: float,
-        tied: bool = True,
-        answers: int = 0,
+        answers: int | None = None,
     ):
-        super().__init__()
-        self.config, self.mask_id, self.share, self.mask_word = config, mask_id, share, mask_word
-        dim = config.dim
-        self.word = nn.Embedding(vocabulary_size, dim)
-        self.position = nn.Embedding(config.max_tokens, dim)  # segment 0, which every text token has, is part of it
-        self.embedding_norm = nn.LayerNorm(dim, EPS)
-        self.dropout = nn.Dropout(config.dropout)
-        self.layers = nn.ModuleList(Layer(dim, config.heads, config.dropout) for _ in range(config.depth))
-        self.transform = nn.Linear(dim, dim)
-        self.transform_norm = nn.LayerNorm(dim, EPS)
-        self.output = None if tied else nn.Linear(dim, vocabulary_size + answers, bias=False)
-        self.bias = nn.Parameter(torch.zeros(vocabulary_size + answers))
-        for module in self.modules():
-            if isinstance(module, (nn.Linear, nn.Embedding)):
-                nn.init.normal_(module.weight, std=0.02)
-            if isinstance(module, nn.Linear) and module.bias is not None:
-                nn.init.zeros_(module.bias)
+        super().__init__(config, words, answers=answers)
+        self.mask_id, self.share, self.mask_word, self.words = mask_id, share, mask_word, words
 
     def run(self, x: Tensor, memory: Memory | None = None, mask: Tensor | None = None) -> tuple[Tensor, Memory]:
-        """Embedded tokens through all layers.
+        """Embedded tokens [B, L, D] -> last states [B, L, D], and keys and values of these tokens alone.
 
-        Args:
-            x: [B, L, D].
-            memory: what came before, all of it visible to every token.
-            mask: [L, L], which of these tokens see each other: bool, or added to the scores; None: all.
-
-        Returns:
-            Last states [B, L, D], and keys and values of these tokens alone.
+        Every token sees all of `memory`; `mask` [L, L] says which of these tokens see each other: bool, or added to the
+        scores; None: all.
         """
-        if mask is not None and memory is not None:
-            seen = mask.new_ones(len(mask), memory[0][0].shape[2])
-            mask = torch.cat([seen if mask.dtype == torch.bool else seen * 0, mask], 1)  # [L, M + L]
+        if mask is not None and memory:
+            visible = mask.new_full((len(mask), memory[0][0].shape[2]), mask.dtype == torch.bool)  # True, or 0 to add
+            mask = torch.cat([visible, mask], 1)  # [L, M + L]
         own: Memory = []
-        for i, layer in enumerate(cast(list[Layer], self.layers)):
+        for i, layer in enumerate(self.bert_layers()):
             own.append(layer.attention.keys_values(x))
-            keys, values = join(memory[i : i + 1], own[-1:])[0] if memory else own[-1]
-            x = layer(x, keys, values, mask)
+            x = layer(x, concatenate(memory[i : i + 1], own[-1:])[0] if memory else own[-1], mask=mask)
         return x, own
-
-    def embed(self, tokens: Tensor, places: Tensor) -> Tensor:
-        """Ids [B, L] at positions [L] -> [B, L, D]; positions behind the last one share it."""
-        places = places.clamp(max=self.config.max_tokens - 1)
-        return self.dropout(self.embedding_norm(self.word(tokens) + self.position(places)))
-
-    def head(self, states: Tensor) -> Tensor:
-        """[..., D] -> logits [..., V + answers]."""
-        x = self.transform_norm(F.gelu(self.transform(states)))
-        return F.linear(x, self.word.weight if self.output is None else self.output.weight, self.bias)
 
     def loss(self, tokens: Tensor, memory: Memory | None) -> Tensor:
         """Mean cross-entropy of hidden words, 0 where there are no texts; ids [B', L] of the first B' <= B rows."""
-        memory = first(memory, len(tokens)) if memory else None
-        shown, hidden = mask_words(tokens, self.share, self.mask_word, self.mask_id, self.word.num_embeddings)
+        masked, hidden = mask_words(tokens, self.share, self.mask_word, self.mask_id, self.words)
         place = torch.arange(tokens.shape[1], device=tokens.device)
-        states, _ = self.run(self.embed(shown, place), memory, place[:, None] >= place)
-        logits = self.head(states[hidden])[:, : self.word.num_embeddings]  # [hidden, V]
+        states, _ = self.run(self.embed(masked), first_rows(memory, len(tokens)), place[:, None] >= place)
+        logits = self.head(states[hidden])[:, : self.words]  # [hidden, V]
         return F.cross_entropy(logits, tokens[hidden], reduction="sum") / hidden.sum().clamp(min=1)
 
     def forward(self, tokens: Tensor, memory: Memory | None) -> Tensor:
@@ -158,70 +113,175 @@ class MaskedLM(nn.Module):
         One pass scores all positions: besides the L tokens it holds L times [MASK]; the one for position i + 1 sees
         tokens 0..i and itself.
         """
-        memory = first(memory, len(tokens)) if memory else None
-        length = tokens.shape[1]
-        place = torch.arange(length, device=tokens.device)
-        causal = place[:, None] >= place  # [L, L]
-        x = torch.cat([self.embed(tokens, place), self.embed(torch.full_like(tokens, self.mask_id), place + 1)], 1)
-        own = torch.eye(length, dtype=torch.bool, device=tokens.device)
+        length, device = tokens.shape[1], tokens.device
+        x = torch.cat([self.embed(tokens), self.embed(torch.full_like(tokens, self.mask_id), 1)], 1)  # [B', 2L, D]
+        causal = torch.ones(length, length, dtype=torch.bool, device=device).tril()
+        own = torch.eye(length, dtype=torch.bool, device=device)
         mask = torch.cat([torch.cat([causal, torch.zeros_like(own)], 1), torch.cat([causal, own], 1)], 0)  # [2L, 2L]
-        states, _ = self.run(x, memory, mask)
-        return self.head(states[:, length:])[..., : self.word.num_embeddings]
+        states, _ = self.run(x, first_rows(memory, len(tokens)), mask)
+        return self.head(states[:, length:])[..., : self.words]
 
     @torch.no_grad()
     def generate(self, memory: Memory, begin: int, end: int, max_tokens: int) -> list[list[int]]:
         """Greedy decoding by appended [MASK], after keys and values of video (and prompt); see `greedy`."""
         rows, device = len(memory[0][0]), memory[0][0].device
         mask = torch.tensor([[True, False], [True, True]], device=device)  # the written token does not see [MASK]
-        at = 0
 
-        def step(ids: Tensor) -> Tensor:
-            nonlocal memory, at
+        def step(ids: Tensor, i: int) -> Tensor:
+            nonlocal memory
             pair = torch.stack([ids, torch.full_like(ids, self.mask_id)], 1)  # [B, 2]
-            states, own = self.run(self.embed(pair, torch.arange(at, at + 2, device=device)), memory, mask)
-            memory = join(memory, [(k[:, :, :1], v[:, :, :1]) for k, v in own])
-            at += 1
-            return self.head(states[:, 1])[:, : self.word.num_embeddings]
+            states, own = self.run(self.embed(pair, i), memory, mask)
+            memory = concatenate(memory, [(k[:, :, :1], v[:, :, :1]) for k, v in own])
+            return self.head(states[:, 1])[:, : self.words]
 
         return greedy(step, rows, begin, end, min(max_tokens, self.config.max_tokens), device)
 
 
-def join(before: Memory, then: Memory) -> Memory:
+def concatenate(before: Memory, after: Memory) -> Memory:
     """Two stretches of keys and values, one after the other."""
-    return [(torch.cat([a, c], 2), torch.cat([b, d], 2)) for (a, b), (c, d) in zip(before, then, strict=True)]
+    return [(torch.cat([a, c], 2), torch.cat([b, d], 2)) for (a, b), (c, d) in zip(before, after, strict=True)]
 
 
-def first(memory: Memory, rows: int | None) -> Memory:
+def first_rows(memory: Memory | None, rows: int | None) -> Memory:
     """Keys and values of the first rows; None: of all."""
-    return [(keys[:rows], values[:rows]) for keys, values in memory]
+    return [(keys[:rows], values[:rows]) for keys, values in memory or ()]
 
 
-class MaskedCaptioner(Captioner):
+class MaskedCaptioner(System):
     """What SwinBERT and LAVENDER share: Video Swin before the joint transformer, and how a text is learnt.
 
-    `config.encoder.weights` is not read: whoever trains loads them (`load_encoder`), as for `EFAModel`. Text logits
-    come in eval mode only; while training, the masked-LM loss takes their place in `extra`.
-
-    `freeze_words` freezes the embeddings of words and places alone: what follows reads video and text together.
-
-    Args:
-        config: the system's own, with `encoder`; a frozen encoder gets no gradient and stays in eval mode.
+    Text logits come in eval mode only; in training, the masked-LM loss takes their place in `extra`. `freeze_text`
+    freezes the embeddings of words and places alone: the rest reads video and text together.
     """
 
-    WRITER = "bert"
-    FIXED = ("word.", "position.", "embedding_norm.")
+    TEXT_DECODER, FROZEN_TEXT = "bert", ("word.", "position.", "embedding_norm.")
     encoder: VideoSwin
     bert: MaskedLM
 
     def __init__(self, config: Any):
         super().__init__(VideoSwin(config.encoder).requires_grad_(not config.encoder.frozen), config)
 
-    def encode_video(self, frames: Tensor) -> Tensor:
-        """Frames [B, T, 3, H, W] -> Swin's tokens [B, N, C], N = T' H' W'."""
-        return self.encoder(self.normalise(frames)).flatten(1, 3)
-
-    def tell(self, output: SystemOutput, seen: Any, tokens: Tensor) -> None:
+    def score_text(self, output: SystemOutput, encoded: Any, tokens: Tensor) -> None:
         if self.training:
-            output.extra["masked_lm"] = self.bert.loss(tokens, self.memory(seen, len(tokens)))
+            output.extra["masked_lm"] = self.bert.loss(tokens, self.memory(encoded, len(tokens)))
         else:
-            super().tell(output, seen, tokens)
+            super().score_text(output, encoded, tokens)
+
+
+LAVENDER_SMALL: dict[str, Any] = {"frames": 6, "size": 64, "encoder": build("laptop").encoder}
+LAVENDER_SMALL["bert"] = DecoderConfig(dim=128, depth=2, heads=4, dropout=0.0, max_tokens=128)
+SWINBERT_SMALL = LAVENDER_SMALL | {"projection": 128}
+
+
+@dataclass(frozen=True)
+class SwinBERTConfig:
+    """The defaults are the original's. `weights` of encoder and BERT, and BERT's `vocabulary`, are not read."""
+
+    frames: int = 32
+    size: int = 224  # pixels
+    encoder: EncoderConfig = field(default_factory=lambda: EncoderConfig(temporal_stride=2))
+    projection: int = 512  # between Swin's width and BERT's
+    bert: DecoderConfig = field(default_factory=lambda: DecoderConfig(max_tokens=512))  # BERT-base
+    mask_share: float = 0.5  # of the words, hidden in training
+    mask_word: float = 0.8  # of these, replaced by [MASK]
+    sparse_mask: bool = True
+    sparsity: float = 0.5  # weight of the mask's own loss
+
+
+@register("SwinBERT", SwinBERTConfig, SWINBERT_SMALL)
+class SwinBERT(MaskedCaptioner):
+    """Class, verdict and caption."""
+
+    TEXT_WEIGHTS = "swinbert"
+
+    def __init__(self, config: SwinBERTConfig, actions: int, vocabulary_size: int, mask_id: int):
+        super().__init__(config)
+        dim = config.bert.dim
+        self.video_in = nn.Sequential(
+            nn.Linear(self.encoder.out_dim, config.projection),
+            nn.Linear(config.projection, dim),
+            nn.Dropout(config.bert.dropout),
+        )
+        tokens = math.prod(self.encoder.grid(config.frames, config.size, config.size))
+        self.attention_weights = nn.Parameter(torch.randn(tokens, tokens)) if config.sparse_mask else None  # w
+        self.bert = MaskedLM(config.bert, vocabulary_size, mask_id, config.mask_share, config.mask_word)
+        self.class_head = nn.Linear(dim, actions)
+        self.quality_head = quality_head(dim)
+
+    def mask(self) -> Tensor | None:
+        """The learnt mask [N, N], 1 on the diagonal; None where there is none."""
+        if self.attention_weights is None:
+            return None
+        diagonal = torch.eye(len(self.attention_weights), dtype=torch.bool, device=self.attention_weights.device)
+        return self.attention_weights.sigmoid().masked_fill(diagonal, 1.0)
+
+    def encode(
+        self, features: Tensor, steps: Tensor | None = None, text_mask: Tensor | None = None
+    ) -> tuple[Tensor, Memory]:
+        """Swin's tokens [B, N, C] -> the mean video state [B, D], and what the text sees of the video."""
+        mask = self.mask()
+        states, memory = self.bert.run(self.video_in(features), mask=None if mask is None else (mask - 1) * 1e4)
+        return states.mean(1), memory
+
+    def heads(self, encoded: tuple[Tensor, Memory]) -> SystemOutput:
+        """`extra` in training: `sparsity`."""
+        output = SystemOutput(self.class_head(encoded[0]), self.quality_head(encoded[0])[:, 0])
+        if self.training and (mask := self.mask()) is not None:
+            output.extra["sparsity"] = self.config.sparsity * (mask.sum() - len(mask)) / mask.numel()
+        return output
+
+    def memory(self, encoded: tuple[Tensor, Memory], rows: int | None = None) -> Memory:
+        return first_rows(encoded[1], rows)
+
+
+@dataclass(frozen=True)
+class LAVENDERConfig:
+    """The defaults are the original's. `weights` of encoder and BERT, and BERT's `vocabulary`, are not read."""
+
+    frames: int = 6
+    size: int = 224  # pixels
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    bert: DecoderConfig = field(default_factory=lambda: DecoderConfig(max_tokens=512))  # BERT-base
+    mask_share: float = 0.15  # of the words, hidden in training
+
+
+@register("LAVENDER", LAVENDERConfig, LAVENDER_SMALL)
+class LAVENDER(MaskedCaptioner):
+    """Class, verdict and caption, all as words."""
+
+    TEXT_WEIGHTS = "lavender"
+
+    def __init__(self, config: LAVENDERConfig, actions: int, vocabulary_size: int, mask_id: int):
+        super().__init__(config)
+        self.actions, dim = actions, config.bert.dim
+        self.grid = self.encoder.grid(config.frames, config.size, config.size)  # (T', H', W')
+        self.video_in = nn.Linear(self.encoder.out_dim, dim)
+        self.frame_token = nn.Parameter(torch.randn(dim) * 0.02)
+        self.place_position = nn.Parameter(torch.randn(1 + self.grid[1] * self.grid[2], dim) * 0.02)
+        self.frame_position = nn.Parameter(torch.randn(self.grid[0], 1, dim) * 0.02)
+        self.video_norm = nn.LayerNorm(dim)
+        self.task = nn.Parameter(torch.randn(3, dim) * 0.02)  # question, match, caption
+        self.bert = MaskedLM(config.bert, vocabulary_size, mask_id, config.mask_share, 1.0, answers=actions + 2)
+
+    def encode(self, features: Tensor, steps: Tensor | None = None, text_mask: Tensor | None = None) -> Memory:
+        """Swin's tokens [B, N, C] -> what the text sees of the video, N + T' tokens."""
+        x = self.video_in(features).unflatten(1, (self.grid[0], -1))  # [B, T', H' W', D]
+        x = torch.cat([self.frame_token.expand(*x.shape[:2], 1, -1), x], 2) + self.place_position + self.frame_position
+        return self.bert.run(self.video_norm(x).flatten(1, 2))[1]
+
+    def heads(self, encoded: Memory) -> SystemOutput:
+        """Asks both questions at once, neither seeing the other."""
+        rows, device = len(encoded[0][0]), self.task.device
+        blank = self.bert.embed(torch.full((rows, 1), self.bert.mask_id, device=device))  # [B, 1, D]
+        parts = [part for task in self.task[:2] for part in (task.expand(rows, 1, -1), blank)]
+        pair = torch.ones(2, 2, dtype=torch.bool, device=device).tril()
+        states, _ = self.bert.run(torch.cat(parts, 1), encoded, torch.block_diag(pair, pair))  # [B, 4, D]
+        answers = self.bert.head(states[:, 1::2])[..., -(self.actions + 2) :]  # [B, 2, A + 2]
+        # the last two are "true" and "false"
+        return SystemOutput(answers[:, 0, :-2], answers[:, 1, -1] - answers[:, 1, -2])
+
+    def memory(self, encoded: Memory, rows: int | None = None) -> Memory:
+        """The video, and after it the task token that asks for a caption."""
+        video = first_rows(encoded, rows)
+        token = self.task[2].expand(len(video[0][0]), 1, -1)  # [B', 1, D]
+        return concatenate(video, self.bert.run(token, video)[1])

@@ -1,4 +1,4 @@
-"""Which module is meant by `system.name`: EFA and the ten compared systems, made from one configuration.
+"""Builds the system that `system.name` means: EFA or a compared one.
 
 >>> from efa.config import build
 >>> model = build_system(build("laptop", {"system.name": "TSM"}), actions=50, vocabulary_size=900, text_dim=384)
@@ -7,19 +7,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass
+import functools
+import inspect
+import pkgutil
 from importlib import import_module
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import nn
 
-from efa.baselines.base import Captioner, System, text_file
+import efa.baselines
+from efa.baselines.base import SPECS, Spec, System, text_file
 from efa.config import Config
-from efa.model.adapter import Adapter
 from efa.model.assessor import EFAModel
+from efa.model.base import Adapter
 from efa.model.decoder import Decoder
 from efa.model.swin import load_encoder, torchvision_names
 from efa.utils import paths
@@ -28,35 +29,12 @@ from efa.utils.errors import InputError
 Model = EFAModel | System
 
 
-@dataclass(frozen=True)
-class Spec:
-    """Where a compared system is defined.
-
-    Attributes:
-        module: of `efa.baselines`; imported when it is asked for, so that a run depends on its own system's code alone.
-        name: of the class; ``nameConfig`` and ``SMALL`` stand beside it.
-        trunk: whose pre-trained weights its trunk takes: a file of `efa/model/weights`; 'formsim' is EFA's Video Swin.
-        needs: what its constructor wants besides configuration, actions and vocabulary.
-    """
-
-    module: str
-    name: str
-    trunk: str = "formsim"
-    needs: tuple[str, ...] = ()
-
-
-SPECS: dict[str, Spec] = {
-    "C3D": Spec("c3d", "C3D", "c3d"),
-    "TSM": Spec("tsm", "TSM", "tsm"),
-    "I3D": Spec("i3d", "I3D", "i3d"),
-    "TimeSformer": Spec("timesformer", "TimeSformer", "timesformer"),
-    "Video Swin": Spec("video_swin", "VideoSwinRecogniser"),
-    "C3DAVG": Spec("c3davg", "C3DAVG", "c3d"),
-    "MSCADC": Spec("mscadc", "MSCADC", "mscadc"),
-    "SwinBERT": Spec("swinbert", "SwinBERT", needs=("mask_id",)),
-    "LAVENDER": Spec("lavender", "LAVENDER", needs=("mask_id",)),
-    "RICA2": Spec("rica2", "RICA2", "i3d", needs=("text_dim",)),
-}
+@functools.cache
+def systems() -> dict[str, Spec]:
+    """The compared systems by name: all modules of `efa.baselines` register theirs."""
+    for module in pkgutil.iter_modules(efa.baselines.__path__, "efa.baselines."):
+        import_module(module.name)
+    return SPECS
 
 
 def build_system(config: Config, actions: int, vocabulary_size: int, text_dim: int = 0, mask_id: int = 0) -> Model:
@@ -66,35 +44,27 @@ def build_system(config: Config, actions: int, vocabulary_size: int, text_dim: i
         config: `system.name` says which, `system.small` whether in a laptop's size; clips and a Swin trunk are sized
             by `data` and `encoder`. With `encoder.frozen` the trunk gets no gradient and stays in eval mode, and
             `encoder.adapter` puts a perceptron behind it.
-        actions: A.
-        vocabulary_size: V.
-        text_dim: E, the length of a sentence's vector.
+        actions, vocabulary_size, text_dim: A, V, and E, the length of a sentence's vector.
         mask_id: id of [MASK].
 
     Raises:
-        InputError: `prediction.beams` of a system that writes word by word.
+        InputError: `prediction.beams` > 1 for a system with greedy decoding only.
     """
+    model: Model
     if config.system.name == "EFA":
-        return _equipped(EFAModel(config, actions, vocabulary_size, text_dim), config)
-    spec = SPECS[config.system.name]
-    module, make = _module(config), system_class(config)
-    sizes: type[Any] = getattr(module, f"{spec.name.removesuffix('Recogniser')}Config")
-    given: dict[str, Any] = dict(module.SMALL) if config.system.small else {}
-    known = {field.name for field in dataclasses.fields(sizes)}
-    shared = {"frames": config.data.frames, "size": config.data.size, "encoder": config.encoder}
-    given |= {name: value for name, value in shared.items() if name in known}
-    more = {"text_dim": text_dim, "mask_id": mask_id}
-    system = make(sizes(**given), actions, vocabulary_size, **{name: more[name] for name in spec.needs})
-    system.encoder.requires_grad_(not config.encoder.frozen)
-    return _equipped(system, config)
-
-
-def _equipped(model: Model, config: Config) -> Model:
-    """With the perceptron behind a frozen trunk, and as many beams as are asked for."""
-    part, beams = writer(model), config.prediction.beams
-    if isinstance(part, Decoder):
-        part.beams = beams
-    elif beams > 1 and part is not None:
+        model = EFAModel(config, actions, vocabulary_size, text_dim)
+    else:
+        spec = systems()[config.system.name]
+        clip = {"frames": config.data.frames, "size": config.data.size, "encoder": config.encoder}
+        fields = {field.name for field in dataclasses.fields(spec.config)}
+        sizes = (spec.small if config.system.small else {}) | {n: value for n, value in clip.items() if n in fields}
+        given = {"actions": actions, "vocabulary_size": vocabulary_size, "text_dim": text_dim, "mask_id": mask_id}
+        wanted = inspect.signature(spec.system).parameters
+        model = spec.system(spec.config(**sizes), **{n: value for n, value in given.items() if n in wanted})
+        model.encoder.requires_grad_(not config.encoder.frozen)
+    if isinstance(model.text_decoder, Decoder):
+        model.text_decoder.beams = config.prediction.beams
+    elif config.prediction.beams > 1 and model.text_decoder is not None:
         raise InputError(f"{config.system.name} writes word by word", hint="set prediction.beams to 1")
     if config.encoder.frozen and config.encoder.adapter:
         blank = torch.zeros(1, config.data.frames, 3, config.data.size, config.data.size)
@@ -104,41 +74,25 @@ def _equipped(model: Model, config: Config) -> Model:
     return model
 
 
+def trunk_name(config: Config) -> str:
+    """Systems with the same name here have the same trunk, and may share its weights."""
+    return "formsim" if config.system.name == "EFA" else systems()[config.system.name].trunk
+
+
 def encoder_file(config: Config) -> str:
     """The file that `encoder.weights` names: '' for random weights, 'formsim' for the system's trunk in the package."""
     name = config.encoder.weights
     return str(paths.WEIGHTS / f"{trunk_name(config)}.safetensors") if name == "formsim" else name
 
 
-def trunk_name(config: Config) -> str:
-    """Systems with the same name here have the same trunk, and may share its weights."""
-    return "formsim" if config.system.name == "EFA" else SPECS[config.system.name].trunk
-
-
-def _module(config: Config) -> ModuleType:
-    return import_module(f"efa.baselines.{SPECS[config.system.name].module}")
-
-
-def system_class(config: Config) -> Callable[..., Any]:
-    """The class of `system.name`."""
-    return EFAModel if config.system.name == "EFA" else getattr(_module(config), SPECS[config.system.name].name)
-
-
-def writer(model: Model) -> nn.Module | None:
-    """The part that writes; None for a system that writes no text."""
-    if isinstance(model, EFAModel):
-        return model.decoder
-    return model.writer if isinstance(model, Captioner) else None
-
-
 def decoder_file(config: Config) -> str:
-    """The file that `decoder.weights` names: 'formsim' is the one in the package that suits the system's writer.
+    """The file that `decoder.weights` names: 'formsim' is the one in the package that suits the text decoder.
 
     '' where nothing is pre-trained, where no text is written, and for 'text', whose file is the text encoder's own.
     """
-    make, name = system_class(config), config.decoder.weights
-    words = "decoder" if make is EFAModel else getattr(make, "WORDS", "")
-    return "" if not words or name == "text" else str(text_file(words)) if name == "formsim" else name
+    system: Any = EFAModel if config.system.name == "EFA" else systems()[config.system.name].system
+    kind, name = system.TEXT_WEIGHTS, config.decoder.weights
+    return "" if not kind or name == "text" else str(text_file(kind)) if name == "formsim" else name
 
 
 def trunk(model: Model) -> nn.Module:
@@ -150,5 +104,4 @@ def trunk(model: Model) -> nn.Module:
 def load_trunk(model: Model, config: Config) -> None:
     """Fills the trunk from `encoder_file`, if there is one; InputError as `load_encoder`."""
     if file := encoder_file(config):
-        swin = trunk_name(config) == "formsim"
-        load_encoder(trunk(model), file, torchvision_names if swin else dict)
+        load_encoder(trunk(model), file, torchvision_names if trunk_name(config) == "formsim" else dict)

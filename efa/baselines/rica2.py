@@ -9,18 +9,15 @@ KL to a standard normal + 0.05 x ranking (steps attend in order, one window apar
 its centre). beta stays at 1e-5 for 30 of 350 epochs, then triples every 10 up to 5e-3. AdamW 5e-4, I3D at 0.3 of that.
 
 For action form assessment
-- the queries are the five steps of the clip's action, vectors of our text encoder; a clip without text gets learnt
-  ones.
-- the original is told which of its steps occur in a dive, and that is the class. So the class, with A outputs, is read
-  from the encoder, before any text; at prediction it picks the steps, as for EFA.
-- the original writes no text. With `decoder` set, EFA's own decoder writes it: it attends to the encoder's states of
-  the windows and to the steps' vectors, those before the Gaussians.
+- the queries are the five steps of the clip's action, vectors of our text encoder; without text, learnt ones.
+- the original gets the steps that occur in a dive as input, and they are the class. Here the class, with A outputs, is
+  read from the encoder, before any text; at prediction it picks the steps, as for EFA.
+- the original writes no text. With `decoder` set, EFA's own decoder attends to the states of the windows and to the
+  steps' vectors before the Gaussians.
 - the groups are start, movement and end: steps 1, 2-4 and 5, in place of take-off, flight and entry.
-- the score is the verdict's logit, learnt by BCE. The 20 samples use the same noise for every clip and every call, or
-  a prediction would change from one call to the next.
+- the score is the verdict's logit, learnt by BCE, with the same noise for every clip and call at test.
 
-What six frames changed: windows of two frames, five of them. Five centres that lie a whole window apart need seven
-windows, so the ranking's margin shrinks to what fits.
+Six frames give five windows of two; five centres one window apart need seven, so the ranking's margin shrinks.
 """
 
 from __future__ import annotations
@@ -33,7 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from efa.baselines.base import Captioner, SystemOutput
+from efa.baselines.base import System, SystemOutput, register
 from efa.baselines.i3d import I3DTrunk
 from efa.config import DecoderConfig
 from efa.model.assessor import mlp
@@ -41,19 +38,13 @@ from efa.model.decoder import Decoder
 from efa.model.swin import StochasticDepth
 
 STEPS = 5
-
-SMALL: dict[str, Any] = {
-    "frames": 6,
-    "size": 64,
-    "windows": 5,
-    "window": 2,
-    "width": 0.25,
-    "dim": 128,
-    "heads": 4,
-    "path_scale": 1.0,
-    "frozen_norm": False,
-    "decoder": DecoderConfig(dim=128, depth=1, heads=4, dropout=0.0, max_tokens=128),
-}
+GROUPS = ((0,), (1, 2, 3), (4,))  # of steps
+SAMPLES = 20  # of each step's Gaussian at test
+BETA = (1e-5, 5e-3)  # weight of the KL, at first and at last
+RANKING = SPARSITY = 0.05  # weights of these losses
+SMALL: dict[str, Any] = {"frames": 6, "size": 64, "windows": 5, "window": 2, "width": 0.25, "frozen_norm": False}
+SMALL |= {"dim": 128, "heads": 4, "path_scale": 1.0}
+SMALL["decoder"] = DecoderConfig(dim=128, depth=1, heads=4, dropout=0.0, max_tokens=128)
 
 
 @dataclass(frozen=True)
@@ -72,11 +63,6 @@ class RICA2Config:
     dropout: float = 0.1
     drop_path: float = 0.1
     path_scale: float = 1e-4  # where the learnt scale of a residual branch starts
-    groups: tuple[tuple[int, ...], ...] = ((0,), (1, 2, 3), (4,))  # of steps
-    samples: int = 20  # at test
-    kl: tuple[float, float] = (1e-5, 5e-3)  # beta at first and at last
-    ranking: float = 0.05
-    sparsity: float = 0.05
     decoder: DecoderConfig | None = None  # not the original's; `weights` and `vocabulary` are not read
 
 
@@ -100,8 +86,7 @@ class Windows(nn.Module):
         size = min(self.config.window, frames.shape[1])
         first = torch.linspace(0, frames.shape[1] - size, self.config.windows).round().long()
         at = (first[:, None] + torch.arange(size)).to(frames.device)  # [windows, window]
-        x = self.trunk(frames[:, at].flatten(0, 1)).mean((2, 3, 4))
-        return x.unflatten(0, (-1, self.config.windows))
+        return self.trunk(frames[:, at].flatten(0, 1)).mean((2, 3, 4)).unflatten(0, (-1, len(at)))
 
 
 class Neighbours(nn.Module):
@@ -117,7 +102,7 @@ class Neighbours(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention that shows its weights."""
+    """Multi-head attention that returns its weights as well."""
 
     def __init__(self, dim: int, out_dim: int, heads: int, dropout: float):
         super().__init__()
@@ -188,41 +173,29 @@ class DecoderLayer(nn.Module):
         """Queries [B, S, D], video [B, W, D] -> queries [B, S, D] and weights [B, heads, S, W]."""
         memory = self.memory_norm(memory)
         result, weights = self.attention(self.queries(self.norm(x)), memory, memory)
-        scale, shift = result.chunk(2, 2)
+        scale, shift = result.chunk(2, 2)  # each [B, S, D]
         x = x * scale + shift
         return x + self.mlp(x), weights
 
 
-class Seen(NamedTuple):
-    """What RICA2 makes of a clip and its steps."""
+class Encoded(NamedTuple):
+    """A clip and its steps, after the attention layers."""
 
     states: Tensor  # of the windows [B, W, D]
     steps: Tensor  # [B, 5, D]
     weights: Tensor  # of the steps' attention to the windows, all layers [B, depth * heads, 5, W]
 
 
-class RICA2(Captioner):
-    """Class and verdict; text if `config.decoder` is set.
+@register("RICA2", RICA2Config, SMALL, trunk="i3d")
+class RICA2(System):
+    """Class and verdict; text if `config.decoder` is set. `progress` sets beta."""
 
-    `freeze_words` leaves of the decoder cross-attention and the projection before it, as EFA does.
-
-    Args:
-        config: the architecture.
-        actions: A.
-        vocabulary_size: V; not read without a decoder.
-        text_dim: E, the length of a step's vector.
-
-    Attributes:
-        progress: share of the training that is over, for beta. The training loop sets it; left alone, beta stays low.
-    """
-
-    WRITER, WORDS, FIXED = "decoder", "decoder", ("",)
+    TEXT_DECODER = TEXT_WEIGHTS = "decoder"
     noise: Tensor
 
-    def __init__(self, config: RICA2Config, actions: int, vocabulary_size: int = 0, text_dim: int = 768):
+    def __init__(self, config: RICA2Config, actions: int, vocabulary_size: int, text_dim: int):
         encoder = Windows(config)
         super().__init__(encoder, config)
-        self.progress = 0.0
         dim, half = config.dim, config.dim // 2
         self.convolutions = nn.ModuleList(
             nn.Conv1d(encoder.trunk.out_dim if i == 0 else dim, dim, 3, padding=1) for i in range(config.depth)
@@ -239,64 +212,63 @@ class RICA2(Captioner):
         self.group_mlp = mlp(half, half, half)
         self.score_head = mlp(half, half, 1)
         generator = torch.Generator("cpu").manual_seed(0)
-        noise = torch.randn(config.samples, 1, STEPS, half, generator=generator, device="cpu")
+        noise = torch.randn(SAMPLES, 1, STEPS, half, generator=generator, device="cpu")
         self.register_buffer("noise", noise, persistent=False)
         self.decoder = Decoder(config.decoder, vocabulary_size, dim) if config.decoder else None
 
-    def encode(self, features: Tensor) -> Tensor:
+    def encode_windows(self, features: Tensor) -> Tensor:
         """Windows [B, W, C] -> encoder states [B, W, D]."""
         x = features.transpose(1, 2)
         for i, convolution in enumerate(self.convolutions):
-            x = F.relu(convolution(x if i == 0 else self.dropout(x)))
+            x = F.relu(convolution(x if i == 0 else self.dropout(x)))  # [B, D, W]
         x = x.transpose(1, 2)
         for layer in self.layers:
             x = layer(x)
         return x
 
-    def recognise(self, features: Tensor) -> Tensor:
-        return self.class_head(self.encode(features).mean(1))
+    def class_logits(self, features: Tensor) -> Tensor:
+        return self.class_head(self.encode_windows(features).mean(1))
 
-    def watch(self, features: Tensor, steps: Tensor | None = None, text_mask: Tensor | None = None) -> Seen:
+    def encode(self, features: Tensor, steps: Tensor | None = None, text_mask: Tensor | None = None) -> Encoded:
         """Looks for steps [B, 5, E] in windows [B, W, C]."""
-        states = self.encode(features)
-        queries = self.null_steps.expand(len(features), -1, -1)
+        states = self.encode_windows(features)
+        queries = self.null_steps.expand(len(features), -1, -1)  # [B, 5, D]
         if steps is not None:
-            seen = steps.new_ones(len(steps), dtype=torch.bool) if text_mask is None else text_mask
-            queries = torch.where(seen[:, None, None], self.text_in(steps), queries)  # [B, 5, D]
+            mask = steps.new_ones(len(steps), dtype=torch.bool) if text_mask is None else text_mask
+            queries = torch.where(mask[:, None, None], self.text_in(steps), queries)
         weights: list[Tensor] = []
         for layer in self.step_layers:
             queries, attention = layer(queries, states)
-            weights.append(attention)
-        return Seen(states, self.step_norm(queries), torch.cat(weights, 1))
+            weights.append(attention)  # [B, heads, 5, W]
+        return Encoded(states, self.step_norm(queries), torch.cat(weights, 1))
 
-    def memory(self, seen: Seen, rows: int | None = None) -> Tensor:
-        """Windows and steps, what the decoder attends to [B', W + 5, D]."""
-        return torch.cat([seen.states, seen.steps], 1)[:rows]
+    def memory(self, encoded: Encoded, rows: int | None = None) -> Tensor:
+        """Windows and steps [B', W + 5, D]."""
+        return torch.cat([encoded.states, encoded.steps], 1)[:rows]
 
-    def judge(self, seen: Seen) -> SystemOutput:
+    def heads(self, encoded: Encoded) -> SystemOutput:
         """`extra` in training: `kl`, `ranking` and `sparsity`."""
-        mean, log_variance = self.gaussian(F.relu(self.step_base(seen.steps))).chunk(2, 2)
+        mean, log_variance = self.gaussian(F.relu(self.step_base(encoded.steps))).chunk(2, 2)
         noise = torch.randn_like(mean)[None] if self.training else self.noise
         sampled = mean + (log_variance / 2).exp() * noise  # [samples, B, 5, D / 2]
-        output = SystemOutput(self.class_head(seen.states.mean(1)), self.score(sampled).mean(0))
+        output = SystemOutput(self.class_head(encoded.states.mean(1)), self.score(sampled).mean(0))
         if self.training:
             kl = (mean**2 + log_variance.exp() - log_variance - 1) / 2  # [B, 5, D / 2]
             output.extra["kl"] = self.beta * kl.mean((0, 2)).sum()
-            ranking, sparsity = attention_losses(seen.weights)
-            output.extra["ranking"] = self.config.ranking * ranking
-            output.extra["sparsity"] = self.config.sparsity * sparsity
+            ranking, sparsity = attention_losses(encoded.weights)
+            output.extra["ranking"] = RANKING * ranking
+            output.extra["sparsity"] = SPARSITY * sparsity
         return output
 
     def score(self, steps: Tensor) -> Tensor:
         """The rubric's graph: steps [..., 5, D / 2] -> logits [...]."""
-        groups = torch.stack([steps[..., group, :].mean(-2) for group in self.config.groups], -2)
+        groups = torch.stack([steps[..., group, :].mean(-2) for group in GROUPS], -2)
         return self.score_head(self.group_mlp(groups).mean(-2))[..., 0]
 
     @property
     def beta(self) -> float:
         """Weight of the KL: constant for 30 / 350 of the training, then tripled every 10 / 350 up to its end."""
-        first, last = self.config.kl
-        return min(last, first * 3.0 ** max(0, math.floor((self.progress * 350 - 30) / 10)))
+        return min(BETA[1], BETA[0] * 3.0 ** max(0, math.floor((self.progress * 350 - 30) / 10)))
 
 
 def attention_losses(weights: Tensor) -> tuple[Tensor, Tensor]:

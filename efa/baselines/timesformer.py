@@ -2,10 +2,7 @@
 
 The original classifies 8 frames of 224 px, 32 frames apart, by a linear layer on the class token, without dropout. For
 action form assessment that layer gets A outputs, and a quality head reads the same token. Six frames need no other
-change.
-
-The layers are those of transformers (random weights); its initialisation differs from the release in one point that
-matters to training from scratch, and is put right here (`TimeSformerTrunk`).
+change. The layers are those of transformers (random weights).
 """
 
 from __future__ import annotations
@@ -16,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import TimesformerConfig, TimesformerModel
 
-from efa.baselines.base import Recogniser
+from efa.baselines.base import Recogniser, register
 from efa.model.swin import StochasticDepth
 
 SMALL: dict[str, Any] = {"frames": 6, "size": 64, "patch": 8, "dim": 64, "depth": 2, "heads": 4, "drop_path": 0.0}
@@ -39,8 +36,8 @@ class TimeSformerConfig:
 class TimeSformerTrunk(nn.Module):
     """The ViT up to its last LayerNorm; of its tokens only the class token leaves it.
 
-    What attention over time adds starts as zero in every block, as the released code does it (facebookresearch/
-    TimeSformer, vit.py: the loop spares what it counts first, and that is the list of blocks, not a block).
+    Attention over time starts at zero in every block, unlike in transformers, as the released code does it (facebook-
+    research/TimeSformer, vit.py: the loop skips what it counts first, and that is the list of blocks, not a block).
     """
 
     def __init__(self, config: TimeSformerConfig):
@@ -66,16 +63,10 @@ class TimeSformerTrunk(nn.Module):
         return self.vit(frames).last_hidden_state[:, :1]
 
 
+@register("TimeSformer", TimeSformerConfig, SMALL, trunk="timesformer")
 class TimeSformer(Recogniser):
-    """Class and verdict from the class token.
+    """Class and verdict from the class token."""
 
-    Args:
-        config: the architecture.
-        actions: A.
-        vocabulary_size: not read; this system writes no text.
-    """
-
-    def __init__(self, config: TimeSformerConfig, actions: int, vocabulary_size: int = 0):
+    def __init__(self, config: TimeSformerConfig, actions: int):
         mean, std = (0.45, 0.45, 0.45), (0.225, 0.225, 0.225)  # of the release, not ImageNet's
-        super().__init__(TimeSformerTrunk(config), config.dim, actions, config.dropout, mean, std)
-        self.config = config
+        super().__init__(TimeSformerTrunk(config), config, config.dim, actions, mean, std)

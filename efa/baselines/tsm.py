@@ -1,10 +1,8 @@
 """TSM (Lin et al., ICCV 2019): a 2D ResNet whose frames exchange an eighth of their channels with each neighbour.
 
 The original classifies 8 frames of 224 px, one from each of 8 equal segments of the video, and averages the frames'
-logits. For action form assessment the last layer gets A outputs, and a quality head reads each frame's vector; its
-logits are averaged as well. Six frames need no other change.
-
-The ResNet is that of transformers (random weights).
+logits. For action form assessment the last layer gets A outputs, and a quality head reads each frame's vector. Six
+frames need no other change. The ResNet is that of transformers (random weights).
 """
 
 from __future__ import annotations
@@ -17,15 +15,9 @@ from torch import Tensor, nn
 from transformers import ResNetConfig, ResNetModel
 from transformers.models.resnet.modeling_resnet import ResNetBottleNeckLayer
 
-from efa.baselines.base import Recogniser
+from efa.baselines.base import Recogniser, register
 
-SMALL: dict[str, Any] = {
-    "frames": 6,
-    "size": 64,
-    "stem": 16,
-    "widths": (32, 64, 128, 256),
-    "depths": (2, 2, 2, 2),
-}
+SMALL: dict[str, Any] = {"frames": 6, "size": 64, "stem": 16, "widths": (32, 64, 128, 256), "depths": (2, 2, 2, 2)}
 
 
 @dataclass(frozen=True)
@@ -48,14 +40,14 @@ def shift_frames(x: Tensor, frames: int, share: int) -> Tensor:
     """
     x = x.unflatten(0, (-1, frames))  # [B, T, C, H, W]
     n = x.shape[2] // share
-    none = x.new_zeros(len(x), 1, n, *x.shape[3:])
-    earlier = torch.cat([x[:, 1:, :n], none], 1)
-    later = torch.cat([none, x[:, :-1, n : 2 * n]], 1)
+    zeros = x.new_zeros(len(x), 1, n, *x.shape[3:])
+    earlier = torch.cat([x[:, 1:, :n], zeros], 1)
+    later = torch.cat([zeros, x[:, :-1, n : 2 * n]], 1)
     return torch.cat([earlier, later, x[:, :, 2 * n :]], 2).flatten(0, 1)
 
 
 class ShiftedConvolution(nn.Module):
-    """The first convolution of a residual branch, behind the shift; the shortcut beside it keeps the frame as it is."""
+    """The first convolution of a residual branch, after the shift; the shortcut beside it keeps the frame as it is."""
 
     def __init__(self, convolution: nn.Module, frames: int, share: int):
         super().__init__()
@@ -71,7 +63,6 @@ class TSMTrunk(nn.Module):
     def __init__(self, config: TSMConfig):
         super().__init__()
         self.config = config
-        self.out_dim = config.widths[-1]
         self.resnet = ResNetModel(
             ResNetConfig(embedding_size=config.stem, hidden_sizes=list(config.widths), depths=list(config.depths))
         )
@@ -90,19 +81,12 @@ class TSMTrunk(nn.Module):
         b, t = frames.shape[:2]
         if t != self.config.frames:
             raise ValueError(f"clips of {t} frames given to a TSM of {self.config.frames}")
-        return self.resnet(frames.flatten(0, 1)).pooler_output.view(b, t, self.out_dim)
+        return self.resnet(frames.flatten(0, 1)).pooler_output.view(b, t, -1)
 
 
+@register("TSM", TSMConfig, SMALL, trunk="tsm")
 class TSM(Recogniser):
-    """Class and verdict, each the mean over frames.
+    """Class and verdict, each the mean over frames."""
 
-    Args:
-        config: the architecture.
-        actions: A.
-        vocabulary_size: not read; this system writes no text.
-    """
-
-    def __init__(self, config: TSMConfig, actions: int, vocabulary_size: int = 0):
-        trunk = TSMTrunk(config)
-        super().__init__(trunk, trunk.out_dim, actions, config.dropout)
-        self.config = config
+    def __init__(self, config: TSMConfig, actions: int):
+        super().__init__(TSMTrunk(config), config, config.widths[-1], actions)

@@ -4,8 +4,8 @@ The original, Swin-B, classifies 32 frames of 224 px, 2 frames apart, by a linea
 dropout. For action form assessment that layer gets A outputs, and a quality head reads the same mean. Patches are two
 frames deep and two apart, as in the original and unlike EFA's encoder. Six frames need no other change.
 
-At small scale the encoder is EFA's own with its weights and frozen, so that what the two rows differ in is text and
-fusion, and features are computed once for both.
+At small scale the encoder is EFA's own with its weights and frozen, so that the two rows differ in text and fusion
+only, and features are computed once for both.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from efa.baselines.base import Recogniser
+from efa.baselines.base import Recogniser, register
 from efa.config import EncoderConfig, build
 from efa.model.swin import VideoSwin
 
@@ -28,29 +28,17 @@ class VideoSwinConfig:
 
     frames: int = 32
     size: int = 224  # pixels
-    encoder: EncoderConfig = field(default_factory=lambda: EncoderConfig(temporal_stride=2))
+    encoder: EncoderConfig = field(default_factory=lambda: EncoderConfig(temporal_stride=2))  # not its `weights`
     dropout: float = 0.5
 
 
+@register("Video Swin", VideoSwinConfig, SMALL)
 class VideoSwinRecogniser(Recogniser):
-    """Class and verdict from the mean token.
+    """Class and verdict from the mean token."""
 
-    `config.encoder.weights` is not read: whoever trains loads them (`load_encoder`), as for `EFAModel`.
-
-    Args:
-        config: the architecture; a frozen encoder gets no gradient and stays in eval mode.
-        actions: A.
-        vocabulary_size: not read; this system writes no text.
-    """
-
-    def __init__(self, config: VideoSwinConfig, actions: int, vocabulary_size: int = 0):
+    def __init__(self, config: VideoSwinConfig, actions: int):
         encoder = VideoSwin(config.encoder).requires_grad_(not config.encoder.frozen)
-        super().__init__(encoder, encoder.out_dim, actions, config.dropout)
-        self.config = config
-
-    def encode_video(self, frames: Tensor) -> Tensor:
-        """Frames [B, T, 3, H, W] -> F_v [B, N, C], N = T' H' W'."""
-        return self.encoder(self.normalise(frames)).flatten(1, 3)
+        super().__init__(encoder, config, encoder.out_dim, actions)
 
     def pool(self, features: Tensor) -> Tensor:
         """F_v [B, N, C] -> its mean [B, 1, C]."""

@@ -103,14 +103,14 @@ def run(
     Exit status: 0 done, 2 mistakes of yours only, 1 anything else, 130 interrupted.
     The same command goes on where it stopped.
     """
-    from efa.cli.grid import pool_of, run_all, tell
+    from efa.cli.grid import report_failures, run_all, select_cluster
     from efa.experiments import select
 
     chosen = select(what, preset, seeds_of(seeds), settings_of(settings))
-    pool = pool_of(executor, jobs, ray_address, cpus_per_run, gpus_per_run)
-    failures = run_all(chosen, jobs, pool, retries)
+    cluster = select_cluster(executor, jobs, ray_address, cpus_per_run, gpus_per_run)
+    failures = run_all(chosen, jobs, cluster, retries)
     _print_status(chosen)
-    tell(failures)
+    report_failures(failures)
 
 
 @app.command()
@@ -155,6 +155,7 @@ def assess(
     as_json: AsJson = False,
 ) -> None:
     """Action, verdict and explanation of a video.   Example: efa assess squat.mp4 --action Squat --json"""
+    from efa.config import FormSimData
     from efa.predict import EFA
     from efa.runs import default_checkpoint
 
@@ -164,7 +165,7 @@ def assess(
     for video in videos:
         try:
             answer = efa.assess(video, action, text)
-            cautions = [*odd, *_cautions(answer, efa.config.data.source)]
+            cautions = [*odd, *_cautions(answer, isinstance(efa.config.data, FormSimData))]
             answers.append(answer | {"warnings": [*answer["warnings"], *cautions]})
         except InputError as error:
             failed = True
@@ -179,12 +180,12 @@ def assess(
         raise typer.Exit(2)
 
 
-def _cautions(answer: dict[str, Any], source: str) -> list[str]:
+def _cautions(answer: dict[str, Any], formsim: bool) -> list[str]:
     """What a reader of this answer should know, whatever the video."""
     from efa.metrics import verdict_in_text
 
     out = []
-    if source == "formsim":
+    if formsim:
         out.append("this model was trained on rendered figures and has never seen a person")
     written = verdict_in_text(answer["explanation"])
     if written is not None and written != (answer["quality"] == "non-standard"):
@@ -221,24 +222,6 @@ def score(predictions: Path, as_json: AsJson = False) -> None:
     for metric in next(iter(scores.values())):
         shown.add_row(metric, *("" if s[metric] is None else f"{s[metric]:.2f}" for s in scores.values()))
     out.print(shown)
-
-
-@app.command()
-def publish(
-    what: Annotated[str, typer.Argument(help="all, a table or one row, as for run")] = "all",
-    preset: Preset = "laptop",
-    seeds: str = "0",
-    settings: Settings = None,
-    to: Annotated[Path | None, typer.Option(help="folder; default: results/<data set>-<preset>")] = None,
-) -> None:
-    """Copy scores and predictions of finished runs to results/.   Example: efa publish --seeds 0,1,2"""
-    from efa_book.published import publish as copy
-
-    overrides, chosen = settings_of(settings), seeds_of(seeds)
-    folder, missing = copy(preset, chosen, to, overrides, what)
-    out.print(f"published to {folder}", markup=False, highlight=False)
-    if missing:
-        out.print(f"not finished: {', '.join(missing)}", markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

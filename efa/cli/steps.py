@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from efa.data.checks import Log, StepText, _step_text
+from efa.data.checks import Log, StepText, check_step_text
 from efa.utils.errors import InputError
 
 SHAPE = 'it must hold {"steps": [five texts], "instruction": text}'
@@ -31,7 +31,7 @@ def read_steps_file(path: Path) -> tuple[StepText, list[str]]:
     except (ValueError, RecursionError) as error:
         raise InputError(f"this is no steps file: not JSON: {error}", file=path, hint=SHAPE) from None
     log = Log(path)
-    text = _step_text("", document, SHAPE, log)
+    text = check_step_text("", document, SHAPE, log)
     problems = [dataclasses.replace(problem, row=None).error() for problem in log.problems]  # the file has no rows
     if text is None:
         raise InputError(f"this is no steps file: {problems[-1].message}", file=path, hint=problems[-1].hint)

@@ -8,6 +8,7 @@ import os
 import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 import formsim
-from efa.config import DataConfig
+from efa.config import Config, DataConfig, FolderData, FormSimData
 from efa.data.manifest import DataSet, StepText, load_dataset, make_dataset
 from efa.utils import paths
 from efa.utils.files import locked, named, reserve
@@ -29,33 +30,79 @@ Array = np.ndarray
 Progress = Callable[[int, int], None]  # done, total
 
 
+@dataclass(frozen=True)
+class FormSimSource:
+    """FormSim's clips, rendered in memory."""
+
+    config: FormSimData
+
+    def open(self) -> DataSet:
+        clips = formsim_clips(self.config)
+        steps = {key: StepText(*text) for key, text in formsim.step_table(clips).items()}
+        return make_dataset([formsim.record(clip) for clip in clips], steps)
+
+    def fingerprint(self, dataset: DataSet) -> str:
+        return _short_hash(f"{dataset.fingerprint()} formsim v{formsim.VERSION}")
+
+    def frames(self, dataset: DataSet) -> tuple[str, Callable[[], Iterator[Array]]]:
+        """Their name in the cache, and what makes them: uint8 [T, S, S, 3] of each row of the table."""
+        data = self.config
+        render = partial(formsim.render_clip, size=data.size, frames=data.frames, clutter=data.clutter)
+        name = f"{data.frames}x{data.size}-{data.sampling}-{data.clutter:g}"
+        return name, lambda: in_processes(render, formsim_clips(data))
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """A folder with manifest, steps.json and videos; the methods are `FormSimSource`'s."""
+
+    config: FolderData
+
+    def open(self) -> DataSet:
+        return load_dataset(self.config.source)
+
+    def fingerprint(self, dataset: DataSet) -> str:
+        return _short_hash(f"{dataset.fingerprint()} ")
+
+    def frames(self, dataset: DataSet) -> tuple[str, Callable[[], Iterator[Array]]]:
+        from efa.data.video import read_clip
+
+        data = self.config
+        read = partial(read_clip, frames=data.frames, size=data.size, rule=data.sampling)
+        videos = [Path(data.source) / path for path in dataset.table["path"]]
+        return f"{data.frames}x{data.size}-{data.sampling}", lambda: in_processes(read, videos)
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def data_source(config: DataConfig) -> FormSimSource | FolderSource:
+    return FormSimSource(config) if isinstance(config, FormSimData) else FolderSource(config)
+
+
 @cache
 def open_dataset(config: DataConfig) -> DataSet:
     """FormSim in memory, or the folder that `config.source` names; InputError when it cannot be used."""
-    if config.source != "formsim":
-        return load_dataset(config.source)
-    chosen = formsim_clips(config)
-    steps = {key: StepText(*text) for key, text in formsim.step_table(chosen).items()}
-    return make_dataset([formsim.record(clip) for clip in chosen], steps)
+    return data_source(config).open()
 
 
-def formsim_clips(config: DataConfig) -> tuple[formsim.Clip, ...]:
+def formsim_clips(config: FormSimData) -> tuple[formsim.Clip, ...]:
     """FormSim's clips as the configuration asks for them."""
     return formsim.clips(config.benchmark, config.clips, config.seed, formsim.some_actions(config.actions))
 
 
 def data_fingerprint(dataset: DataSet, config: DataConfig) -> str:
     """What a run's data depend on: table, texts, videos and, for FormSim, its version."""
-    version = f"formsim v{formsim.VERSION}" if config.source == "formsim" else ""
-    return hashlib.sha256(f"{dataset.fingerprint()} {version}".encode()).hexdigest()[:16]
+    return data_source(config).fingerprint(dataset)
 
 
 def load_frames(dataset: DataSet, config: DataConfig, progress: Progress | None = None) -> Array:
     """uint8 [N, T, S, S, 3] for every row of the table, memory-mapped; made once and shared by all runs."""
-    name = f"{data_fingerprint(dataset, config)}-{config.frames}x{config.size}-{config.sampling}-{config.clutter:g}"
-    path = paths.cache() / "frames" / f"{name}.npy"
+    name, clips = data_source(config).frames(dataset)
+    path = paths.cache() / "frames" / f"{data_fingerprint(dataset, config)}-{name}.npy"
     shape = (len(dataset.table), config.frames, config.size, config.size, 3)
-    return cached_array(path, shape, np.uint8, partial(_frames, dataset, config), progress)
+    return cached_array(path, shape, np.uint8, lambda: (clip[None] for clip in clips()), progress)
 
 
 def cached_array(
@@ -95,21 +142,6 @@ def cached_array(
     return np.load(path, mmap_mode="r")
 
 
-def _frames(dataset: DataSet, config: DataConfig) -> Iterator[Array]:
-    if config.source == "formsim":
-        chosen: Sequence[Any] = formsim_clips(config)
-        draw: Callable[[Any], Array] = partial(
-            formsim.render_clip, size=config.size, frames=config.frames, clutter=config.clutter
-        )
-    else:
-        from efa.data.video import read_clip
-
-        chosen = [Path(config.source) / path for path in dataset.table["path"]]
-        draw = partial(read_clip, frames=config.frames, size=config.size, rule=config.sampling)
-    for clip in in_processes(draw, chosen):
-        yield clip[None]
-
-
 def in_processes(work: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
     """`work` over `items` in order, on every core; small jobs stay in this process."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -124,6 +156,29 @@ def in_processes(work: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[A
         except BaseException:  # an interrupt, too, or nobody wants the rest
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def text_keys(dataset: DataSet, config: Config, actions: list[str] | None = None, wrong: bool = False) -> np.ndarray:
+    """Which row of the step-text table each clip sees, int64 [N].
+
+    Args:
+        actions: the action each clip is taken for; by default its true one.
+        wrong: give the text of another standard of that action, or of another action where there is one standard only.
+    """
+    keys = list(dataset.steps)
+    number = {key: i for i, key in enumerate(keys)}
+    table = dataset.table
+    out = []
+    for action, standard, clip in zip(actions or table["action"], table["standard"], table["clip_id"], strict=True):
+        key = f"{action} [{standard}]" if standard else action
+        others = [k for k in keys if k != key and k.startswith(f"{action} [")] or [k for k in keys if k != key]
+        if config.fusion.text == "shuffled":  # any other key, drawn anew for each clip, so that it carries nothing
+            others = [k for k in keys if k != key]
+        pick = zlib.crc32(f"shuffled {clip}".encode()) % len(others) if others else 0
+        out.append(
+            number[others[pick]] if (wrong or config.fusion.text == "shuffled") and others else number.get(key, -1)
+        )
+    return np.array(out) if config.fusion.text != "none" else np.full(len(table), -1)
 
 
 class ClipDataset(Dataset[dict[str, Tensor]]):

@@ -7,44 +7,27 @@ Rows are numbered as a spreadsheet shows them, for parquet too: the header is ro
 
 from __future__ import annotations
 
+import codecs
+import csv
 import hashlib
+import io
 import json
 import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
-from efa.data.checks import (
-    COLUMNS,
-    REQUIRED,
-    SPLITS,
-    Log,
-    Problem,
-    StepText,
-    check_rows,
-    clean_text,
-    read_csv,
-    read_parquet,
-    read_steps,
-    step_key,
-)
+from efa.data.checks import COLUMNS, REQUIRED, SPLITS, Log, Problem, Rows, StepText, check_rows, read_steps, step_key
+from efa.data.video import DECODE_ERRORS
 from efa.utils.errors import InputError
+from efa.utils.files import write_safely
 
-__all__ = [
-    "DataSet",
-    "Problem",
-    "StepText",
-    "check_dataset",
-    "clean_text",
-    "load_dataset",
-    "make_dataset",
-    "save_dataset",
-]
+__all__ = ["DataSet", "Problem", "StepText", "check_dataset", "load_dataset", "make_dataset", "save_dataset"]
 
 ANNOTATIONS_ONLY = "ANNOTATIONS_ONLY.txt"  # a data set's folder without videos may hold this file, which says why
 
@@ -112,19 +95,21 @@ def _ends(file: Path) -> bytes:
         raise InputError(f"cannot be read: {error.strerror}", file=file, hint="check the data set again") from error
 
 
-def load_dataset(folder: str | Path) -> DataSet:
+def load_dataset(folder: str | Path, videos: bool = True) -> DataSet:
     """Read a data set.
+
+    Args:
+        videos: False reads the annotations only, and the videos need not be there.
 
     Raises:
         InputError: the first error that `check_dataset` would list.
     """
-    dataset, problems = _read(Path(folder), probe=False)
-    return _usable(dataset, problems)
+    return _usable(*read_dataset(folder, videos))
 
 
 def check_dataset(folder: str | Path, probe: bool = False) -> list[Problem]:
     """Every problem of a data set on disk; with `probe` each video is opened and its first frame decoded."""
-    return _read(Path(folder), probe)[1]
+    return read_dataset(folder, probe=probe)[1]
 
 
 def make_dataset(rows: Iterable[Mapping[str, Any]], steps: Mapping[str, StepText]) -> DataSet:
@@ -133,35 +118,8 @@ def make_dataset(rows: Iterable[Mapping[str, Any]], steps: Mapping[str, StepText
     records = list(rows)
     header = [*dict.fromkeys(name for record in records for name in record)]
     values = [(i, [record.get(name) for name in header]) for i, record in enumerate(records, start=2)]
-    table = check_rows(header, values, set(steps), log, None, open_videos=False)
+    table = check_rows(header, values, set(steps), log, None)
     return _usable(None if table is None else DataSet(None, table, dict(steps)), log.problems)
-
-
-def save_dataset(dataset: DataSet, folder: str | Path, kind: Literal["parquet", "csv"] = "parquet") -> None:
-    """Write manifest.parquet or manifest.csv, and steps.json. The videos, at `path` in `folder`, are the caller's."""
-    folder = Path(folder)
-    other = folder / f"manifest.{'csv' if kind == 'parquet' else 'parquet'}"
-    if other.exists():
-        raise InputError("the folder holds another manifest", file=other, hint="delete it or choose another folder")
-    table = dataset.table[list(COLUMNS)]
-    steps = {k: {"steps": list(v.steps), "instruction": v.instruction} for k, v in dataset.steps.items()}
-    content = (
-        table.to_csv(index=False, lineterminator="\n").encode() if kind == "csv" else table.to_parquet(index=False)
-    )
-    files = {
-        f"manifest.{kind}": content,
-        "steps.json": (json.dumps(steps, indent=1, ensure_ascii=False) + "\n").encode(),
-    }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, data in files.items():
-            part = folder / f"{name}.part"  # so that an interrupted run leaves no half a file
-            part.write_bytes(data)
-            os.replace(part, folder / name)
-    except OSError as error:
-        raise InputError(
-            f"cannot be written: {error}", file=folder, hint="check the folder and the disk space"
-        ) from error
 
 
 def _usable(dataset: DataSet | None, problems: list[Problem]) -> DataSet:
@@ -172,33 +130,108 @@ def _usable(dataset: DataSet | None, problems: list[Problem]) -> DataSet:
     return dataset
 
 
-def _read(folder: Path, probe: bool) -> tuple[DataSet | None, list[Problem]]:
-    log = Log(folder)
+def save_dataset(dataset: DataSet, folder: str | Path, kind: Literal["parquet", "csv"] = "parquet") -> None:
+    """Write manifest.parquet or manifest.csv, and steps.json. The videos, at `path` in `folder`, are the caller's."""
+    folder = Path(folder)
+    other = folder / f"manifest.{'csv' if kind == 'parquet' else 'parquet'}"
+    if other.exists():
+        raise InputError("the folder holds another manifest", file=other, hint="delete it or choose another folder")
+    table = dataset.table[list(COLUMNS)]
+    steps = {k: {"steps": list(v.steps), "instruction": v.instruction} for k, v in dataset.steps.items()}
+    text = json.dumps(steps, indent=1, ensure_ascii=False) + "\n"
+    write = partial(table.to_csv, lineterminator="\n") if kind == "csv" else table.to_parquet
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_safely(folder / f"manifest.{kind}", lambda path: write(path, index=False))
+        write_safely(folder / "steps.json", lambda path: path.write_text(text, encoding="utf-8"))
+    except OSError as error:
+        hint = "check the folder and the disk space"
+        raise InputError(f"cannot be written: {error}", file=folder, hint=hint) from error
+
+
+def manifest_files(folder: Path) -> list[Path]:
+    """The manifests of a folder: manifest.parquet, the one that is read, before manifest.csv."""
+    return [file for file in (folder / "manifest.parquet", folder / "manifest.csv") if file.exists()]
+
+
+def read_dataset(folder: str | Path, videos: bool = True, probe: bool = False) -> tuple[DataSet | None, list[Problem]]:
+    """A data set on disk, None where it cannot be used, and every problem found.
+
+    Args:
+        videos: look for each video. probe: also open it and decode its first frame.
+    """
+    folder = Path(folder)
+    log = Log(folder)
+    files: list[Path] = []
+    try:
+        files = manifest_files(folder)
         if not folder.is_dir():
             log.error("no such folder", "give a folder with manifest.parquet or manifest.csv, and steps.json")
-            return None, log.problems
-        files = [file for file in (folder / "manifest.parquet", folder / "manifest.csv") if file.exists()]
+        elif not files:
+            hint = f"write one row a clip, with at least the columns {', '.join(REQUIRED)}"
+            log.error("neither manifest.parquet nor manifest.csv", hint)
+        elif len(files) == 2:
+            log.warn("both manifest.parquet and manifest.csv", "manifest.csv was not read")
     except (OSError, ValueError) as error:
         log.error(f"cannot be opened: {error}", "check the path")
-        return None, log.problems
     if not files:
-        log.error(
-            "neither manifest.parquet nor manifest.csv",
-            f"write one row a clip, with at least the columns {', '.join(REQUIRED)}",
-        )
         return None, log.problems
-    if len(files) == 2:
-        log.warn("both manifest.parquet and manifest.csv", "manifest.csv was not read")
-    log = Log(files[0], log.problems)
-    steps, keys = read_steps(Log(folder / "steps.json", log.problems))
+    manifest, steps_file = Log(files[0], log.problems), Log(folder / "steps.json", log.problems)
+    steps: dict[str, StepText] = {}
+    keys: set[str] = set()
+    with steps_file.catch():
+        steps, keys = read_steps(steps_file)
+    with manifest.catch():
+        header, rows = _read_parquet(files[0]) if files[0].suffix == ".parquet" else _read_csv(files[0], manifest)
+        table = check_rows(header, rows, keys, manifest, folder if videos else None, probe)
+        return None if table is None else DataSet(folder, table, steps), log.problems
+    return None, log.problems
+
+
+def _read_csv(file: Path, log: Log) -> tuple[list[Any], Rows]:
+    """Header and numbered rows of text. InputError (with a row) where the file is no table."""
+    raw = file.read_bytes()
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputError("UTF-16 text", hint="save it as CSV UTF-8")
+    raw = log.without_bom(raw)
+    if b"\r\n" in raw:
+        log.warn("Windows line ends", "read like others")
     try:
-        header, rows = read_parquet(files[0]) if files[0].suffix == ".parquet" else read_csv(files[0], log)
-    except InputError as error:
-        log.error(error.message, error.hint or "", error.row if isinstance(error.row, int) else None)
-        return None, log.problems
-    except OSError as error:
-        log.error(f"cannot be read: {error}", "check the file and its permissions")
-        return None, log.problems
-    table = check_rows(header, rows, keys, log, folder, probe)
-    return None if table is None else DataSet(folder, table, steps), log.problems
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        row = raw.count(b"\n", 0, error.start) + 1
+        raise InputError("not UTF-8 text", row=row, hint="save it as CSV UTF-8") from error
+    delimiter = max(",;\t", key=text.split("\n", 1)[0].count)
+    if delimiter != ",":
+        log.warn(f"columns are separated by {delimiter!r}", "read like commas")
+    header: list[Any] = []
+    rows: Rows = []
+    number = 0
+    try:
+        for number, cells in enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True), 1):
+            if number == 1:
+                header = cells
+            elif not any(cell.strip() for cell in cells):
+                if cells:
+                    log.warn("an empty row", "left out", number)
+            elif len(cells) != len(header):
+                log.error(f"{len(cells)} cells under {len(header)} column names", "fix the commas and quotes", number)
+            else:
+                rows.append((number, list(cells)))
+    except csv.Error as error:
+        raise InputError(f"not CSV: {error}", row=number + 1, hint="fix the quotes of this row") from error
+    return header, rows
+
+
+def _read_parquet(file: Path) -> tuple[list[Any], Rows]:
+    """Header and numbered rows of Python values, by pyarrow alone, so nothing in the file is ever unpickled."""
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        with ParquetFile(file) as parquet:
+            table = parquet.read()
+        columns = [column.to_pylist() for column in table.columns]
+    except (pa.ArrowException, TypeError, *DECODE_ERRORS) as error:
+        raise InputError(f"not a parquet file that can be read: {error}", hint="write it again") from error
+    return table.column_names, [(i, list(cells)) for i, cells in enumerate(zip(*columns, strict=True), start=2)]

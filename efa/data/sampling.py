@@ -1,31 +1,19 @@
-"""Which frames of a clip, which way up, what size: pure functions on indices and arrays."""
+"""Which frames of a clip, rotated how, at what size: pure functions on indices and arrays."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-
-from efa.utils.errors import InputError
+from PIL import Image
 
 Frames = NDArray[np.uint8]
 Rule = Literal["uniform", "release"]
 Crop = Literal["pad", "centre", "squeeze"]
 
 RELEASE_SPAN = 108  # the released code looks at the first 108 frames only
-
-
-def need(module: str, package: str) -> ModuleType:
-    """Import a module that only clips need, or say how to install it."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        message = f"reading clips needs the package {package}: {error}"
-        raise InputError(message, hint=f"pip install {package}") from error
 
 
 def uniform_indices(times: Sequence[int], end: int, frames: int) -> list[int]:
@@ -60,17 +48,13 @@ def turn(image: Frames, matrix: Sequence[int] | None) -> Frames:
 
 
 def resize(image: Frames, width: int, height: int, size: int | None, crop: Crop) -> Frames:
-    """Resize a stored image, which is displayed at width x height, to size x size (bilinear, antialiased, Pillow).
+    """Resize a stored image uint8 [h, w, 3] to [size, size, 3] (bilinear, antialiased, Pillow).
 
     Args:
-        image: uint8 [h, w, 3]; its pixels need not be square.
-        width, height: displayed size.
-        size: side of the square output; None keeps width x height.
+        width, height: displayed size; the stored pixels need not be square.
+        size: side of the square output; None: [height, width, 3].
         crop: 'pad' fits the longer side and centres the picture on black, 'centre' fits the shorter side and keeps the
             middle square, 'squeeze' ignores the aspect ratio.
-
-    Returns:
-        uint8 [size, size, 3], or [height, width, 3] where size is None.
     """
     h, w = image.shape[:2]
     target, box = (width, height) if size is None else (size, size), (0.0, 0.0, float(w), float(h))
@@ -82,9 +66,8 @@ def resize(image: Frames, width: int, height: int, size: int | None, crop: Crop)
         dx, dy = w * (1 - shorter / width) / 2, h * (1 - shorter / height) / 2
         box = (dx, dy, w - dx, h - dy)
     if target != (w, h) or box != (0.0, 0.0, w, h):
-        pillow = need("PIL.Image", "pillow")
-        picture = pillow.fromarray(np.ascontiguousarray(image))
-        image = np.asarray(picture.resize(target, pillow.Resampling.BILINEAR, box=box))
+        picture = Image.fromarray(np.ascontiguousarray(image))
+        image = np.asarray(picture.resize(target, Image.Resampling.BILINEAR, box=box))
     if size is not None and target != (size, size):
         left, top = (size - target[0]) // 2, (size - target[1]) // 2
         canvas = np.zeros((size, size, 3), np.uint8)

@@ -14,10 +14,7 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 class Tokenizer:
-    """WordPiece over a list of pieces; piece i has number i.
-
-    A caption is ``[CLS] pieces [SEP]``, so [CLS] begins and [SEP] ends a generated text.
-    """
+    """WordPiece over a list of pieces; piece i has number i. A caption is ``[CLS] pieces [SEP]``."""
 
     def __init__(self, pieces: Sequence[str]):
         missing = [piece for piece in SPECIAL if piece not in pieces]
@@ -54,19 +51,13 @@ class Tokenizer:
     def batch(self, texts: Sequence[str], max_tokens: int) -> Tensor:
         """Token numbers int64 [B, L], padded; an empty text is all padding, so that it carries no loss."""
         rows = [self.encode(text, max_tokens) if text.strip() else [] for text in texts]
-        out = torch.full((len(rows), max((len(row) for row in rows), default=0) or 1), self.pad)
-        for i, row in enumerate(rows):
-            out[i, : len(row)] = torch.tensor(row, dtype=torch.long)
-        return out
+        length = max([1, *map(len, rows)])
+        return torch.tensor([row + [self.pad] * (length - len(row)) for row in rows]).long().view(-1, length)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """A readable text: pieces joined, spaces mended, sentences capitalised."""
-        text = ""
-        for i in ids:
-            piece = self.pieces[int(i)]
-            if piece in SPECIAL:
-                continue
-            text += piece[2:] if piece.startswith("##") else f" {piece}"
+        """A readable text: pieces joined, spaces around punctuation removed, sentences capitalised."""
+        pieces = [self.pieces[int(i)] for i in ids]
+        text = "".join(p[2:] if p.startswith("##") else f" {p}" for p in pieces if p not in SPECIAL)
         text = re.sub(r" ([.,:;!?%)\]])", r"\1", text)
         text = re.sub(r"([(\[]) ", r"\1", text)
         text = re.sub(r"(\w) ([-'’/]) (\w)", r"\1\2\3", text)

@@ -1,7 +1,7 @@
 """Video files and folders of frames to arrays: which frames, which way up, what size.
 
-Times come from the file's presentation time stamps, so a variable frame rate is read rightly. Files are decoded by one
-thread: libav's answer to damaged data depends on the number of threads, and callers work on many clips at once anyway.
+Times come from the file's presentation time stamps, so a variable frame rate is respected. Files are decoded by one
+thread: what libav makes of damaged data depends on the number of threads, and callers work on many clips at once.
 Only the chosen frames are converted to RGB, so memory does not grow with the length of the clip.
 """
 
@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
+from PIL import Image, ImageOps
 
-from efa.data.sampling import RELEASE_SPAN, Crop, Frames, Rule, need, release_indices, resize, turn, uniform_indices
+from efa.data.sampling import RELEASE_SPAN, Crop, Frames, Rule, release_indices, resize, turn, uniform_indices
 from efa.utils.errors import InputError
-
-Fit = Callable[[Frames, int, int], Frames]  # stored image, displayed width and height -> image as asked for
 
 MAX_SIDE = 16_384  # pixels; what H.264 and HEVC allow
 MAX_PIXELS = 200_000_000  # a frame; 8K video has 33 million
@@ -34,24 +33,15 @@ DECODE_ERRORS = (OSError, ValueError, MemoryError, EOFError, RuntimeError, Looku
 
 @dataclass(frozen=True)
 class ClipInfo:
-    """What a clip holds.
+    """What a clip holds."""
 
-    Attributes:
-        frames: number of frames: those that decode (`load_clip`) or those the file announces (`probe`).
-        seconds: from the first frame's start to the last one's end; 0 for a folder of images.
-        fps: mean frame rate; 0 for a folder of images.
-        width, height: pixels as displayed: after rotation and with square pixels.
-        rotation: degrees clockwise that the file asks for, applied already.
-        warnings: what was wrong and what was done about it, one sentence each.
-    """
-
-    frames: int
-    seconds: float
-    fps: float
-    width: int
+    frames: int  # those that decode (`load_clip`) or those the file announces (`probe`)
+    seconds: float  # from the first frame's start to the last one's end; 0 for a folder of images
+    fps: float  # mean frame rate; 0 for a folder of images
+    width: int  # pixels as displayed: after rotation and with square pixels
     height: int
-    rotation: int
-    warnings: tuple[str, ...] = ()
+    rotation: int  # degrees clockwise that the file asks for, applied already
+    warnings: tuple[str, ...] = ()  # what was wrong and what was done about it, one sentence each
 
 
 class Clip(NamedTuple):
@@ -62,8 +52,8 @@ class Clip(NamedTuple):
 
 
 @dataclass
-class _Decoded:
-    """One pass over a source: the time of every frame, and the images of the wanted ones, fitted already."""
+class _Source:
+    """One pass over a file or folder: the time of every frame, and the images of the wanted ones, resized already."""
 
     times: list[int] = field(default_factory=list)
     end: int = 0
@@ -77,10 +67,34 @@ class _Decoded:
         fps = len(self.times) / seconds if seconds > 0 else 0.0
         return ClipInfo(len(self.times), seconds, fps, *self.shape, tuple(dict.fromkeys(self.notes)))
 
+    def choose(self, frames: int, rule: Rule) -> list[int]:
+        if rule == "release":
+            return release_indices(len(self.times), frames)
+        return uniform_indices(self.times, self.end, frames)
+
+    def set_times(self, stream: Any, times: Sequence[int | None], last: int | None) -> None:
+        """Presentation times; where they are missing or do not rise, the frames count as evenly spaced.
+
+        Args:
+            last: duration of the last frame; 0 or None: unknown.
+        """
+        known = [time for time in times if time is not None]
+        rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
+        if len(known) < len(times) or any(a >= b for a, b in pairwise(known)):
+            self.notes.append("no usable time stamps: the frames count as evenly spaced")
+            self.times, self.end, self.unit = list(range(len(times))), len(times), 1 / rate
+        elif known:
+            self.unit = Fraction(stream.time_base)
+            step = (known[-1] - known[0]) // (len(known) - 1) if len(known) > 1 else round(1 / (rate * self.unit))
+            self.times, self.end = known, known[-1] + max(1, last or step)
+
 
 def _av() -> ModuleType:
     """PyAV, silenced; InputError where it is not installed."""
-    av = need("av", "av")
+    try:
+        import av
+    except ImportError as error:
+        raise InputError(f"reading clips needs the package av: {error}", hint="pip install av") from error
     av.logging.set_level(None)  # libav would write to stderr on every damaged packet
     return av
 
@@ -90,7 +104,7 @@ def check_file(path: str | Path) -> None:
     path = Path(path)
     try:
         if path.is_dir():
-            _images(path)
+            _image_files(path)
         elif not path.exists():
             raise InputError("no such file", file=path, hint="check the path")
         elif not path.is_file():
@@ -120,14 +134,12 @@ def _open(av: ModuleType, path: Path) -> tuple[Any, Any]:
         message = f"not a video that can be read: {_reason(error)}"
         raise InputError(message, file=path, hint="convert it to mp4, or copy it again") from error
     covers = av.stream.Disposition.attached_pic
-    streams = [stream for stream in container.streams.video if not stream.disposition & covers]
-    if not streams:
+    stream = next((stream for stream in container.streams.video if not stream.disposition & covers), None)
+    if stream is None or stream.codec_context is None:
         kind = "audio only" if container.streams.audio else "no video stream"
         container.close()
-        raise InputError(f"{kind}: there is no picture in this file", file=path, hint="give a video file")
-    stream = streams[0]
-    if stream.codec_context is None:
-        container.close()
+        if stream is None:
+            raise InputError(f"{kind}: there is no picture in this file", file=path, hint="give a video file")
         raise InputError("no decoder for this video's format", file=path, hint="convert it to H.264 mp4")
     if stream.width or stream.height:
         _check_size(stream.width, stream.height, path)
@@ -140,55 +152,40 @@ def _reason(error: BaseException) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def _set_times(into: _Decoded, stream: Any, times: Sequence[int | None], last: int | None) -> None:
-    """Presentation times; where they are missing or do not rise, the frames count as evenly spaced."""
-    known = [time for time in times if time is not None]
-    rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
-    if len(known) < len(times) or any(a >= b for a, b in pairwise(known)):
-        into.notes.append("no usable time stamps: the frames count as evenly spaced")
-        into.times, into.end, into.unit = list(range(len(times))), len(times), 1 / rate
-    elif known:
-        into.unit = Fraction(stream.time_base)
-        step = (known[-1] - known[0]) // (len(known) - 1) if len(known) > 1 else round(1 / (rate * into.unit))
-        into.times, into.end = known, known[-1] + max(1, last or step)
-
-
-def _announced(path: Path) -> _Decoded:
+def _announced(path: Path) -> _Source:
     """The frames that the packets promise, without decoding: a good guess at what the decoder will give."""
     av = _av()
     container, stream = _open(av, path)
-    found = _Decoded()
+    found = _Source()
     with container:
         try:
             packets = [(packet.pts, packet.duration) for packet in container.demux(stream) if packet.size]
         except (av.FFmpegError, *DECODE_ERRORS):
             packets = []
         packets.sort(key=lambda packet: packet[0] or 0)  # packets come in decoding order
-        _set_times(found, stream, [time for time, _ in packets], packets[-1][1] if packets else 0)
+        found.set_times(stream, [time for time, _ in packets], packets[-1][1] if packets else 0)
     return found
 
 
-def _decode(path: Path, wanted: set[int], fit: Fit, stop: int | None, announced: _Decoded) -> _Decoded:
-    """Decode a file, keeping the wanted frames; damaged packets are left out and told of.
+def _decode(
+    path: Path, announced: _Source, wanted: set[int], stop: int | None, size: int | None = None, crop: Crop = "pad"
+) -> _Source:
+    """Decode a file, keeping the wanted frames; damaged packets are left out, with a note.
 
-    Once frame `stop` is there, the rest is believed to be as announced.
+    Once frame `stop` is there, the rest is taken to be as announced.
     """
     av = _av()
     container, stream = _open(av, path)
-    found, last = _Decoded(), 0
+    found, last = _Source(), 0
     times: list[int | None] = []
     error: BaseException | None = None
     with container:
         packets = container.demux(stream)
         while stop is None or len(times) <= stop:
             try:
-                packet = next(packets)
-            except StopIteration:
-                break
-            except (av.FFmpegError, *DECODE_ERRORS) as failure:
-                error = failure
-                break
-            try:
+                packet = next(packets, None)
+                if packet is None:
+                    break
                 for frame in packet.decode():
                     if frame.is_corrupt:
                         error = error or ValueError("broken frames")
@@ -196,12 +193,12 @@ def _decode(path: Path, wanted: set[int], fit: Fit, stop: int | None, announced:
                     if not times:
                         found.shape = _shape(frame, stream, path, found.notes)
                     if len(times) in wanted:
-                        found.images[len(times)] = _image(av, frame, path, found.shape, fit)
+                        found.images[len(times)] = _image(av, frame, path, found.shape, size, crop)
                     times.append(frame.pts)
                     last = frame.duration
-            except (av.FFmpegError, *DECODE_ERRORS) as failure:
+            except (av.FFmpegError, *DECODE_ERRORS) as failure:  # of the file: then the next packet is None
                 error = failure
-        _set_times(found, stream, times, last)
+        found.set_times(stream, times, last)
     if not times:
         message = f"no frame can be decoded: {_reason(error)}" if error else "no frame in the file"
         raise InputError(message, file=path, hint="copy or convert the video again")
@@ -212,11 +209,9 @@ def _decode(path: Path, wanted: set[int], fit: Fit, stop: int | None, announced:
     return found
 
 
-def _matrix(frame: Any) -> list[int] | None:
-    for data in frame.side_data:
-        if data.type.name == "DISPLAYMATRIX":
-            return [int(value) for value in np.frombuffer(bytes(data), "<i4")]
-    return None
+def _display_matrix(frame: Any) -> list[int] | None:
+    matrices = [data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"]
+    return [int(value) for value in np.frombuffer(bytes(matrices[0]), "<i4")] if matrices else None
 
 
 def _shape(frame: Any, stream: Any, path: Path, notes: list[str]) -> tuple[int, int, int]:
@@ -228,59 +223,58 @@ def _shape(frame: Any, stream: Any, path: Path, notes: list[str]) -> tuple[int, 
         width = max(1, round(width * aspect))
         _check_size(width, height, path)
     else:
-        notes.append(f"pixel aspect ratio {aspect} left out of account")
+        notes.append(f"pixel aspect ratio {aspect} ignored")
     rotation = -frame.rotation % 360
     if rotation % 90:
         notes.append(f"rotation of {rotation} degrees read as {round(rotation / 90) * 90 % 360}")
-    if turn(np.empty((1, 2, 3), np.uint8), _matrix(frame)).shape[0] == 2:
+    if turn(np.empty((1, 2, 3), np.uint8), _display_matrix(frame)).shape[0] == 2:
         width, height = height, width
     return width, height, rotation
 
 
-def _image(av: ModuleType, frame: Any, path: Path, shape: tuple[int, int, int], fit: Fit) -> Frames:
+def _image(av: ModuleType, frame: Any, path: Path, shape: tuple[int, int, int], size: int | None, crop: Crop) -> Frames:
     _check_size(frame.width, frame.height, path)
     scale = av.video.reformatter.Interpolation
     exact = int(scale.BILINEAR | scale.ACCURATE_RND | scale.BITEXACT | scale.FULL_CHR_H_INT)  # same bytes on any CPU
     image = frame.reformat(format="rgb24", interpolation=exact).to_ndarray()
-    return fit(turn(image, _matrix(frame)), shape[0], shape[1])
+    return resize(turn(image, _display_matrix(frame)), shape[0], shape[1], size, crop)
 
 
-def _images(folder: Path) -> list[Path]:
+def _image_files(folder: Path) -> list[Path]:
     """Image files of a folder in the order of the numbers in their names."""
-    found = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
-    if not found:
+    files = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
+    if not files:
         raise InputError("a folder without jpg or png images", file=folder, hint="give a video or a folder of frames")
-    return sorted(found, key=lambda p: ([int(n) for n in re.findall(r"\d+", p.stem, re.ASCII)], p.name))
+    return sorted(files, key=lambda p: ([int(n) for n in re.findall(r"\d+", p.stem, re.ASCII)], p.name))
 
 
-def _load_folder(folder: Path, choose: Callable[[_Decoded], list[int]], fit: Fit) -> tuple[_Decoded, list[int]]:
-    pillow, ops = need("PIL.Image", "pillow"), need("PIL.ImageOps", "pillow")
-    files, found = _images(folder), _Decoded()
-    reason = ""
-    while files:  # an unreadable image is left out, and the choice made anew
+def _load_folder(
+    folder: Path, choose: Callable[[_Source], list[int]], size: int | None = None, crop: Crop = "pad"
+) -> tuple[_Source, list[int]]:
+    files, found, reason = _image_files(folder), _Source(), ""
+    while files:  # an unreadable image is left out, and frames are chosen again
         found.times, found.end = list(range(len(files))), len(files)
-        picked, images, bad = choose(found), [], None
-        for path in (files[i] for i in picked):
+        picked, images = choose(found), {}
+        for i in picked:
             try:
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", pillow.DecompressionBombWarning)  # _check_size is the limit
-                    with pillow.open(path) as picture:
-                        _check_size(picture.width, picture.height, path)
-                        images.append(np.asarray(ops.exif_transpose(picture).convert("RGB")))
-            except (pillow.DecompressionBombError, *DECODE_ERRORS) as error:
-                bad, reason = path, str(error)
+                    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # _check_size is the limit
+                    with Image.open(files[i]) as picture:
+                        _check_size(picture.width, picture.height, files[i])
+                        images[i] = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+            except (Image.DecompressionBombError, *DECODE_ERRORS) as error:
+                found.notes.append(f"{files.pop(i).name} cannot be read and was left out")
+                reason = str(error)
                 break
-        if bad is None:
-            height, width = images[0].shape[:2]
-            for path, image in zip((files[i] for i in picked), images, strict=True):
+        else:
+            first = files[picked[0]].name
+            height, width = images[picked[0]].shape[:2]  # frames of another size are stretched to the first one's
+            for i, image in images.items():
                 if image.shape[:2] != (height, width):
-                    found.notes.append(f"{path.name} has another size: stretched to that of {files[picked[0]].name}")
+                    found.notes.append(f"{files[i].name} has another size: stretched to that of {first}")
             found.shape = (width, height, 0)
-            # Frames of another size are brought to the first one's.
-            found.images = {i: fit(image, width, height) for i, image in zip(picked, images, strict=True)}
+            found.images = {i: resize(image, width, height, size, crop) for i, image in images.items()}
             return found, picked
-        files.remove(bad)
-        found.notes.append(f"{bad.name} cannot be read and was left out")
     raise InputError(f"no image in this folder can be read: {reason}", file=folder, hint="copy the frames again")
 
 
@@ -297,32 +291,24 @@ def load_clip(
         crop: how the picture fits the square, see `resize`.
 
     Raises:
-        InputError: the file gives no picture; a damaged file that gives at least one is used, with a warning.
+        InputError: no frame can be read; a damaged file that gives at least one is used, with a warning.
     """
-    if rule not in ("uniform", "release") or crop not in ("pad", "centre", "squeeze"):
+    if rule not in get_args(Rule) or crop not in get_args(Crop):
         raise ValueError(f"unknown rule {rule!r} or crop {crop!r}")
     if frames < 1 or (size is not None and size < 1):
         raise ValueError(f"frames and size must be positive, not {frames} and {size}")
     path = Path(path)
     check_file(path)
-
-    def fit(image: Frames, width: int, height: int) -> Frames:
-        return resize(image, width, height, size, crop)
-
-    def choose(source: _Decoded) -> list[int]:
-        if rule == "release":
-            return release_indices(len(source.times), frames)
-        return uniform_indices(source.times, source.end, frames)
-
     if path.is_dir():
-        found, picked = _load_folder(path, choose, fit)
+        found, picked = _load_folder(path, lambda source: source.choose(frames, rule), size, crop)
     else:
         announced = _announced(path)
         stop = release_indices(RELEASE_SPAN, frames)[-1] if rule == "release" else None
-        found = _decode(path, set(choose(announced)) if announced.times else set(), fit, stop, announced)
-        picked = choose(found)
+        wanted = set(announced.choose(frames, rule)) if announced.times else set()
+        found = _decode(path, announced, wanted, stop, size, crop)
+        picked = found.choose(frames, rule)
         if not found.images.keys() >= set(picked):  # the packets promised other frames than came: damage, edit lists
-            found = _decode(path, set(picked), fit, stop, announced)
+            found = _decode(path, announced, set(picked), stop, size, crop)
     return Clip(np.stack([found.images[i] for i in picked]), found.info())
 
 
@@ -331,17 +317,6 @@ def read_clip(
 ) -> Frames:
     """The frames of `load_clip`: uint8 RGB [T, H, W, 3]."""
     return load_clip(path, frames, size, rule, crop).frames
-
-
-def read_many(
-    paths: Iterable[str | Path], frames: int = 6, size: int | None = None, rule: Rule = "uniform", crop: Crop = "pad"
-) -> Iterator[tuple[Path, Clip | InputError]]:
-    """Each path with its clip, or with the error that it gave; one bad file does not end the batch."""
-    for path in map(Path, paths):
-        try:
-            yield path, load_clip(path, frames, size, rule, crop)
-        except InputError as error:
-            yield path, error
 
 
 def probe(path: str | Path) -> ClipInfo:
@@ -353,8 +328,8 @@ def probe(path: str | Path) -> ClipInfo:
     path = Path(path)
     check_file(path)
     if path.is_dir():
-        return _load_folder(path, lambda source: [0], lambda image, width, height: image)[0].info()
-    return _decode(path, set(), lambda image, width, height: image, 0, _announced(path)).info()
+        return _load_folder(path, lambda source: [0])[0].info()
+    return _decode(path, _announced(path), set(), stop=0).info()
 
 
 def write_mp4(path: str | Path, frames: Frames, fps: float = 25) -> None:

@@ -60,19 +60,7 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
         InputError: unreadable file, missing column, wrong type or value, duplicate or missing clip_id, gaps.
     """
     path = Path(path)
-    if path.suffix not in (".parquet", ".csv"):
-        raise InputError("predictions are .parquet or .csv", file=path, hint="efa run writes predictions.parquet")
-    if not path.is_file():
-        raise InputError("no such file", file=path)
-    try:
-        if path.suffix == ".csv":
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-        else:
-            import pyarrow.parquet
-
-            table = pyarrow.parquet.read_table(path).to_pandas(ignore_metadata=True)
-    except Exception as error:  # both readers raise a dozen kinds of their own on a broken file
-        raise InputError(f"cannot be read: {error}", file=path, hint="write the predictions again") from error
+    table = _read_table(path)
     if missing := [name for name in COLUMNS if name not in table.columns]:
         raise InputError(f"missing column {', '.join(missing)}", file=path, hint=f"columns: {', '.join(COLUMNS)}")
     if table.columns.duplicated().any():
@@ -88,49 +76,56 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
 
     table = table.copy()
     for name in TEXT_COLUMNS:
-        require(table[name].map(lambda cell: isinstance(cell, str)), f"{name} is no text", "leave it empty, not null")
+        require(table[name].map(lambda cell: isinstance(cell, str)), f"{name} is not text", "leave it empty, not null")
     for name in ("quality", "quality_prob", "fault_step"):
         given = table[name].notna() & (table[name].astype(str).str.strip() != "")
         numbers = pd.to_numeric(table[name], errors="coerce").astype(float)
-        require(~given | numbers.abs().lt(np.inf), f"{name} is no number")
+        require(~given | numbers.abs().lt(np.inf), f"{name} is not a number")
         table[name] = numbers
-    table["top5"] = table["top5"].map(_names)
-    require(table["clip_id"] != "", "no clip_id")
-    twice = table.duplicated(["clip_id", "protocol"])
-    require(~twice, "this clip_id stands above already", "keep one row a clip and protocol")
-    require(table["action"] != "", "no action")
+    table["top5"] = table["top5"].map(_parse_names)
+    for name in ("clip_id", "action", "protocol"):
+        require(table[name] != "", f"{name} is empty")
+    require(~table.duplicated(["clip_id", "protocol"]), "duplicate clip_id", "keep one row a clip and protocol")
     require(table["quality"].isin([0, 1, -1]), "quality is not 0, 1 or -1", "0 standard, 1 non-standard, -1 unknown")
-    require(table["top5"].map(lambda names: names is not None), "top5 is no list of at most five names, best first")
+    require(table["top5"].map(lambda names: names is not None), "top5 is not a list of at most five names, best first")
     require(table["quality_prob"].isna() | table["quality_prob"].between(0, 1), "quality_prob is not in 0 to 1")
     require(table["fault_step"].isna() | table["fault_step"].isin(range(1, 6)), "fault_step is not 1 to 5")
     require(table["fault"].str.fullmatch("|.+/.+"), "fault is not of the form action/fault")
-    require(table["protocol"] != "", "no protocol", "predicted, oracle or none")
-    gaps = {
+    missing_values = {
         "predicted_action": table["predicted_action"] == "",
         "top5": table["top5"].map(len) == 0,
         "quality_prob": table["quality_prob"].isna(),
     }
-    for name, empty in gaps.items():
-        require(
-            ~empty | bool(empty.all()),
-            f"{name} is empty",
-            "fill every row, or none where the system does not predict it",
-        )
+    for name, empty in missing_values.items():
+        hint = "fill every row, or none where the system does not predict it"
+        require(~empty | bool(empty.all()), f"{name} is empty", hint)
     table["quality"] = table["quality"].astype(int)
     return table
 
 
+def _read_table(path: Path) -> pd.DataFrame:
+    if path.suffix not in (".parquet", ".csv"):
+        raise InputError("predictions are .parquet or .csv", file=path, hint="efa run writes predictions.parquet")
+    if not path.is_file():
+        raise InputError("no such file", file=path)
+    try:
+        if path.suffix == ".csv":
+            return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+        import pyarrow.parquet
+
+        return pyarrow.parquet.read_table(path).to_pandas(ignore_metadata=True)
+    except Exception as error:  # both readers raise a dozen kinds of their own on a broken file
+        raise InputError(f"cannot be read: {error}", file=path, hint="write the predictions again") from error
+
+
 def score(predictions: pd.DataFrame, parser: FaultParser | None = None) -> dict[str, float | None]:
-    """Every metric of `METRICS` for a table as `read_predictions` gives it: percentages, None where a metric does not
-    apply.
+    """Every metric of `METRICS` for a table from `read_predictions`: percentages, None where a metric does not apply.
 
     - Captions (`bleu1` ... `cider_d`): clips with a reference; None for a system that writes nothing.
-    - `top1`, `top5`: None under the protocol oracle, which is told the class.
-    - `quality_*`: clips of known quality, verdict at a probability of 0.5; `quality_majority` is the share of the
-      larger class.
-    - `fault_*`: micro-averaged over standard clips and non-standard clips whose fault is known; `hallucinated_faults`
-      is the share of standard clips whose text names any fault, `step_acc` of clips with a known faulty step whose
-      text names that step.
+    - `top1`, `top5`: None under the protocol oracle, which is given the class.
+    - `quality_*`: clips of known quality, verdict at probability 0.5; `quality_majority`: share of the larger class.
+    - `fault_*`: micro-averaged over standard clips and non-standard clips whose fault is known; `hallucinated_faults`:
+      standard clips whose text names any fault; `step_acc`: clips with a known faulty step whose text names that step.
     - `verdict_agreement`: the written verdict is the quality head's; `written_verdict_acc`: it is the truth. A text
       without a verdict counts as wrong in both.
     - `n`: clips.
@@ -193,7 +188,7 @@ def _percent(values: Any) -> float | None:
     return None if values.size == 0 or np.isnan(values).any() else 100 * float(values.mean())
 
 
-def _names(cell: Any) -> list[str] | None:
+def _parse_names(cell: Any) -> list[str] | None:
     """A cell of top5 as a list of names; None where it is none."""
     if isinstance(cell, str):
         try:

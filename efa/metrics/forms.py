@@ -9,8 +9,7 @@ from formsim.faults import normalise as normalise
 from formsim.faults import one_line as one_line
 from formsim.faults import sentences as sentences
 
-OPENING_SENTENCES = 2
-"""Where a text states its verdict. Further down, words such as 'correct' belong to the advice."""
+OPENING_SENTENCES = 2  # where a text states its verdict; further down, words such as 'correct' belong to the advice
 
 _GOOD = (
     "good|correct|standard|proper|right|sound|clean|acceptable|adequate|satisfactory|excellent|great|fine|ok|okay|textbook|"
@@ -94,9 +93,7 @@ def verdict_in_text(text: str) -> int | None:
 def balanced_accuracy(truth: ArrayLike, predicted: ArrayLike) -> float:
     """Mean of the two classes' recalls, in [0, 1]; NaN where a class has no clip. Both arguments [N] of 0/1."""
     t, p = np.asarray(truth).astype(bool), np.asarray(predicted).astype(bool)
-    if t.all() or not t.any():
-        return float("nan")
-    return float((p[t].mean() + (~p[~t]).mean()) / 2)
+    return float("nan") if t.all() or not t.any() else float((p[t].mean() + (~p[~t]).mean()) / 2)
 
 
 def auc(truth: ArrayLike, scores: ArrayLike) -> float:

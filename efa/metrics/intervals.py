@@ -17,19 +17,20 @@ def bootstrap(
 
     Args:
         values: one row a clip, [N] or [N, ...]; whole rows are drawn, so paired columns stay together.
-        statistic: rows -> a number, in the unit of the answer; NaN where a draw leaves it undefined (that draw is
-            dropped).
+        statistic: rows -> a number; NaN where a draw leaves it undefined (that draw is dropped).
         n: draws. seed: of the draws.
 
     Returns:
-        (low, high); NaN for no clips.
+        (low, high) in the unit of the statistic; NaN for no clips.
     """
     rows = np.asarray(values)
     if len(rows) == 0:
         return math.nan, math.nan
     random = np.random.RandomState(seed)
     drawn = np.array([float(statistic(rows[random.randint(0, len(rows), len(rows))])) for _ in range(n)])
-    return _percentiles(drawn)
+    drawn = drawn[~np.isnan(drawn)]
+    low, high = np.percentile(drawn, [2.5, 97.5]) if len(drawn) else (math.nan, math.nan)
+    return float(low), float(high)
 
 
 def balanced_accuracy_interval(
@@ -76,30 +77,22 @@ def mean_interval(seed_values: Sequence[float] | np.ndarray) -> tuple[float, flo
 def t_quantile(p: float, dof: int) -> float:
     """Quantile of Student's t for p in [0.5, 1), by bisection on the closed form for whole degrees of freedom.
 
-    Abramowitz & Stegun 26.7.3 and 26.7.4 (scipy, which would have it, is no dependency). Exact to 1e-9 relative.
+    Abramowitz & Stegun 26.7.3 and 26.7.4 (scipy is not a dependency). Exact to 1e-9 relative.
     """
+
+    def central(theta: float) -> float:
+        """P(|t| < sqrt(dof) tan(theta))."""
+        cos, sin = math.cos(theta), math.sin(theta)
+        odd = dof % 2 == 1
+        term = cos if odd else 1.0
+        total = 0.0 if dof == 1 else term
+        for k in range(3 if odd else 2, dof - 1, 2):
+            term *= cos * cos * (k - 1) / k
+            total += term
+        return 2 / math.pi * (theta + sin * total) if odd else sin * total
+
     low, high = 0.0, math.pi / 2  # theta = atan(t / sqrt(dof))
     for _ in range(200):
         theta = (low + high) / 2
-        low, high = (theta, high) if _t_central(theta, dof) < 2 * p - 1 else (low, theta)
+        low, high = (theta, high) if central(theta) < 2 * p - 1 else (low, theta)
     return math.sqrt(dof) * math.tan((low + high) / 2)
-
-
-def _t_central(theta: float, dof: int) -> float:
-    """P(|t| < sqrt(dof) tan(theta))."""
-    cos, sin = math.cos(theta), math.sin(theta)
-    odd = dof % 2 == 1
-    term = cos if odd else 1.0
-    total = 0.0 if dof == 1 else term
-    for k in range(3 if odd else 2, dof - 1, 2):
-        term *= cos * cos * (k - 1) / k
-        total += term
-    return 2 / math.pi * (theta + sin * total) if odd else sin * total
-
-
-def _percentiles(drawn: np.ndarray) -> tuple[float, float]:
-    drawn = drawn[~np.isnan(drawn)]
-    if len(drawn) == 0:
-        return math.nan, math.nan
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return float(low), float(high)

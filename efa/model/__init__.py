@@ -6,16 +6,5 @@ from efa.model.fusion import Fusion, FusionOutput
 from efa.model.swin import VideoSwin, load_encoder
 from efa.model.text import TextEncoder
 
-__all__ = [
-    "Decoder",
-    "EFAModel",
-    "Fusion",
-    "FusionOutput",
-    "Output",
-    "TextEncoder",
-    "VideoSwin",
-    "load_bert",
-    "load_encoder",
-    "losses",
-    "parameter_table",
-]
+__all__ = ["Decoder", "EFAModel", "Fusion", "FusionOutput", "Output", "TextEncoder", "VideoSwin"]
+__all__ += ["load_bert", "load_encoder", "losses", "parameter_table"]

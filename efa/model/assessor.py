@@ -7,54 +7,35 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from efa.config import Config, TrainingConfig
+from efa.model.base import SystemOutput, VideoModel
 from efa.model.decoder import Decoder
 from efa.model.fusion import Attention, Fusion, FusionOutput
 from efa.model.swin import VideoSwin
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of RGB in [0, 1]
 
-
-@dataclass
-class Output:
-    """What one forward pass says.
-
-    Attributes:
-        class_logits: [B, A].
-        quality_logit: [B]; positive means non-standard form.
-        text_logits: [B, L, V], position i predicting token i + 1; None where no tokens were given.
-        fusion: fused features, gate and attention weights.
+@dataclass(kw_only=True)
+class Output(SystemOutput):
+    """Result of one forward pass of EFA: class_logits [B, A], quality_logit [B], positive for non-standard form,
+    text_logits [B', L, V] (see `SystemOutput`), and fused features, gate and attention weights in `fusion`.
     """
 
-    class_logits: Tensor
-    quality_logit: Tensor
-    text_logits: Tensor | None
     fusion: FusionOutput
 
 
-class Judged(Protocol):
-    """What the losses read of an output, EFA's or a compared system's."""
-
-    class_logits: Tensor
-    quality_logit: Tensor
-    text_logits: Tensor | None
-
-
-class EFAModel(nn.Module):
+class EFAModel(VideoModel):
     """The whole model but the text encoder, whose vectors it takes as input.
 
     Class logits come from F_v, before any text and any adapter, so that prediction can pick the steps by them; as
     printed, the class comes from F_f, which already needs the class's text. `fusion.pool` says how video tokens are
-    pooled.
-
-    Swin knows only relative positions inside a window, so each token gets a learned vector for its frame and one for
-    its place in the picture before the fusion; the paper is silent here.
+    pooled. Swin knows only relative positions inside a window, so each token gets a learned vector for its frame and
+    one for its place in the picture before the fusion; the paper is silent here.
 
     Args:
         config: all settings; a frozen encoder gets no gradient and stays in eval mode.
@@ -63,16 +44,12 @@ class EFAModel(nn.Module):
         text_dim: E, the length of a sentence's vector.
     """
 
-    mean: Tensor
-    std: Tensor
+    TEXT_DECODER = TEXT_WEIGHTS = "decoder"
+    encoder: VideoSwin
 
     def __init__(self, config: Config, actions: int, vocabulary_size: int, text_dim: int):
-        super().__init__()
+        super().__init__(VideoSwin(config.encoder).requires_grad_(not config.encoder.frozen))
         self.config = config
-        self.encoder = VideoSwin(config.encoder).requires_grad_(not config.encoder.frozen)
-        self.adapter: nn.Module = nn.Identity()  # set by `registry.build_system` where configured
-        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
         self.grid = self.encoder.grid(config.data.frames, config.data.size, config.data.size)  # (T', H', W')
         c, d = self.encoder.out_dim, config.fusion.dim
         self.frame_position = nn.Parameter(torch.randn(self.grid[0], 1, c) * 0.02)
@@ -85,21 +62,6 @@ class EFAModel(nn.Module):
             self.class_head.insert(0, nn.BatchNorm1d(frames * c, affine=False))
             self.quality_head.insert(0, nn.BatchNorm1d(frames * d, affine=False))
         self.decoder = Decoder(config.decoder, vocabulary_size, d)
-
-    def train(self, mode: bool = True) -> EFAModel:
-        super().train(mode)
-        if self.config.encoder.frozen:
-            self.encoder.eval()  # or stochastic depth would change features that are said to be fixed
-        return self
-
-    def encode_video(self, frames: Tensor) -> Tensor:
-        """Frames [B, T, 3, H, W] -> F_v [B, N, C], N = T' H' W'.
-
-        uint8 frames are RGB and are normalised here, float frames are taken as normalised.
-        """
-        if frames.dtype == torch.uint8:
-            frames = (frames / 255 - self.mean) / self.std
-        return self.encoder(frames).flatten(1, 3)
 
     def classify(self, features: Tensor) -> Tensor:
         """F_v [B, N, C] -> class logits [B, A]; all that is needed to pick the steps."""
@@ -119,13 +81,13 @@ class EFAModel(nn.Module):
         text_mask: Tensor | None = None,
         tokens: Tensor | None = None,
     ) -> Output:
-        """Fuses, judges and, given tokens, scores an explanation.
+        """Class, verdict and, given tokens, the text logits.
 
         Args:
             features: F_v [B, N, C] of `encode_video`.
-            steps: [B, 5, E] vectors of the action's steps; None where no clip sees text.
+            steps: [B, 5, E] vectors of the action's steps; None where no clip has text.
             instruction: [B, 1, E] vector of its instruction; likewise.
-            text_mask: bool [B], False for a clip that sees no text.
+            text_mask: bool [B], False for a clip without text.
             tokens: ids [B', L] of the explanations of the first B' <= B clips, bos first; None: no text logits.
         """
         video = self.adapter(features) + (self.frame_position + self.place_position).flatten(0, 1)  # [B, N, C]
@@ -138,19 +100,8 @@ class EFAModel(nn.Module):
             fusion=fusion,
         )
 
-    def generate(
-        self,
-        features: Tensor,
-        steps: Tensor | None,
-        instruction: Tensor | None,
-        text_mask: Tensor | None,
-        begin: int,
-        end: int,
-        max_tokens: int,
-    ) -> list[list[int]]:
-        """Explanations, greedily: B lists of token ids without begin and end; arguments as `forward`."""
-        fused = self(features, steps, instruction, text_mask).fusion.fused
-        return self.decoder.generate(fused, begin, end, max_tokens)
+    def text_memory(self, *inputs: Tensor | None) -> Tensor:
+        return self(*inputs).fusion.fused  # F_f [B, N, D]
 
 
 def mlp(*sizes: int) -> nn.Sequential:
@@ -162,21 +113,19 @@ def mlp(*sizes: int) -> nn.Sequential:
 
 
 def losses(
-    output: Judged,
+    output: SystemOutput,
     batch: dict[str, Tensor],
     config: TrainingConfig,
-    pad_id: int = 0,
     shares: tuple[float, float] | None = None,
 ) -> dict[str, Tensor]:
     """Eq. 11: lambda * CE(class) + BCE(quality) + CE(text, label smoothing).
 
     Args:
-        output: of the forward pass that was given `batch["tokens"]`; a compared system's may bring further terms:
-            'masked_lm' takes the place of the text's loss, others are added as they are.
+        output: of the forward pass that was given `batch["tokens"]`. Of its `extra` terms, 'masked_lm' replaces the
+            text's loss, and the others are added as they are.
         batch: `action` ids [B], `quality` 0 or 1 [B], and, where text logits are there, `tokens` [B, L] from bos to
-            eos, padded on the right. A clip without an explanation is a row of padding and adds nothing.
+            eos, padded on the right with 0. A clip without an explanation is a row of padding and adds nothing.
         config: the weights and the label smoothing.
-        pad_id: the padding's id, never a target.
         shares: where this is a piece of a batch, its share of the batch's clips and of its texts (`efa.pieces`): the
             losses of all pieces then add up to the batch's.
 
@@ -190,19 +139,13 @@ def losses(
         "text": output.quality_logit.new_zeros(()),
     }
     if output.text_logits is not None:
-        tokens = batch["tokens"]
-        targets = F.pad(tokens[:, 1:], (0, 1), value=pad_id)  # [B, L], moved so that the logits need no copy
-        each = F.cross_entropy(
-            output.text_logits.flatten(0, 1),
-            targets.flatten(),
-            ignore_index=pad_id,
-            label_smoothing=config.label_smoothing,
-            reduction="none",
-        ).view_as(targets)
-        weight = (targets != pad_id) * batch.get("text_weight", quality.new_ones(len(targets)))[:, None]  # [B, L]
+        targets = F.pad(batch["tokens"][:, 1:], (0, 1))  # [B, L], 0 is padding, moved so that the logits need no copy
+        settings: dict[str, Any] = {"ignore_index": 0, "label_smoothing": config.label_smoothing, "reduction": "none"}
+        each = F.cross_entropy(output.text_logits.flatten(0, 1), targets.flatten(), **settings).view_as(targets)
+        weight = (targets != 0) * batch.get("text_weight", quality.new_ones(len(targets)))[:, None]  # [B, L]
         # (alg-1-10)
         parts["text"] = (each * weight).sum() / weight.sum().clamp(min=1e-6)  # a batch without any text: 0, not NaN
-    extra = dict(getattr(output, "extra", {}))
+    extra = dict(output.extra)
     parts["text"] = extra.pop("masked_lm", parts["text"])
     if shares is not None:
         parts = {name: value * shares[name == "text"] for name, value in parts.items()}
@@ -215,20 +158,17 @@ def losses(
 
 def parameter_table(model: EFAModel) -> list[tuple[str, int]]:
     """(part, parameters) in the order of the data flow; the last row is the total, the sum of the others."""
-    fusion = model.fusion
-    rows = {
-        "video encoder": _count(model.encoder),
-        "adapter": _count(model.adapter),
-        "fusion: attentions": sum(_count(part) for part in fusion.modules() if isinstance(part, Attention)),
-        "fusion: merge": _count(fusion.merge) if fusion.merge is not None else 0,
-        "class head": _count(model.class_head),
-        "quality head": _count(model.quality_head),
-        "decoder": _count(model.decoder),
+    attentions = nn.ModuleList(part for part in model.fusion.modules() if isinstance(part, Attention))
+    parts = {
+        "video encoder": model.encoder,
+        "adapter": model.adapter,
+        "fusion: attentions": attentions,
+        "fusion: merge": model.fusion.merge or nn.Identity(),
+        "class head": model.class_head,
+        "quality head": model.quality_head,
+        "decoder": model.decoder,
     }
-    total = _count(model)
+    rows = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
+    total = sum(p.numel() for p in model.parameters())
     rows["fusion: inputs, positions, null vectors, sigma"] = total - sum(rows.values())
     return [*rows.items(), ("total", total)]
-
-
-def _count(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())

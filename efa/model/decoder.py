@@ -1,11 +1,13 @@
 """The explanation decoder: BERT's layers, causal, with cross-attention to the fused video tokens.
 
 Post-norm, learned positions, GELU, and an output embedding tied to the input's behind BERT's LM-head transform, so
-that a pretrained BERT can be copied in (`load_bert`). Generation is greedy, with a key/value cache.
+that a pretrained BERT can be copied in (`load_bert`). Generation is greedy or by beam search, with a key/value cache.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -14,9 +16,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from efa.config import DecoderConfig
-from efa.model.beams import beam_search
 
 EPS = 1e-12  # BERT's LayerNorm
+KeysValues = tuple[Tensor, Tensor]  # each [B, heads, M, d]
 
 
 class Attention(nn.Module):
@@ -30,15 +32,16 @@ class Attention(nn.Module):
         self.value = nn.Linear(dim, dim)
         self.output = nn.Linear(dim, dim)
 
-    def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def keys_values(self, x: Tensor) -> KeysValues:
         """[B, M, D] -> keys and values, each [B, heads, M, d]."""
         return self._split(self.key(x)), self._split(self.value(x))
 
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor, causal: bool = False) -> Tensor:
-        """Queries from x [B, L, D] -> [B, L, D]."""
+    def forward(
+        self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None, causal: bool = False
+    ) -> Tensor:
+        """Queries from x [B, L, D] -> [B, L, D]; mask [L, M], bool or added to the scores."""
         dropout = self.dropout if self.training else 0.0
-        queries = self._split(self.query(x))
-        x = F.scaled_dot_product_attention(queries, keys, values, dropout_p=dropout, is_causal=causal)
+        x = F.scaled_dot_product_attention(self._split(self.query(x)), keys, values, mask, dropout, is_causal=causal)
         return self.output(x.transpose(1, 2).flatten(2))
 
     def _split(self, x: Tensor) -> Tensor:
@@ -46,30 +49,86 @@ class Attention(nn.Module):
 
 
 class Layer(nn.Module):
-    """Self-attention, cross-attention, MLP; each followed by residual and LayerNorm, as in BERT."""
+    """BERT's: self-attention, cross-attention if asked for, MLP; each followed by residual and LayerNorm."""
 
-    def __init__(self, dim: int, heads: int, dropout: float):
+    def __init__(self, dim: int, heads: int, dropout: float, cross: bool):
         super().__init__()
         self.attention = Attention(dim, heads, dropout)
         self.attention_norm = nn.LayerNorm(dim, EPS)
-        self.cross = Attention(dim, heads, dropout)
-        self.cross_norm = nn.LayerNorm(dim, EPS)
+        self.has_cross = cross
+        if cross:
+            self.cross = Attention(dim, heads, dropout)
+            self.cross_norm = nn.LayerNorm(dim, EPS)
         self.up = nn.Linear(dim, 4 * dim)
         self.down = nn.Linear(4 * dim, dim)
         self.mlp_norm = nn.LayerNorm(dim, EPS)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, x: Tensor, own: tuple[Tensor, Tensor], cross: tuple[Tensor, Tensor] | None, causal: bool
+        self,
+        x: Tensor,
+        own: KeysValues,
+        memory: KeysValues | None = None,
+        mask: Tensor | None = None,
+        causal: bool = False,
     ) -> Tensor:
-        x = self.attention_norm(x + self.dropout(self.attention(x, *own, causal=causal)))
-        if cross is not None:
-            x = x + self.dropout(self.cross(x, *cross))
-        x = self.cross_norm(x)
+        """[B, L, D] -> the same shape; `memory` holds the cross-attention's keys and values, None skips it."""
+        x = self.attention_norm(x + self.dropout(self.attention(x, *own, mask, causal)))
+        if self.has_cross:
+            x = self.cross_norm(x if memory is None else x + self.dropout(self.cross(x, *memory)))
         return self.mlp_norm(x + self.dropout(self.down(F.gelu(self.up(x)))))
 
 
-class Decoder(nn.Module):
+class Bert(nn.Module):
+    """BERT's embeddings, layers and LM head.
+
+    Args:
+        config: width, depth, heads, dropout; `max_tokens` is the number of positions.
+        vocabulary_size: V.
+        memory_dim: width of what cross-attention reads; None: no cross-attention.
+        answers: outputs after the V words, of a head with an embedding of its own; None: the input's embedding.
+    """
+
+    def __init__(
+        self, config: DecoderConfig, vocabulary_size: int, memory_dim: int | None = None, answers: int | None = None
+    ):
+        super().__init__()
+        self.config = config
+        dim, outputs = config.dim, vocabulary_size + (answers or 0)
+        self.word = nn.Embedding(vocabulary_size, dim)
+        self.position = nn.Embedding(config.max_tokens, dim)  # includes segment 0, which every text token has
+        self.embedding_norm = nn.LayerNorm(dim, EPS)
+        self.dropout = nn.Dropout(config.dropout)
+        if memory_dim is not None:
+            self.memory_in = nn.Identity() if memory_dim == dim else nn.Linear(memory_dim, dim)
+        cross = memory_dim is not None
+        self.layers = nn.ModuleList(Layer(dim, config.heads, config.dropout, cross) for _ in range(config.depth))
+        self.transform = nn.Linear(dim, dim)
+        self.transform_norm = nn.LayerNorm(dim, EPS)
+        self.output = None if answers is None else nn.Linear(dim, outputs, bias=False)
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        for module in self.modules():
+            if isinstance(module, (nn.Linear, nn.Embedding)):
+                nn.init.normal_(module.weight, std=0.02)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+    def embed(self, tokens: Tensor, start: int = 0) -> Tensor:
+        """Ids [B, L] at positions start, start + 1, ... -> [B, L, D]; positions after the last one share it."""
+        place = torch.arange(start, start + tokens.shape[1], device=tokens.device)  # [L]
+        position = self.position(place.clamp(max=self.config.max_tokens - 1))  # [L, D]
+        return self.dropout(self.embedding_norm(self.word(tokens) + position))
+
+    def head(self, states: Tensor) -> Tensor:
+        """[..., D] -> logits [..., V + answers]."""
+        x = self.transform_norm(F.gelu(self.transform(states)))
+        return F.linear(x, self.word.weight if self.output is None else self.output.weight, self.bias)
+
+    def bert_layers(self) -> list[Layer]:
+        return cast(list[Layer], self.layers)  # ModuleList forgets what it holds
+
+
+class Decoder(Bert):
     """Writes the explanation, word piece by word piece.
 
     Args:
@@ -78,184 +137,209 @@ class Decoder(nn.Module):
         memory_dim: D of the fused features, projected where it is not the decoder's own width.
 
     Attributes:
-        beams: texts that `generate` writes side by side, see `beam_search`; 1 is greedy. `prediction.beams` sets it.
-        checkpointing: of each layer keep only what comes in, and compute the rest again on the way back;
-            `training.checkpointing` sets it.
+        beams: beam width of `generate`, from `prediction.beams`; 1 is greedy.
+        checkpointing: recompute each layer in the backward pass, from `training.checkpointing`.
     """
 
     beams: int = 1
     checkpointing: bool = False
 
     def __init__(self, config: DecoderConfig, vocabulary_size: int, memory_dim: int):
-        super().__init__()
-        self.config = config
-        dim = config.dim
-        self.word = nn.Embedding(vocabulary_size, dim)
-        self.position = nn.Embedding(config.max_tokens, dim)
-        self.embedding_norm = nn.LayerNorm(dim, EPS)
-        self.dropout = nn.Dropout(config.dropout)
-        self.memory_in = nn.Identity() if memory_dim == dim else nn.Linear(memory_dim, dim)
-        self.layers = nn.ModuleList(Layer(dim, config.heads, config.dropout) for _ in range(config.depth))
-        self.transform = nn.Linear(dim, dim)
-        self.transform_norm = nn.LayerNorm(dim, EPS)
-        self.bias = nn.Parameter(torch.zeros(vocabulary_size))
-        for module in self.modules():
-            if isinstance(module, (nn.Linear, nn.Embedding)):
-                nn.init.normal_(module.weight, std=0.02)
-            if isinstance(module, nn.Linear):
-                nn.init.zeros_(module.bias)
+        super().__init__(config, vocabulary_size, memory_dim)
 
     def forward(self, tokens: Tensor, memory: Tensor | None) -> Tensor:
-        """Teacher forcing.
+        """Teacher forcing: ids [B, L] and F_f [B, N, D] -> logits [B, L, V]; position i predicts token i + 1.
 
-        Args:
-            tokens: ids [B, L], L <= `config.max_tokens`. Padding on the right needs no mask: no real token sees it.
-            memory: F_f [B, N, D]; None: a language model, as in pre-training.
-
-        Returns:
-            Logits [B, L, V]; position i predicts token i + 1.
+        L <= `config.max_tokens`. Padding on the right needs no mask: no real token sees it. With memory None it is a
+        language model, as in pre-training.
         """
-        x = self._embed(tokens, 0)  # [B, L, dim]
+        x = self.embed(tokens)  # [B, L, dim]
         memory = None if memory is None else self.memory_in(memory)
-        for layer in self._layers:
+        for layer in self.bert_layers():
             if self.checkpointing and self.training and torch.is_grad_enabled():
-                x = checkpoint(self._through, layer, x, memory, use_reentrant=False)
+                x = checkpoint(self._run_layer, layer, x, memory, use_reentrant=False)
             else:
-                x = self._through(layer, x, memory)
-        return self._logits(x)
+                x = self._run_layer(layer, x, memory)
+        return self.head(x)
 
     @staticmethod
-    def _through(layer: Layer, x: Tensor, memory: Tensor | None) -> Tensor:
+    def _run_layer(layer: Layer, x: Tensor, memory: Tensor | None) -> Tensor:
         cross = None if memory is None else layer.cross.keys_values(memory)
         return layer(x, layer.attention.keys_values(x), cross, causal=True)
 
     @torch.no_grad()
     def generate(self, memory: Tensor, bos: int, eos: int, max_tokens: int, use_cache: bool = True) -> list[list[int]]:
-        """Greedy decoding, or beam search; a row's text does not depend on the other rows. Call in eval mode.
+        """Greedy decoding or beam search; a row's text does not depend on the other rows. Call in eval mode.
 
         Args:
             memory: F_f [B, N, D].
-            bos: id that starts every text.
-            eos: id that ends it.
+            bos, eos: ids that start and end a text.
             max_tokens: most ids written; `config.max_tokens` is a limit as well.
             use_cache: False runs the whole prefix again for every token (slow, for tests).
 
         Returns:
             For each row the ids without `bos` and `eos`.
         """
+        limit = min(max_tokens, self.config.max_tokens)
+        memory = memory.repeat_interleave(self.beams, 0)  # [B*K, N, D]
+        cache = _Cache(self, memory, limit) if use_cache else _NoCache(self, memory)
         if self.beams > 1:
-            return beam_search(self, memory, bos, eos, max_tokens, self.beams, use_cache)
-        rows, limit = len(memory), min(max_tokens, self.config.max_tokens)
-        tokens = torch.full((rows, limit + 1), eos, device=memory.device)
-        tokens[:, 0] = bos
-        ended = torch.zeros(rows, dtype=torch.bool, device=memory.device)
-        cache = _Cache(self, memory, limit) if use_cache else None
-        for i in range(limit):
-            if cache is None:
-                logits = self(tokens[:, : i + 1], memory)[:, -1]
-            else:
-                logits = cache.step(tokens[:, i : i + 1], i)  # [B, V]
-            tokens[:, i + 1] = logits.argmax(-1).masked_fill(ended, eos)
-            ended |= tokens[:, i + 1] == eos
-            if ended.all():
-                break
-        written = [row[1:] for row in tokens.tolist()]
-        return [row[: row.index(eos)] if eos in row else row for row in written]
-
-    @property
-    def _layers(self) -> list[Layer]:
-        return cast(list[Layer], self.layers)  # ModuleList forgets what it holds
-
-    def _embed(self, tokens: Tensor, start: int) -> Tensor:
-        place = torch.arange(start, start + tokens.shape[1], device=tokens.device)
-        return self.dropout(self.embedding_norm(self.word(tokens) + self.position(place)))
-
-    def _logits(self, x: Tensor) -> Tensor:
-        x = self.transform_norm(F.gelu(self.transform(x)))
-        return F.linear(x, self.word.weight, self.bias)  # the output embedding is the input's
+            return beam_search(cache, len(memory) // self.beams, bos, eos, limit, self.beams, memory.device)
+        return greedy(lambda ids, i: cache.step(ids[:, None], i), len(memory), bos, eos, limit, memory.device)
 
 
 class _Cache:
-    """Cross keys and values, computed once, and room for the own ones of every position."""
+    """The cross-attentions' keys and values, computed once, and room for the own ones of every position."""
 
     def __init__(self, decoder: Decoder, memory: Tensor, limit: int):
         self.decoder = decoder
         memory = decoder.memory_in(memory)
-        self.cross = [layer.cross.keys_values(memory) for layer in decoder._layers]
+        self.cross = [layer.cross.keys_values(memory) for layer in decoder.bert_layers()]
         heads = decoder.config.heads
         shape = (2, len(decoder.layers), len(memory), heads, limit, decoder.config.dim // heads)
         self.keys, self.values = self.cross[0][0].new_empty(shape)  # each [layers, B, heads, limit, d]
 
     def step(self, tokens: Tensor, i: int) -> Tensor:
         """The tokens at position i, [B, 1] -> logits [B, V]."""
-        x = self.decoder._embed(tokens, i)  # [B, 1, dim]
-        for n, layer in enumerate(self.decoder._layers):
+        x = self.decoder.embed(tokens, i)  # [B, 1, dim]
+        for n, layer in enumerate(self.decoder.bert_layers()):
             key, value = layer.attention.keys_values(x)
             self.keys[n, :, :, i : i + 1], self.values[n, :, :, i : i + 1] = key, value
             own = self.keys[n, :, :, : i + 1], self.values[n, :, :, : i + 1]
-            x = layer(x, own, self.cross[n], causal=False)
-        return self.decoder._logits(x)[:, 0]
+            x = layer(x, own, self.cross[n])
+        return self.decoder.head(x)[:, 0]
 
     def reorder(self, rows: Tensor) -> None:
-        """Row r goes on from what row `rows[r]` has written, [B]; both must read the same video."""
+        """Row r continues the text of row `rows[r]`, [B]; both must read the same video."""
         self.keys, self.values = self.keys[:, rows], self.values[:, rows]
 
 
-BERT_NAMES = {  # BERT's name of a part -> ours
-    "embeddings.word_embeddings": "word",
-    "embeddings.position_embeddings": "position",
-    "embeddings.LayerNorm": "embedding_norm",
-    "cls.predictions.transform.dense": "transform",
-    "cls.predictions.transform.LayerNorm": "transform_norm",
-    "cls.predictions": "",
+class _NoCache:
+    """The interface of `_Cache`, running the whole prefix again at each step."""
+
+    def __init__(self, decoder: Decoder, memory: Tensor):
+        self.decoder, self.memory = decoder, memory
+        self.tokens = torch.empty(len(memory), 0, dtype=torch.long, device=memory.device)
+
+    def step(self, tokens: Tensor, i: int) -> Tensor:
+        self.tokens = torch.cat([self.tokens, tokens], 1)  # [B, i + 1]
+        return self.decoder(self.tokens, self.memory)[:, -1]
+
+    def reorder(self, rows: Tensor) -> None:
+        self.tokens = self.tokens[rows]
+
+
+def greedy(
+    step: Callable[[Tensor, int], Tensor], rows: int, bos: int, eos: int, max_tokens: int, device: torch.device
+) -> list[list[int]]:
+    """Takes the most likely token at each step until every row has ended.
+
+    `step` takes the ids [B] at position i, and i, and returns the logits of the next ones [B, V]. At most `max_tokens`
+    ids are written, `eos` included; returns for each row the ids without `bos` and `eos`.
+    """
+    ids = torch.full((rows,), bos, device=device)
+    ended = torch.zeros(rows, dtype=torch.bool, device=device)
+    steps: list[Tensor] = []
+    while len(steps) < max_tokens and not ended.all():
+        ids = step(ids, len(steps)).argmax(-1).masked_fill(ended, eos)  # [B]
+        ended |= ids == eos
+        steps.append(ids)
+    texts = torch.stack(steps, 1).tolist() if steps else [[] for _ in range(rows)]
+    return [text[: text.index(eos)] if eos in text else text for text in texts]
+
+
+def beam_search(
+    cache: _Cache | _NoCache, rows: int, bos: int, eos: int, limit: int, beams: int, device: torch.device
+) -> list[list[int]]:
+    """Keeps the `beams` most likely prefixes of each row, and returns the text with the highest mean log-likelihood.
+
+    A row is done when it has `beams` finished texts and the best prefix scores no better at its present length; `eos`
+    counts in the length, and after `limit` ids every text counts as finished. Rows do not depend on each other; one
+    beam is greedy decoding. `cache` has B * K rows, a clip's beams side by side. Returns as `greedy`.
+    """
+    tokens = torch.full((rows * beams, limit + 1), eos, device=device)
+    tokens[:, 0] = bos
+    scores = torch.full((rows, beams), -torch.inf, device=device)
+    scores[:, 0] = 0  # all beams begin alike, so only one of them counts
+    base = torch.arange(rows, device=device)[:, None] * beams  # [B, 1]
+    finished: list[list[tuple[float, list[int]]]] = [[] for _ in range(rows)]
+    running = [True] * rows
+    for i in range(limit):
+        logits = cache.step(tokens[:, i : i + 1], i).float()  # [B*K, V]
+        total = scores[:, :, None] + logits.log_softmax(-1).unflatten(0, (rows, beams))  # [B, K, V]
+        words = logits.shape[-1]
+        best, index = total.flatten(1).topk(min(2 * beams, beams * words))  # [B, 2K]: K go on even if K end
+        parent, word = index // words, index % words
+        ends = (word == eos) | (i + 1 == limit)
+        for row, rank in torch.nonzero(ends[:, :beams]).tolist():
+            if running[row] and best[row, rank] > -torch.inf:
+                text = [*tokens[row * beams + int(parent[row, rank]), 1 : i + 1].tolist(), int(word[row, rank])]
+                scored = [*finished[row], (float(best[row, rank]) / (i + 1), text)]
+                finished[row] = sorted(scored, key=lambda one: -one[0])[:beams]
+        going = ends.int().argsort(dim=1, stable=True)[:, :beams]  # the best that do not end
+        scores, parent, word = best.gather(1, going), parent.gather(1, going), word.gather(1, going)  # each [B, K]
+        order = (base + parent).flatten()  # [B*K]
+        tokens = tokens[order]
+        tokens[:, i + 1] = word.flatten()
+        cache.reorder(order)
+        for row, bound in enumerate((scores[:, 0] / (i + 1)).tolist()):
+            running[row] &= len(finished[row]) < beams or finished[row][-1][0] < bound
+        if not any(running):
+            break
+    texts = (row[0][1] for row in finished)
+    return [text[:-1] if text[-1] == eos else text for text in texts]
+
+
+BERT_NAMES = {  # BERT's prefix -> ours, the longer ones first
+    "embeddings.word_embeddings.": "word.",
+    "embeddings.position_embeddings.": "position.",
+    "embeddings.LayerNorm.": "embedding_norm.",
+    "cls.predictions.transform.dense.": "transform.",
+    "cls.predictions.transform.LayerNorm.": "transform_norm.",
+    "cls.predictions.": "",
 }
 BERT_LAYER_NAMES = {
-    "attention.self": "attention",
-    "attention.output.dense": "attention.output",
-    "attention.output.LayerNorm": "attention_norm",
-    "crossattention.self": "cross",
-    "crossattention.output.dense": "cross.output",
-    "crossattention.output.LayerNorm": "cross_norm",
-    "intermediate.dense": "up",
-    "output.dense": "down",
-    "output.LayerNorm": "mlp_norm",
+    "attention.self.": "attention.",
+    "attention.output.dense.": "attention.output.",
+    "attention.output.LayerNorm.": "attention_norm.",
+    "crossattention.self.": "cross.",
+    "crossattention.output.dense.": "cross.output.",
+    "crossattention.output.LayerNorm.": "cross_norm.",
+    "intermediate.dense.": "up.",
+    "output.dense.": "down.",
+    "output.LayerNorm.": "mlp_norm.",
 }
 
 
-def _our_name(name: str) -> str | None:
+def _our_name(name: str) -> str:
     names, prefix = BERT_NAMES, ""
-    if name.startswith("encoder.layer."):
-        number, _, name = name.removeprefix("encoder.layer.").partition(".")
-        names, prefix = BERT_LAYER_NAMES, f"layers.{number}."
-    for theirs in sorted(names, key=len, reverse=True):  # the longest match is the right one
-        if name.startswith(theirs + "."):
-            return f"{prefix}{names[theirs]}.{name.removeprefix(theirs + '.')}".removeprefix(".")
-    return None
+    if layer := re.match(r"encoder\.layer\.(\d+)\.", name):
+        names, prefix, name = BERT_LAYER_NAMES, f"layers.{layer[1]}.", name[layer.end() :]
+    found = (prefix + ours + name.removeprefix(bert) for bert, ours in names.items() if name.startswith(bert))
+    return next(found, "")
 
 
-def load_bert(decoder: Decoder, bert_state: dict[str, Tensor], kept_ids: list[int] | None = None) -> list[str]:
+def load_bert(decoder: Bert, bert_state: dict[str, Tensor], kept_ids: list[int] | None = None) -> list[str]:
     """Copies a BERT into the decoder in place, as far as the sizes match.
 
     A shallower decoder takes the first layers, a shorter one the first positions. BERT's embedding of segment 0,
     which every position carries, is added to the positions.
 
     Args:
-        decoder: what to copy into.
         bert_state: state of a `BertModel`, or of one with an LM head and perhaps cross-attention.
         kept_ids: BERT's id of each of the decoder's word pieces; None: the vocabularies are the same.
 
     Returns:
         The names of our parameters that were copied; the others keep their values.
     """
-    modern = {".gamma": ".weight", ".beta": ".bias"}  # bert-base-uncased's file has TensorFlow's LayerNorm names
+    old = {".gamma": ".weight", ".beta": ".bias"}  # bert-base-uncased's file has TensorFlow's LayerNorm names
     state = {}
     for key, value in bert_state.items():
         stem, dot, last = key.removeprefix("bert.").rpartition(".")
-        state[stem + modern.get(dot + last, dot + last)] = value
+        state[stem + old.get(dot + last, dot + last)] = value
     ours, copied = decoder.state_dict(), []
-    for theirs, value in state.items():
-        name = _our_name(theirs)
-        if name not in ours:
+    for key, value in state.items():
+        if (name := _our_name(key)) not in ours:
             continue
         if name in ("word.weight", "bias") and kept_ids is not None:
             value = value[kept_ids]

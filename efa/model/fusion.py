@@ -1,11 +1,8 @@
 """Fusion of video and text: equations 1-10 and every variant of Table VI.
 
-F_v [B, N, D] are the video tokens, F_t^g [B, 1, D] the instruction, F_t^s [B, 5, D] the steps. The paper gives the
-attention formula, the residual scale and the gate; it is silent on how video and text reach the common width D, on
-dropout, and on what a branch returns when only text queries video. What we do there is stated where it is done.
-
-A comment `# (eq-4)` marks the line that does equation 4, `# (alg-1-3)` line 3 of Algorithm 1; the book's page on the
-method links to these lines and its build fails without them.
+F_v [B, N, D] are the video tokens, F_t^g [B, 1, D] the instruction, F_t^s [B, 5, D] the steps. Where the paper is
+silent (how video and text reach the common width D, dropout, a branch whose text alone queries), the place says so.
+A comment `# (eq-4)` marks the line that does equation 4, `# (alg-1-3)` line 3 of Algorithm 1; the book links to these.
 """
 
 from __future__ import annotations
@@ -22,7 +19,7 @@ STEPS = 5
 
 @dataclass
 class FusionOutput:
-    """What the fusion computed; `None` where the variant does not compute it.
+    """Result of the fusion; None where the variant does not compute it.
 
     Attributes:
         fused: F_f [B, N, D].
@@ -40,11 +37,7 @@ class FusionOutput:
 
 
 class Attention(nn.Module):
-    """One head, no output projection: softmax(Q K^T / sqrt(d)) V.
-
-    Written out instead of calling SDPA: one side has at most five tokens, so nothing is saved, and the weights are
-    an output of the model.
-    """
+    """One head, no output projection: softmax(Q K^T / sqrt(d)) V. Written out, as the weights are an output, too."""
 
     def __init__(self, dim: int):
         super().__init__()
@@ -80,12 +73,12 @@ class Residual(nn.Module):
 class Branch(nn.Module):
     """Text queries video, then video queries the updated text. Global branch: eq. 1-4; step branch: eq. 5-8.
 
-    Variants (Table VI): with `query='video'` the first half is skipped and video queries the text as it came. With
-    `query='text'` the second half is skipped; as the branch must still return one vector a video token, the mean of
-    the updated text tokens takes the attention's place in eq. 3 (7) - our choice, the paper does not say.
+    Variants (Table VI): `query='video'` skips the first half, so that video queries the unchanged text. `query='text'`
+    skips the second half; the mean of the updated text tokens then replaces the attention in eq. 3 (7), as the branch
+    must still return one vector a video token - our choice, the paper does not say.
 
-    With one text token (global branch) eq. 4 is a softmax over one key, always 1: its query and key weights cannot
-    learn. That is true of the paper's equation, and kept.
+    With one text token (global branch) eq. 4 is a softmax over one key, always 1, as in the paper: its query and key
+    weights cannot learn.
     """
 
     def __init__(self, config: FusionConfig):
@@ -128,12 +121,12 @@ class Gate(nn.Module):
 class Fusion(nn.Module):
     """Both branches and their merge.
 
-    Video and text are brought to width D by a Linear each (nothing where the sizes agree) and a LayerNorm. The paper
-    is silent here; we need the norm: a mean-pooled MiniLM vector has a root mean square of 0.2-0.4 that falls with
-    the sentence's length, a video token 1, and unnormed text would count by how short it is.
+    Video and text are brought to width D by a Linear each (nothing where the sizes agree) and a LayerNorm, on which
+    the paper is silent. Without the norm, text would count by how short it is: a mean-pooled MiniLM vector has a root
+    mean square of 0.2-0.4 that falls with the sentence's length, a video token 1.
 
-    Where a clip sees no text (`text_mask` False, or variant `text='none'`), learnt vectors stand in for it. For
-    `text='shuffled'` the caller passes another action's text; nothing differs here.
+    Where a clip has no text (`text_mask` False, or variant `text='none'`), learnt vectors replace it. For
+    `text='shuffled'` the caller passes another action's text.
 
     Args:
         config: the variant.
@@ -165,7 +158,7 @@ class Fusion(nn.Module):
             video: [B, N, C].
             steps: [B, 5, E]; may be None where no clip sees text.
             instruction: [B, 1, E]; likewise.
-            text_mask: bool [B], False for a clip that sees no text; None: all see theirs.
+            text_mask: bool [B], False for a clip without text; None: all have theirs.
         """
         video = self.video_in(video)  # [B, N, D]
         parts, output = [], FusionOutput(video)
@@ -194,6 +187,6 @@ class Fusion(nn.Module):
     def _text(self, given: Tensor | None, null: Tensor, video: Tensor, mask: Tensor | None) -> Tensor:
         if self.text_in is None or given is None:
             return null.expand(len(video), -1, -1)
-        text = self.text_in(given)
-        seen = torch.ones(len(video), dtype=torch.bool, device=video.device) if mask is None else mask
-        return torch.where(seen[:, None, None], text, null.to(text.dtype))
+        text = self.text_in(given)  # [B, S, D]
+        mask = torch.ones(len(video), dtype=torch.bool, device=video.device) if mask is None else mask
+        return torch.where(mask[:, None, None], text, null.to(text.dtype))

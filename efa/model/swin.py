@@ -50,18 +50,16 @@ def _shift_mask(padded: Size, window: Size, shift: Size, device: torch.device) -
 
 def _to_windows(x: Tensor, window: Size) -> Tensor:
     """[B, T, H, W, C] -> [B, windows, N, C]; every axis is a multiple of the window's."""
-    b, t, h, w, c = x.shape
-    wt, wh, ww = window
+    (wt, wh, ww), (b, t, h, w, c) = window, x.shape
     x = x.view(b, t // wt, wt, h // wh, wh, w // ww, ww, c)
     return x.permute(0, 1, 3, 5, 2, 4, 6, 7).reshape(b, -1, wt * wh * ww, c)
 
 
 def _from_windows(x: Tensor, window: Size, padded: Size) -> Tensor:
     """The inverse of `_to_windows`."""
-    b, c = x.shape[0], x.shape[-1]
-    (t, h, w), (wt, wh, ww) = padded, window
-    x = x.view(b, t // wt, h // wh, w // ww, wt, wh, ww, c)
-    return x.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(b, t, h, w, c)
+    (wt, wh, ww), (t, h, w) = window, padded
+    x = x.view(len(x), t // wt, h // wh, w // ww, wt, wh, ww, -1)
+    return x.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(len(x), t, h, w, -1)
 
 
 class WindowAttention(nn.Module):
@@ -86,7 +84,8 @@ class WindowAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, H, W, C] -> the same shape."""
         b, t, h, w, c = x.shape
-        window, shift = self._fit((t, h, w))
+        sizes = zip((t, h, w), self.window, self.shift, strict=True)
+        window, shift = zip(*((n, 0) if n <= size else (size, s) for n, size, s in sizes), strict=True)
         pt, ph, pw = (-n % size for n, size in zip((t, h, w), window, strict=True))
         if pt or ph or pw:
             x = F.pad(x, (0, 0, 0, pw, 0, ph, 0, pt))
@@ -95,26 +94,19 @@ class WindowAttention(nn.Module):
             x = x.roll((-shift[0], -shift[1], -shift[2]), dims=(1, 2, 3))
         x = _to_windows(x, window)  # [B, W, N, C]
         windows, n, heads = x.shape[1], x.shape[2], self.heads
-        q, k, v = self.qkv(x).view(b, windows, n, 3, heads, -1).permute(3, 0, 1, 4, 2, 5)  # each [B, W, heads, N, d]
+        qkv = self.qkv(x).view(b, windows, n, 3, heads, -1).permute(3, 0, 1, 4, 2, 5)  # [3, B, W, heads, N, d]
         index = self.relative_position_index[:n, :n].reshape(-1)
         bias = self.relative_position_bias_table[index].view(n, n, heads).permute(2, 0, 1)  # [heads, N, N]
         if any(shift):  # the mask differs by window, so windows join the heads and the batch stays apart
             mask = _shift_mask(padded, window, shift, x.device).to(bias.dtype)
             bias = (mask[:, None] + bias).flatten(0, 1)  # [W * heads, N, N]
-            q, k, v = (part.flatten(1, 2) for part in (q, k, v))
-        else:
-            q, k, v = (part.flatten(0, 1) for part in (q, k, v))
+        q, k, v = qkv.flatten(2, 3) if any(shift) else qkv.flatten(1, 2)
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype)[None])
         x = x.view(b, windows, heads, n, -1).transpose(2, 3).reshape(b, windows, n, c)
         x = _from_windows(self.proj(x), window, padded)
         if any(shift):
             x = x.roll(shift, dims=(1, 2, 3))
         return x[:, :t, :h, :w]
-
-    def _fit(self, size: Size) -> tuple[Size, Size]:
-        fitted = [(n, 0) if n <= w else (w, s) for n, w, s in zip(size, self.window, self.shift, strict=True)]
-        (wt, st), (wh, sh), (ww, sw) = fitted
-        return (wt, wh, ww), (st, sh, sw)
 
 
 class StochasticDepth(nn.Module):
@@ -132,14 +124,9 @@ class StochasticDepth(nn.Module):
 
 
 class SwinBlock(nn.Module):
-    """Attention and MLP, each behind a LayerNorm and added to what came in.
+    """Attention and MLP, each after a LayerNorm and with a residual."""
 
-    Attributes:
-        checkpointing: keep only what comes in, and compute the rest again on the way back; `training.checkpointing`
-            sets it.
-    """
-
-    checkpointing: bool = False
+    checkpointing: bool = False  # recompute the block in the backward pass; `training.checkpointing` sets it
 
     def __init__(self, dim: int, window: Size, shift: Size, heads: int, drop_path: float):
         super().__init__()
@@ -153,10 +140,10 @@ class SwinBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, H, W, C] -> the same shape."""
         if self.checkpointing and self.training and torch.is_grad_enabled():
-            return checkpoint(self._through, x, use_reentrant=False)
-        return self._through(x)
+            return checkpoint(self._run, x, use_reentrant=False)
+        return self._run(x)
 
-    def _through(self, x: Tensor) -> Tensor:
+    def _run(self, x: Tensor) -> Tensor:
         x = x + self.drop_path(self.attn(self.norm1(x)))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
@@ -194,26 +181,22 @@ class PatchEmbed(nn.Module):
 
 
 class VideoSwin(nn.Module):
-    """Stages of windowed attention over patches of a clip.
-
-    Args:
-        config: `dim` channels in the first stage, doubled by each further one.
-    """
+    """Stages of windowed attention over patches of a clip; `config.dim` channels, doubled by each further stage."""
 
     def __init__(self, config: EncoderConfig):
         super().__init__()
         self.config = config
         self.patch_embed = PatchEmbed(config.patch, config.temporal_stride, config.dim)
-        half = (config.window[0] // 2, config.window[1] // 2, config.window[2] // 2)
-        total = sum(config.depths)
+        window, total = config.window, sum(config.depths)
+        shifts: tuple[Size, Size] = (0, 0, 0), (window[0] // 2, window[1] // 2, window[2] // 2)
         rates = iter([config.drop_path * i / max(total - 1, 1) for i in range(total)])
         layers: list[nn.Module] = []
         for stage, (depth, heads) in enumerate(zip(config.depths, config.heads, strict=True)):
             dim = config.dim * 2**stage
             if stage:
                 layers.append(PatchMerging(dim // 2))
-            shifts = [half if i % 2 else (0, 0, 0) for i in range(depth)]
-            layers.append(nn.Sequential(*(SwinBlock(dim, config.window, s, heads, next(rates)) for s in shifts)))
+            blocks = (SwinBlock(dim, window, shifts[i % 2], heads, next(rates)) for i in range(depth))
+            layers.append(nn.Sequential(*blocks))
         self.features = nn.Sequential(*layers)
         self.out_dim = config.dim * 2 ** (len(config.depths) - 1)
         self.norm = nn.LayerNorm(self.out_dim)
@@ -226,11 +209,9 @@ class VideoSwin(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """Normalised frames [B, T, 3, H, W] -> features [B, T', H', W', C]."""
         x = self.norm(self.features(self.patch_embed(frames)))
-        k = self.config.pool
-        if k > 1:
-            b = len(x)
-            x = F.avg_pool2d(x.flatten(0, 1).permute(0, 3, 1, 2), k, ceil_mode=True)  # [B T', C, H'/k, W'/k]
-            x = x.permute(0, 2, 3, 1).unflatten(0, (b, -1))
+        if self.config.pool > 1:
+            frame = F.avg_pool2d(x.flatten(0, 1).permute(0, 3, 1, 2), self.config.pool, ceil_mode=True)  # [B T', C, ..]
+            x = frame.permute(0, 2, 3, 1).unflatten(0, x.shape[:2])
         return x
 
     def grid(self, frames: int, height: int, width: int) -> Size:
@@ -241,17 +222,15 @@ class VideoSwin(nn.Module):
 
 
 def load_encoder(
-    model: nn.Module,
-    path: str | Path,
-    rename: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None,
+    model: nn.Module, path: str | Path, rename: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None
 ) -> None:
-    """Loads weights in place.
+    """Loads weights in place. Nothing in the file is ever executed.
 
     Args:
-        model: what to load them into; every parameter must be in the file with its size.
+        model: every one of its parameters must be in the file with its size.
+        path: .safetensors with torchvision's names (of a saved EFA model, its ``encoder.`` part is taken), or a PyTorch
+            file with torchvision's or the official names.
         rename: the file's names -> the model's; default `torchvision_names`.
-        path: .safetensors with torchvision's names (a saved EFA model too: its ``encoder.`` part is taken), or a
-            PyTorch file with torchvision's or the official names. Nothing in the file is ever executed.
 
     Raises:
         InputError: the file is missing, broken, needs code to be unpickled, or belongs to another architecture.
@@ -259,16 +238,13 @@ def load_encoder(
     path = Path(path)
     if not path.is_file():
         raise InputError("no such file of encoder weights", file=path, hint="give a .safetensors or .pth file")
-    state = _read(path)
+    state = _read_weights(path)
     for wrapper in ("state_dict", "model"):
         state = state[wrapper] if isinstance(state, dict) and isinstance(state.get(wrapper), dict) else state
-    good = isinstance(state, dict) and all(isinstance(k, str) and _is_dense(v) for k, v in state.items())
-    if not good or not state:
+    if not (isinstance(state, dict) and state and all(map(_is_weight, state.keys(), state.values()))):
         raise InputError("this file holds no dictionary of encoder weights", file=path)
-    state = (rename or torchvision_names)(state)
-    own = model.state_dict()
-    missing = [key for key in own if key not in state]
-    other = [key for key in state if key not in own]
+    state, own = (rename or torchvision_names)(state), model.state_dict()
+    missing, other = [key for key in own if key not in state], [key for key in state if key not in own]
     sizes = [key for key in own if key in state and own[key].shape != state[key].shape]
     for keys, fault in ((missing, "lacks"), (other, "has, unlike this encoder,"), (sizes, "has another size of")):
         if keys:
@@ -281,18 +257,18 @@ def load_encoder(
     model.load_state_dict(state)
 
 
-POINTER = b"version https://git-lfs.github.com/spec"
+def _is_weight(name: object, value: object) -> bool:
+    dense = isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized
+    return dense and isinstance(name, str)
 
 
-def _read(path: Path) -> Any:
-    """What a file of weights holds. Damaged bytes raise almost anything in torch's reader; here only InputError."""
+def _read_weights(path: Path) -> Any:
+    """The content of a weights file. Damaged bytes raise almost anything in torch's reader; here only InputError."""
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, "cpu", weights_only=True)
+        return load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except Exception as error:
         with path.open("rb") as file:
-            pointer = file.read(len(POINTER)) == POINTER
+            pointer = file.readline().startswith(b"version https://git-lfs.github.com/spec")
         if pointer:
             cause, hint = "is a pointer of git-lfs, not the file itself", "fetch it with 'git lfs pull'"
         elif isinstance(error, pickle.UnpicklingError):
@@ -301,10 +277,6 @@ def _read(path: Path) -> Any:
         else:
             cause, hint = "is broken or cut short", "download or save it again"
         raise InputError(f"this file of encoder weights {cause}", file=path, hint=hint) from None
-
-
-def _is_dense(value: object) -> bool:
-    return isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized
 
 
 def torchvision_names(state: dict[str, Tensor]) -> dict[str, Tensor]:

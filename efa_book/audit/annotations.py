@@ -20,7 +20,7 @@ from typing import Any
 
 import pandas as pd
 
-from efa.data.checks import Log, StepText, check_rows, read_csv, read_parquet, read_steps
+from efa.data.manifest import StepText, load_dataset, manifest_files
 from efa.metrics import CAPTION_METRICS
 from efa.runs import commit, versions
 from efa.utils.errors import InputError
@@ -29,6 +29,7 @@ from efa_book.audit.annotations_names import Names, read_names, shortcuts
 from efa_book.audit.annotations_scores import RESAMPLES, Pair, Pairs, Report, score
 from efa_book.audit.annotations_texts import RECOGNISED, Writer, usable, written
 from efa_book.audit.annotations_verdicts import contradictions
+from efa_datasets.statistics import read_extras
 
 METEOR_DRAWS = 5
 """METEOR takes 15 ms a text, and its draws differ by no more than half a point: the first so many must do."""
@@ -86,40 +87,13 @@ def read(folder: Path) -> Annotations:
     Raises:
         InputError: missing or malformed.
     """
-    if not folder.is_dir():
-        raise InputError("no such folder", file=folder, hint="efa data cot-afa makes one, with --no-videos if need be")
-    there = [file for file in (folder / "manifest.parquet", folder / "manifest.csv") if file.is_file()]
-    if not there:
-        raise InputError("neither manifest.parquet nor manifest.csv", file=folder, hint="efa data cot-afa writes one")
-    manifest, step_file, extra = there[0], folder / "steps.json", folder / "released.csv"
-    log = Log(manifest)
-    steps, keys = read_steps(Log(step_file, log.problems))
-    try:
-        header, rows = read_parquet(manifest) if manifest.suffix == ".parquet" else read_csv(manifest, log)
-    except InputError as error:
-        raise InputError(error.message, file=manifest, row=error.row, hint=error.hint) from error
-    except OSError as error:
-        raise InputError(f"cannot be read: {error}", file=manifest, hint="check the file") from error
-    clips = check_rows(header, rows, keys, log, None, open_videos=False)
-    for problem in log.problems:
-        if problem.severity == "error":
-            raise problem.error()
-    assert clips is not None
-    reasons = _reasons(extra) if extra.is_file() else None
-    files = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in (manifest, step_file)}
-    if reasons is not None:
-        files[extra.name] = hashlib.sha256(extra.read_bytes()).hexdigest()
-    return Annotations(clips, _instructions(clips, steps), reasons, read_names(list(clips["clip_id"])), files)
-
-
-def _reasons(file: Path) -> dict[str, str] | None:
-    try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot be read: {error}", file=file, hint="efa data cot-afa writes it again") from error
-    if lacking := [name for name in ("clip_id", "reason") if name not in table.columns]:
-        raise InputError(f"missing column {lacking[0]}", file=file, hint="efa data cot-afa writes it again")
-    return dict(zip(table["clip_id"], table["reason"], strict=True))
+    dataset = load_dataset(folder, videos=False)
+    released = read_extras(folder, {"released": ("clip_id", "reason")}).get("released")
+    reasons = None if released is None else dict(zip(released["clip_id"], released["reason"], strict=True))
+    files = [manifest_files(folder)[0], folder / "steps.json", *([] if reasons is None else [folder / "released.csv"])]
+    digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    clips = dataset.table
+    return Annotations(clips, _instructions(clips, dataset.steps), reasons, read_names(list(clips["clip_id"])), digests)
 
 
 def _instructions(clips: pd.DataFrame, steps: dict[str, StepText]) -> dict[str, str]:

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from transformers import BertConfig, BertModel
 
-from efa.config import Config, build
+from efa.config import Config, FormSimData, build
 from efa.experiments import select
 from efa.model.assessor import EFAModel
 from efa.utils import paths
@@ -254,6 +254,7 @@ def estimated() -> Measured:
 def steps(preset: str) -> int:
     """Steps of one training of EFA: whole batches of the training split (70 % of the clips), all epochs."""
     config = build(preset)
+    assert isinstance(config.data, FormSimData)
     return config.training.epochs * (int(0.7 * config.data.clips) // config.training.batch)
 
 

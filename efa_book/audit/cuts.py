@@ -15,7 +15,7 @@ import pandas as pd
 from tokenizers import Tokenizer
 
 import formsim as procedural
-from efa.config import DataConfig
+from efa.config import FormSimData
 from efa.data.loader import formsim_clips
 from efa.data.manifest import StepText
 from efa.data.sampling import RELEASE_SPAN, release_indices
@@ -136,7 +136,7 @@ def published(path: Path | None = None) -> dict[str, float]:
 @cache
 def formsim() -> dict[str, float]:
     """The same numbers of FormSim's main benchmark; a clip lasts what its action's file says."""
-    clips = formsim_clips(DataConfig())
+    clips = formsim_clips(FormSimData())
     seconds = [load_actions()[clip.action].seconds for clip in clips]
     return summary([StepText(*text) for text in procedural.step_table(clips).values()], seconds)
 

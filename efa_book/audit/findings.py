@@ -298,7 +298,7 @@ FINDINGS: tuple[Finding, ...] = (
         "Such texts are scored beside the systems that write, and named faults are counted.",
         (),
         "A floor is computed, not set.",
-        ("efa_book/blind.py#written",),
+        ("efa_book/blind.py#blind_texts",),
     ),
     Finding(
         21,

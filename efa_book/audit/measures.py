@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import formsim
-from efa.config import DataConfig, FusionConfig, TextConfig
+from efa.config import FormSimData, FusionConfig, TextConfig
 from efa.data.loader import formsim_clips
 from efa.model.assessor import EFAModel, mlp
 from efa.model.fusion import Branch, Fusion
@@ -35,7 +35,7 @@ def encoder() -> TextEncoder:
 @cache
 def sentences() -> tuple[tuple[str, ...], ...]:
     """For each of FormSim's actions its five steps and its instruction."""
-    table = formsim.step_table(formsim_clips(DataConfig()))
+    table = formsim.step_table(formsim_clips(FormSimData()))
     return tuple((*steps, instruction) for steps, instruction in table.values())
 
 

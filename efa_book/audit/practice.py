@@ -12,7 +12,7 @@ from torch.utils.data import DistributedSampler
 
 import formsim
 from efa.baselines.masked_lm import mask_words
-from efa.config import DataConfig
+from efa.config import FormSimData
 from efa.data.loader import EpochSampler, formsim_clips
 from efa.data.sampling import resize
 from efa_book.audit.measured import Measured, Quantity, Row
@@ -98,7 +98,7 @@ def selection_on_test() -> Measured:
 
 def places() -> np.ndarray:
     """Where the joints of FormSim's first clips are, [clips, T, 20, 2]: shares of the picture's side."""
-    chosen = formsim_clips(DataConfig())[:CLIPS]
+    chosen = formsim_clips(FormSimData())[:CLIPS]
     return np.stack([formsim.pose_target(clip)[2] for clip in chosen]).astype(float)
 
 
@@ -150,7 +150,7 @@ def augmentation() -> Measured:
     mirrored = flipped(seen, np.repeat(per_frame[:, :1], shape[1], 1))
     kinds = {
         "the clip as it is": seen,
-        "flip and crop once a clip (ours)": trimmed(mirrored, draw.random_sample((len(seen), 4)) * DataConfig().crop),
+        "flip and crop once a clip (ours)": trimmed(mirrored, draw.random_sample((len(seen), 4)) * FormSimData().crop),
         "flip once a frame": flipped(seen, per_frame),
         "stretched, crop once a clip": cropped(seen, np.repeat(tops[:, :1], shape[1], 1)),
         "stretched, crop once a frame": cropped(seen, tops),

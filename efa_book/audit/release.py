@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
-from efa.baselines.lavender import LAVENDER, LAVENDERConfig
+from efa.baselines.masked_lm import LAVENDER, LAVENDERConfig
 from efa.model.assessor import mlp
 
 LAYERS = HEADS = 8  # of each stack
@@ -170,7 +170,7 @@ class Released(nn.Module):
         n, length = fused.shape[1], tokens.shape[1]
         place = torch.arange(n + length, device=tokens.device)
         mask = (place[None] < n) | (place[:, None] >= place[None])
-        words = self.base.bert.embed(tokens, torch.arange(length, device=tokens.device))
+        words = self.base.bert.embed(tokens)
         states, _ = self.base.bert.run(torch.cat([fused, words], 1), None, mask)
         return self.base.bert.head(states[:, n:])
 

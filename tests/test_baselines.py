@@ -1,56 +1,41 @@
-"""The captioning systems of Table IV and RICA2: size, shapes, that each can learn, and what sets each apart."""
+"""All compared systems: size and shapes. The captioning ones: that each can learn, and what sets each apart."""
 
-import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from stand_ins import coloured_clips, make_system
 
-from efa.baselines import c3davg, lavender, mscadc, rica2, swinbert
+from efa.baselines import mtl_aqa
 from efa.baselines.base import System
+from efa.baselines.masked_lm import SWINBERT_SMALL
 from efa.baselines.rica2 import attention_losses
-from efa.baselines.s2vt import S2VT, greedy
 from efa.config import DecoderConfig
+from efa.model.decoder import greedy
 
 A, B, V, E = 4, 8, 40, 16  # actions, clips, words, length of a step's vector
 BEGIN, END, MASK = 2, 3, 4
-Make = Callable[..., System]
 
 
-def _maker(system: Any, config: Any, small: dict[str, Any], **given: int) -> Make:
-    def make(actions: int = A, words: int = V, paper: bool = False, **changes: Any) -> System:
-        torch.manual_seed(0)
-        own = {name: changes.pop(name) for name in given if name in changes}
-        return system(config(**({} if paper else small) | changes), actions, words, **given | own)
-
-    return make
+def make(name: str, actions: int = A, words: int = V, text_dim: int = E, paper: bool = False, **changes: Any) -> System:
+    return make_system(name, paper, actions, changes, vocabulary_size=words, text_dim=text_dim, mask_id=MASK)
 
 
-MAKE: dict[str, Make] = {
-    "C3DAVG": _maker(c3davg.C3DAVG, c3davg.C3DAVGConfig, c3davg.SMALL),
-    "MSCADC": _maker(mscadc.MSCADC, mscadc.MSCADCConfig, mscadc.SMALL),
-    "SwinBERT": _maker(swinbert.SwinBERT, swinbert.SwinBERTConfig, swinbert.SMALL, mask_id=MASK),
-    "LAVENDER": _maker(lavender.LAVENDER, lavender.LAVENDERConfig, lavender.SMALL, mask_id=MASK),
-    "RICA2": _maker(rica2.RICA2, rica2.RICA2Config, rica2.SMALL, text_dim=E),
-}
 PAPER: dict[str, tuple[float, tuple[int, int], dict[str, int]]] = {  # millions, features [N, C] of a clip, arguments
     "C3DAVG": (27.66 + 33.56 + 50.2, (6, 8192), {"words": 30522}),  # C3D, fc6, S2VT with BERT's words
     "MSCADC": (6.9 + 3 * 0.44 + 39.4, (2 * 20 * 20, 256), {"words": 30522}),  # body, three heads, S2VT
     "SwinBERT": (199, (16 * 7 * 7, 1024), {"words": 30522}),
     "LAVENDER": (221, (6 * 7 * 7, 1024), {"words": 30522}),
     "RICA2": (27.9, (20, 1024), {"text_dim": 4096}),  # the original's text vectors; 25.7 with BERT's 768
+    "C3D": (78.6, (16, 512), {}),
+    "TSM": (23.8, (8, 2048), {}),
+    "I3D": (12.4, (7, 1024), {}),
+    "TimeSformer": (121.4, (1, 768), {}),
+    "Video Swin": (87.8, (16 * 7 * 7, 1024), {}),
 }
 FEATURES = {"C3DAVG": (2, 576), "MSCADC": (72, 64), "SwinBERT": (24, 192), "LAVENDER": (24, 192), "RICA2": (5, 256)}
-each = pytest.mark.parametrize("name", MAKE)
-
-
-def clips(size: int, count: int = B) -> torch.Tensor:
-    """uint8 [B, 6, 3, size, size]: coloured blocks that change from frame to frame."""
-    generator = torch.Generator().manual_seed(1)
-    blocks = torch.randint(0, 256, (count * 6, 3, 8, 8), generator=generator).float()
-    return F.interpolate(blocks, size=(size, size)).to(torch.uint8).unflatten(0, (count, 6))
+each = pytest.mark.parametrize("name", FEATURES)
 
 
 def texts(count: int = B, length: int = 7) -> torch.Tensor:
@@ -65,11 +50,11 @@ def steps(count: int = B) -> torch.Tensor:
     return torch.randn(count, 5, E, generator=torch.Generator().manual_seed(3))
 
 
-@each
+@pytest.mark.parametrize("name", PAPER)
 def test_parameters_and_shapes_at_paper_size(name):
     millions, shape, arguments = PAPER[name]
     with torch.device("meta"):
-        model = MAKE[name](141, paper=True, **arguments).to("meta").eval()
+        model = make(name, 141, paper=True, **arguments).to("meta").eval()
         size = model.config.size
         features = model.encode_video(torch.zeros(2, model.config.frames, 3, size, size, dtype=torch.uint8))
         text = torch.zeros(2, 5, arguments.get("text_dim", E))
@@ -78,16 +63,16 @@ def test_parameters_and_shapes_at_paper_size(name):
     assert features.shape == (2, *shape)
     assert output.class_logits.shape == model.classify(features).shape == (2, 141)
     assert output.quality_logit.shape == (2,)
-    if name == "RICA2":
-        assert output.text_logits is None  # the original writes nothing
-    else:
+    if "words" in arguments:
         assert output.text_logits.shape == (1, 9, arguments["words"])
+    else:
+        assert output.text_logits is None  # nor does the original RICA2 write
 
 
-@each
-def test_small_scale_and_a_prediction_depends_on_its_clip_alone(name):
-    model = MAKE[name]().eval()
-    frames, text, tokens = clips(64, 4), steps(4), texts(4)
+@pytest.mark.parametrize("name", PAPER)
+def test_a_prediction_depends_on_its_clip_alone(name):
+    model = make(name).eval()
+    frames, text, tokens = coloured_clips(64, 4), steps(4), texts(4)
     with torch.no_grad():
         features = model.encode_video(frames)
         output = model(features, text, None, torch.ones(4, dtype=torch.bool), tokens)
@@ -95,14 +80,17 @@ def test_small_scale_and_a_prediction_depends_on_its_clip_alone(name):
         others = model.encode_video(torch.cat([255 - frames[:2], frames[2:]]))
         changed = model(others, text, None, None, torch.cat([tokens[2:], tokens[2:]]))
         written = model.generate(features, text, None, None, BEGIN, -1, 12)  # no word is -1: all are twelve words long
-    assert features.shape[1:] == FEATURES[name]
+    assert features.shape[1:] == FEATURES.get(name, features.shape[1:])
     assert output.extra == {}
     assert torch.equal(model.classify(features), output.class_logits)
     for other, row in ((alone, 0), (changed, 2)):
         torch.testing.assert_close(other.class_logits[row], output.class_logits[2], rtol=0, atol=1e-5)
         torch.testing.assert_close(other.quality_logit[row], output.quality_logit[2], rtol=0, atol=1e-5)
-        torch.testing.assert_close(other.text_logits[row], output.text_logits[2], rtol=0, atol=1e-5)
+        if name in FEATURES:
+            torch.testing.assert_close(other.text_logits[row], output.text_logits[2], rtol=0, atol=1e-5)
     assert not torch.allclose(changed.class_logits[0], output.class_logits[0], atol=1e-5)
+    assert [len(line) for line in written] == [12 if name in FEATURES else 0] * 4
+    assert (output.text_logits is not None) == (name in FEATURES)
     assert written == model.generate(features, text, None, None, BEGIN, -1, 12)
     assert written[2:] == model.generate(others, text, None, None, BEGIN, -1, 12)[2:]
     assert written[3:] == model.generate(features[3:], text[3:], None, None, BEGIN, -1, 12)
@@ -110,7 +98,7 @@ def test_small_scale_and_a_prediction_depends_on_its_clip_alone(name):
 
 @each
 def test_only_the_first_clips_of_a_batch_have_texts(name):
-    model, features, text = MAKE[name](), torch.rand(4, *FEATURES[name]), steps(4)
+    model, features, text = make(name), torch.rand(4, *FEATURES[name]), steps(4)
     tokens = texts(4)
     with torch.no_grad():
         whole = model.eval()(features, text, None, None, tokens)
@@ -135,7 +123,7 @@ def test_only_the_first_clips_of_a_batch_have_texts(name):
 @each
 @pytest.mark.parametrize("limit", [0, 1, 5])
 def test_texts_end_at_the_limit(name, limit):
-    model = MAKE[name]().eval()
+    model = make(name).eval()
     features = torch.rand(3, *FEATURES[name])
     endless = model.generate(features, steps(3), None, None, BEGIN, -1, limit)  # no word is -1: nothing ends early
     assert [len(line) for line in endless] == [limit] * 3
@@ -153,10 +141,10 @@ SHRUNK: dict[str, dict[str, Any]] = {  # for training in a test: 32 px, and the 
 def test_learns_one_batch(name):
     changes = SHRUNK.get(name, {})
     if name in ("SwinBERT", "LAVENDER"):
-        encoder = dataclasses.replace(swinbert.SMALL["encoder"], depths=(1, 1))
+        encoder = SWINBERT_SMALL["encoder"].model_copy(update={"depths": (1, 1)})
         changes = {"encoder": encoder, "bert": TINY_TEXT}
-    model = MAKE[name](size=32, **changes).train()
-    frames, tokens, text = clips(32), texts(), steps()
+    model = make(name, size=32, **changes).train()
+    frames, tokens, text = coloured_clips(32, B), texts(), steps()
     action, quality = torch.arange(B) % A, torch.arange(B) // A
     frozen = not any(p.requires_grad for p in model.encoder.parameters())
     seen = model.encode_video(frames) if frozen else None
@@ -197,12 +185,12 @@ def test_learns_one_batch(name):
 
 
 @each
-def test_text_logits_do_not_see_the_future_and_are_what_is_written(name):
-    model = MAKE[name]().eval()
+def test_text_logits_are_causal_and_match_generation(name):
+    model = make(name).eval()
     with torch.no_grad():
         for parameter in model.parameters():  # random weights write one word again and again; louder ones vary
             parameter.mul_(1.5 if parameter.ndim > 1 else 1.0)
-        features = model.encode_video(clips(64, 2))
+        features = model.encode_video(coloured_clips(64, 2))
         tokens = texts(2, 9)
         logits = model(features, None, None, None, tokens).text_logits
         for cut in (1, 4, 8):
@@ -221,25 +209,24 @@ def test_text_logits_do_not_see_the_future_and_are_what_is_written(name):
 
 def test_greedy_stops_at_the_end_and_at_the_limit():
     script = torch.tensor([[7, 8, END, 9], [7, END, 9, 9], [7, 8, 9, 9]])
-    at = iter(range(4))
 
-    def step(ids: torch.Tensor) -> torch.Tensor:
-        return F.one_hot(script[:, next(at)], V).float()
+    def step(ids: torch.Tensor, i: int) -> torch.Tensor:
+        return F.one_hot(script[:, i], V).float()
 
     assert greedy(step, 3, BEGIN, END, 4, torch.device("cpu")) == [[7, 8], [7], [7, 8, 9, 9]]
     assert greedy(step, 2, BEGIN, END, 0, torch.device("cpu")) == [[], []]
 
 
 def test_s2vt_reads_the_clips_in_order():
-    captioner = S2VT(6, V, dim=16).eval()
+    captioner = mtl_aqa.S2VT(6, V, dim=16).eval()
     video, tokens = torch.randn(2, 3, 6), texts(2)
     with torch.no_grad():
         assert not torch.allclose(captioner(tokens, video), captioner(tokens, video.flip(1)), atol=1e-4)
 
 
-def test_c3davg_repeats_the_last_frame_of_a_clip_cut_short():
-    model = MAKE["C3DAVG"]().eval()
-    frames = clips(64, 1)
+def test_c3davg_repeats_the_last_frame():
+    model = make("C3DAVG").eval()
+    frames = coloured_clips(64, 1)
     with torch.no_grad():
         whole = model.encode_video(torch.cat([frames[:, :4], frames[:, 3:4], frames[:, 3:4]], 1))
         assert torch.equal(model.encode_video(frames[:, :4]), whole)
@@ -249,34 +236,34 @@ def test_c3davg_repeats_the_last_frame_of_a_clip_cut_short():
 @pytest.mark.parametrize(("frames", "size"), [(16, 180), (6, 64), (24, 100)])
 def test_mscadc_grids(frames, size):
     with torch.device("meta"):
-        body = mscadc.DilatedC3D(2)
+        body = mtl_aqa.DilatedC3D(2)
         states = body(torch.zeros(1, frames, 3, size, size))
         assert tuple(states.shape[2:]) == body.grid(frames, size)
         for dilations in ((2, 4), (1, 1)):
-            out = mscadc.Context(16, 2, 5, dilations)(states)
+            out = mtl_aqa.Context(16, 2, 5, dilations)(states)
             assert tuple(out.shape[2:]) == tuple((n + 2) // 2 for n in states.shape[2:])
 
 
 def test_mscadc_drops_features_of_a_frozen_body():
-    model = MAKE["MSCADC"]()
+    model = make("MSCADC")
     model.encoder.requires_grad_(False)
     features = torch.rand(2, *FEATURES["MSCADC"])
     with torch.no_grad():
-        seen = model.train().watch(features)
+        seen = model.train().encode(features)
         assert (seen == 0).float().mean() == pytest.approx(0.5, abs=0.05)
-        assert torch.equal(model.eval().watch(features).flatten(2).transpose(1, 2), features)
+        assert torch.equal(model.eval().encode(features).flatten(2).transpose(1, 2), features)
 
 
-def test_mscadc_captions_from_1200_values_at_paper_size():
+def test_mscadc_caption_vector_at_paper_size():
     with torch.device("meta"):
-        model = MAKE["MSCADC"](paper=True)
+        model = make("MSCADC", paper=True)
     assert model.captioner.video.input_size == 1200
     heads = [model.class_head, model.quality_head, model.caption_head]
     assert all(sum(p.numel() for p in head.parameters()) / 1e6 == pytest.approx(0.44, abs=0.01) for head in heads)
 
 
-def test_swinberts_mask_as_released_leaves_video_tokens_alone():
-    model = MAKE["SwinBERT"]().train()
+def test_swinbert_mask_isolates_video_tokens():
+    model = make("SwinBERT").train()
     features = torch.randn(1, 24, 192)
     assert torch.equal(model.mask().diagonal(), torch.ones(24))
     states, _ = model.bert.run(model.video_in(features), mask=(model.mask() - 1) * 1e4)
@@ -290,11 +277,11 @@ def test_swinberts_mask_as_released_leaves_video_tokens_alone():
     output.extra["sparsity"].backward()
     assert model.attention_weights.grad.max() > 0
     assert model.attention_weights.grad.diagonal().abs().max() == 0
-    assert MAKE["SwinBERT"](sparse_mask=False).mask() is None
+    assert make("SwinBERT", sparse_mask=False).mask() is None
 
 
 def test_lavenders_questions_do_not_see_each_other():
-    model = MAKE["LAVENDER"]().eval()
+    model = make("LAVENDER").eval()
     features = torch.randn(2, 24, 192)
     with torch.no_grad():
         before = model(features)
@@ -304,31 +291,31 @@ def test_lavenders_questions_do_not_see_each_other():
     assert not torch.allclose(before.quality_logit, after.quality_logit, atol=1e-5)
 
 
-def test_rica2_judges_by_the_steps_and_names_without_them():
-    model = MAKE["RICA2"]().eval()
+def test_rica2_verdict_reads_steps_and_class_does_not():
+    model = make("RICA2").eval()
     features, text = torch.randn(3, 5, 256), steps(3)
     with torch.no_grad():
-        told, other, none = model(features, text), model(features, -text), model(features)
+        given, other, none = model(features, text), model(features, -text), model(features)
         mixed = model(features, text, None, torch.tensor([True, False, True]))
-    assert torch.equal(told.class_logits, other.class_logits)
-    assert torch.equal(told.class_logits, none.class_logits)
-    assert (told.quality_logit != other.quality_logit).all()
-    assert torch.equal(told.quality_logit, model(features, text).quality_logit)  # the same noise in every call
-    torch.testing.assert_close(mixed.quality_logit[[0, 2]], told.quality_logit[[0, 2]])
+    assert torch.equal(given.class_logits, other.class_logits)
+    assert torch.equal(given.class_logits, none.class_logits)
+    assert (given.quality_logit != other.quality_logit).all()
+    assert torch.equal(given.quality_logit, model(features, text).quality_logit)  # the same noise in every call
+    torch.testing.assert_close(mixed.quality_logit[[0, 2]], given.quality_logit[[0, 2]])
     torch.testing.assert_close(mixed.quality_logit[1], none.quality_logit[1])
 
 
-def test_rica2_writes_of_windows_and_steps():
-    model = MAKE["RICA2"]().eval()
+def test_rica2_text_reads_windows_and_steps():
+    model = make("RICA2").eval()
     features, tokens = torch.rand(2, *FEATURES["RICA2"]), texts(2)
     with torch.no_grad():
-        assert model.memory(model.watch(features, steps(2))).shape == (2, 5 + 5, 128)
-        told, other = model(features, steps(2), None, None, tokens), model(features, -steps(2), None, None, tokens)
+        assert model.memory(model.encode(features, steps(2))).shape == (2, 5 + 5, 128)
+        given, other = model(features, steps(2), None, None, tokens), model(features, -steps(2), None, None, tokens)
         elsewhere = model(features.flip(0), steps(2), None, None, tokens)
-        assert not torch.allclose(told.text_logits, other.text_logits, atol=1e-4)
-        assert not torch.allclose(told.text_logits, elsewhere.text_logits, atol=1e-4)
-        silent = MAKE["RICA2"](decoder=None).eval()
-        assert torch.equal(silent(features, steps(2), None, None, tokens).quality_logit, told.quality_logit)
+        assert not torch.allclose(given.text_logits, other.text_logits, atol=1e-4)
+        assert not torch.allclose(given.text_logits, elsewhere.text_logits, atol=1e-4)
+        silent = make("RICA2", decoder=None).eval()
+        assert torch.equal(silent(features, steps(2), None, None, tokens).quality_logit, given.quality_logit)
         assert silent.generate(features, steps(2), None, None, BEGIN, END, 12) == [[], []]
 
 
@@ -347,20 +334,20 @@ def test_rica2_attention_losses():
 
 
 def test_rica2_beta_rises():
-    model = MAKE["RICA2"]()
+    model = make("RICA2")
     assert model.beta == 1e-5
     model.progress = 45 / 350
     assert model.beta == pytest.approx(3e-5)
     model.progress = 1.0
     assert model.beta == 5e-3
     few = {"frames": 3, "windows": 4, "window": 8}  # fewer frames than a window
-    assert MAKE["RICA2"](**few).encode_video(clips(64, 1)[:, :3]).shape == (1, 4, 256)
+    assert make("RICA2", **few).encode_video(coloured_clips(64, 1)[:, :3]).shape == (1, 4, 256)
 
 
 @pytest.mark.parametrize("frozen", [True, False])
 def test_rica2_batch_statistics(frozen):
-    model = MAKE["RICA2"](frozen_norm=frozen).train()
+    model = make("RICA2", frozen_norm=frozen).train()
     before = {key: value.clone() for key, value in model.named_buffers() if "running" in key}
-    model.encode_video(clips(64, 1))
+    model.encode_video(coloured_clips(64, 1))
     same = all(torch.equal(value, before[key]) for key, value in model.named_buffers() if key in before)
     assert same == frozen

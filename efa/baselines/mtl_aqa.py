@@ -1,0 +1,243 @@
+"""C3DAVG and MSCADC (Parmar and Morris, CVPR 2019, MTL-AQA), and their captioner S2VT (Venugopalan et al., ICCV 2015).
+
+Original C3DAVG: 103 frames at the end of a dive give six clips of 16 frames of 112 px. Each goes through C3D to pool5
+(8,192 values); their mean goes through fc6 to the heads, their sequence to S2VT.
+
+Original MSCADC: 16 frames of 180 px, evenly spaced over 103; a C3D of half the width with batch normalisation, without
+the last two pools and with its last two convolutions dilated. For every task a context net squeezes that to 12
+channels, looks around with dilated convolutions, pools, and averages over the whole clip. The caption's net ends in one
+vector of 1,200 values, a sequence of length one for S2VT.
+
+Loss of both: heads + 0.01 x caption, whose negative log-likelihood is summed over words: about `weight_text` = 1 for
+our mean over 100 words. Adam, 1e-4. S2VT's sizes as in their code (github.com/ParitoshParmar/MTL-AQA, opts.py).
+
+For action form assessment the five answers that name a dive become one of A classes, and the score, learnt by squared
+and absolute error, becomes the verdict's logit, learnt by BCE. Where C3DAVG's last clip is too short, its last frame is
+repeated. MSCADC stretches fewer than 16 frames to 16 by repeating them: body and nets lose time to pools and borders.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from efa.baselines.base import System, SystemOutput, quality_head, register
+from efa.baselines.c3d import C3DTrunk, he_init
+from efa.model.decoder import greedy
+
+
+class S2VT(nn.Module):
+    """Two recurrent networks: the first runs over [clips; blanks], the second over [its output, word], where the word
+    is blank while clips are read. GRUs, as in the code of MTL-AQA; `dim` is the width of both and of the words.
+    """
+
+    def __init__(self, video_dim: int, vocabulary_size: int, dim: int = 512, layers: int = 2, dropout: float = 0.5):
+        super().__init__()
+        between = dropout if layers > 1 else 0.0  # PyTorch warns of a dropout between layers that are not there
+        self.video = nn.GRU(video_dim, dim, layers, batch_first=True, dropout=between)
+        self.language = nn.GRU(2 * dim, dim, layers, batch_first=True, dropout=between)
+        self.word = nn.Embedding(vocabulary_size, dim)
+        self.out = nn.Linear(dim, vocabulary_size)
+
+    def forward(self, tokens: Tensor, video: Tensor | None) -> Tensor:
+        """Teacher forcing: ids [B, L], padded on the right, and clip vectors [B, M, C] -> logits [B, L, V].
+
+        Position i predicts token i + 1. Without video it is a language model, with zeros for the first network's state.
+        """
+        words, m = self.word(tokens), 0  # [B, L, D]
+        states = torch.zeros_like(words)
+        if video is not None:
+            m, blank = video.shape[1], video.new_zeros(len(video), tokens.shape[1], video.shape[2])
+            states, _ = self.video(torch.cat([video, blank], 1))  # [B, M + L, D]
+            words = torch.cat([words.new_zeros(len(video), m, words.shape[2]), words], 1)  # [B, M + L, D]
+        return self.out(self.language(torch.cat([states, words], 2))[0][:, m:])
+
+    @torch.no_grad()
+    def generate(self, video: Tensor, begin: int, end: int, max_tokens: int) -> list[list[int]]:
+        """Greedy decoding from clip vectors [B, M, C]; arguments and result as `greedy`. Call in eval mode."""
+        states, first = self.video(video)
+        _, second = self.language(torch.cat([states, torch.zeros_like(states)], 2))
+        blank = video.new_zeros(len(video), 1, video.shape[2])
+
+        def step(ids: Tensor, i: int) -> Tensor:
+            nonlocal first, second
+            state, first = self.video(blank, first)  # [B, 1, D]
+            x, second = self.language(torch.cat([state, self.word(ids)[:, None]], 2), second)
+            return self.out(x[:, 0])
+
+        return greedy(step, len(video), begin, end, max_tokens, video.device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class S2VTConfig:
+    text_dim: int = 512
+    text_layers: int = 2
+    text_dropout: float = 0.5
+
+
+class S2VTCaptioner(System):
+    """S2VT reads the sequence of clip vectors that `memory` returns.
+
+    `freeze_text` freezes the word embeddings alone: the rest reads the state of the network that saw the video.
+    """
+
+    TEXT_DECODER, TEXT_WEIGHTS, FROZEN_TEXT = "captioner", "s2vt", ("word.",)
+
+    def add_captioner(self, dim: int, vocabulary_size: int) -> None:
+        config = self.config
+        self.captioner = S2VT(dim, vocabulary_size, config.text_dim, config.text_layers, config.text_dropout)
+
+
+@dataclass(frozen=True, kw_only=True)
+class C3DAVGConfig(S2VTConfig):
+    """The defaults are the original's."""
+
+    frames: int = 96
+    clip: int = 16  # frames that C3D sees at a time
+    size: int = 112  # pixels
+    width: int = 64  # channels of C3D's first convolution
+    hidden: int = 4096  # of fc6
+
+
+class Clips(nn.Module):
+    """C3D over one clip after another."""
+
+    def __init__(self, width: int, clip: int):
+        super().__init__()
+        self.trunk, self.clip = C3DTrunk(width), clip
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Normalised frames [B, T, 3, H, W] -> pool5 of each clip, flat [B, M, C]."""
+        if missing := -frames.shape[1] % self.clip:
+            frames = torch.cat([frames, frames[:, -1:].expand(-1, missing, -1, -1, -1)], 1)
+        clips = frames.unflatten(1, (-1, self.clip))  # [B, M, clip, 3, H, W]
+        return self.trunk(clips.flatten(0, 1)).flatten(1).unflatten(0, clips.shape[:2])
+
+
+C3DAVG_SMALL: dict[str, Any] = {"frames": 6, "clip": 3, "size": 64, "width": 8, "hidden": 256, "text_dim": 128}
+
+
+@register("C3DAVG", C3DAVGConfig, C3DAVG_SMALL, trunk="c3d")
+class C3DAVG(S2VTCaptioner):
+    """Class, verdict and caption."""
+
+    def __init__(self, config: C3DAVGConfig, actions: int, vocabulary_size: int):
+        encoder = Clips(config.width, config.clip)
+        super().__init__(encoder, config)
+        dim = encoder.trunk.out_dim * math.prod(encoder.trunk.grid(config.clip, config.size))
+        self.fc6 = nn.Linear(dim, config.hidden)
+        he_init(self.fc6)
+        self.class_head = nn.Linear(config.hidden, actions)
+        self.quality_head = quality_head(config.hidden)
+        self.add_captioner(dim, vocabulary_size)
+
+    def heads(self, encoded: Tensor) -> SystemOutput:
+        vector = F.relu(self.fc6(encoded.mean(1)))  # [B, hidden]
+        return SystemOutput(self.class_head(vector), self.quality_head(vector)[:, 0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class MSCADCConfig(S2VTConfig):
+    """The defaults are the original's."""
+
+    frames: int = 16
+    size: int = 180  # pixels
+    width: int = 32  # channels of the first convolution
+    bottleneck: int = 12  # channels that a context net squeezes the body's to
+    dilations: tuple[int, int] = (2, 4)  # of a context net's third and fourth convolution
+    dropout: float = 0.5  # after the body
+
+
+def convolution(inputs: int, outputs: int, padding: int = 0, dilation: int = 1) -> list[nn.Module]:
+    """3 x 3 x 3, batch normalisation, ReLU."""
+    conv = nn.Conv3d(inputs, outputs, 3, padding=padding, dilation=dilation)
+    return [conv, nn.BatchNorm3d(outputs), nn.ReLU()]
+
+
+class DilatedC3D(nn.Module):
+    """The body. Its last convolution loses a position at each border, as the original's does."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        w = width
+        layers = [*convolution(3, w, 1), nn.MaxPool3d((1, 2, 2)), *convolution(w, 2 * w, 1), nn.MaxPool3d(2)]
+        layers += [*convolution(2 * w, 4 * w, 1), *convolution(4 * w, 4 * w, 1), nn.MaxPool3d(2)]
+        layers += [*convolution(4 * w, 8 * w, 1), *convolution(8 * w, 8 * w, 1)]
+        layers += [*convolution(8 * w, 8 * w, 2, dilation=2), *convolution(8 * w, 8 * w, 1, dilation=2)]
+        self.layers = nn.Sequential(*layers)
+        he_init(self)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Normalised frames [B, T, 3, H, W] -> [B, 8 width, T', H', W'], of `grid`."""
+        t = frames.shape[1]
+        at = torch.arange(max(t, 16), device=frames.device) * t // max(t, 16)  # 0, 0, 1, ... below 16 frames
+        return self.layers(frames[:, at].transpose(1, 2))
+
+    @staticmethod
+    def grid(frames: int, size: int) -> tuple[int, int, int]:
+        """(T', H', W') of such a clip; (2, 20, 20) for 16 frames of 180 px."""
+        return max(frames, 16) // 4 - 2, size // 8 - 2, size // 8 - 2
+
+
+class Context(nn.Module):
+    """A task's own net: [B, C, T', H', W'] -> [B, outputs, (T' + 2) / 2, (H' + 2) / 2, (W' + 2) / 2].
+
+    A border that repeats the map's edge, nine positions wide in the original, makes up for what the convolutions lose.
+    On a small map nearly all of the work is done on that border: 98 % at 64 px.
+    """
+
+    def __init__(self, inputs: int, bottleneck: int, outputs: int, dilations: tuple[int, int] = (2, 4)):
+        super().__init__()
+        b, (third, fourth) = bottleneck, dilations
+        layers = [nn.Conv3d(inputs, b, 1, padding=1), nn.ReplicationPad3d(3 + third + fourth), *convolution(b, 2 * b)]
+        layers += [*convolution(2 * b, 2 * b), *convolution(2 * b, 4 * b, dilation=third)]
+        layers += [*convolution(4 * b, 8 * b, dilation=fourth), *convolution(8 * b, 8 * b)]
+        layers += [nn.Conv3d(8 * b, b, 1), nn.BatchNorm3d(b), nn.ReLU(), nn.MaxPool3d(2)]
+        self.layers = nn.Sequential(*layers, *convolution(b, b, 1), nn.Conv3d(b, outputs, 3, padding=1))
+        he_init(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+MSCADC_SMALL: dict[str, Any] = {"frames": 6, "size": 64, "width": 8, "bottleneck": 2, "text_dim": 128}
+MSCADC_SMALL["dilations"] = (1, 1)  # a map of 4 x 8 x 8 is smaller than the original's reach, nine to each side
+
+
+@register("MSCADC", MSCADCConfig, MSCADC_SMALL, trunk="mscadc")
+class MSCADC(S2VTCaptioner):
+    """Class, verdict and caption."""
+
+    def __init__(self, config: MSCADCConfig, actions: int, vocabulary_size: int):
+        super().__init__(DilatedC3D(config.width), config)
+        self.dropout = nn.Dropout(config.dropout)
+        self.grid = DilatedC3D.grid(config.frames, config.size)
+        channels, b = 8 * config.width, config.bottleneck
+        self.class_head = Context(channels, b, actions, config.dilations)
+        self.quality_head = Context(channels, b, 1, config.dilations)
+        self.caption_head = Context(channels, b, b, config.dilations)
+        self.add_captioner(b * math.prod((n + 2) // 2 - 1 for n in self.grid), vocabulary_size)
+
+    def encode_video(self, frames: Tensor) -> Tensor:
+        """Frames [B, T, 3, H, W] -> the body's positions [B, N, C], N = T' H' W'."""
+        return self.encoder(self.normalise(frames)).flatten(2).transpose(1, 2)
+
+    def encode(self, features: Tensor, steps: Tensor | None = None, text_mask: Tensor | None = None) -> Tensor:
+        """The body's positions [B, N, C] -> its map after dropout [B, C, T', H', W']."""
+        return self.dropout(features.transpose(1, 2).unflatten(2, self.grid))
+
+    def heads(self, encoded: Tensor) -> SystemOutput:
+        quality = self.quality_head(encoded).mean((1, 2, 3, 4))  # [B]
+        return SystemOutput(self.class_head(encoded).mean((2, 3, 4)), quality)
+
+    def memory(self, encoded: Tensor, rows: int | None = None) -> Tensor:
+        """The map -> the one vector that S2VT reads [B', 1, D]; a pool of 2 with stride 1 takes one more position."""
+        return F.max_pool3d(self.caption_head(encoded[:rows]), 2, 1).flatten(1)[:, None]
+
+    def class_logits(self, features: Tensor) -> Tensor:
+        return self.class_head(self.encode(features)).mean((2, 3, 4))  # without the other task's net
