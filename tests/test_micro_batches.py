@@ -28,12 +28,6 @@ FULL = (
 ALONE = {"fusion.pool_norm": False, "encoder.adapter": 0}  # no clip is normalised by its batch mates
 
 
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
-    with tiny.home(tmp_path_factory.mktemp("home")):
-        yield prepare(tiny.config())
-
-
 def crowded(monkeypatch, most: int, error: Exception = FULL[0]) -> list[int]:
     """Memory holds `most` clips from now on; -> how many clips each forward pass in training was asked for."""
     asked: list[int] = []
@@ -49,11 +43,6 @@ def crowded(monkeypatch, most: int, error: Exception = FULL[0]) -> list[int]:
 
     monkeypatch.setattr(training, "compute_losses", full)
     return asked
-
-
-def same_weights(a, b) -> bool:
-    mine, other = a.state_dict(), b.state_dict()
-    return mine.keys() == other.keys() and all(torch.equal(mine[name], other[name]) for name in mine)
 
 
 @pytest.mark.parametrize("name", ["EFA", "RICA2", "SwinBERT", "LAVENDER", "TimeSformer"])
@@ -124,7 +113,7 @@ def test_nothing_is_drawn_twice_after_full_memory(inputs, tmp_path, monkeypatch)
             crowded(patch, most)
             config = tiny.config(training__micro_batch=4 if name == "small" else 0)
             models.append(fit(config, inputs, tmp_path / name))
-    assert same_weights(*models)
+    assert tiny.same_weights(*models)
 
 
 def test_the_smaller_number_holds_when_the_run_goes_on(inputs, tmp_path, monkeypatch):

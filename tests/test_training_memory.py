@@ -24,12 +24,6 @@ def frames(tmp_path_factory):
         yield config, prepare(config)
 
 
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
-    with tiny.home(tmp_path_factory.mktemp("features")):
-        yield prepare(tiny.config())
-
-
 def saved_bytes(config, inputs) -> tuple[int, dict[str, torch.Tensor]]:
     """What a step keeps for its way back, parameters aside, and its gradients."""
     model = build_model(config, inputs).train()
