@@ -9,18 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import tiny
-import torch
 from checkpoints import call, make_bert, said
 from cot_afa_release import release, sheet_rows
 from stand_ins import render_stand_ins
 
 from efa import metrics
 from efa.baselines.base import text_file
-from efa.baselines.inputs import prepare, vocabulary
-from efa.baselines.registry import build_system
-from efa.config import Config, build
+from efa.baselines.inputs import vocabulary
+from efa.config import build
 from efa.metrics import CAPTION_METRICS
-from efa.model.assessor import losses
 from efa_datasets.cot_afa import read_release
 from efa_datasets.cot_afa_files import REFERENCES, SHEET
 
@@ -157,43 +154,6 @@ def test_release_to_scores(efa, succeed, home, root, bert, scored, tmp_path):
     assert answer["action"] in {"Hop", "Dcline Hop", "Sword Stir", "Taiji Stir"}
     succeed("publish", *command[1:], "--to", tmp_path / "published")
     assert set(pd.read_csv(tmp_path / "published" / "scores.csv")["metric"]) >= set(CAPTION_METRICS)
-
-
-def test_clips_without_text_train_no_decoder(home, mine, bert):
-    config = build("paper", {**SHRUNK, "data.source": str(mine), "text.model": str(bert)})
-    inputs = prepare(config)
-    table = inputs.dataset.table
-    train = inputs.rows("train")
-    with_text = [row for row in train if table["explanation"][row]]
-    without = [row for row in train if not table["explanation"][row]]
-    assert min(len(with_text), len(without)) > 5
-    torch.manual_seed(0)
-    model = build_system(config, len(inputs.dataset.actions), len(inputs.tokenizer), inputs.steps.shape[-1]).eval()
-    groups = ([*with_text, *without], with_text, without)
-    both, alone, silent = (compute_losses(config, inputs, model, rows) for rows in groups)
-    assert both["text"].item() == pytest.approx(alone["text"].item(), rel=1e-5)  # not diluted by clips without text
-    assert both["quality"].item() != pytest.approx(alone["quality"].item(), rel=1e-5)
-    assert silent["text"].item() == 0
-    silent["total"].backward()
-    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    assert all(gradient.isfinite().all() for gradient in gradients.values())
-    for part in ("class_head", "quality_head", "encoder"):
-        assert any(gradient.abs().sum() > 0 for name, gradient in gradients.items() if name.startswith(part)), part
-    assert not any(gradient.any() for name, gradient in gradients.items() if name.startswith("decoder"))
-
-
-def compute_losses(config: Config, inputs, model, rows: list[int]) -> dict[str, torch.Tensor]:
-    table, tokenizer = inputs.dataset.table.iloc[rows], inputs.tokenizer
-    frames = torch.from_numpy(inputs.video[rows]).permute(0, 1, 4, 2, 3)
-    keys = [list(inputs.dataset.steps).index(action) for action in table["action"]]
-    batch = {
-        "action": torch.tensor([inputs.dataset.actions.index(action) for action in table["action"]]),
-        "quality": torch.tensor(table["quality"].to_list()),
-        "tokens": tokenizer.batch(list(table["explanation"]), config.decoder.max_tokens),
-    }
-    steps, instruction = inputs.steps[keys], inputs.instruction[keys]
-    output = model(model.encode_video(frames), steps, instruction, None, batch["tokens"])
-    return losses(output, batch, config.training)
 
 
 def strip(folder: Path, to: Path, column: str, rows: str, value: object = "") -> Path:
