@@ -190,18 +190,13 @@ def test_one_batch_can_be_learnt_by_heart():
     assert model.decoder.generate(fused, bos=1, eos=2, max_tokens=12)[1] == batch["tokens"][1, 1:6].tolist()
 
 
-def test_the_text_of_another_action_changes_the_verdict_and_the_words():
+def test_texts_and_the_order_of_frames_change_the_verdict():
     model, batch = make().eval(), make_batch()
     batch["text_mask"][:] = True
     right = run(model, batch)
-    wrong = run(model, batch | {"steps": batch["steps"].roll(1, 0), "instruction": batch["instruction"].roll(1, 0)})
+    wrong = run(model, batch | {name: batch[name].roll(1, 0) for name in ("steps", "instruction")})
     assert (right.quality_logit - wrong.quality_logit).abs().min() > 1e-5
     assert (right.text_logits - wrong.text_logits).abs().amax((1, 2)).min() > 1e-5
-
-
-def test_a_moved_movement_changes_the_verdict():
-    """The order of the frames reaches the fusion."""
-    model, batch = make().eval(), make_batch()
     features = model.encode_video(batch["frames"])
     frames_reversed = features.unflatten(1, model.grid).flip(1).flatten(1, 3)
     a, b = (model(x, batch["steps"], batch["instruction"]).quality_logit for x in (features, frames_reversed))

@@ -18,14 +18,8 @@ from efa.runs import Run
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    with tiny.home(tmp_path_factory.mktemp("home")) as folder:
-        yield folder
-
-
 @pytest.fixture
-def efa(home, monkeypatch, capfd):
+def efa(module_home, monkeypatch, capfd):
     """Runs a command; -> (exit status, stdout, stderr)."""
     return partial(call, monkeypatch, capfd)
 
@@ -90,11 +84,9 @@ def test_without_a_trained_model_it_says_how_to_get_one(efa, monkeypatch, tmp_pa
 # --- run, status, score --------------------------------------------------------------------------------------------
 
 
-def test_run_then_status_then_score(efa, home, monkeypatch):
+def test_run_then_status_then_score(efa, module_home, monkeypatch):
     monkeypatch.setattr(runs.metrics, "caption_scores", lambda *_: {})
-    keys = tiny.SETTINGS | {"training.epochs": 1}
-    text = {key: ",".join(map(str, value)) if isinstance(value, tuple) else value for key, value in keys.items()}
-    settings = [word for key, value in text.items() for word in ("--set", f"{key}={value}")]
+    settings = tiny.options(tiny.SETTINGS | {"training.epochs": 1})
     status, out, _ = efa("status", "6/EFA", *settings)
     assert status == 0
     assert "missing" in out
@@ -103,7 +95,7 @@ def test_run_then_status_then_score(efa, home, monkeypatch):
     assert "1 runs, 0 finished before" in out
     assert "done" in out
     one = Run("6", "EFA", 0, tiny.config(training__epochs=1))
-    file = home / "runs" / one.key / "predictions.parquet"
+    file = module_home / "runs" / one.key / "predictions.parquet"
     assert one.execute() == file.parent
     assert "1 runs, 1 finished before" in efa("run", "6/EFA", *settings)[1]
     status, out, err = efa("score", str(file), "--json")

@@ -30,14 +30,8 @@ TEXTLESS = ("05", "06", "15")  # of each class, training and validation clips th
 CLIPS = ("00", "01", "02", "03", *TEXTLESS, "10", "11", "12")  # of each class, those that have a video
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    with tiny.home(tmp_path_factory.mktemp("home")) as folder:
-        yield folder
-
-
 @pytest.fixture
-def efa(home, monkeypatch, capfd):
+def efa(module_home, monkeypatch, capfd):
     return partial(call, monkeypatch, capfd)
 
 
@@ -92,13 +86,12 @@ def mine(root, tmp_path, succeed) -> Path:
 def run(folder: Path, **changes: object) -> tuple[str, ...]:
     """`efa run 4/EFA`, paper preset, shrunk; without 'run' in front the same arguments ask for the status."""
     settings = SHRUNK | {"data.source": folder} | {key.replace("__", "."): value for key, value in changes.items()}
-    words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-    return ("run", "4/EFA", "--preset", "paper", *words)
+    return ("run", "4/EFA", "--preset", "paper", *tiny.options(settings))
 
 
-def run_of(home: Path, folder: Path) -> Path:
+def run_of(module_home: Path, folder: Path) -> Path:
     """The one run on this data set."""
-    files = [file for file in (home / "runs").glob("*/config.json") if f'"{folder}"' in file.read_text()]
+    files = [file for file in (module_home / "runs").glob("*/config.json") if f'"{folder}"' in file.read_text()]
     (made,) = (file.parent for file in files)
     return made
 
@@ -129,7 +122,7 @@ def released_references(root: Path, clips: set[str]) -> dict[str, str]:
     return {one["image_id"]: one["caption"] for one in document["annotations"] if one["image_id"] in clips}
 
 
-def test_release_to_scores(efa, succeed, home, root, bert, scored, tmp_path):
+def test_release_to_scores(efa, succeed, module_home, root, bert, scored, tmp_path):
     folder = tmp_path / "my-data"
     out = succeed("data", "cot-afa", root, folder)
     assert "40 clips (25 train, 3 val, 12 test)" in out
@@ -144,7 +137,7 @@ def test_release_to_scores(efa, succeed, home, root, bert, scored, tmp_path):
     command = run(folder, text__model=bert)
     assert "missing" in efa("status", *command[1:])[1]
     succeed(*command)
-    made = run_of(home, folder)
+    made = run_of(module_home, folder)
     references = released_references(root, set(pd.read_parquet(folder / "manifest.parquet")["clip_id"]))
     check_finished(made, folder, references)
     assert sorted(scored) == sorted(references.values())
@@ -167,19 +160,19 @@ def strip(folder: Path, to: Path, column: str, rows: str, value: object = "") ->
     return to
 
 
-def test_an_action_of_the_test_split_only(succeed, home, mine, bert, scored, tmp_path):
+def test_an_action_of_the_test_split_only(succeed, module_home, mine, bert, scored, tmp_path):
     folder = strip(mine, tmp_path / "unseen", "split", "action == 'Hop' and split != 'test'", "test")
     succeed("data", "check", folder)
     succeed(*run(folder, text__model=bert))
-    made = run_of(home, folder)
+    made = run_of(module_home, folder)
     assert "Hop" in json.loads((made / "config.json").read_text())["actions"]
     assert (pd.read_parquet(made / "predictions.parquet")["action"] == "Hop").sum() == 10
 
 
-def test_without_explanations_captions_are_not_scored(succeed, home, mine, bert, tmp_path):
+def test_without_explanations_captions_are_not_scored(succeed, module_home, mine, bert, tmp_path):
     folder = strip(mine, tmp_path / "silent", "explanation", "clip_id != ''")
     succeed(*run(folder, text__model=bert, decoder__vocabulary="full"))
-    scores = json.loads((run_of(home, folder) / "scores.json").read_text())["predicted"]
+    scores = json.loads((run_of(module_home, folder) / "scores.json").read_text())["predicted"]
     assert None not in (scores["top1"], scores["quality_auc"])
     assert all(scores[name] is None for name in CAPTION_METRICS)
 
@@ -203,7 +196,7 @@ def true(shared: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_true_annotations_to_scores(succeed, home, true, tmp_path):
+def test_true_annotations_to_scores(succeed, module_home, true, tmp_path):
     table = read_release(true).dataset.table
     written = table[(table["split"] == "train") & (table["explanation"] != "")]["action"].value_counts()
     silent = sorted(set(table["action"]) - set(written.index))
@@ -221,7 +214,7 @@ def test_true_annotations_to_scores(succeed, home, true, tmp_path):
     manifest = pd.read_parquet(folder / "manifest.parquet")
     assert manifest.set_index("clip_id")["split"].to_dict() == sample.set_index("clip_id")["split"].to_dict()
     succeed(*run(folder, text__model="minilm", data__size=64, training__batch=24))
-    made = run_of(home, folder)
+    made = run_of(module_home, folder)
     check_finished(made, folder, released_references(true, set(manifest["clip_id"])))
     assert len(json.loads((made / "config.json").read_text())["actions"]) == 141
     again = json.loads(succeed("score", made / "predictions.parquet", "--json"))

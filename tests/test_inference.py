@@ -199,15 +199,12 @@ def test_a_model_without_text_answers_too(raw, inputs, tmp_path):
 # --- checkpoints ---------------------------------------------------------------------------------------------------
 
 
-def test_a_checkpoint_answers_as_the_model_that_was_saved(trained, efa):
+def test_a_checkpoint_answers_as_the_model_that_was_saved(trained, saved, efa, tmp_path):
     _, inputs, config = trained
     pd.testing.assert_frame_equal(predict(*trained), predict(efa.model, inputs, efa.config))
     assert (efa.config, efa.actions, efa.steps) == (config, inputs.dataset.actions, inputs.dataset.steps)
     assert not efa.model.training
-
-
-def test_a_checkpoint_is_three_files_that_run_no_code(saved, efa, tmp_path):
-    assert sorted(p.name for p in saved.iterdir()) == ["config.json", "model.safetensors", "vocab.txt"]
+    assert sorted(p.name for p in saved.iterdir()) == ["config.json", "model.safetensors", "vocab.txt"]  # no code
     efa.save_pretrained(tmp_path)
     for file in saved.iterdir():
         assert file.read_bytes() == (tmp_path / file.name).read_bytes()

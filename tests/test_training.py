@@ -164,25 +164,21 @@ def names_of(dataset, keys: np.ndarray) -> list[str]:
     return [names[key] if key >= 0 else "" for key in keys]
 
 
-def test_right_text_is_that_of_action_and_standard(inputs, standards):
-    assert names_of(inputs.dataset, text_keys(inputs.dataset, tiny.config())) == list(inputs.dataset.table["action"])
-    table = standards.table
-    wanted = [f"{action} [{standard}]" for action, standard in zip(table["action"], table["standard"], strict=True)]
-    assert names_of(standards, text_keys(standards, tiny.config())) == wanted
-
-
-def test_shuffled_and_wrong_text_are_never_the_right_one(inputs, standards):
+def test_text_is_right_or_where_shuffled_and_wrong_never_right(inputs, standards):
+    actions, levels = standards.table["action"], standards.table["standard"]
+    wanted = [f"{action} [{level}]" for action, level in zip(actions, levels, strict=True)]
     shuffled = tiny.config(fusion__text="shuffled")
-    for dataset in (inputs.dataset, standards):
+    for dataset, names in ((inputs.dataset, list(inputs.dataset.table["action"])), (standards, wanted)):
         right = text_keys(dataset, tiny.config())
+        assert names_of(dataset, right) == names
         for keys in (text_keys(dataset, shuffled), text_keys(dataset, tiny.config(), wrong=True)):
             assert (keys >= 0).all()
             assert (keys != right).all()
             assert len(set(keys)) > 5
     wrong = names_of(standards, text_keys(standards, tiny.config(), wrong=True))
     other = names_of(standards, text_keys(standards, shuffled))
-    assert [name.split(" [")[0] for name in wrong] == list(standards.table["action"])
-    assert np.mean([n.split(" [")[0] == a for n, a in zip(other, standards.table["action"], strict=True)]) < 0.2
+    assert [name.split(" [")[0] for name in wrong] == list(actions)
+    assert np.mean([name.split(" [")[0] == action for name, action in zip(other, actions, strict=True)]) < 0.2
 
 
 def test_the_guessed_action_picks_the_text_and_none_has_no_key(inputs):
@@ -193,14 +189,14 @@ def test_the_guessed_action_picks_the_text_and_none_has_no_key(inputs):
     assert set(names_of(dataset, text_keys(dataset, tiny.config(), [guessed] * count))) == {guessed}
 
 
-def test_a_frozen_decoder_keeps_its_words_and_learns_to_read_the_video(inputs, tmp_path):
-    weights = {"decoder.weights": str(tmp_path / "words.safetensors"), "decoder.frozen": True}
+def test_a_frozen_decoder_keeps_its_words_and_reads_the_video(inputs, tmp_path):
     source = build_model(tiny.config(), inputs).decoder
     kept = {n: p for n, p in source.state_dict().items() if ".cross." not in n and not n.startswith("memory_in.")}
     save_file(kept, tmp_path / "words.safetensors")
     inputs.tokenizer.save(tmp_path / "words.txt")
+    weights = {"decoder.weights": str(tmp_path / "words.safetensors"), "decoder.frozen": True}
     config = tiny.config(training__epochs=1).with_(weights)
-    before = {n: p.clone() for n, p in build_model(config, inputs).decoder.state_dict().items()}
+    before = build_model(config, inputs).decoder.state_dict()
     after = train(config, inputs, tmp_path / "run").decoder.state_dict()
     changed = {name for name in after if not torch.equal(after[name], before[name])}
     assert changed
@@ -254,10 +250,12 @@ def test_weighted_texts_have_the_loss_of_their_weights():
     logits, tokens = torch.randn(2, 4, 9), torch.tensor([[2, 5, 6, 3], [2, 7, 3, 0]])
     output = SystemOutput(torch.randn(2, 3), torch.randn(2), logits)
     batch = {"action": torch.tensor([0, 1]), "quality": torch.tensor([0.0, 1.0]), "tokens": tokens}
-    config = TrainingConfig(label_smoothing=0.0)
-    plain = losses(output, batch, config)["text"]
-    assert torch.allclose(losses(output, batch | {"text_weight": torch.full((2,), 3.0)}, config)["text"], plain)
-    first = losses(output, batch | {"text_weight": torch.tensor([1.0, 0.0])}, config)["text"]
+
+    def text_loss(**weights: torch.Tensor) -> torch.Tensor:
+        return losses(output, batch | weights, TrainingConfig(label_smoothing=0.0))["text"]
+
+    assert torch.allclose(text_loss(text_weight=torch.full((2,), 3.0)), text_loss())
+    first = text_loss(text_weight=torch.tensor([1.0, 0.0]))
     assert torch.allclose(first, F.cross_entropy(logits[0, :3], tokens[0, 1:]))
 
 

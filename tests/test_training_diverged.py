@@ -98,10 +98,8 @@ def test_no_best_weights_come_from_a_validation_that_is_no_number(inputs, tmp_pa
 def test_the_command_line_says_it_on_one_line(tmp_path, monkeypatch, capfd):
     why = "the loss (text) is not finite in epoch 3, step 2"
     monkeypatch.setattr(runs, "fit", mock.Mock(side_effect=Diverged(why)))
-    values = {key: ",".join(map(str, v)) if isinstance(v, tuple) else v for key, v in tiny.SETTINGS.items()}
     with tiny.home(tmp_path):
-        overrides = [f"--set={key}={value}" for key, value in values.items()]
-        status, _, err = call(monkeypatch, capfd, "run", "6/EFA", "--jobs", "1", *overrides)
+        status, _, err = call(monkeypatch, capfd, "run", "6/EFA", "--jobs", "1", *tiny.options())
     assert status == 1
     assert said(err) == f"efa: 6/EFA seed 0: training diverged: {why}"
 

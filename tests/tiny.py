@@ -1,6 +1,6 @@
 """A model that trains in a second, for every test that needs a trained one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,6 +35,12 @@ SETTINGS = {
 def config(**changes: object) -> Config:
     """The tiny configuration; 'fusion__merge' stands for 'fusion.merge'."""
     return build("laptop", SETTINGS).with_({key.replace("__", "."): value for key, value in changes.items()})
+
+
+def options(settings: Mapping[str, object] = SETTINGS) -> list[str]:
+    """The settings for a command line."""
+    text = {key: ",".join(map(str, v)) if isinstance(v, tuple) else v for key, v in settings.items()}
+    return [f"--set={key}={value}" for key, value in text.items()]
 
 
 @contextmanager
