@@ -29,14 +29,14 @@ def audit_annotations(
 ) -> None:
     """What scores without a video.   Example: efa audit annotations cot-afa"""
     from efa.utils import paths
-    from efa_book.audit.annotations import TABLES, audit, reached, write
+    from efa_book.audit.annotations import TABLES, audit, paper_gaps, write
     from efa_book.paper import numbers
 
     target = to or paths.results() / folder.resolve().name
     with bar("METEOR") as update:
         made = audit(folder, seeds, update)
     files = write(made, target, f"efa audit annotations {shlex.quote(folder.resolve().name)} --seeds {seeds}")
-    held = reached(made.blind, numbers())
+    held = paper_gaps(made.blind, numbers())
     if as_json:
         document: dict[str, Any] = {name: _to_records(getattr(made, name)) for name in TABLES}
         document |= {"reached": _to_records(held), "skipped": made.skipped, "facts": made.facts}

@@ -8,11 +8,11 @@ import pandas as pd
 import tiny
 
 import formsim
+from efa.baselines.inputs import build_model, prepare
 from efa.config import build
 from efa.data.loader import open_dataset
 from efa.experiments import TABLES
 from efa.predict import EFA
-from efa.train import build_model, prepare
 from efa_book import explorer
 from efa_book.collect import Results
 from efa_book.published import COLUMNS

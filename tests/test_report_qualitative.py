@@ -26,10 +26,15 @@ class Parser:
         return set(re.findall(r"\w+/\w+", text))
 
 
+@pytest.fixture(autouse=True)
+def _parser(monkeypatch):
+    monkeypatch.setattr(qualitative, "fault_parser", lambda results: Parser())
+
+
 def results(tmp_path, **changes):
     table = predictions(14).assign(**changes)
     table.to_parquet(tmp_path / "p.parquet")
-    return made({"EFA": {0: 50.0}}, predictions={("EFA", 0): tmp_path / "p.parquet"}, memo={"parser": Parser()})
+    return made({"EFA": {0: 50.0}}, predictions={("EFA", 0): tmp_path / "p.parquet"})
 
 
 CASES = [*product([1], [0.9, 0.1], ["Squat/shallow", "Squat/fast", "all well"])]  # true fault: Squat/shallow
@@ -53,7 +58,7 @@ def test_choice_ignores_scores_and_order(tmp_path):
     table = pd.read_parquet(tmp_path / "p.parquet").sample(frac=1, random_state=1)
     table["quality_prob"] = table["quality_prob"].clip(0.01, 0.99)
     table.to_parquet(tmp_path / "p.parquet")
-    again = made({"EFA": {0: 50.0}}, predictions={("EFA", 0): tmp_path / "p.parquet"}, memo={"parser": Parser()})
+    again = made({"EFA": {0: 50.0}}, predictions={("EFA", 0): tmp_path / "p.parquet"})
     assert chosen(again) == one
 
 
