@@ -200,14 +200,11 @@ def test_odd_rows_and_files_are_noted(tmp_path: Path) -> None:
     assert table.loc["00_07", "explanation"].endswith("clip 00_07.")  # then the comment will do
     assert noted(made.oddities, "duplicate name")[0][:3] == (SHEET, 83, "00_05")
     assert noted(made.oddities, "empty row")[0][1] == 82
-    for what, clip in {
-        "no comment file": "00_05",
-        "file that belongs to no clip": "",
-        "comment and test reference differ": "00_00",
-        "test reference of an unknown clip": "77_00",
-        "second test reference": "00_00",
-        "empty test reference": "00_07",
-    }.items():
+    clips = {
+        "no comment file": "00_05", "file that belongs to no clip": "", "comment and test reference differ": "00_00",
+        "test reference of an unknown clip": "77_00", "second test reference": "00_00", "empty test reference": "00_07",
+    }  # fmt: skip
+    for what, clip in clips.items():
         assert [who for _, _, who, _ in noted(made.oddities, what)] == [clip], what
 
 
@@ -237,15 +234,12 @@ def test_unknown_kinds_and_headings_and_missing_columns(tmp_path: Path) -> None:
     assert len(noted(made.oddities, "missing column")) == 7
 
 
-VERDICTS = {
-    "The hop action in this video is good.": 0, "The hop action in the video is classified as 'bad'.": 1,
-    "THE HOP ACTION IN THIS VIDEO IS NOT GOOD.": 1, "The hop is good.": None, "": None,
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("text", VERDICTS)
-def test_written_verdict(text: str) -> None:
-    assert written_verdict(text) == VERDICTS[text]
+def test_written_verdict() -> None:
+    verdicts = {
+        "The hop action in this video is good.": 0, "The hop action in the video is classified as 'bad'.": 1,
+        "THE HOP ACTION IN THIS VIDEO IS NOT GOOD.": 1, "The hop is good.": None, "": None,
+    }  # fmt: skip
+    assert {text: written_verdict(text) for text in verdicts} == verdicts
 
 
 # splits -----------------------------------------------------------------------------------------------------------

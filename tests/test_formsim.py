@@ -318,16 +318,12 @@ def test_names_are_found_in_any_case_or_in_part():
 
 
 MISTAKES = [
-    ("preview sqaut", "did you mean 'Squat'?"),
+    ("preview sqaut", "did you mean 'Squat'?"), ("preview xyzxyz", "one of: Alternating"),
     ("preview curl", "one of: Alternating Dumbbell Curl, Standing Barbell Curl"),
-    ("preview xyzxyz", "one of: Alternating"),
-    ("preview squat --size 15", "16 to 4096"),
-    ("preview squat --size big", "invalid int value: 'big'"),
-    ("preview squat --to squat.jpg", "PNG"),
-    ("preview squat --size 16 --to absent/squat.png", "absent"),
-    ("draw squat", "invalid choice"),
-    ("", "required"),
-]
+    ("preview squat --size 15", "16 to 4096"), ("preview squat --size big", "invalid int value: 'big'"),
+    ("preview squat --to squat.jpg", "PNG"), ("preview squat --size 16 --to absent/squat.png", "absent"),
+    ("draw squat", "invalid choice"), ("", "required"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("arguments", "message"), MISTAKES)

@@ -170,7 +170,7 @@ def test_there_are_fifty_actions_of_varied_types():
 
 
 @pytest.mark.parametrize("name", ACTIONS)
-def test_every_action_has_five_steps_an_instruction_and_faults_of_its_own(name):
+def test_every_action_has_five_steps_and_its_own_faults(name):
     action = load_actions()[name]
     assert len(set(action.steps)) == len(set(action.good)) == 5
     assert action.instruction

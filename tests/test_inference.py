@@ -55,12 +55,6 @@ def efa(saved) -> EFA:
 # --- predictions over a split --------------------------------------------------------------------------------------
 
 
-def with_columns(inputs: TrainingInputs, **columns: object) -> TrainingInputs:
-    """The same inputs with another truth in these columns."""
-    dataset = dataclasses.replace(inputs.dataset, table=inputs.dataset.table.assign(**columns))
-    return dataclasses.replace(inputs, dataset=dataset)
-
-
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_prediction_does_not_depend_on_its_batch(trained, protocol, batch):
@@ -82,7 +76,7 @@ def test_frames_give_what_their_features_give_in_any_batch(trained, raw):
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_truth_does_not_leak(trained, protocol):
     model, inputs, config = trained
-    other = with_columns(inputs, quality=1 - inputs.dataset.table["quality"], explanation="zebra", fault="")
+    other = tiny.with_columns(inputs, quality=1 - inputs.dataset.table["quality"], explanation="zebra", fault="")
     honest, blind = (predict(model, given, config, "test", protocol) for given in (inputs, other))
     columns = ["predicted_action", "top5", "quality_prob", "explanation"]
     pd.testing.assert_frame_equal(honest[columns], blind[columns], check_exact=True)
@@ -93,7 +87,7 @@ def test_without_the_oracle_the_true_class_changes_nothing(trained, protocol):
     model, inputs, config = trained
     names = inputs.dataset.actions
     following = dict(zip(names, [*names[1:], names[0]], strict=True))
-    other = with_columns(inputs, action=inputs.dataset.table["action"].map(following))
+    other = tiny.with_columns(inputs, action=inputs.dataset.table["action"].map(following))
     assert other.dataset.actions == names
     a, b = (predict(model, given, config, "test", protocol) for given in (inputs, other))
     assert (list(a["quality_prob"]) == list(b["quality_prob"])) == (protocol != "oracle")

@@ -192,7 +192,7 @@ def test_accuracy_lies_in_its_interval(hits):
     assert (one.low == one.high) == (len(set(hits)) == 1)
 
 
-def test_views_of_a_repetition_are_averaged_and_auc_has_no_threshold():
+def test_views_are_averaged_and_auc_has_no_threshold():
     """One view alone would be wrong; the mean of the probabilities is right."""
     found = predictions({"ann": 1.0, "bob": 1.0}, views=("front", "side"))
     side = found["view"] == "side"
@@ -223,9 +223,8 @@ OUTCOMES = {(5, 1, 9): "holds", (2, 1, 3): "does not hold", (-5, -9, -1): "does 
 OUTCOMES |= dict.fromkeys(((5, -1, 9), (5, 0, 9), (math.nan, math.nan, math.nan)), "inconclusive")
 
 
-@pytest.mark.parametrize("interval", OUTCOMES)
-def test_outcome(interval):
-    assert people.outcome(people.Interval(*interval)) == OUTCOMES[interval]
+def test_outcome():
+    assert {interval: people.outcome(people.Interval(*interval)) for interval in OUTCOMES} == OUTCOMES
 
 
 def test_published_results_are_read_back_and_replaced(tmp_path):

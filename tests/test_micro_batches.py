@@ -155,7 +155,7 @@ def test_the_provenance_says_how_many_clips_memory_held(tmp_path, monkeypatch):
     assert not (folder / MEMORY).exists()
 
 
-def test_validation_and_prediction_take_fewer_clips_where_memory_is_full(inputs, tmp_path, monkeypatch):
+def test_prediction_takes_fewer_clips_where_memory_is_full(inputs, tmp_path, monkeypatch):
     config = tiny.config(training__epochs=1)
     model = fit(config, inputs, tmp_path)
     whole = predict(model, inputs, config, "train")

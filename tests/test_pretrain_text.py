@@ -128,8 +128,8 @@ def test_weights_are_copied_piece_by_piece(name, tmp_path):
     pieces = ("[CLS]", "hips", "stay", "straight")
     here, there = (torch.tensor([[known.index(piece) for piece in pieces]]) for known in (WANTED, KNOWN))
     with torch.no_grad():
-        said, meant = target.eval().text_decoder(here, None), source.eval().text_decoder(there, None)
-    torch.testing.assert_close(said[..., HERE], meant[..., THERE], rtol=0, atol=0.02)  # half precision
+        found, wanted = target.eval().text_decoder(here, None), source.eval().text_decoder(there, None)
+    torch.testing.assert_close(found[..., HERE], wanted[..., THERE], rtol=0, atol=0.02)  # half precision
 
 
 @each

@@ -34,12 +34,6 @@ def train(config: Config, inputs: TrainingInputs, folder: Path, **callbacks):
     return fit(config, inputs, folder, **callbacks)
 
 
-def with_columns(inputs: TrainingInputs, **columns: object) -> TrainingInputs:
-    """The same inputs with other values in these columns of the table."""
-    table = inputs.dataset.table.assign(**columns)
-    return dataclasses.replace(inputs, dataset=dataclasses.replace(inputs.dataset, table=table))
-
-
 @pytest.fixture(scope="module")
 def undisturbed(inputs, tmp_path_factory) -> tuple[torch.nn.Module, Path]:
     """A run without interruption: its model and its folder."""
@@ -123,7 +117,7 @@ def test_training_and_selection_never_look_at_the_test_split(inputs, tmp_path):
     table = inputs.dataset.table
     test = table["split"] == "test"
     texts, quality = table["explanation"].mask(test, "zebra"), table["quality"].mask(test, 1 - table["quality"])
-    other = dataclasses.replace(with_columns(inputs, explanation=texts, quality=quality), video=hidden)
+    other = dataclasses.replace(tiny.with_columns(inputs, explanation=texts, quality=quality), video=hidden)
     seen, blind = (train(config, one, tmp_path / name) for name, one in (("seen", inputs), ("blind", other)))
     pd.testing.assert_frame_equal(history(tmp_path / "seen"), history(tmp_path / "blind"))
     assert tiny.same_weights(seen, blind)
@@ -208,7 +202,7 @@ def test_a_frozen_decoder_keeps_its_words_and_reads_the_video(inputs, tmp_path):
 def test_text_beyond_the_first_pieces_teaches_nothing(inputs, tmp_path):
     config = tiny.config(training__epochs=1, training__text_tokens=9)
     first = [" ".join(text.split()[:12]) for text in inputs.dataset.table["explanation"]]  # over nine pieces each
-    other = with_columns(inputs, explanation=[f"{start} something else altogether" for start in first])
+    other = tiny.with_columns(inputs, explanation=[f"{start} something else altogether" for start in first])
     one, two = train(config, inputs, tmp_path / "one"), train(config, other, tmp_path / "two")
     assert tiny.same_weights(one, two)
     longer = config.with_({"training.text_tokens": 0})
@@ -265,7 +259,7 @@ SHIPPED = {"decoder.dim": 128, "decoder.heads": 4, "decoder.max_tokens": 128, "d
 @pytest.mark.parametrize(("word", "learns"), [("", False), (" quux", True)])
 def test_frozen_words_learn_where_the_file_lacks_some(inputs, word, learns):
     """Frozen rows of pieces that nobody trained would be noise for ever."""
-    other = with_columns(inputs, explanation=inputs.dataset.table["explanation"] + word)
+    other = tiny.with_columns(inputs, explanation=inputs.dataset.table["explanation"] + word)
     config = tiny.config().with_(SHIPPED | {"decoder.frozen": True})
     model = build_model(config, dataclasses.replace(other, tokenizer=vocabulary(other.dataset, config)))
     learning = {name for name, parameter in model.decoder.named_parameters() if parameter.requires_grad}
@@ -275,7 +269,7 @@ def test_frozen_words_learn_where_the_file_lacks_some(inputs, word, learns):
 
 @pytest.mark.parametrize("system", ["EFA", "SwinBERT"])
 def test_a_data_set_without_explanations_trains_the_rest(inputs, tmp_path, system):
-    silent = with_columns(inputs, explanation="")
+    silent = tiny.with_columns(inputs, explanation="")
     config = tiny.config(training__epochs=1, system__name=system, system__small=True)
     config = config.with_(SHIPPED | {"decoder.frozen": True}) if system == "EFA" else config
     silent = dataclasses.replace(silent, tokenizer=vocabulary(silent.dataset, config))

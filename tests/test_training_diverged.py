@@ -88,7 +88,7 @@ def test_the_folder_goes_on_from_the_last_good_epoch(inputs, tmp_path, monkeypat
     assert tiny.same_weights(resumed, whole)
 
 
-def test_no_best_weights_come_from_a_validation_that_is_no_number(inputs, tmp_path):
+def test_no_best_weights_come_from_a_validation_of_nan(inputs, tmp_path):
     with pytest.raises(Diverged, match=r"validation after epoch 1; clips main-val-\d+") as caught:
         fit(tiny.config(), broken(inputs, "val"), tmp_path)
     assert (caught.value.epoch, caught.value.step) == (1, 0)

@@ -26,7 +26,6 @@ def test_class_balancing(inputs, tmp_path, monkeypatch, balanced):
     quality = np.zeros(len(inputs.dataset.table), np.int64)
     quality[inputs.rows("train")[::8]] = 1
     quality[inputs.rows("val")[:1]] = 1
-    rare = dataclasses.replace(inputs.dataset, table=inputs.dataset.table.assign(quality=quality))
     drawn: list[float] = []
     getitems = ClipDataset.__getitems__
 
@@ -36,7 +35,7 @@ def test_class_balancing(inputs, tmp_path, monkeypatch, balanced):
         return batch
 
     monkeypatch.setattr(ClipDataset, "__getitems__", record)
-    train(dataclasses.replace(inputs, dataset=rare), tmp_path / "run", training__balance=balanced, training__epochs=6)
+    train(tiny.with_columns(inputs, quality=quality), tmp_path / "run", training__balance=balanced, training__epochs=6)
     share = np.mean(drawn)
     assert 0.35 < share < 0.65 if balanced else share < 0.2
 

@@ -1,5 +1,6 @@
 """A model that trains in a second, for every test that needs a trained one."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,29 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from efa.baselines.inputs import TrainingInputs
 from efa.config import Config, build
 
 SETTINGS = {
-    "data.clips": 32,
-    "data.actions": 0,
-    "data.size": 32,
-    "encoder.weights": "",
-    "encoder.dim": 16,
-    "encoder.depths": (1, 1),
-    "encoder.heads": (1, 2),
-    "encoder.pool": 1,
-    "fusion.dim": 32,
-    "decoder.dim": 32,
-    "decoder.depth": 1,
-    "decoder.heads": 2,
-    "decoder.max_tokens": 48,
-    "decoder.weights": "",
-    "decoder.frozen": False,
-    "training.epochs": 2,
-    "training.batch": 8,
-    "training.select_every": 1,
-    "prediction.max_tokens": 12,
-}
+    "data.clips": 32, "data.actions": 0, "data.size": 32, "encoder.weights": "", "encoder.dim": 16,
+    "encoder.depths": (1, 1), "encoder.heads": (1, 2), "encoder.pool": 1, "fusion.dim": 32, "decoder.dim": 32,
+    "decoder.depth": 1, "decoder.heads": 2, "decoder.max_tokens": 48, "decoder.weights": "", "decoder.frozen": False,
+    "training.epochs": 2, "training.batch": 8, "training.select_every": 1, "prediction.max_tokens": 12,
+}  # fmt: skip
 
 
 def config(**changes: object) -> Config:
@@ -54,3 +41,9 @@ def home(folder: Path) -> Iterator[Path]:
 def same_weights(first: torch.nn.Module, second: torch.nn.Module) -> bool:
     one, other = first.state_dict(), second.state_dict()
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def with_columns(inputs: TrainingInputs, **columns: object) -> TrainingInputs:
+    """The same inputs with other values in these columns of the table."""
+    table = inputs.dataset.table.assign(**columns)
+    return dataclasses.replace(inputs, dataset=dataclasses.replace(inputs.dataset, table=table))
