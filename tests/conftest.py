@@ -1,9 +1,13 @@
 """Fixtures that several test files share."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
+
+from efa.baselines.inputs import TrainingInputs, prepare
 
 CORPUS = {"malformed": "test_bad_input.py::test_bad[", "odd but readable": "test_bad_input.py::test_odd["}
 
@@ -22,6 +26,20 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Runs and caches of a test go to a folder of its own."""
     monkeypatch.setenv("EFA_HOME", str(tmp_path))
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def module_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The same for all tests of a file."""
+    with tiny.home(tmp_path_factory.mktemp("home")) as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> TrainingInputs:
+    """What a tiny run starts from; tests change copies of it."""
+    with tiny.home(tmp_path_factory.mktemp("home")):
+        return prepare(tiny.config())
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -28,20 +28,22 @@ def test_a_release_becomes_a_data_set(tmp_path: Path) -> None:
     assert dataset.steps == made.dataset.steps
     assert dataset.fingerprint() == made.dataset.fingerprint()
     assert dataset.actions == ["Dcline Hop", "Hop", "Sword Stir", "Taiji Stir"]
-    assert dataset.steps["Hop"].steps[1] == "Do 2."
-    assert dataset.steps["Hop"].instruction == "Do it."
+    assert (dataset.steps["Hop"].steps[1], dataset.steps["Hop"].instruction) == ("Do 2.", "Do it.")
     table = dataset.table.set_index("clip_id")
     row = table.loc["00_10", ["mode", "type", "quality", "view", "split"]]
     assert row.tolist() == ["manual", "Warm-up", 1, "front", "test"]
     assert table.loc["01_05", ["mode", "type", "action"]].tolist() == ["apparatus", "Cable Machine", "Dcline Hop"]
     assert table.loc["03_05", ["mode", "type", "action"]].tolist() == ["apparatus", "Taiji Sword", "Taiji Stir"]
-    assert table.loc["00_10", "explanation"].endswith("clip 00_10.")  # the reference
-    assert table.loc["00_11", "explanation"].endswith("clip 00_11.")  # the comment
+    for clip in ("00_10", "00_11"):  # from its reference, from its comment
+        assert table.loc[clip, "explanation"].endswith(f"clip {clip}.")
     assert table["split"].value_counts().to_dict() == {"train": 56, "val": 12, "test": 12}
     extra = pd.read_csv(out / "released.csv", dtype=str, keep_default_na=False).set_index("clip_id")
     assert extra.loc["00_10"].tolist() == ["1", "正面", "腿", "slow", "1.5", "reference"]
-    kinds = {what for what, _ in made.oddities.counts()}
-    assert kinds == {"spelling", "spaces in an action's name", "empty comment file"}
+    assert {what for what, _ in made.oddities.counts()} == USUAL
+
+
+def first_path(folder: Path) -> str:
+    return load_dataset(folder).table.loc[0, "path"]
 
 
 def test_videos_are_linked_and_never_copied(tmp_path: Path) -> None:
@@ -50,24 +52,25 @@ def test_videos_are_linked_and_never_copied(tmp_path: Path) -> None:
     convert(tmp_path / "absent", out, tmp_path / "notes", place)
     assert (out / "videos").is_symlink()
     assert not Path(os.readlink(out / "videos")).is_absolute()
-    assert load_dataset(out).table.loc[0, "path"] == "videos/workout_ori/00/00_00.mp4"
+    assert first_path(out) == "videos/workout_ori/00/00_00.mp4"
     moved = videos(tmp_path / "elsewhere") / "workout_ori"
     convert(tmp_path / "notes", out, videos=moved)  # again, with the folders of classes themselves
     assert (out / "videos").resolve() == moved.resolve()
-    assert load_dataset(out).table.loc[0, "path"] == "videos/00/00_00.mp4"
+    assert first_path(out) == "videos/00/00_00.mp4"
 
 
 def test_videos_inside_the_data_set_need_no_link(tmp_path: Path) -> None:
     root = videos(release(tmp_path))
     convert(root, root)
-    assert load_dataset(root).table.loc[0, "path"] == "workout_ori/00/00_00.mp4"
+    assert first_path(root) == "workout_ori/00/00_00.mp4"
     assert not (root / "videos").exists()
-    out = tmp_path / "out"
+    out, notes = tmp_path / "out", Notes()
     videos(out / "videos")
+    assert (len(find_videos(root, out, notes)), list(notes)) == (80, [])  # the output folder is not searched
     with pytest.raises(InputError, match="there already"):
         convert(root, out)
     convert(root, out, videos=out / "videos")
-    assert load_dataset(out).table.loc[0, "path"] == "videos/workout_ori/00/00_00.mp4"
+    assert first_path(out) == "videos/workout_ori/00/00_00.mp4"
 
 
 def test_frames_instead_of_videos(tmp_path: Path) -> None:
@@ -78,25 +81,23 @@ def test_frames_instead_of_videos(tmp_path: Path) -> None:
     (root / "frames" / "00_04").mkdir()  # holds no frame
     made = convert(root, tmp_path / "out")
     table = load_dataset(tmp_path / "out").table.set_index("clip_id")
-    assert table.loc["00_03", "path"] == "videos/frames/00_03"
-    assert table.loc["00_05", "path"] == "videos/workout_ori/00/00_05.mp4"
+    paths = table.loc[["00_03", "00_05"], "path"].tolist()
+    assert paths == ["videos/frames/00_03", "videos/workout_ori/00/00_05.mp4"]
     assert "00_04" not in table.index
     assert len(noted(made.oddities, "unusable video")) == len(noted(made.oddities, "missing video")) == 1
 
 
 def test_missing_and_unusable_videos_are_listed(tmp_path: Path) -> None:
     root = videos(release(tmp_path / "root"), leave_out=("00_03",))
-    (root / "workout_ori" / "00" / "00_05.mp4").write_bytes(b"")
-    (root / "workout_ori" / "00" / "00_77.mp4").write_bytes(b"video")
     (root / "copy").mkdir()
-    (root / "copy" / "00_06.mp4").write_bytes(b"video")
+    for file, content in (("00_05", b""), ("00_77", b"video"), ("../../copy/00_06", b"video")):
+        (root / "workout_ori" / "00" / f"{file}.mp4").write_bytes(content)
     whole = read_release(root)
     made = convert(root, tmp_path / "out")
     assert set(whole.dataset.table["clip_id"]) - set(made.dataset.table["clip_id"]) == {"00_03", "00_05"}
     assert [row[1:3] for row in noted(made.oddities, "missing video")] == [(5, "00_03"), (7, "00_05")]
-    assert noted(made.oddities, "unusable video: the file is empty")[0][2] == "00_05"
-    assert noted(made.oddities, "video without a row")[0][2] == "00_77"
-    assert noted(made.oddities, "another video of a clip")[0][2] == "00_06"
+    whats = ("unusable video: the file is empty", "video without a row", "another video of a clip")
+    assert [noted(made.oddities, what)[0][2] for what in whats] == ["00_05", "00_77", "00_06"]
     before, after = (one.dataset.table.set_index("clip_id")["split"] for one in (whole, made))
     assert (before[after.index] == after).all()  # the splits do not depend on which videos are there
     listed = pd.read_csv(tmp_path / "out" / "oddities.csv")
@@ -104,60 +105,43 @@ def test_missing_and_unusable_videos_are_listed(tmp_path: Path) -> None:
     assert len(listed) == len(made.oddities)
 
 
-def test_no_videos_keeps_every_clip(tmp_path: Path) -> None:
-    made = convert(release(tmp_path / "root"), tmp_path / "out", with_videos=False)
-    assert len(made.dataset.table) == 80
-    assert made.dataset.table.loc[0, "path"] == "videos/workout_ori/00/00_00.mp4"
-    assert not (tmp_path / "out" / "videos").exists()
-    assert (tmp_path / "out" / "manifest.parquet").exists()
-    with pytest.raises(InputError, match="--no-videos"):
-        convert(tmp_path / "root", tmp_path / "out2", videos=tmp_path / "root")
-    assert not (tmp_path / "out2").exists()
-
-
-def test_annotations_without_videos_are_marked(tmp_path: Path, capfd, monkeypatch) -> None:
+def test_clips_without_videos_are_kept_and_marked(tmp_path: Path, capfd, monkeypatch) -> None:
     """As in the authors' repository: the videos are elsewhere."""
-    made = convert(release(tmp_path / "root"), tmp_path / "out")
-    assert len(made.dataset.table) == 80
-    assert (tmp_path / "out" / ANNOTATIONS_ONLY).is_file()
-    status, out, _ = call(monkeypatch, capfd, "data", "check", str(tmp_path / "out"))
+    root, out = release(tmp_path / "root"), tmp_path / "out"
+    for options in ({"with_videos": False}, {}):
+        table = convert(root, out, **options).dataset.table
+        assert (len(table), table["path"][0]) == (80, "videos/workout_ori/00/00_00.mp4")
+        assert (out / "manifest.parquet").exists()
+        assert not (out / "videos").exists()
+    assert (out / ANNOTATIONS_ONLY).is_file()
+    with pytest.raises(InputError, match="--no-videos"):
+        convert(root, tmp_path / "out2", videos=root)
+    assert not (tmp_path / "out2").exists()
+    status, printed, _ = call(monkeypatch, capfd, "data", "check", str(out))
     assert status == 0
-    assert "80 clips have no video" in out
-    assert "0 errors" in out
-    videos(tmp_path / "root")
-    convert(tmp_path / "root", tmp_path / "out")  # now they are there
-    assert not (tmp_path / "out" / ANNOTATIONS_ONLY).exists()
-
-
-def test_the_output_folder_is_not_searched(tmp_path: Path) -> None:
-    root = videos(release(tmp_path))
-    videos(tmp_path / "out" / "old")
-    notes = Notes()
-    assert len(find_videos(root, tmp_path / "out", notes)) == 80
-    assert not notes
+    assert "80 clips have no video" in printed
+    assert "0 errors" in printed
+    convert(videos(root), out)  # now they are there
+    assert not (out / ANNOTATIONS_ONLY).exists()
 
 
 # oddities ---------------------------------------------------------------------------------------------------------
 
+USUAL = {"spelling", "spaces in an action's name", "empty comment file"}
 ODD_CELLS = [
-    ("label", 2, "unexplained label 2", {"quality": 1}),
-    ("label", "1", "", {"quality": 1}),
-    ("reason", "knees", "standard, but with a reason", {"quality": 0}),
-    ("view", None, "no view", {"view": ""}),
-    ("view", "侧面（左）", "view in full-width brackets", {"view": "side"}),
-    ("view", "侧面(左)", "", {"view": "side"}),
-    ("view", "天上", "unknown view", {"view": ""}),
-    ("name", None, "no action name", {"action": "Hop"}),
+    ("label", 2, "unexplained label 2", {"quality": 1}), ("label", "1", "", {"quality": 1}),
+    ("reason", "knees", "standard, but with a reason", {"quality": 0}), ("view", None, "no view", {"view": ""}),
+    ("view", "侧面（左）", "view in full-width brackets", {"view": "side"}), ("view", "侧面(左)", "", {"view": "side"}),
+    ("view", "天上", "unknown view", {"view": ""}), ("name", None, "no action name", {"action": "Hop"}),
     ("name", " Hop(跳）", "mixed brackets", {"action": "Hop"}),
     ("name", " Hop（跳）", "spaces or invisible characters in a cell", {"action": "Hop"}),
     ("name", "Skip", "action name is not in", {"action": "Hop"}),
     ("name", "Dcline Hop", "action name is another class's", {"action": "Hop"}),
     ("major", None, "no major and minor class", {"mode": "manual", "type": "Warm-up"}),
     ("major", "器械", "major and minor class differ", {"mode": "manual", "type": "Warm-up"}),
-    ("seconds", None, "no length", {}),
-    ("seconds", "long", "length is no number", {}),
+    ("seconds", None, "no length", {}), ("seconds", "long", "length is no number", {}),
     ("seconds", 0, "length of 0 seconds", {}),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("column", "value", "what", "read"), ODD_CELLS)
@@ -167,9 +151,8 @@ def test_odd_cells_are_noted_and_read(tmp_path: Path, column: str, value: Any, w
     made = read_release(release(tmp_path, rows))
     record = made.dataset.table.iloc[5]
     assert {key: record[key] for key in read} == read
-    usual = {"spelling", "spaces in an action's name", "empty comment file"}
-    if column == "label":  # its text says good, and there is no reason
-        usual |= {"contradicting verdict", "non-standard without a reason"}
+    # where the label changes, its text still says good, and there is no reason
+    usual = USUAL | ({"contradicting verdict", "non-standard without a reason"} if column == "label" else set())
     found = [one for one in made.oddities if one.what.split(": ")[0] not in usual]
     assert any(one.what.startswith(what) for one in found) == bool(what)
     assert all((one.file, one.row, one.clip_id) == (SHEET, 7, "00_05") and one.done for one in found)
@@ -198,8 +181,9 @@ def test_odd_texts_are_noted_and_kept(tmp_path: Path, content: bytes, what: str,
     assert (f"comment/{clip}_with_label.txt", clip) in [(file, who) for file, _, who, _ in noted(made.oddities, what)]
 
 
-def test_odd_files(tmp_path: Path) -> None:
-    comment = release(tmp_path) / "comment"
+def test_odd_rows_and_files_are_noted(tmp_path: Path) -> None:
+    twin = [*sheet_rows()[5][:4], 1, *sheet_rows()[5][5:]]
+    comment = release(tmp_path, [*sheet_rows(), [None] * 9, twin]) / "comment"
     (comment / "00_05_with_label.txt").unlink()
     (comment / "00_99_with_label.txt").write_text("nobody's")
     (comment / "00_00_with_label.txt").write_text("The hop action in this video is good.")  # has a reference, too
@@ -209,28 +193,19 @@ def test_odd_files(tmp_path: Path) -> None:
     write_json(tmp_path / REFERENCES, document)
     made = read_release(tmp_path)
     table = made.dataset.table.set_index("clip_id")
-    assert table.loc["00_05", "explanation"] == ""
+    assert len(table) == 80
+    assert table.loc["00_05", ["explanation", "quality"]].tolist() == ["", 0]
     assert table.loc["00_00", "explanation"].endswith("clip 00_00.")
     assert table.loc["00_07", "split"] == "test"
     assert table.loc["00_07", "explanation"].endswith("clip 00_07.")  # then the comment will do
-    for what, clip in [
-        ("no comment file", "00_05"),
-        ("file that belongs to no clip", ""),
-        ("comment and test reference differ", "00_00"),
-        ("test reference of an unknown clip", "77_00"),
-        ("second test reference", "00_00"),
-        ("empty test reference", "00_07"),
-    ]:
-        assert [who for _, _, who, _ in noted(made.oddities, what)] == [clip], what
-
-
-def test_duplicate_names_and_empty_rows(tmp_path: Path) -> None:
-    rows = [*sheet_rows(), [None] * 9, [*sheet_rows()[5][:4], 1, *sheet_rows()[5][5:]]]
-    made = read_release(release(tmp_path, rows))
-    assert len(made.dataset.table) == 80
-    assert made.dataset.table.loc[5, "quality"] == 0
     assert noted(made.oddities, "duplicate name")[0][:3] == (SHEET, 83, "00_05")
     assert noted(made.oddities, "empty row")[0][1] == 82
+    clips = {
+        "no comment file": "00_05", "file that belongs to no clip": "", "comment and test reference differ": "00_00",
+        "test reference of an unknown clip": "77_00", "second test reference": "00_00", "empty test reference": "00_07",
+    }  # fmt: skip
+    for what, clip in clips.items():
+        assert [who for _, _, who, _ in noted(made.oddities, what)] == [clip], what
 
 
 @pytest.mark.parametrize("texts", [["action step 1: Do."], ["action step 1: "] * 6, []])
@@ -239,12 +214,11 @@ def test_actions_without_all_steps_are_left_out(tmp_path: Path, texts: list[str]
     write_json(tmp_path / STEP_FILE, steps | {"Hop": texts})
     made = read_release(tmp_path)
     assert made.dataset.actions == ["Dcline Hop", "Sword Stir", "Taiji Stir"]
-    assert len(made.dataset.table) == 60
-    assert len(noted(made.oddities, "clip of an action with missing steps: Hop")) == 20
-    assert len(noted(made.oddities, "missing steps")) == 1
+    whats = ("clip of an action with missing steps: Hop", "missing steps")
+    assert (len(made.dataset.table), *(len(noted(made.oddities, what)) for what in whats)) == (60, 20, 1)
 
 
-def test_unknown_kinds_and_headings(tmp_path: Path) -> None:
+def test_unknown_kinds_and_headings_and_missing_columns(tmp_path: Path) -> None:
     rows = [[row[0], "水球" if row[0].startswith("00") else row[1], *row[2:]] for row in sheet_rows()]
     steps = json.loads((release(tmp_path, rows) / STEP_FILE).read_text(encoding="utf-8"))
     steps["Hop"][2] = "step three: Do 3."
@@ -254,28 +228,18 @@ def test_unknown_kinds_and_headings(tmp_path: Path) -> None:
     assert noted(made.oddities, "class 0 of unknown kind: 水球")
     assert made.dataset.steps["Hop"].steps[2] == "step three: Do 3."
     assert noted(made.oddities, "a text without its heading: number 3")
-
-
-def test_unneeded_columns_may_be_missing(tmp_path: Path) -> None:
     rows = [[row[0], row[4]] for row in sheet_rows()]
     made = read_release(release(tmp_path, rows, [COLUMNS["clip_id"], COLUMNS["label"]]))
-    assert len(made.dataset.table) == 80
-    assert set(made.dataset.table["mode"]) == {""}
+    assert (len(made.dataset.table), set(made.dataset.table["mode"])) == (80, {""})
     assert len(noted(made.oddities, "missing column")) == 7
 
 
-@pytest.mark.parametrize(
-    ("text", "verdict"),
-    [
-        ("The hop action in this video is good.", 0),
-        ("The hop action in the video is classified as 'bad'.", 1),
-        ("THE HOP ACTION IN THIS VIDEO IS NOT GOOD.", 1),
-        ("The hop is good.", None),
-        ("", None),
-    ],
-)
-def test_written_verdict(text: str, verdict: int | None) -> None:
-    assert written_verdict(text) == verdict
+def test_written_verdict() -> None:
+    verdicts = {
+        "The hop action in this video is good.": 0, "The hop action in the video is classified as 'bad'.": 1,
+        "THE HOP ACTION IN THIS VIDEO IS NOT GOOD.": 1, "The hop is good.": None, "": None,
+    }  # fmt: skip
+    assert {text: written_verdict(text) for text in verdicts} == verdicts
 
 
 # splits -----------------------------------------------------------------------------------------------------------
@@ -300,9 +264,7 @@ def test_splits_are_stratified_and_depend_on_the_seed(tmp_path: Path) -> None:
     assert drawn[0] != drawn[1] != drawn[2]
     for splits in drawn:
         counts = Counter((number, quality) for name, number, quality in rows if splits[name] == "val")
-        assert sum(counts.values()) == 12
-        assert len(counts) == 8
-        assert set(counts.values()) == {1, 2}
+        assert sorted(counts.values()) == [1, 1, 1, 1, 2, 2, 2, 2]
     root = release(tmp_path)
     assert not read_release(root, 1).dataset.table["split"].equals(read_release(root).dataset.table["split"])
 

@@ -11,45 +11,30 @@ from known_faults import FAULTS, PARSER
 from efa import metrics
 from efa.utils.errors import InputError
 
-VERDICTS = [
-    ("The squat action in this video is good. But the knees are bad.", 0),
-    ("The squat action in this video is bad because form is not good.", 1),
-    ("The swing action in this video is classified as 'good'.", 0),
-    ("The swing action in this video is not good.", 1),
-    ("The swing action in this video is bad.The player bends.", 1),
-    ("The squat in this video is standard.", 0),
-    ("The squat is not standard.", 1),
-    ("The squat is non-standard.", 1),
-    ("the squat is non - standard .", 1),
-    ("The squat isn't standard.", 1),
-    ("the squat isn ' t done well .", 1),
-    ("The squat is performed correctly.", 0),
-    ("The squat is not performed quite correctly.", 1),
-    ("The person performs the squat in this video incorrectly.", 1),
-    ("A well executed squat.", 0),
-    ("This squat shows good form.", 0),
-    ("This squat is done with poor form.", 1),
-    ("In this clip the lunge, seen from the side, looks incorrect.", 1),
-    ("The lunge is far from good.", 1),
-    ("The lunge is anything but good.", 1),
-    ("The lunge is done without any visible fault.", 0),
-    ("The lunge shows a clear fault.", 1),
-    ("The lunge meets the standard.", 0),
-    ("The lunge does not meet the standard.", 1),
-    ("The lunge falls short of the standard.", 1),
-    ("Something goes wrong here.", 1),
-    ("Verdict: standard.", 0),
-    ("The good morning action in this video is bad.", 1),
-    ("This is a good morning with poor form.", 1),
-    ("This is a standard push-up done incorrectly.", 1),
-    ("The power clean form is poor.", 1),
-    ("The bar is on the right of the rack.", None),
-    ("A man squats. He breathes. This is good.", None),
-    ("", None),
-]
+VERDICTS = {
+    0: [
+        "The squat action in this video is good. But the knees are bad.",
+        "The swing action in this video is classified as 'good'.", "The squat in this video is standard.",
+        "The squat is performed correctly.", "A well executed squat.", "This squat shows good form.",
+        "The lunge is done without any visible fault.", "The lunge meets the standard.", "Verdict: standard.",
+    ],
+    1: [
+        "The squat action in this video is bad because form is not good.",
+        "The swing action in this video is not good.", "The swing action in this video is bad.The player bends.",
+        "The squat is not standard.", "The squat is non-standard.", "the squat is non - standard .",
+        "The squat isn't standard.", "the squat isn ' t done well .", "The squat is not performed quite correctly.",
+        "The person performs the squat in this video incorrectly.", "This squat is done with poor form.",
+        "In this clip the lunge, seen from the side, looks incorrect.", "The lunge is far from good.",
+        "The lunge is anything but good.", "The lunge shows a clear fault.", "The lunge does not meet the standard.",
+        "The lunge falls short of the standard.", "Something goes wrong here.",
+        "The good morning action in this video is bad.", "This is a good morning with poor form.",
+        "This is a standard push-up done incorrectly.", "The power clean form is poor.",
+    ],
+    None: ["The bar is on the right of the rack.", "A man squats. He breathes. This is good.", ""],
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "verdict"), VERDICTS)
+@pytest.mark.parametrize(("text", "verdict"), [(text, verdict) for verdict in VERDICTS for text in VERDICTS[verdict]])
 def test_written_verdicts(text: str, verdict: int | None) -> None:
     assert metrics.verdict_in_text(text) == verdict
 
@@ -71,15 +56,12 @@ FAULTY = [
     ("The lower back rounds and the hips stop far above the knees.", {"squat/round", "squat/shallow"}),
     ("The thighs don't reach parallel.", {"squat/shallow"}),
     ("The front step is too short.", {"lunge/short"}),  # another action's fault is found, too
-    ("The front step is too long.", set()),
-    ("The thighs reach parallel.", set()),
-    ("The knees do not collapse inward.", set()),
-    ("Avoid letting the knees collapse inward.", set()),
-    ("The knees should collapse inward.", set()),
-    ("Push the knees out over the toes.", set()),
-    ("The knees and the lower back and the hips.", set()),
-    ("", set()),
-]
+    *((sound, set()) for sound in (
+        "The front step is too long.", "The thighs reach parallel.", "The knees do not collapse inward.",
+        "Avoid letting the knees collapse inward.", "The knees should collapse inward.",
+        "Push the knees out over the toes.", "The knees and the lower back and the hips.", "",
+    )),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("text", "named"), FAULTY)
@@ -87,15 +69,12 @@ def test_named_faults(text: str, named: set[str]) -> None:
     assert PARSER.faults(text, "squat") == named
 
 
-def test_a_shared_phrase_belongs_to_the_asked_action() -> None:
-    assert PARSER.faults("The knees collapse inward.", "lunge") == {"lunge/knees_in"}
-    assert PARSER.faults("The knees collapse inward.", "rowing") == {"squat/knees_in"}
-
-
 def test_every_phrase_names_its_own_fault_and_no_other() -> None:
+    """A phrase that two actions share belongs to the one that is asked for, else to the first."""
     phrases = [(action, fault, phrase) for action, own in FAULTS.items() for fault in own for phrase in own[fault]]
     for action, fault, phrase in phrases:
         assert PARSER.faults(f"The form is poor: {phrase}.", action) == {f"{action}/{fault}"}
+    assert PARSER.faults("The knees collapse inward.", "rowing") == {"squat/knees_in"}
 
 
 def test_texts_about_sound_form_name_no_fault(shared: Path) -> None:
@@ -115,16 +94,10 @@ def test_ambiguous_and_empty_phrases_are_refused() -> None:
 
 
 STEPS = [
-    ("It fails in step 3.", 3),
-    ("In the third step the hips rise. Step 4 is fine.", 3),
-    ("Step number five, then", 5),
-    ("the 2nd step of five", 2),
-    ("Steps 1 and 2 are fine; step 4 is not", 4),
-    ("step 12", None),
-    ("step 6", None),
-    ("Step one foot back.", None),
-    ("Take a step. Three times.", None),
-]
+    ("It fails in step 3.", 3), ("In the third step the hips rise. Step 4 is fine.", 3),
+    ("Step number five, then", 5), ("the 2nd step of five", 2), ("Steps 1 and 2 are fine; step 4 is not", 4),
+    ("step 12", None), ("step 6", None), ("Step one foot back.", None), ("Take a step. Three times.", None),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("text", "step"), STEPS)
@@ -132,8 +105,9 @@ def test_named_steps(text: str, step: int | None) -> None:
     assert metrics.step_in_text(text) == step
 
 
-WORDS = ["the", "knees", "collapse", "inward", "not", "step", "3", "is", "good", "bad"]
-WORDS += [".", ",", "’", "n't", "ﬁ", "\x00"]
+WORDS = [
+    "the", "knees", "collapse", "inward", "not", "step", "3", "is", "good", "bad", ".", ",", "’", "n't", "ﬁ", "\x00",
+]  # fmt: skip
 SPACE = st.sampled_from([" ", "  ", "\t", "\r\n", "\u2028", "\u00a0", "\x1c", "\x85"])
 
 

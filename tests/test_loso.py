@@ -8,9 +8,11 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
+import tiny
 from checkpoints import call, said
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from efa.data.manifest import StepText, load_dataset, make_dataset, save_dataset
 from efa.experiments import LOSO_ROWS, select
@@ -21,23 +23,15 @@ from efa_datasets import loso
 from efa_datasets.loso import COLUMNS, collect, folds, leave_out
 
 SMALL = {"data.size": 32, "encoder.dim": 8, "encoder.heads": (1, 2), "encoder.depths": (1, 1), "encoder.weights": ""}
-
-
 PEOPLE = ("ann", "bob", "cid", "dot")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Four people, two movements, three repetitions of each, correct and incorrect; videos as folders of frames."""
-    from PIL import Image
-
     place, rows = tmp_path_factory.mktemp("people"), []
     random = np.random.RandomState(0)
-    fixed = dict.fromkeys(("view", "explanation", "fault"), "") | {
-        "mode": "manual",
-        "type": "exercise",
-        "split": "train",
-    }
+    fixed = {"view": "", "explanation": "", "fault": "", "mode": "manual", "type": "exercise", "split": "train"}
     for person, action, i in itertools.product(PEOPLE, ("Bend", "Turn"), range(6)):
         clip = f"{person}-{action}-{i}"
         (place / "frames" / clip).mkdir(parents=True)
@@ -65,10 +59,9 @@ def predictions(right: dict[str, float], row: str = "A", views: tuple[str, ...] 
     """`right`: person -> share of ten repetitions of one movement that are judged right."""
     rows = []
     for (person, share), i, view in itertools.product(right.items(), range(10), views):
-        quality, hit = i % 2, i < round(10 * share)
-        clip = f"{person}{i}" + (f"-{view}" if view else "")
-        prob = float(quality) if hit else 1.0 - quality
-        rows.append((row, seed, person, clip, "Bend", view, quality, 0.1 + 0.8 * prob, "Bend"))
+        quality, clip = i % 2, f"{person}{i}" + (f"-{view}" if view else "")
+        verdict = quality if i < round(10 * share) else 1 - quality
+        rows.append((row, seed, person, clip, "Bend", view, quality, 0.1 + 0.8 * verdict, "Bend"))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -85,13 +78,15 @@ def test_subjects_are_in_one_split(folder, home):
     assert sorted(tested) == sorted(dataset.table["clip_id"])
 
 
-def test_finished_folds_are_not_trained_again(folder, home):
+def test_finished_folds_are_not_trained_again(folder, home, tmp_path_factory, monkeypatch):
     wanted = folds(folder, ["EFA", "Video Swin"], "smoke", (0,), SMALL)
     assert len({fold.key for fold in wanted}) == len(wanted) == 8
+    config = wanted[0].config
+    assert (config.training.weight_text, config.decoder.vocabulary) == (0, "full")  # there are no explanations
     assert grid.execute_all(wanted) == [fold.folder for fold in wanted]
-    judged = collect(wanted)
-    assert set(judged) == {"EFA", "Video Swin"}
-    for row, (part, facts) in judged.items():  # everybody judged once, by a model that did not train on them
+    first = collect(wanted)
+    assert set(first) == {"EFA", "Video Swin"}
+    for row, (part, facts) in first.items():  # everybody judged once, by a model that did not train on them
         assert facts["trainings"] == 4
         assert list(part.columns) == list(COLUMNS)
         assert set(part["row"]) == {row}
@@ -101,25 +96,13 @@ def test_finished_folds_are_not_trained_again(folder, home):
     again = folds(folder, ["EFA", "Video Swin"], "smoke", (0,), SMALL)
     grid.execute_all(again)
     for row, (table, _) in collect(again).items():
-        pd.testing.assert_frame_equal(judged[row][0], table)
+        pd.testing.assert_frame_equal(first[row][0], table)
     assert times == [(fold.folder / "predictions.parquet").stat().st_mtime_ns for fold in wanted]
     assert not [*home.glob("runs/*/best.safetensors"), *home.glob("runs/*/resume.pt")]
-
-
-def test_without_explanations_no_text_is_trained(folder, home):
-    config = folds(folder, ["EFA"], "smoke")[0].config
-    assert config.training.weight_text == 0
-    assert config.decoder.vocabulary == "full"
-
-
-def test_two_processes_predict_what_one_does(folder, home, tmp_path_factory, monkeypatch):
-    wanted = folds(folder, ["Video Swin"], "smoke", (0,), SMALL)
-    grid.execute_all(wanted)
-    one = collect(wanted)["Video Swin"][0]
     monkeypatch.setenv("EFA_HOME", str(tmp_path_factory.mktemp("other")))
     assert not any(fold.finished for fold in wanted)
-    grid.execute_all(wanted, 2)
-    pd.testing.assert_frame_equal(one, collect(wanted)["Video Swin"][0])
+    grid.execute_all(wanted, 2)  # two processes predict what one does
+    pd.testing.assert_frame_equal(first["EFA"][0], collect(wanted)["EFA"][0])
 
 
 def test_a_failed_training_leaves_out_its_row_only(folder, home, tmp_path, efa, monkeypatch):
@@ -134,14 +117,11 @@ def test_a_failed_training_leaves_out_its_row_only(folder, home, tmp_path, efa, 
     rows = {row: LOSO_ROWS[row] | {"training.weight_class": w} for row, w in (("EFA", 0.5), ("Video Swin", 1.0))}
     monkeypatch.setattr(loso, "LOSO_ROWS", LOSO_ROWS | rows)
     monkeypatch.setattr(loso, "fit", fail_for_bob)
-    text = {k: ",".join(map(str, v)) if isinstance(v, tuple) else str(v) for k, v in SMALL.items()}
-    options = [part for name, value in text.items() for part in ("--set", f"{name}={value}")]
-    command = ("leave-one-subject-out", str(folder), "--to", str(tmp_path), "--row", "EFA", "--row", "Video Swin")
-    command += ("--preset", "smoke", "--jobs", "1", *options)
+    command = ["leave-one-subject-out", str(folder), "--to", str(tmp_path), "--row", "EFA", "--row", "Video Swin"]
+    command += ["--preset", "smoke", "--jobs", "1", *tiny.options(SMALL)]
     status, _, err = efa(*command)
     assert status == 1
-    message = "efa: EFA seed 0, without bob: training diverged: the loss is nan in epoch 1: clips ann-Bend-0"
-    assert said(err) == message
+    assert said(err) == "efa: EFA seed 0, without bob: training diverged: the loss is nan in epoch 1: clips ann-Bend-0"
     assert "'EFA' is not written: not all of its trainings are finished" in err.splitlines()
     assert set(people.load_results(tmp_path).facts) == {"Video Swin"}
     monkeypatch.setattr(loso, "fit", fit)
@@ -212,76 +192,61 @@ def test_accuracy_lies_in_its_interval(hits):
     assert (one.low == one.high) == (len(set(hits)) == 1)
 
 
-def test_views_of_a_repetition_are_averaged():
+def test_views_are_averaged_and_auc_has_no_threshold():
     """One view alone would be wrong; the mean of the probabilities is right."""
     found = predictions({"ann": 1.0, "bob": 1.0}, views=("front", "side"))
     side = found["view"] == "side"
     found.loc[side, "quality_prob"] = 0.5 + (found.loc[side, "quality_prob"] - 0.5) * -0.1
     assert people.estimate(found, "A", "acc").value == 100
     assert people.estimate(found[side], "A", "acc").value == 0
+    high = predictions({"ann": 1.0, "bob": 1.0})
+    high["quality_prob"] = 0.6 + high["quality_prob"] / 10  # everything is called incorrect, in the right order
+    assert people.estimate(high, "A", "acc").value == 50
+    assert people.estimate(high, "A", "auc").value == 100
+    nameless = high.assign(predicted_action="")
+    assert math.isnan(people.estimate(nameless, "A", "top1").value)
+    assert set(people.compute_scores(nameless)["metric"]) == {"acc", "auc"}
 
 
-def test_differences_are_within_people():
+def test_differences_are_within_people_and_not_within_seeds():
     """B is ten points better than A with everybody, so the difference is certain although people differ much."""
     shares = {f"p{i}": share for i, share in enumerate((0.1, 0.4, 0.5, 0.8))}
-    both = pd.concat([predictions(shares), predictions({k: v + 0.1 for k, v in shares.items()}, "B")])
-    gap = people.estimate(both, "B", "acc", "A")
-    assert (gap.value, gap.low, gap.high) == pytest.approx((10, 10, 10))
-    alone = people.estimate(both, "A", "acc")
-    assert alone.high - alone.low > 10
-
-
-def test_more_seeds_do_not_narrow_the_interval():
-    shares = {"ann": 0.5, "bob": 0.9}
     one = predictions(shares)
-    three = pd.concat([predictions(shares, seed=seed) for seed in range(3)])
-    assert people.estimate(one, "A", "acc") == people.estimate(three, "A", "acc")
+    gap = people.estimate(pd.concat([one, predictions({k: v + 0.1 for k, v in shares.items()}, "B")]), "B", "acc", "A")
+    assert (gap.value, gap.low, gap.high) == pytest.approx((10, 10, 10))
+    alone = people.estimate(one, "A", "acc")
+    assert alone.high - alone.low > 10
+    assert alone == people.estimate(pd.concat([predictions(shares, seed=seed) for seed in range(3)]), "A", "acc")
 
 
-def test_auc_needs_no_threshold():
-    found = predictions({"ann": 1.0, "bob": 1.0})
-    found["quality_prob"] = 0.6 + found["quality_prob"] / 10  # everything is called incorrect, in the right order
-    assert people.estimate(found, "A", "acc").value == 50
-    assert people.estimate(found, "A", "auc").value == 100
+OUTCOMES = {(5, 1, 9): "holds", (2, 1, 3): "does not hold", (-5, -9, -1): "does not hold"}
+OUTCOMES |= dict.fromkeys(((5, -1, 9), (5, 0, 9), (math.nan, math.nan, math.nan)), "inconclusive")
 
 
-def test_missing_predictions_have_no_score():
-    found = predictions({"ann": 1.0, "bob": 1.0}).assign(predicted_action="")
-    assert math.isnan(people.estimate(found, "A", "top1").value)
-    assert set(people.compute_scores(found)["metric"]) == {"acc", "auc"}
-
-
-@pytest.mark.parametrize(
-    ("value", "low", "high", "said"),
-    [
-        (5, 1, 9, "holds"),
-        (2, 1, 3, "does not hold"),
-        (-5, -9, -1, "does not hold"),
-        (5, -1, 9, "inconclusive"),
-        (5, 0, 9, "inconclusive"),
-        (math.nan, math.nan, math.nan, "inconclusive"),
-    ],
-)
-def test_outcome(value, low, high, said):
-    assert people.outcome(people.Interval(value, low, high)) == said
+def test_outcome():
+    assert {interval: people.outcome(people.Interval(*interval)) for interval in OUTCOMES} == OUTCOMES
 
 
 def test_published_results_are_read_back_and_replaced(tmp_path):
     place = tmp_path / "lab-smoke"
     facts = {"trainings": 1, "seconds": 60, "device": "a <b>core</b>", "commit": "c0ffee", "versions": {}}
-    first = {"EFA": (predictions({"ann": 0.5, "bob": 1.0}, "EFA"), facts)}
-    people.publish(first | {"Video Swin": (predictions({"ann": 0.1, "bob": 0.2}, "Video Swin"), facts)}, place)
-    people.publish({"Video Swin": (predictions({"ann": 1.0, "bob": 1.0}, "Video Swin"), facts)}, place)
+    first, bad, good = (
+        {row: (predictions({"ann": ann, "bob": bob}, row), facts)}
+        for row, ann, bob in (("EFA", 0.5, 1.0), ("Video Swin", 0.1, 0.2), ("Video Swin", 1.0, 1.0))
+    )
+    people.publish(first | bad, place)
+    people.publish(good, place)
     found = people.load_results(place)
-    assert found.scores.set_index(["row", "metric"]).loc[("Video Swin", "acc"), "value"] == 100
-    assert found.scores.set_index(["row", "metric"]).loc[("EFA", "acc"), "value"] == 75
+    scores = found.scores.set_index(["metric", "row"]).loc["acc", "value"]
+    assert scores.to_dict() == {"EFA": 75, "Video Swin": 100}
     gap = found.comparisons.set_index("claim").loc["EFA judges better than Video Swin"]
     assert gap["difference"] == -25
     assert gap["outcome"] in ("does not hold", "inconclusive")
     assert "EFA judges better than Video Swin" in people.answers_table(found).source
-    assert "<b>core" not in people.stamp(found).source
-    assert "2 minutes of one core" in people.stamp(found).source
-    table, stamp = people.scores_table(found).text, people.stamp(found).text
+    stamp = people.stamp(found)
+    assert "<b>core" not in stamp.source
+    assert "2 minutes of one core" in stamp.source
+    table, stamp = people.scores_table(found).text, stamp.text
     assert all(part in table for part in ("100.0", "by chance | 50 | 50 | 100"))  # one movement
     assert "views" not in table
     assert all(part in stamp for part in ("own data: lab", "efa leave-one-subject-out lab --seeds 0"))

@@ -28,32 +28,21 @@ FULL = (
 ALONE = {"fusion.pool_norm": False, "encoder.adapter": 0}  # no clip is normalised by its batch mates
 
 
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
-    with tiny.home(tmp_path_factory.mktemp("home")):
-        yield prepare(tiny.config())
-
-
-def crowded(monkeypatch, most: int, error: Exception = FULL[0]) -> list[int]:
-    """Memory holds `most` clips from now on; -> how many clips each forward pass in training was asked for."""
+def crowded(monkeypatch, most: int, error: Exception = FULL[0], train: bool = True) -> list[int]:
+    """Training or else validation holds `most` clips at once; -> how many clips each of its passes was asked for."""
     asked: list[int] = []
     step = training.compute_losses
 
     def full(model, batch, *args, **options):
-        if model.training:
+        if model.training == train:
             asked.append(len(batch["row"]))
             torch.rand(3)  # what a real pass has drawn before it fails
-        if len(batch["row"]) > most:
-            raise error
+            if asked[-1] > most:
+                raise error
         return step(model, batch, *args, **options)
 
     monkeypatch.setattr(training, "compute_losses", full)
     return asked
-
-
-def same_weights(a, b) -> bool:
-    mine, other = a.state_dict(), b.state_dict()
-    return mine.keys() == other.keys() and all(torch.equal(mine[name], other[name]) for name in mine)
 
 
 @pytest.mark.parametrize("name", ["EFA", "RICA2", "SwinBERT", "LAVENDER", "TimeSformer"])
@@ -83,6 +72,9 @@ def test_shares_of_the_pieces_are_one_in_all(inputs):
             clips, texts = zip(*(shares_of_batch(part, batch, hidden) for part in parts), strict=True)
             assert math.isclose(sum(clips), 1)
             assert math.isclose(sum(texts), 1, rel_tol=1e-6)
+    silent = config.training.model_copy(update={"text_share": 0.05})
+    one = order_for_text_loss({name: batch[name] for name in ("tokens", "quality", "row")}, silent)
+    assert [shares_of_batch(part_of_batch(one, i, 2), one)[1] for i in (0, 1)] == [1.0, 0.0]  # one has no text
 
 
 @pytest.mark.parametrize("share", [0.15, 0.5])
@@ -110,9 +102,8 @@ def test_full_memory_halves_the_clips_at_once(inputs, tmp_path, monkeypatch, err
     fit(tiny.config(), inputs, tmp_path, report=lines.append)
     assert asked[:3] == [8, 4, 4]  # the batch, and then its halves; never the whole again
     assert set(asked[1:]) == {4}
-    assert [line for line in lines if "memory" in line] == [
-        "memory is full: 4 clips at once from now on, with the gradient of the same batch"
-    ]
+    (line,) = (line for line in lines if "memory" in line)
+    assert line == "memory is full: 4 clips at once from now on, with the gradient of the same batch"
 
 
 def test_nothing_is_drawn_twice_after_full_memory(inputs, tmp_path, monkeypatch):
@@ -124,7 +115,7 @@ def test_nothing_is_drawn_twice_after_full_memory(inputs, tmp_path, monkeypatch)
             crowded(patch, most)
             config = tiny.config(training__micro_batch=4 if name == "small" else 0)
             models.append(fit(config, inputs, tmp_path / name))
-    assert same_weights(*models)
+    assert tiny.same_weights(*models)
 
 
 def test_the_smaller_number_holds_when_the_run_goes_on(inputs, tmp_path, monkeypatch):
@@ -144,17 +135,15 @@ def test_the_smaller_number_holds_when_the_run_goes_on(inputs, tmp_path, monkeyp
     assert set(asked) == {4}
 
 
-def test_memory_for_no_clip_is_one_line(inputs, tmp_path, monkeypatch):
+def test_memory_for_no_clip_is_one_line_and_other_errors_pass(inputs, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        asked = crowded(patch, 4, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+        with pytest.raises(RuntimeError, match="mat1"):
+            fit(tiny.config(), inputs, tmp_path)
+    assert asked == [8]
     crowded(monkeypatch, 0)
     with pytest.raises(InputError, match=r"memory does not hold a single clip .*training\.checkpointing"):
         fit(tiny.config(), inputs, tmp_path)
-
-
-def test_other_errors_are_not_taken_for_full_memory(inputs, tmp_path, monkeypatch):
-    asked = crowded(monkeypatch, 4, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
-    with pytest.raises(RuntimeError, match="mat1"):
-        fit(tiny.config(), inputs, tmp_path)
-    assert asked == [8]
 
 
 def test_the_provenance_says_how_many_clips_memory_held(tmp_path, monkeypatch):
@@ -166,7 +155,7 @@ def test_the_provenance_says_how_many_clips_memory_held(tmp_path, monkeypatch):
     assert not (folder / MEMORY).exists()
 
 
-def test_validation_and_prediction_take_fewer_clips_where_memory_is_full(inputs, tmp_path, monkeypatch):
+def test_prediction_takes_fewer_clips_where_memory_is_full(inputs, tmp_path, monkeypatch):
     config = tiny.config(training__epochs=1)
     model = fit(config, inputs, tmp_path)
     whole = predict(model, inputs, config, "train")
@@ -201,28 +190,13 @@ def test_batches_cover_every_place_once():
 
 
 def test_validation_in_halves_has_the_losses_of_the_whole(inputs, tmp_path, monkeypatch):
-    config = tiny.config(training__epochs=1)
     found = []
     for most in (99, 2):
         with monkeypatch.context() as patch:
+            asked = crowded(patch, most, train=False)
             folder = tmp_path / str(most)
             folder.mkdir()
-            step = training.compute_losses
-
-            def full(model, batch, *args, step=step, most=most, **options):
-                if not model.training and len(batch["row"]) > most:
-                    raise FULL[0]
-                return step(model, batch, *args, **options)
-
-            patch.setattr(training, "compute_losses", full)
-            fit(config, inputs, folder)
+            fit(tiny.config(training__epochs=1), inputs, folder)
         found.append(pd.read_csv(folder / "history.csv").drop(columns="seconds"))
+    assert 0 < min(asked) <= 2 < max(asked)
     pd.testing.assert_frame_equal(*found, rtol=1e-5)
-
-
-def test_a_share_without_a_text_adds_none(inputs):
-    batch = batch_gradients.batch_of(inputs, tiny.config())
-    silent = tiny.config().training.model_copy(update={"text_share": 0.05})
-    one = order_for_text_loss({name: batch[name] for name in ("tokens", "quality", "row")}, silent)
-    assert shares_of_batch(part_of_batch(one, 1, 2), one)[1] == 0.0
-    assert shares_of_batch(part_of_batch(one, 0, 2), one)[1] == 1.0

@@ -11,21 +11,26 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
 from packaging.requirements import Requirement
+from typer.testing import CliRunner
+
+from efa import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("efa", "formsim", "efa_datasets", "efa_book")
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+TOML = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT, GROUPS = TOML["project"], TOML["project"]["entry-points"]
+COMMANDS = [(name, GROUPS[group][name]) for group in ("efa.datasets", "efa.commands") for name in GROUPS[group]]
 # Where the import has another name than the distribution.
 DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml"}
 
 
 def pins() -> dict[str, Requirement]:
     """constraints.txt by package name."""
-    lines = [line.strip() for line in (ROOT / "constraints.txt").read_text().splitlines()]
-    requirements = [Requirement(line) for line in lines if line and not line.startswith("#")]
-    return {requirement.name.lower(): requirement for requirement in requirements}
+    lines = re.findall(r"^[^#\n]+", (ROOT / "constraints.txt").read_text(), flags=re.MULTILINE)
+    return {requirement.name.lower(): requirement for requirement in map(Requirement, filter(str.strip, lines))}
 
 
 def declared() -> list[Requirement]:
@@ -81,13 +86,41 @@ def test_every_third_party_import_is_declared():
                     assert name in known, f"{file.relative_to(ROOT)}: {top} is not declared in pyproject.toml"
 
 
+def load(name: str) -> object:
+    """The object of an entry point, 'module:attribute'."""
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
 def test_console_script_is_callable():
-    module, _, name = PROJECT["scripts"]["efa"].partition(":")
-    assert callable(getattr(importlib.import_module(module), name))
+    assert callable(load(PROJECT["scripts"]["efa"]))
+
+
+@pytest.mark.parametrize(("name", "value"), COMMANDS)
+def test_registered_commands_have_help(name, value):
+    app = command = load(value)
+    if not isinstance(command, typer.Typer):
+        app = typer.Typer()
+        app.command(name)(command)
+    result = CliRunner().invoke(app, ["--help"])
+    assert result.exit_code == 0
+    assert "Usage" in result.stdout
+
+
+def test_data_adds_every_registered_command():
+    names = {command.name or command.callback.__name__ for command in cli.data.data_app.registered_commands}
+    assert names == {"check", "preview", *GROUPS["efa.datasets"]}
+
+
+def test_importing_adapters_is_cheap():
+    modules = {value.partition(":")[0] for value in GROUPS["efa.datasets"].values()}
+    heavy = "{'torch', 'transformers', 'openpyxl', 'av'}"
+    code = f"import sys, efa.cli, {', '.join(sorted(modules))}; sys.exit(', '.join({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr.strip() == ""
 
 
 def test_data_files_are_packaged():
-    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    patterns = TOML["tool"]["setuptools"]["package-data"]
     packaged = {file for name, globs in patterns.items() for pattern in globs for file in (ROOT / name).glob(pattern)}
     files = [file for name in PACKAGES for file in (ROOT / name).rglob("*") if file.is_file()]
     data = {file for file in files if file.suffix not in (".py", ".pyc")}

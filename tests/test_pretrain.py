@@ -1,10 +1,10 @@
 """Pre-training on poses: augmentation keeps pictures and targets together, and a run saves weights and their log."""
 
-import csv
 import json
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 import tiny
 import torch
@@ -25,32 +25,22 @@ def batch(tmp_path_factory) -> pretrain.Batch:
     return pretrain.tensors(clips, slice(None))
 
 
-def test_angles_negated_by_a_mirror():
+def test_a_mirror_swaps_sided_names_and_negates_sideways_angles():
     wanted = {"yaw", "pelvis.roll", "pelvis.twist", "trunk.side", "trunk.side_upper", "trunk.twist", "neck.side"}
     assert {ANGLES[i] for i in pretrain.NEGATED_ANGLES} == wanted
-
-
-def test_sided_names_swap_and_others_stay():
     for names, swap in ((JOINTS, pretrain.SWAPPED_JOINTS), (ANGLES, pretrain.SWAPPED_ANGLES)):
-        assert sorted(swap) == list(range(len(names)))
+        assert [swap[i] for i in swap] == list(range(len(names)))
         for i, name in enumerate(names):
-            assert swap[swap[i]] == i
             assert (swap[i] != i) == bool(re.search(r"_[lr](\.|$)", name)), name
 
 
-def test_mirroring_twice_gives_the_batch_back(batch):
-    old, everyone = batch, torch.ones(3, dtype=torch.bool)
-    new = pretrain.mirror(*old, everyone)
-    assert all(not torch.equal(a, b) for a, b in zip(new, old, strict=True))
-    for a, b in zip(pretrain.mirror(*new, everyone), old, strict=True):
-        assert torch.allclose(a.double(), b.double(), atol=1e-6)
-
-
-def test_only_the_marked_clips_are_mirrored(batch):
-    new = pretrain.mirror(*batch, torch.tensor([True, False, True]))
-    for a, b in zip(new, batch, strict=True):
-        assert torch.equal(a[1], b[1])
-        assert not torch.equal(a[0], b[0])
+def test_marked_clips_are_mirrored_and_twice_gives_them_back(batch):
+    marked = torch.tensor([True, False, True])
+    once = pretrain.mirror(*batch, marked)
+    for new, old, again in zip(once, batch, pretrain.mirror(*once, marked), strict=True):
+        assert torch.equal(new[1], old[1])
+        assert not torch.equal(new[0], old[0])
+        assert torch.allclose(again.double(), old.double(), atol=1e-6)
 
 
 @given(
@@ -72,14 +62,12 @@ def test_mirrored_targets_match_the_mirrored_body(pose, anchor, arms):
     angles = np.array([pose[name] for name in ANGLES])
     other = angles[pretrain.SWAPPED_ANGLES]
     other[pretrain.NEGATED_ANGLES] *= -1
-    a, b = target(angles), target(other)
+    given, wanted = ((*target(turn), torch.from_numpy(np.deg2rad(turn))) for turn in (angles, other))
+    body, sines, turns = (part[None, None] for part in given)
     frames, places = torch.zeros(1, 1, 3, 2, 2, dtype=torch.uint8), torch.zeros(1, 1, 20, 2)
-    turns = torch.from_numpy(np.deg2rad(angles))[None, None]
-    everyone = torch.ones(1, dtype=torch.bool)
-    new = pretrain.mirror(frames, a[0][None, None], a[1][None, None], places, turns, everyone)
-    assert torch.allclose(new[4][0, 0], torch.from_numpy(np.deg2rad(other)), atol=1e-6)
-    assert torch.allclose(new[1][0, 0], b[0], atol=1e-4)
-    assert torch.allclose(new[2][0, 0], b[1], atol=1e-6)
+    new = pretrain.mirror(frames, body, sines, places, turns, torch.ones(1, dtype=torch.bool))
+    for found, right, tolerance in zip((new[1], new[2], new[4]), wanted, (1e-4, 1e-6, 1e-6), strict=True):
+        assert torch.allclose(found[0, 0], right, atol=tolerance)
 
 
 def test_heads_and_cells_agree_on_places():
@@ -107,8 +95,7 @@ def test_encoder_pretraining_saves_weights_and_log(tmp_path):
     assert set(scores) == {"joint_error", "angle_error", "place_hit", "deviation_explained"}
     assert all(np.isfinite(value) for value in scores.values())
     assert rows[-1]["step"] == 8
-    with out.with_suffix(".csv").open() as file:
-        assert len(list(csv.DictReader(file))) == len(rows)
+    assert len(pd.read_csv(out.with_suffix(".csv"))) == len(rows)
     facts = json.loads(out.with_suffix(".json").read_text())
     assert facts["stages"][-1]["held_out"] == scores
     encoder = VideoSwin(config.encoder)
@@ -120,8 +107,7 @@ def test_encoder_pretraining_saves_weights_and_log(tmp_path):
 
 def test_zoom_moves_places_with_the_picture():
     frames = torch.zeros(4, 2, 3, 64, 64)
-    places = torch.full((4, 2, 20, 2), 0.5)
-    places[..., 0] = 0.6
+    places = torch.tensor([0.6, 0.5]).expand(4, 2, 20, 2)
     frames[:, :, :, 30:34, 36:41] = 255.0  # a blob at (0.6, 0.5)
     seen, moved = pretrain.zoom(frames, places, np.random.RandomState(0))
     weight = seen[:, 0, 0] / seen[:, 0, 0].sum((1, 2), keepdim=True)
@@ -156,14 +142,14 @@ def test_stream_clips_are_rendered_once(tmp_path):
     assert not np.array_equal(first[0], pretrain.read_clips(2, 6, tmp_path, frames=2, size=16)[0])
 
 
-@pytest.mark.parametrize(
-    ("command", "target", "expected"),
-    [
-        ("encoder --clips 9 --passes 2 --lr 0.5 --seed 3 --system TSM", "pretrain_encoder", ("TSM", 9, 2, None)),
-        ("decoder --texts 9 --passes 2 --lr 0.5 --seed 3 --part s2vt", "pretrain_decoder", ("EFA", 9, 2, "s2vt")),
-    ],
-)
-def test_command_passes_its_options_on(command, target, expected, tmp_path, monkeypatch):
+COMMANDS = [
+    ("encoder --clips 9 --passes 2 --lr 0.5 --seed 3 --system TSM", ("TSM", 9, 2, None)),
+    ("decoder --texts 9 --passes 2 --lr 0.5 --seed 3 --part s2vt", ("EFA", 9, 2, "s2vt")),
+]
+
+
+@pytest.mark.parametrize(("command", "expected"), COMMANDS)
+def test_command_passes_its_options_on(command, expected, tmp_path, monkeypatch):
     calls = []
 
     def train(config, count, passes, *, lr, out, report, seed, part=None, start=None):
@@ -173,7 +159,7 @@ def test_command_passes_its_options_on(command, target, expected, tmp_path, monk
         calls.append((config.system.name, count, passes, part))
         return {"loss": 2.25}
 
-    monkeypatch.setattr(pretrain, target, train)
+    monkeypatch.setattr(pretrain, f"pretrain_{command.split()[0]}", train)
     result = CliRunner().invoke(pretrain_app, [*command.split(), "--to", str(tmp_path / "w"), "--preset", "smoke"])
     assert result.exit_code == 0, result.output
     assert calls == [expected]

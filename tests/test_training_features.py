@@ -1,35 +1,23 @@
 """Settings of the training loop, each by its effect: switched off in the loop, its test fails."""
 
-import csv
 import dataclasses
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import tiny
 import torch
 
-from efa.baselines.inputs import prepare
 from efa.data.loader import ClipDataset
 from efa.train import fit
 
 PLAIN = {"training__feature_noise": 0.0, "fusion__text_dropout": 0.0, "training__epochs": 1}
 
 
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
-    with tiny.home(tmp_path_factory.mktemp("home")):
-        yield prepare(tiny.config())
-
-
-def weights(inputs, folder: Path, **settings: object) -> list[torch.Tensor]:
+def train(inputs, folder: Path, **settings: object) -> torch.nn.Module:
     folder.mkdir()
-    model = fit(tiny.config(**PLAIN | settings), inputs, folder)
-    return [parameter.detach().clone() for parameter in model.parameters()]
-
-
-def equal(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    return fit(tiny.config(**PLAIN | settings), inputs, folder)
 
 
 @pytest.mark.parametrize("balanced", [True, False])
@@ -38,7 +26,6 @@ def test_class_balancing(inputs, tmp_path, monkeypatch, balanced):
     quality = np.zeros(len(inputs.dataset.table), np.int64)
     quality[inputs.rows("train")[::8]] = 1
     quality[inputs.rows("val")[:1]] = 1
-    rare = dataclasses.replace(inputs.dataset, table=inputs.dataset.table.assign(quality=quality))
     drawn: list[float] = []
     getitems = ClipDataset.__getitems__
 
@@ -48,22 +35,21 @@ def test_class_balancing(inputs, tmp_path, monkeypatch, balanced):
         return batch
 
     monkeypatch.setattr(ClipDataset, "__getitems__", record)
-    weights(dataclasses.replace(inputs, dataset=rare), tmp_path / "run", training__balance=balanced, training__epochs=6)
+    train(tiny.with_columns(inputs, quality=quality), tmp_path / "run", training__balance=balanced, training__epochs=6)
     share = np.mean(drawn)
     assert 0.35 < share < 0.65 if balanced else share < 0.2
 
 
 def test_warmup(inputs, tmp_path):
     """The learning rate rises over the first half of the updates, then falls to zero."""
-    weights(inputs, tmp_path / "run", training__epochs=4, training__warmup=0.5, training__lr=1.0, training__head_lr=1.0)
-    with (tmp_path / "run" / "history.csv").open(newline="") as file:
-        rates = [float(row["lr"]) for row in csv.DictReader(file)]
+    train(inputs, tmp_path / "run", training__epochs=4, training__warmup=0.5, training__lr=1.0, training__head_lr=1.0)
+    rates = pd.read_csv(tmp_path / "run" / "history.csv")["lr"].tolist()
     assert rates == pytest.approx([0.75, 1.0, 0.5, 0.0], abs=0.01)  # two updates an epoch
 
 
 def test_feature_noise(inputs, tmp_path):
-    clean, noisy = (weights(inputs, tmp_path / str(x), training__feature_noise=x) for x in (0.0, 0.5))
-    assert not equal(clean, noisy)
+    clean, noisy = (train(inputs, tmp_path / str(x), training__feature_noise=x) for x in (0.0, 0.5))
+    assert not tiny.same_weights(clean, noisy)
 
 
 def test_text_dropout(inputs, tmp_path):
@@ -71,7 +57,7 @@ def test_text_dropout(inputs, tmp_path):
     other = dataclasses.replace(inputs, steps=inputs.steps.flip(0), instruction=inputs.instruction.flip(0))
     for share, same in ((0.999999, True), (0.0, False)):
         first, second = (
-            weights(given, tmp_path / f"{share} {i}", fusion__text_dropout=share)
+            train(given, tmp_path / f"{share} {i}", fusion__text_dropout=share)
             for i, given in enumerate((inputs, other))
         )
-        assert equal(first, second) is same
+        assert tiny.same_weights(first, second) is same

@@ -1,6 +1,7 @@
 """UI-PRMD: files to markers, markers to FormSim's body, and the data set that comes out. Made-up people in tmp_path."""
 
 import gzip
+import itertools
 from functools import partial
 from pathlib import Path
 
@@ -37,16 +38,14 @@ def person(frames: int = 20) -> np.ndarray:
     arm = [PLACE[f"L{name}"] for name in ("UPA", "ELB", "FRM", "WRA", "WRB", "FIN")]
     pivot = markers[0, PLACE["LSHO"]] - [0, 0, 0.05]
     for t, angle in enumerate(np.linspace(0, np.pi / 2, frames)):
-        cos, sin = np.cos(angle), np.sin(angle)
-        x, z = (markers[t, arm] - pivot)[:, 0], (markers[t, arm] - pivot)[:, 2]
-        markers[t, arm, 0], markers[t, arm, 2] = pivot[0] + cos * x - sin * z, pivot[2] + sin * x + cos * z
+        turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
+        markers[t, arm] = (markers[t, arm] - pivot) @ turn + pivot
     return markers
 
 
 def turned(markers: np.ndarray, degrees: float, x: float = 0.0, y: float = 0.0) -> np.ndarray:
     cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
-    a, b = markers[..., 0], markers[..., 1]
-    return np.stack([cos * a - sin * b + x, sin * a + cos * b + y, markers[..., 2]], axis=-1)
+    return markers @ np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]]) + [x, y, 0]
 
 
 def text(markers: np.ndarray) -> str:
@@ -54,8 +53,9 @@ def text(markers: np.ndarray) -> str:
     return "\n".join(",".join(f"{value:.1f}" for value in row) for row in rows) + "\n"
 
 
-def put(root: Path, name: str, content: str | bytes) -> Path:
-    """A file in the folder that its name belongs to; .gz is packed."""
+def put(root: Path, name: str, content: str | bytes | np.ndarray) -> Path:
+    """A file of bytes, text or markers in the folder that its name belongs to; .gz is packed."""
+    content = text(content) if isinstance(content, np.ndarray) else content
     folder = root / ui_prmd_markers.FOLDERS[int("_inc" in name)] / "Vicon" / "Positions"
     folder.mkdir(parents=True, exist_ok=True)
     raw = content.encode() if isinstance(content, str) else content
@@ -75,8 +75,8 @@ def root(tmp_path) -> Path:
     for subject in (1, 7, 9):
         for movement in (1, 5):
             stem = f"m{movement:02d}_s{subject:02d}_e01_positions"
-            put(folder, f"{stem}.txt", text(person(12)))
-            put(folder, f"{stem}_inc.txt.gz", text(turned(person(9), 70, 2, -1)))
+            put(folder, f"{stem}.txt", person(12))
+            put(folder, f"{stem}_inc.txt.gz", turned(person(9), 70, 2, -1))
     return folder
 
 
@@ -102,11 +102,7 @@ def test_the_figure_stands_upright_and_faces_forward():
         assert (joint(joints, f"toe_{side}")[:, 0] > joint(joints, f"ankle_{side}")[:, 0] + 0.1).all()
     assert joint(joints, "hand_l")[-1, 0] > 0.4, "the arm that was raised forward"
     assert abs(joint(joints, "hand_r")[-1, 0]) < 0.15
-
-
-def test_left_stays_left():
-    joints, _ = fit_body(person(), "s01")
-    for name in ("shoulder", "elbow", "wrist", "hand", "hip", "knee", "ankle", "toe"):
+    for name in ("shoulder", "elbow", "wrist", "hand", "hip", "knee", "ankle", "toe"):  # left stays left
         assert (joint(joints, f"{name}_l")[:, 1] > 0.02).all(), name
         assert (joint(joints, f"{name}_r")[:, 1] < -0.02).all(), name
 
@@ -146,9 +142,9 @@ def test_gaps_are_interpolated(name, start, count):
 def test_missing_markers_are_rebuilt(name):
     holed = person()
     holed[:, PLACE[name]] = 0
-    mended = fill_gaps(holed)
-    assert np.abs(mended - person())[:, PLACE[name]].max() < 0.07
-    check_markers(mended, Path("x"))
+    filled = fill_gaps(holed)
+    assert np.abs(filled - person())[:, PLACE[name]].max() < 0.07
+    check_markers(filled, Path("x"))
 
 
 def test_feet_are_required_and_thighs_are_not():
@@ -162,24 +158,20 @@ def test_feet_are_required_and_thighs_are_not():
 
 @pytest.mark.parametrize("name", ["m01_s02_e03_positions.txt", "m01_s02_e03_positions_inc.txt.gz"])
 def test_a_file_is_read(tmp_path, name):
-    markers = ui_prmd_markers.read_markers(put(tmp_path, name, text(person())))
+    markers = ui_prmd_markers.read_markers(put(tmp_path, name, person()))
     np.testing.assert_allclose(markers, person(), atol=1e-4)
 
 
 GOOD = text(person(8))
-BAD = {
+CELLS = {"nan": "nan is no position", "inf": "inf is no position", "1e9": r"1e\+09 is no position"}
+CELLS |= {"high": "not a row of numbers"}
+BAD = {cell: (GOOD.replace("1440.0", cell, 1), f"row 1: {why}") for cell, why in CELLS.items()} | {
     "short row": (GOOD.replace(",62.0,", ",", 1), "row 1: 116 numbers instead of 117"),
     "long row": (GOOD + "1," * 117 + "1\n", "row 9: 118 numbers"),
-    "nan": (GOOD.replace("1440.0", "nan", 1), "row 1: nan is no position"),
-    "inf": (GOOD.replace("1440.0", "inf", 1), "row 1: inf is no position"),
-    "far": (GOOD.replace("1440.0", "1e9", 1), "row 1: 1e\\+09 is no position"),
-    "word": (GOOD.replace("1440.0", "high", 1), "row 1: not a row of numbers"),
-    "empty": ("", "too few frames: 0"),
-    "one frame": (text(person(8)[:1]), "too few frames: 1"),
-    "bytes": (b"\xff\xfe\x00\x01" * 40, "instead of 117"),
-    "metres": (text(person(8) / 1000), "not a person"),
-    "upside down": (text(person(8) * [1, 1, -1]), "neck is not above"),
-}
+    "empty": ("", "too few frames: 0"), "one frame": (person(8)[:1], "too few frames: 1"),
+    "bytes": (b"\xff\xfe\x00\x01" * 40, "instead of 117"), "metres": (person(8) / 1000, "not a person"),
+    "upside down": (person(8) * [1, 1, -1], "neck is not above"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -194,18 +186,16 @@ def test_bad_files_are_skipped_with_a_reason(root, tmp_path, case):
         raise problem
 
 
-@pytest.mark.parametrize("cut", [0, 5, 300, -4])
-def test_damaged_gz(tmp_path, cut):
-    packed = gzip.compress(GOOD.encode())
-    file = put(tmp_path, "m01_s01_e02_positions.txt.gz", packed[:cut])
-    with pytest.raises(InputError, match=r"row \d+: the compressed file ends too early|too few frames: 0"):
-        ui_prmd_markers.read_markers(file)
-    file.write_bytes(b"plain text, not packed")
-    with pytest.raises(InputError, match="not gzip"):
-        ui_prmd_markers.read_markers(file)
-    file.write_bytes(packed[:40] + bytes(80) + packed[120:])
-    with pytest.raises(InputError):
-        ui_prmd_markers.read_markers(file)
+TOO_SHORT = r"row \d+: the compressed file ends too early|too few frames: 0"
+PACKED = gzip.compress(GOOD.encode())
+DAMAGED = [(PACKED[:cut], TOO_SHORT) for cut in (0, 5, 300, -4)]
+DAMAGED += [(b"plain text, not packed", "not gzip"), (PACKED[:40] + bytes(80) + PACKED[120:], "positions")]
+
+
+@pytest.mark.parametrize(("content", "message"), DAMAGED)
+def test_damaged_gz(tmp_path, content, message):
+    with pytest.raises(InputError, match=message):
+        ui_prmd_markers.read_markers(put(tmp_path, "m01_s01_e02_positions.txt.gz", content))
 
 
 def test_huge_unpacked_files_are_refused(tmp_path, monkeypatch):
@@ -219,36 +209,37 @@ def test_odd_names_and_duplicates_are_listed(root):
     put(root, "m11_s01_e01_positions.txt", GOOD)
     put(root, "notes.txt", "hello")
     found, skipped = ui_prmd.find_repetitions(root)
-    assert len(found) == 12
-    assert len(skipped) == 3
+    assert (len(found), len(skipped)) == (12, 3)
     assert sum("is there already" in str(problem) for problem in skipped) == 1
 
 
-def test_exported_data_set(root, tmp_path):
+def test_exported_videos_are_a_data_set(root, tmp_path):
     pytest.importorskip("av")
-    out = tmp_path / "out"
-    count, skipped = export(root, Export(out, 32, 8, 25))
-    assert (count, skipped) == (24, [])
-    assert [str(p) for p in check_dataset(out, probe=True)] == []
-    data = load_dataset(out)
+    assert export(root, Export(tmp_path, 32, 8, 25)) == (24, [])
+    assert [str(p) for p in check_dataset(tmp_path, probe=True)] == []
+    data = load_dataset(tmp_path)
     assert data.actions == ["Deep Squat", "Sit to Stand"]
     assert set(data.table["explanation"]) == set(data.table["fault"]) == {""}
     assert sorted(data.table["view"].unique()) == ["front", "side"]
     assert data.table.groupby("quality").size().tolist() == [12, 12]
-    assert dict(data.table.groupby("subject")["split"].first()) == {"s01": "train", "s07": "val", "s09": "test"}
-    assert (data.table.groupby("subject")["split"].nunique() == 1).all()
+    assert subject_splits(data) == {"s01": "train", "s07": "val", "s09": "test"}
+
+
+def subject_splits(data) -> dict[str, str]:
+    """Subject -> its one split."""
+    pairs = data.table[["subject", "split"]].drop_duplicates()
+    assert pairs["subject"].is_unique
+    return dict(pairs.to_numpy().tolist())
 
 
 def test_frame_folders_and_a_test_subject(root, tmp_path):
-    out = tmp_path / "out"
-    export(root, Export(out, 16, 4, 25, images=True), test_subject=9)
-    data = load_dataset(out)
-    assert dict(data.table.groupby("subject")["split"].first()) == {"s01": "val", "s07": "train", "s09": "test"}
-    assert [str(p) for p in check_dataset(out, probe=True)] == []
-    folder = out / data.table["path"][0]
-    assert len(list(folder.glob("*.png"))) == 6
+    export(root, Export(tmp_path, 16, 4, 25, images=True), test_subject=9)
+    data = load_dataset(tmp_path)
+    assert subject_splits(data) == {"s01": "val", "s07": "train", "s09": "test"}
+    assert [str(p) for p in check_dataset(tmp_path, probe=True)] == []
+    assert len(list((tmp_path / data.table["path"][0]).glob("*.png"))) == 6
     with pytest.raises(InputError, match="there is no subject 3"):
-        export(root, Export(out), test_subject=3)
+        export(root, Export(tmp_path / "other"), test_subject=3)
 
 
 def test_subjects_are_in_one_split():
@@ -261,22 +252,18 @@ def test_subjects_are_in_one_split():
 def test_frames_are_reproducible_and_show_the_figure(root):
     one = ui_prmd.find_repetitions(root)[0][0]
     first, second = (ui_prmd.draw(one, ui_prmd.read_markers(one.file), "front", 6, 32) for _ in range(2))
-    assert first.dtype == np.uint8
-    assert first.shape == (6, 32, 32, 3)
+    assert (first.dtype, first.shape) == (np.uint8, (6, 32, 32, 3))
     assert (first == second).all()
     assert (first[0] != first[-1]).any(), "the arm moves"
-
-
-def test_ten_movements_have_steps():
     assert sorted(ui_prmd.movements()) == list(range(1, 11))
-    for name, text in ui_prmd.movements().values():
+    for name, steps in ui_prmd.movements().values():
         assert name
-        assert len(text.steps) == 5
-        assert all(step.endswith(".") for step in (*text.steps, text.instruction))
+        assert len(steps.steps) == 5
+        assert all(step.endswith(".") for step in (*steps.steps, steps.instruction))
 
 
 def test_the_command_continues_after_a_bad_file(root, tmp_path, command):
-    put(root, "m10_s09_e09_positions_inc.txt", text(person(8)[:1]))
+    put(root, "m10_s09_e09_positions_inc.txt", person(8)[:1])
     options = ["--size", "16", "--rate", "25", "--fps", "4", "--images", "--repetitions", "1"]
     status, out, err = command(str(root), str(tmp_path / "out"), *options)
     assert status == 0
@@ -284,41 +271,32 @@ def test_the_command_continues_after_a_bad_file(root, tmp_path, command):
     assert [line for line in err.splitlines() if "left out" in line and "m10_s09_e09" in line and "frames: 1" in line]
 
 
-@pytest.mark.parametrize(
-    ("option", "value", "hint"),
-    [
-        ("--test-subject", "4", "subjects there: 1, 7, 9"),
-        ("--size", "3", "16 to 4096"),
-        ("--rate", "0", "above 0"),
-        ("--fps", "nan", "above 0"),
-        ("--repetitions", "-1", "0 for all"),
-    ],
-)
-def test_bad_options(root, tmp_path, command, option, value, hint):
-    status, _, err = command(str(root), str(tmp_path / "out"), option, value)
-    assert status == 2
-    assert hint in said(err)
+OPTIONS = {
+    ("--test-subject", "4"): "subjects there: 1, 7, 9", ("--size", "3"): "16 to 4096", ("--rate", "0"): "above 0",
+    ("--fps", "nan"): "above 0", ("--repetitions", "-1"): "0 for all",
+}  # fmt: skip
+FOLDERS = dict.fromkeys(("absent", "file", "."), "Segmented Movements") | {"bad": "no sequence can be used"}
+REFUSED = [*((("UI-PRMD", *o), why) for o, why in OPTIONS.items()), *(((f,), why) for f, why in FOLDERS.items())]
 
 
-def test_other_folders_are_refused(tmp_path, command):
+@pytest.mark.parametrize(("arguments", "message"), REFUSED)
+def test_wrong_options_and_folders_are_refused(root, tmp_path, command, arguments, message):
     (tmp_path / "file").write_text("x")
-    put(tmp_path / "bad", "m01_s01_e01_positions.txt", "")
-    put(tmp_path / "bad", "m01_s01_e01_positions_inc.txt", "")
-    wrong = dict.fromkeys(("absent", "file", "."), "Segmented Movements") | {"bad": "no sequence can be used"}
-    for folder, message in wrong.items():
-        status, _, err = command(str(tmp_path / folder), str(tmp_path / "out"))
-        assert status == 2
-        assert message in said(err)
+    for name in ("m01_s01_e01_positions.txt", "m01_s01_e01_positions_inc.txt"):
+        put(tmp_path / "bad", name, "")
+    folder, *options = arguments
+    status, _, err = command(str(tmp_path / folder), str(tmp_path / "out"), *options)
+    assert status == 2
+    assert message in said(err)
 
 
 def test_the_marker_baseline_finds_a_clear_difference(tmp_path):
     """An incorrect repetition raises the arm half as far."""
     random = np.random.RandomState(0)
-    for subject in range(1, 5):
-        for repetition in range(1, 5):
-            whole, half = (motion + random.normal(size=(8, 39, 3)) * 0.003 for motion in (person(8), person(16)[:8]))
-            put(tmp_path, f"m07_s{subject:02d}_e{repetition:02d}_positions.txt", text(whole))
-            put(tmp_path, f"m07_s{subject:02d}_e{repetition:02d}_positions_inc.txt", text(half))
+    for subject, repetition in itertools.product(range(1, 5), range(1, 5)):
+        for end, motion in (("", person(8)), ("_inc", person(16)[:8])):
+            name = f"m07_s{subject:02d}_e{repetition:02d}_positions{end}.txt"
+            put(tmp_path, name, motion + random.normal(size=(8, 39, 3)) * 0.003)
     predictions, skipped = ui_prmd.predict_from_markers(tmp_path)
     assert (len(predictions), skipped) == (32, [])
     assert all((probability >= 0.5) == bool(one.quality) for one, probability in predictions)
