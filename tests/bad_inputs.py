@@ -3,12 +3,10 @@
 import io
 import json
 import os
-import pickle
 import shutil
 import struct
 import zlib
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ import torch
 from manifests import STEPS, records, steps_document, write
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from test_video import encode, grey, sound
+from test_video import encode, grey
 
 from efa.baselines.registry import build_system
 from efa.data.tokenizer import SPECIAL, Tokenizer
@@ -51,21 +49,6 @@ def a_folder(name: str = "folder") -> Make:
     return making(name, Path.mkdir)
 
 
-def dangling(name: str) -> Make:
-    """A symbolic link to nothing."""
-    return making(name, lambda path: path.symlink_to(path.with_name("gone")))
-
-
-def loop(name: str) -> Make:
-    """A symbolic link to itself."""
-    return making(name, lambda path: path.symlink_to(path))
-
-
-def fifo(name: str) -> Make:
-    """A pipe that nobody writes to: opening it would wait for ever."""
-    return making(name, os.mkfifo)
-
-
 def changed(inner: Make, change: Callable[[Path], object]) -> Make:
     """What `inner` makes, changed."""
 
@@ -83,59 +66,23 @@ def locked(inner: Make) -> Make:
 
 
 def edited(inner: Make, name: str, change: Callable[[bytes], bytes]) -> Make:
-    """The folder that `inner` makes, with other bytes in one file."""
-    return changed(inner, lambda folder: (folder / name).write_bytes(change((folder / name).read_bytes())))
+    """What `inner` makes, with other bytes in one file of the folder, or in the file itself if `name` is empty."""
+    return changed(inner, lambda path: (path / name).write_bytes(change((path / name).read_bytes())))
 
 
 def cut(inner: Make, share: float) -> Make:
     """The first part of a file."""
-    return changed(inner, lambda path: path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)]))
+    return edited(inner, "", lambda raw: raw[: int(share * len(raw))])
 
 
-def film(name: str = "clip.mp4", count: int = 12, side: int = 32, **setup: Any) -> Make:
-    """`count` grey frames, each of another grey; `setup` as `test_video.encode` takes it."""
-    return lambda folder: encode(folder / name, grey(count, side, side), **setup)
+def video(name: str, frames: np.ndarray, *codec: str, **setup: Any) -> Make:
+    """A video as `test_video.encode` writes it."""
+    return lambda folder: encode(folder / name, frames, *codec, **setup)
 
 
-def no_frames(folder: Path) -> Path:
-    """A Matroska file that ends where its first cluster of frames would begin."""
-    path = film("none.mkv")(folder)
-    path.write_bytes(path.read_bytes().partition(b"\x1f\x43\xb6\x75")[0])
-    return path
-
-
-def pixel(folder: Path) -> Path:
-    """One pixel in each direction."""
-    return encode(folder / "pixel.mov", np.full((6, 1, 1, 3), 200, np.uint8), "png", "rgb24")
-
-
-def jumpy(folder: Path) -> Path:
-    """Ten frames in ten ticks, then two in a hundred."""
-    return encode(folder / "vfr.mkv", grey(12), times=[*range(10), 60, 110])
-
-
-def rotated(folder: Path) -> Path:
-    """As a telephone held upright records it."""
-    return encode(folder / "turned.mp4", grey(12, 32, 48), rotation=-90)
-
-
-def odd_pixels(folder: Path) -> Path:
-    """Pixels nine times as wide as high."""
-    return encode(folder / "wide.mkv", grey(6), aspect=Fraction(9))
-
-
-def audio_only(folder: Path) -> Path:
-    return sound(folder / "sound.mp4")
-
-
-def huge_header(folder: Path) -> Path:
-    """An uncompressed film whose header announces 60000 x 60000 pixels: 10 GB a frame."""
-    path = encode(folder / "huge.mov", grey(2), "rawvideo", "rgb24")
-    raw = path.read_bytes()
-    size = struct.pack(">HH", 48, 32)
-    assert size in raw
-    path.write_bytes(raw.replace(size, struct.pack(">HH", 60000, 60000)))
-    return path
+def film(name: str = "clip.mp4", count: int = 12, **setup: Any) -> Make:
+    """`count` grey frames, each of another grey."""
+    return video(name, grey(count, 32, 32), **setup)
 
 
 def huge_picture(folder: Path) -> Path:
@@ -183,19 +130,9 @@ def cell(column: str, value: Any, kind: str = "csv", everywhere: bool = False) -
     return clips(change, kind)
 
 
-def csv_bytes(change: Callable[[bytes], bytes]) -> Make:
-    """The data set with other bytes in its manifest.csv."""
-    return edited(clips(), "manifest.csv", change)
-
-
-def parquet_bytes(change: Callable[[bytes], bytes]) -> Make:
-    """The same of manifest.parquet."""
-    return edited(clips(kind="parquet"), "manifest.parquet", change)
-
-
-def named_parquet(folder: Path) -> Path:
-    """CSV under the name of the other kind."""
-    return changed(clips(), lambda p: (p / "manifest.csv").rename(p / "manifest.parquet"))(folder)
+def data_bytes(name: str, change: Callable[[bytes], bytes]) -> Make:
+    """The data set with other bytes in one file."""
+    return edited(clips(kind="parquet" if name.endswith("parquet") else "csv"), name, change)
 
 
 def actions(change: Callable[[dict[str, Any]], object]) -> Make:
@@ -203,10 +140,6 @@ def actions(change: Callable[[dict[str, Any]], object]) -> Make:
     document = steps_document()
     change(document)
     return lambda folder: write(folder / "data", steps=document)
-
-
-def actions_bytes(content: bytes) -> Make:
-    return edited(clips(), "steps.json", lambda raw: content)
 
 
 def note(**changes: Any) -> Make:
@@ -268,28 +201,16 @@ class Harmful:
         return os.mkdir, ("harm",)
 
 
-def pickled(raw: bytes) -> bytes:
-    return pickle.dumps({"weights": Harmful()})
-
-
 def predictions(kind: str = "parquet", **columns: Any) -> Make:
     """Four predictions of a system that writes no text; a column that is None is left out."""
     table = {name: ["x"] * 4 for name in COLUMNS} | {
-        "clip_id": list("abcd"),
-        "action": ["squat", "lunge"] * 2,
-        "predicted_action": ["squat"] * 4,
-        "top5": [["squat", "lunge"]] * 4,
-        "quality": [0, 1, 0, 1],
-        "quality_prob": [0.1, 0.9, 0.6, 0.4],
-        "explanation": [""] * 4,
-        "fault": [""] * 4,
-        "fault_step": [np.nan] * 4,
-        "protocol": ["predicted"] * 4,
-    }
-    table |= columns
+        "clip_id": list("abcd"), "action": ["squat", "lunge"] * 2, "predicted_action": ["squat"] * 4,
+        "top5": [["squat", "lunge"]] * 4, "quality": [0, 1, 0, 1], "quality_prob": [0.1, 0.9, 0.6, 0.4],
+        "explanation": [""] * 4, "fault": [""] * 4, "fault_step": [np.nan] * 4, "protocol": ["predicted"] * 4,
+    }  # fmt: skip
 
     def make(folder: Path) -> Path:
-        frame = pd.DataFrame({name: values for name, values in table.items() if values is not None})
+        frame = pd.DataFrame({name: values for name, values in (table | columns).items() if values is not None})
         path = folder / f"predictions.{kind}"
         if kind == "parquet":
             frame.to_parquet(path)

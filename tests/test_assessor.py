@@ -12,34 +12,17 @@ from efa.model.assessor import EFAModel, losses, parameter_table
 
 A, V, E, B = 4, 30, 12, 8
 TINY = {
-    "data.size": 32,
-    "data.frames": 4,
-    "encoder.patch": (1, 4, 4),
-    "encoder.window": (2, 2, 2),
-    "encoder.dim": 8,
-    "encoder.depths": (2, 2),
-    "encoder.heads": (1, 2),
-    "encoder.drop_path": 0.0,
-    "fusion.dim": 24,
-    "fusion.sigma": 0.5,
-    "decoder.dim": 16,
-    "decoder.depth": 2,
-    "decoder.heads": 2,
-    "decoder.dropout": 0.0,
-    "decoder.max_tokens": 12,
+    "data.size": 32, "data.frames": 4, "encoder.patch": (1, 4, 4), "encoder.window": (2, 2, 2), "encoder.dim": 8,
+    "encoder.depths": (2, 2), "encoder.heads": (1, 2), "encoder.drop_path": 0.0, "fusion.dim": 24, "fusion.sigma": 0.5,
+    "decoder.dim": 16, "decoder.depth": 2, "decoder.heads": 2, "decoder.dropout": 0.0, "decoder.max_tokens": 12,
     "training.label_smoothing": 0.0,
-}
+}  # fmt: skip
 TABLE_VI = {
-    "EFA": {},
-    "without global": {"fusion.global_branch": False},
-    "without step": {"fusion.step_branch": False},
-    "Q-text": {"fusion.query": "text"},
-    "Q-video": {"fusion.query": "video"},
-    "concatenate": {"fusion.merge": "concatenate"},
-    "add": {"fusion.merge": "add"},
-    "no text": {"fusion.text": "none"},
+    "EFA": {}, "without global": {"fusion.global_branch": False}, "without step": {"fusion.step_branch": False},
+    "Q-text": {"fusion.query": "text"}, "Q-video": {"fusion.query": "video"},
+    "concatenate": {"fusion.merge": "concatenate"}, "add": {"fusion.merge": "add"}, "no text": {"fusion.text": "none"},
     "shuffled text": {"fusion.text": "shuffled"},
-}
+}  # fmt: skip
 
 
 def make(**changes) -> EFAModel:
@@ -53,14 +36,10 @@ def make_batch() -> dict[str, torch.Tensor]:
     tokens[:, 0], tokens[:, 9] = 1, 2
     tokens[1, 6], tokens[1, 7:] = 2, 0
     return {
-        "frames": torch.randint(0, 256, (B, 4, 3, 32, 32), dtype=torch.uint8),
-        "steps": torch.randn(B, 5, E),
-        "instruction": torch.randn(B, 1, E),
-        "text_mask": torch.arange(B) != 3,
-        "action": torch.arange(B) % A,
-        "quality": torch.arange(B) // 4,
-        "tokens": tokens,
-    }
+        "frames": torch.randint(0, 256, (B, 4, 3, 32, 32), dtype=torch.uint8), "steps": torch.randn(B, 5, E),
+        "instruction": torch.randn(B, 1, E), "text_mask": torch.arange(B) != 3, "action": torch.arange(B) % A,
+        "quality": torch.arange(B) // 4, "tokens": tokens,
+    }  # fmt: skip
 
 
 def run(model: EFAModel, batch: dict[str, torch.Tensor]):

@@ -25,15 +25,11 @@ def make(name: str, actions: int = A, words: int = V, text_dim: int = E, paper: 
 PAPER: dict[str, tuple[float, tuple[int, int], dict[str, int]]] = {  # millions, features [N, C] of a clip, arguments
     "C3DAVG": (27.66 + 33.56 + 50.2, (6, 8192), {"words": 30522}),  # C3D, fc6, S2VT with BERT's words
     "MSCADC": (6.9 + 3 * 0.44 + 39.4, (2 * 20 * 20, 256), {"words": 30522}),  # body, three heads, S2VT
-    "SwinBERT": (199, (16 * 7 * 7, 1024), {"words": 30522}),
-    "LAVENDER": (221, (6 * 7 * 7, 1024), {"words": 30522}),
+    "SwinBERT": (199, (16 * 7 * 7, 1024), {"words": 30522}), "LAVENDER": (221, (6 * 7 * 7, 1024), {"words": 30522}),
     "RICA2": (27.9, (20, 1024), {"text_dim": 4096}),  # the original's text vectors; 25.7 with BERT's 768
-    "C3D": (78.6, (16, 512), {}),
-    "TSM": (23.8, (8, 2048), {}),
-    "I3D": (12.4, (7, 1024), {}),
-    "TimeSformer": (121.4, (1, 768), {}),
-    "Video Swin": (87.8, (16 * 7 * 7, 1024), {}),
-}
+    "C3D": (78.6, (16, 512), {}), "TSM": (23.8, (8, 2048), {}), "I3D": (12.4, (7, 1024), {}),
+    "TimeSformer": (121.4, (1, 768), {}), "Video Swin": (87.8, (16 * 7 * 7, 1024), {}),
+}  # fmt: skip
 FEATURES = {"C3DAVG": (2, 576), "MSCADC": (72, 64), "SwinBERT": (24, 192), "LAVENDER": (24, 192), "RICA2": (5, 256)}
 each = pytest.mark.parametrize("name", FEATURES)
 

@@ -6,9 +6,12 @@ width.
 """
 
 import math
+import os
 import pickle
 import shutil
+from collections.abc import Callable
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +30,8 @@ from efa.model.swin import VideoSwin, load_encoder, relative_position_index, tor
 from efa.model.text import TextEncoder
 from efa.utils.errors import InputError
 
+STATE = official_state()
+
 # Video Swin -------------------------------------------------------------------------------------------------------
 
 
@@ -41,9 +46,8 @@ def test_every_name_and_shape_of_swin_b_finds_its_place(window):
 
 
 def test_the_official_checkpoint_fills_the_right_parameters(tmp_path):
-    state = official_state()
     model = VideoSwin(SMALL)
-    load_encoder(model, saved(tmp_path / "swin.pth", state))
+    load_encoder(model, saved(tmp_path / "swin.pth", STATE))
     block = model.features[4][17]
     for ours, theirs in [
         (model.patch_embed.proj.weight, "patch_embed.proj.weight"),
@@ -57,7 +61,7 @@ def test_the_official_checkpoint_fills_the_right_parameters(tmp_path):
         (model.features[6][0].attn.proj.bias, "layers.3.blocks.0.attn.proj.bias"),
         (model.norm.weight, "norm.weight"),
     ]:
-        assert torch.equal(ours, state[f"backbone.{theirs}"]), theirs
+        assert torch.equal(ours, STATE[f"backbone.{theirs}"]), theirs
 
 
 def torchvision_state(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -123,16 +127,9 @@ def test_a_checkpoint_of_another_window_needs_the_setting(tmp_path):
 
 def true_offsets(window: tuple[int, int, int], size: tuple[int, int, int]) -> torch.Tensor:
     """[N, N]: the row of the bias table for each pair of positions of `size`, by their true offset."""
-    places = [(t, h, w) for t in range(size[0]) for h in range(size[1]) for w in range(size[2])]
-    _, wh, ww = window
-    rows = [
-        [
-            ((a[0] - b[0] + window[0] - 1) * (2 * wh - 1) + a[1] - b[1] + wh - 1) * (2 * ww - 1) + a[2] - b[2] + ww - 1
-            for b in places
-        ]
-        for a in places
-    ]
-    return torch.tensor(rows)
+    places = list(product(*map(range, size)))
+    offsets = torch.tensor(places)[:, None] - torch.tensor(places) + torch.tensor(window) - 1
+    return offsets @ torch.tensor([(2 * window[1] - 1) * (2 * window[2] - 1), 2 * window[2] - 1, 1])
 
 
 @pytest.mark.parametrize(("size", "true"), [((6, 7, 7), True), ((6, 4, 4), False)])
@@ -170,98 +167,79 @@ def efa(home, monkeypatch, capfd):
 
 
 class Unsafe:
-    def __init__(self, trace: Path):
-        self.trace = trace
+    """Unpickling this would make the folder `trace`."""
 
     def __reduce__(self):
-        return (Path.touch, (self.trace,))
+        return os.mkdir, ("trace",)
 
 
 class TrainingRecord:
     """Stands for an object of mmcv in a checkpoint's meta entry."""
 
 
+NORM = "backbone.norm.weight"
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:e27bd38d\nsize 605142098\n"
+OTHER_THINGS = "holds other things than weights"
+BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {  # how each is written, and what the error says
+    "absent": (lambda path: None, "no such file of encoder weights"),
+    "folder": (Path.mkdir, "no such file of encoder weights"),
+    "empty": (Path.touch, "broken or cut short"),
+    "truncated": (lambda path: halve(saved(path, STATE)), "broken or cut short"),
+    "code": (lambda path: path.write_bytes(pickle.dumps({"state_dict": Unsafe()}, protocol=2)), OTHER_THINGS),
+    "objects": (lambda path: saved(path, STATE, hooks=TrainingRecord()), OTHER_THINGS),
+    "numpy": (lambda path: saved(path, STATE, best=np.float64(84.0)), OTHER_THINGS),
+    "pointer": (lambda path: path.write_text(POINTER), "is a pointer of git-lfs"),
+    "other.safetensors": (
+        lambda path: save_file({"conv1.weight": torch.zeros(3)}, path),
+        "lacks patch_embed.proj.weight, and 350 more",
+    ),
+    "Swin-T": (
+        lambda path: saved(path, {name: value for name, value in STATE.items() if ".blocks.6." not in name}),
+        "lacks features.4.6.norm1.weight, and 13 more",
+    ),
+    "wider": (
+        lambda path: saved(path, official_state(EncoderConfig(dim=32, heads=(1, 2, 4, 8)))),
+        "has another size of patch_embed.proj.weight: [32, 3, 2, 4, 4], not [16, 3, 2, 4, 4], and ",
+    ),
+    "extra": (
+        lambda path: saved(path, STATE | {"backbone.neck.weight": torch.zeros(3)}),
+        "has, unlike this encoder, neck.weight, and 0 more",
+    ),
+}
+RARE: dict[str, Callable[[Path], object]] = {
+    "sparse": lambda path: saved(path, STATE | {NORM: STATE[NORM].to_sparse()}),
+    "numbers for names": lambda path: torch.save({1: torch.zeros(2)}, path),
+    "damaged pickle": lambda path: path.write_bytes(b"\x80\x02."),
+    "list": lambda path: torch.save([1, 2], path),
+    "truncated.safetensors": lambda path: save_file(VideoSwin(SMALL).state_dict(), path) or halve(path),
+}
 
 
-def bad_file(case: str, folder: Path) -> Path:
-    path, state = folder / "weights.pth", official_state()
-    if case == "absent":
-        return folder / "absent.pth"
-    if case == "folder":
-        path.mkdir()
-    elif case == "empty":
-        path.touch()
-    elif case.startswith("truncated"):
-        path = path.with_suffix(".safetensors") if case.endswith("safetensors") else path
-        save_file(VideoSwin(SMALL).state_dict(), path) if path.suffix == ".safetensors" else saved(path, state)
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    elif case == "code":
-        path.write_bytes(pickle.dumps({"state_dict": Unsafe(folder / "trace")}, protocol=2))
-    elif case == "objects":
-        saved(path, state, hooks=TrainingRecord())
-    elif case == "numpy":
-        saved(path, state, best=np.float64(84.0))
-    elif case == "pointer":
-        path.write_text(POINTER)
-    elif case == "other model":
-        path = folder / "other.safetensors"
-        save_file({"conv1.weight": torch.zeros(3)}, path)
-    elif case == "Swin-T":
-        saved(path, {name: value for name, value in state.items() if ".blocks.6." not in name})
-    elif case == "wider":
-        saved(path, official_state(EncoderConfig(dim=32, heads=(1, 2, 4, 8))))
-    elif case == "extra":
-        saved(path, state | {"backbone.neck.weight": torch.zeros(3)})
-    elif case == "sparse":
-        saved(path, state | {"backbone.norm.weight": state["backbone.norm.weight"].to_sparse()})
-    elif case == "numbers for names":
-        torch.save({1: torch.zeros(2)}, path)
-    elif case == "list":
-        torch.save([1, 2], path)
-    elif case == "damaged pickle":
-        path.write_bytes(b"\x80\x02.")
-    else:
-        raise ValueError(case)
-    return path
+def halve(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-@pytest.mark.parametrize(
-    ("case", "hint"),
-    [
-        ("absent", "no such file of encoder weights"),
-        ("folder", "no such file of encoder weights"),
-        ("empty", "broken or cut short"),
-        ("truncated", "broken or cut short"),
-        ("code", "holds other things than weights"),
-        ("objects", "holds other things than weights"),
-        ("numpy", "holds other things than weights"),
-        ("pointer", "is a pointer of git-lfs"),
-        ("other model", "lacks patch_embed.proj.weight, and 350 more"),
-        ("Swin-T", "lacks features.4.6.norm1.weight, and 13 more"),
-        ("wider", "has another size of patch_embed.proj.weight: [32, 3, 2, 4, 4], not [16, 3, 2, 4, 4], and "),
-        ("extra", "has, unlike this encoder, neck.weight, and 0 more"),
-    ],
-)
-def test_a_bad_file_is_one_line_and_status_2(efa, bert, tmp_path, case, hint):
-    path = bad_file(case, tmp_path)
+def bad_path(case: str, folder: Path) -> Path:
+    return folder / (case if case.endswith(".safetensors") else "weights.pth")
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_a_bad_file_is_one_line_and_status_2(efa, bert, tmp_path, monkeypatch, case):
+    monkeypatch.chdir(tmp_path)
+    path, (write, message) = bad_path(case, tmp_path), BAD_FILES[case]
+    write(path)
     status, _, err = efa(*paper(bert, encoder__weights=path))
     assert status == 2, err
-    assert hint in said(err)
+    assert message in said(err)
     assert str(path) in said(err)
-    assert not (tmp_path / "trace").exists()
+    assert {"objects": "state_dict", "pointer": "git lfs pull"}.get(case, "") in said(err)  # what to do
+    assert not Path("trace").exists()
 
 
-@pytest.mark.parametrize(("case", "hint"), [("objects", "state_dict"), ("pointer", "git lfs pull")])
-def test_errors_say_what_to_do(tmp_path, case, hint):
-    with pytest.raises(InputError) as caught:
-        load_encoder(VideoSwin(SMALL), bad_file(case, tmp_path))
-    assert hint in str(caught.value)
-
-
-@pytest.mark.parametrize("case", ["sparse", "numbers for names", "damaged pickle", "list", "truncated safetensors"])
+@pytest.mark.parametrize("case", RARE)
 def test_rare_damage_is_an_input_error_too(tmp_path, case):
-    path = bad_file(case, tmp_path)
+    path = bad_path(case, tmp_path)
+    RARE[case](path)
     with pytest.raises(InputError) as caught:
         load_encoder(VideoSwin(SMALL), path)
     assert str(path) in str(caught.value)
@@ -270,43 +248,39 @@ def test_rare_damage_is_an_input_error_too(tmp_path, case):
 
 def test_only_the_weights_saved_again_load(tmp_path):
     """What the book advises for a file with objects, on a machine that trusts it."""
-    path, state = bad_file("objects", tmp_path), official_state()
+    path = saved(tmp_path / "weights.pth", STATE, hooks=TrainingRecord())
     with pytest.raises(InputError):
         load_encoder(VideoSwin(SMALL), path)
     torch.save(torch.load(path, "cpu", weights_only=False)["state_dict"], tmp_path / "weights-only.pth")
     model = VideoSwin(SMALL)
     load_encoder(model, tmp_path / "weights-only.pth")
-    assert torch.equal(model.norm.weight, state["backbone.norm.weight"])
+    assert torch.equal(model.norm.weight, STATE[NORM])
 
 
 def test_a_run_starts_from_the_official_file(efa, bert, home, tmp_path, monkeypatch):
     monkeypatch.setattr(runs.metrics, "caption_scores", lambda *_: {})  # needs Java, and is not what is tested
-    path = saved(tmp_path / "swin_base_patch244_window877_kinetics600_22k.pth", official_state())
+    path = saved(tmp_path / "swin_base_patch244_window877_kinetics600_22k.pth", STATE)
     before = {folder.name for folder in (home / "runs").glob("*")}
-    status, _, err = efa(*paper(bert, encoder__weights=path, encoder__frozen="true"))
+    words = paper(bert, encoder__weights=path, encoder__frozen="true")
+    status, _, err = efa(*words)
     assert status == 0, err
     (made,) = {folder for folder in (home / "runs").glob("*/provenance.json") if folder.parent.name not in before}
     trained = load_file(made.parent / "model.safetensors")
-    for theirs, ours in torchvision_names(official_state()).items():
+    for theirs, ours in torchvision_names(STATE).items():
         assert torch.equal(trained[f"encoder.{theirs}"], ours), theirs
-    table = efa("status", *paper(bert, encoder__weights=path, encoder__frozen="true")[1:])[1]
-    assert "done" in table
-    saved(path, official_state(), epoch=29)  # another file under the same name is another run
-    assert "stale" in efa("status", *paper(bert, encoder__weights=path, encoder__frozen="true")[1:])[1]
+    assert "done" in efa("status", *words[1:])[1]
+    saved(path, STATE, epoch=29)  # another file under the same name is another run
+    assert "stale" in efa("status", *words[1:])[1]
 
 
 # a BERT in a folder, as text encoder and as the decoder's start -----------------------------------------------------
 
 LAYER = {  # BERT's part of a layer -> ours
-    "attention.self.query": "attention.query",
-    "attention.self.key": "attention.key",
-    "attention.self.value": "attention.value",
-    "attention.output.dense": "attention.output",
-    "attention.output.LayerNorm": "attention_norm",
-    "intermediate.dense": "up",
-    "output.dense": "down",
+    "attention.self.query": "attention.query", "attention.self.key": "attention.key",
+    "attention.self.value": "attention.value", "attention.output.dense": "attention.output",
+    "attention.output.LayerNorm": "attention_norm", "intermediate.dense": "up", "output.dense": "down",
     "output.LayerNorm": "mlp_norm",
-}
+}  # fmt: skip
 SENTENCES = ["the squat", "lower the hips.", "push, then stand"]
 
 

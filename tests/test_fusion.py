@@ -8,18 +8,11 @@ from efa.model.fusion import Attention, Branch, Fusion, Gate
 
 D = 12
 VARIANTS = {
-    "full": {},
-    "without global": {"global_branch": False},
-    "without step": {"step_branch": False},
-    "Q-text": {"query": "text"},
-    "Q-video": {"query": "video"},
-    "concatenate": {"merge": "concatenate"},
-    "add": {"merge": "add"},
-    "no text": {"text": "none"},
-    "shuffled text": {"text": "shuffled"},
-    "released residual": {"residual": "released"},
-    "fixed sigma": {"learn_sigma": False},
-}
+    "full": {}, "without global": {"global_branch": False}, "without step": {"step_branch": False},
+    "Q-text": {"query": "text"}, "Q-video": {"query": "video"}, "concatenate": {"merge": "concatenate"},
+    "add": {"merge": "add"}, "no text": {"text": "none"}, "shuffled text": {"text": "shuffled"},
+    "released residual": {"residual": "released"}, "fixed sigma": {"learn_sigma": False},
+}  # fmt: skip
 
 
 def config(**changes):

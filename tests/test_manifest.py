@@ -108,32 +108,19 @@ def test_fingerprint_covers_file_ends_and_frame_folders(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-@pytest.mark.parametrize(
-    ("column", "value", "said"),
-    [
-        ("clip_id", "c0", "'c0' is in row 2 already"),
-        ("clip_id", "", "clip_id: empty"),
-        ("clip_id", "x" * 201, "201 characters"),
-        ("path", "/videos/c2.mp4", "absolute"),
-        ("path", "C:\\videos\\c2.mp4", "absolute"),
-        ("path", "../c2.mp4", "leaves the data set's folder"),
-        ("path", "videos\\..\\..\\c2.mp4", "leaves the data set's folder"),
-        ("path", "videos/none.mp4", "no such file"),
-        ("path", "videos/" + "x" * 300, "cannot be opened"),
-        ("path", "videos/\x01.mp4", "control characters"),
-        ("action", "sqat", "'sqat' is not in steps.json (did you mean 'squat'?)"),
-        ("action", "Squat", "did you mean 'squat'?"),
-        ("action", "juggling", "add it to steps.json"),
-        ("quality", 2, "neither 0 nor 1"),
-        ("quality", 0.5, "neither 0 nor 1"),
-        ("quality", float("nan"), "quality: empty"),
-        ("quality", "good", "'good' is not a number"),
-        ("quality", "1e999", "inf is neither 0 nor 1"),
-        ("split", "validation", "none of train, val, test"),
-        ("split", "tset", "did you mean 'test'?"),
-        ("split", "NaN", "instead of a value"),
-    ],
-)
+@pytest.mark.parametrize(("column", "value", "said"), [
+    ("clip_id", "c0", "'c0' is in row 2 already"), ("clip_id", "", "clip_id: empty"),
+    ("clip_id", "x" * 201, "201 characters"), ("path", "/videos/c2.mp4", "absolute"),
+    ("path", "C:\\videos\\c2.mp4", "absolute"), ("path", "../c2.mp4", "leaves the data set's folder"),
+    ("path", "videos\\..\\..\\c2.mp4", "leaves the data set's folder"), ("path", "videos/none.mp4", "no such file"),
+    ("path", "videos/" + "x" * 300, "cannot be opened"), ("path", "videos/\x01.mp4", "control characters"),
+    ("action", "sqat", "'sqat' is not in steps.json (did you mean 'squat'?)"),
+    ("action", "Squat", "did you mean 'squat'?"), ("action", "juggling", "add it to steps.json"),
+    ("quality", 2, "neither 0 nor 1"), ("quality", 0.5, "neither 0 nor 1"), ("quality", float("nan"), "quality: empty"),
+    ("quality", "good", "'good' is not a number"), ("quality", "1e999", "inf is neither 0 nor 1"),
+    ("split", "validation", "none of train, val, test"), ("split", "tset", "did you mean 'test'?"),
+    ("split", "NaN", "instead of a value"),
+])  # fmt: skip
 def test_errors_name_file_row_and_fix(tmp_path: Path, kind: str, column: str, value: Any, said: str) -> None:
     rows = records()
     rows[2][column] = value
@@ -153,21 +140,12 @@ def test_errors_name_file_row_and_fix(tmp_path: Path, kind: str, column: str, va
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-@pytest.mark.parametrize(
-    ("column", "value", "read"),
-    [
-        ("view", "left", ""),
-        ("view", "Front", "front"),
-        ("mode", "barbell", ""),
-        ("explanation", "two\u200b  words\x07here\u2028now\ufeff", "two words here now"),
-        ("explanation", "x" * 100_000, "x" * 100_000),
-        ("explanation", "nan", ""),
-        ("type", " leg ", "leg"),
-        ("action", "squat\u200b", "squat"),
-        ("path", "videos\\c2.mp4", "videos/c2.mp4"),
-        ("subject", "\u200b", ""),
-    ],
-)
+@pytest.mark.parametrize(("column", "value", "read"), [
+    ("view", "left", ""), ("view", "Front", "front"), ("mode", "barbell", ""),
+    ("explanation", "two\u200b  words\x07here\u2028now\ufeff", "two words here now"),
+    ("explanation", "x" * 100_000, "x" * 100_000), ("explanation", "nan", ""), ("type", " leg ", "leg"),
+    ("action", "squat\u200b", "squat"), ("path", "videos\\c2.mp4", "videos/c2.mp4"), ("subject", "\u200b", ""),
+])  # fmt: skip
 def test_warnings_say_what_was_done(tmp_path: Path, kind: str, column: str, value: Any, read: str) -> None:
     rows = records()
     rows[2][column] = value

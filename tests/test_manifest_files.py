@@ -1,5 +1,6 @@
 """Files of a data set as users have them: dialects, damage, missing videos, steps."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -26,27 +27,20 @@ def test_dialects_of_csv(tmp_path: Path) -> None:
     assert len(load_dataset(tmp_path).table) == 6
 
 
-@pytest.mark.parametrize(
-    ("content", "row", "said"),
-    [
-        (b"", 1, "column is missing"),
-        (b"clip_id,path,action,quality\n", 1, "split: the column is missing"),
-        (b"clip_id,path,action,quality,spilt\n", 1, "did you mean 'spilt'?"),
-        (b"clip_id,path,action,quality,split,split\n", 1, "twice"),
-        (b"clip_id,path,action,quality,split\n", None, "no clips"),
-        (b"clip_id,path,action,quality,split\na,b\n", 2, "2 cells under 5 column names"),
-        (b'clip_id,path,action,quality,split\n"a,b,squat,0,train\n', 2, "not CSV"),
-        (b"clip_id,path,action,quality,split\na,\xff\n", 2, "not UTF-8"),
-        ("clip_id,path".encode("utf-16"), None, "UTF-16"),
-        (b"clip_id,path,action,quality,split\n" + b"a" * 200_000, 2, "not CSV"),
-    ],
-)
-def test_broken_csv(tmp_path: Path, content: bytes, row: int | None, said: str) -> None:
+HEADER = b"clip_id,path,action,quality,split\n"
+
+
+@pytest.mark.parametrize(("content", "row", "message"), [
+    (b"", 1, "column is missing"), (HEADER, None, "no clips"), (HEADER + b"a,b\n", 2, "2 cells under 5 column names"),
+    (HEADER + b'"a,b,squat,0,train\n', 2, "not CSV"), (HEADER + b"a,\xff\n", 2, "not UTF-8"),
+    ("clip_id,path".encode("utf-16"), None, "UTF-16"), (HEADER + b"a" * 200_000, 2, "not CSV"),
+])  # fmt: skip
+def test_broken_csv_names_its_row(tmp_path: Path, content: bytes, row: int | None, message: str) -> None:
+    """`test_bad_input` has every other kind."""
     write(tmp_path)
     (tmp_path / "manifest.csv").write_bytes(content)
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         load_dataset(tmp_path)
-    assert said in str(caught.value)
     assert caught.value.row == row
 
 
@@ -56,33 +50,17 @@ def changed_steps(**changes: Any) -> Any:
     return document
 
 
-@pytest.mark.parametrize(
-    ("steps", "said"),
-    [
-        ([], "not a JSON object of actions"),
-        ({"squat": []}, "row squat: not an object with steps and instruction"),
-        (changed_steps(steps=["a"] * 4), "row squat: steps: 4 steps"),
-        (changed_steps(steps=["a"] * 6), "row squat: steps: 6 steps"),
-        (changed_steps(steps=["a", "b", " ", "d", "e"]), "steps[2]: empty"),
-        (changed_steps(steps=["a", "b", 3, "d", "e"]), "steps[2]: int instead of text"),
-        (changed_steps(instruction=""), "instruction: empty"),
-        (changed_steps(instruction=None), "not an object with steps and instruction"),
-        (changed_steps() | {"squat ": changed_steps()["squat"]}, "row squat: the key is there twice"),
-    ],
-)
-def test_broken_steps(tmp_path: Path, steps: Any, said: str) -> None:
-    write(tmp_path, steps=steps)
-    with pytest.raises(InputError) as caught:
-        load_dataset(tmp_path)
-    assert said in str(caught.value)
-    assert "steps.json" in str(caught.value)
+TWICE = changed_steps() | {"squat ": changed_steps()["squat"]}
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000, b'{"a": 1, "a": 2}', b'{"\\ud800": 1}'])
-def test_broken_json(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("content", [b"\xff", b"{", b'{"squat": []}', b'{"\\ud800": 1}', json.dumps(TWICE).encode()])
+def test_broken_steps(tmp_path: Path, content: bytes) -> None:
+    """`test_bad_input` has every other kind."""
     write(tmp_path)
     (tmp_path / "steps.json").write_bytes(content)
-    with pytest.raises(InputError, match=r"steps\.json"):
+    with pytest.raises(
+        InputError, match=r"steps\.json.*the key is there twice" if b"squat " in content else r"steps\.json"
+    ):
         load_dataset(tmp_path)
 
 

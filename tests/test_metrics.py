@@ -29,16 +29,14 @@ def table(**columns: object) -> pd.DataFrame:
         "quality_prob": [0.2, 0.6, 0.7, 0.4],
         "reference": ["", "", "", ""],
         "explanation": [
-            "The squat is good.",
-            "The squat is bad. In step 3, the knees collapse inward.",
-            "The lunge is not good. In the second step the front step is too short.",
-            "The squat is good.",
+            "The squat is good.", "The squat is bad. In step 3, the knees collapse inward.",
+            "The lunge is not good. In the second step the front step is too short.", "The squat is good.",
         ],
         "protocol": ["predicted"] * 4,
         "fault": ["", "", "lunge/short", "squat/round"],
         "fault_step": [np.nan, np.nan, 2.0, 4.0],
         "split": ["test"] * 4,
-    }
+    }  # fmt: skip
     return pd.DataFrame(base | columns)
 
 
@@ -61,22 +59,16 @@ def test_a_table_survives_the_disk(tmp_path: Path, suffix: str) -> None:
 
 
 BAD = [
-    ({"clip_id": ["a", "b", "a", "d"]}, "3 (clip a)"),
-    ({"clip_id": ["a", "", "c", "d"]}, "row 2"),
-    ({"quality": [0, 2, 1, 1]}, "quality is not"),
-    ({"quality": [0, np.nan, 1, 1]}, "row 2"),
-    ({"quality": ["good", "0", "1", "1"]}, "not a number"),
-    ({"quality_prob": [0.1, 1.2, 0.3, 0.4]}, "row 2"),
-    ({"quality_prob": [0.1, 0.2, np.nan, 0.4]}, "row 3"),
-    ({"quality_prob": [0.1, 0.2, np.inf, 0.4]}, "row 3"),
+    ({"clip_id": ["a", "b", "a", "d"]}, "3 (clip a)"), ({"clip_id": ["a", "", "c", "d"]}, "row 2"),
+    ({"quality": [0, 2, 1, 1]}, "quality is not"), ({"quality": [0, np.nan, 1, 1]}, "row 2"),
+    ({"quality": ["good", "0", "1", "1"]}, "not a number"), ({"quality_prob": [0.1, 1.2, 0.3, 0.4]}, "row 2"),
+    ({"quality_prob": [0.1, 0.2, np.nan, 0.4]}, "row 3"), ({"quality_prob": [0.1, 0.2, np.inf, 0.4]}, "row 3"),
     ({"predicted_action": ["squat", "", "lunge", "lunge"]}, "row 2"),
     ({"explanation": ["x", None, "y", "z"]}, "explanation is not text"),
-    ({"top5": [["a"] * 6, ["a"], ["a"], ["a"]]}, "top5"),
-    ({"top5": ["squat", "[]", "[1]", "{"]}, "top5"),
-    ({"fault_step": [0.0, 1.0, 2.0, 3.0]}, "fault_step"),
-    ({"fault": ["round", "", "", ""]}, "fault is not"),
+    ({"top5": [["a"] * 6, ["a"], ["a"], ["a"]]}, "top5"), ({"top5": ["squat", "[]", "[1]", "{"]}, "top5"),
+    ({"fault_step": [0.0, 1.0, 2.0, 3.0]}, "fault_step"), ({"fault": ["round", "", "", ""]}, "fault is not"),
     ({"protocol": ["", "none", "none", "none"]}, "protocol is empty"),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("columns", "words"), BAD)
@@ -108,21 +100,12 @@ def test_scores_by_hand() -> None:
     scores = metrics.score(table(), PARSER)
     assert set(scores) == set(metrics.METRICS)
     expected = {
-        "top1": 50.0,
-        "top5": 75.0,
-        "quality_acc": 50.0,
-        "quality_balanced_acc": 50.0,
-        "quality_majority": 50.0,
+        "top1": 50.0, "top5": 75.0, "quality_acc": 50.0, "quality_balanced_acc": 50.0, "quality_majority": 50.0,
         "quality_auc": 75.0,  # pairs (.7, .2) (.7, .6) (.4, .2) of four
         "fault_f1": 50.0,  # lunge/short right, squat/knees_in invented, squat/round missed
-        "fault_precision": 50.0,
-        "fault_recall": 50.0,
-        "hallucinated_faults": 50.0,
-        "step_acc": 50.0,
-        "verdict_agreement": 100.0,
-        "written_verdict_acc": 50.0,
-        "n": 4,
-    }
+        "fault_precision": 50.0, "fault_recall": 50.0, "hallucinated_faults": 50.0, "step_acc": 50.0,
+        "verdict_agreement": 100.0, "written_verdict_acc": 50.0, "n": 4,
+    }  # fmt: skip
     assert {name: scores[name] for name in expected} == pytest.approx(expected)
     assert all(scores[name] is None for name in metrics.CAPTION_METRICS)  # no references
 

@@ -99,19 +99,11 @@ def auc_lines(losses: list[float]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=list(parts.COLUMNS))
 
 
-@pytest.mark.parametrize(
-    ("losses", "outcome"),
-    [
-        ([5.0, 5.1, 4.9], "used"),
-        ([0.5, 0.5, 0.51], "not used"),
-        ([0.0, 0.0, 0.0], "not used"),
-        ([-3.0, -3.1, -2.9], "in the way"),
-        ([9.0, 0.0, 1.0], "inconclusive"),
-        ([1.2, 0.9, 1.0], "used"),
-        ([0.9, 0.4, 1.6], "inconclusive"),
-        ([2.0], "inconclusive"),  # one seed has no interval
-    ],
-)
+@pytest.mark.parametrize(("losses", "outcome"), [
+    ([5.0, 5.1, 4.9], "used"), ([0.5, 0.5, 0.51], "not used"), ([0.0, 0.0, 0.0], "not used"),
+    ([-3.0, -3.1, -2.9], "in the way"), ([9.0, 0.0, 1.0], "inconclusive"), ([1.2, 0.9, 1.0], "used"),
+    ([0.9, 0.4, 1.6], "inconclusive"), ([2.0], "inconclusive"),  # one seed has no interval
+])  # fmt: skip
 def test_outcome_of_a_change(losses, outcome):
     """Paired by seed: the seeds' own levels, which differ by a point each, take no part."""
     found = parts.estimate_change(auc_lines(losses), EVEN, "quality_auc")

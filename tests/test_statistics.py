@@ -32,28 +32,18 @@ def six() -> dict[str, pd.DataFrame]:
 def test_six_clips_counted_by_hand():
     tables = six()
     expected = {
-        ("counts", "clips", ""): 6,
-        ("counts", "actions", ""): 2,
-        ("counts", "types", ""): 1,
-        ("counts", "modes", ""): 1,
-        ("counts", "actions, manual", ""): 2,
-        ("counts", "clips, apparatus", ""): 0,
-        ("counts", "clips, standard", ""): 4,
-        ("counts", "clips, non-standard", ""): 2,
-        ("counts", "clips, front view", ""): 6,
-        ("counts", "clips, view not said", ""): 0,
-        ("counts", "people", "named in the manifest"): 6,
-        ("counts", "clips with a known fault", ""): 1,
-        ("counts", "texts", "explanation not blank"): 6,
-        ("counts", "texts", "of non-standard clips"): 2,
+        ("counts", "clips", ""): 6, ("counts", "actions", ""): 2, ("counts", "types", ""): 1,
+        ("counts", "modes", ""): 1, ("counts", "actions, manual", ""): 2, ("counts", "clips, apparatus", ""): 0,
+        ("counts", "clips, standard", ""): 4, ("counts", "clips, non-standard", ""): 2,
+        ("counts", "clips, front view", ""): 6, ("counts", "clips, view not said", ""): 0,
+        ("counts", "people", "named in the manifest"): 6, ("counts", "clips with a known fault", ""): 1,
+        ("counts", "texts", "explanation not blank"): 6, ("counts", "texts", "of non-standard clips"): 2,
         ("texts", "words a text", WORD): 3,  # 'Fine, really 0.'
-        ("texts", "vocabulary", WORD): 8,
-        ("texts", "sentences a text", SENTENCE): 1,
-        ("by group", "texts", "split train"): 2,
-        ("steps of the actions", "texts", ""): 10,
+        ("texts", "vocabulary", WORD): 8, ("texts", "sentences a text", SENTENCE): 1,
+        ("by group", "texts", "split train"): 2, ("steps of the actions", "texts", ""): 10,
         ("steps of the actions", "words a text", WORD): 3,
         ("instructions of the actions", "share of texts cut", "longer than 256 characters"): 0,
-    }
+    }  # fmt: skip
     assert {key: value(tables, *key) for key in expected} == expected
     (row,) = tables["types"].to_dict("records")
     assert row == {
@@ -138,21 +128,17 @@ def test_writing_again_removes_old_tables_only(tmp_path: Path):
     assert json.loads((to / "provenance.json").read_text())["blind"] == {"command": "other"}
 
 
-@pytest.mark.parametrize(
-    ("damage", "said"),
-    [
-        (lambda f: (f / "manifest.csv").unlink(), "neither manifest.parquet nor manifest.csv"),
-        (lambda f: (f / "steps.json").unlink(), "no such file"),
-        (lambda f: (f / "steps.json").write_text("{"), "not JSON"),
-        (lambda f: (f / "manifest.csv").write_bytes(b"\xff\xfe"), "UTF-16"),
-        (lambda f: (f / "manifest.csv").write_text("clip_id,path\n1,2\n"), "column is missing"),
-        (lambda f: (f / "manifest.parquet").write_bytes(b"PAR1"), "not a parquet file"),
-        (lambda f: (f / "released.csv").write_text("clip_id\n1\n"), "missing column label, reason, seconds"),
-        (lambda f: (f / "released.csv").write_text(""), "cannot be read"),
-        (lambda f: (f / "oddities.csv").write_bytes(b"what,done\n\xff,1\n"), "cannot be read"),
-        (lambda f: (f / "released.csv").write_text("clip_id,label,reason,seconds\nc0,1,,long\n"), "row 2: seconds"),
-    ],
-)
+@pytest.mark.parametrize(("damage", "said"), [
+    (lambda f: (f / "manifest.csv").unlink(), "neither manifest.parquet nor manifest.csv"),
+    (lambda f: (f / "steps.json").unlink(), "no such file"), (lambda f: (f / "steps.json").write_text("{"), "not JSON"),
+    (lambda f: (f / "manifest.csv").write_bytes(b"\xff\xfe"), "UTF-16"),
+    (lambda f: (f / "manifest.csv").write_text("clip_id,path\n1,2\n"), "column is missing"),
+    (lambda f: (f / "manifest.parquet").write_bytes(b"PAR1"), "not a parquet file"),
+    (lambda f: (f / "released.csv").write_text("clip_id\n1\n"), "missing column label, reason, seconds"),
+    (lambda f: (f / "released.csv").write_text(""), "cannot be read"),
+    (lambda f: (f / "oddities.csv").write_bytes(b"what,done\n\xff,1\n"), "cannot be read"),
+    (lambda f: (f / "released.csv").write_text("clip_id,label,reason,seconds\nc0,1,,long\n"), "row 2: seconds"),
+])  # fmt: skip
 def test_a_damaged_folder_is_one_line_and_exit_status_2(tmp_path: Path, capsys, damage, said):
     folder = manifests.write(tmp_path / "data")
     damage(folder)
@@ -171,13 +157,11 @@ def test_mistakes_with_to_and_source_are_one_line(tmp_path: Path, capsys):
     (tmp_path / "file").write_text("")
     (bad / "provenance.json").write_text("[]")
     cases = {
-        ("--to", folder): "holds a data set",
-        ("--source", folder): "give --to DIR",
+        ("--to", folder): "holds a data set", ("--source", folder): "give --to DIR",
         ("--to", tmp_path / "out", "--source", empty): "holds no annotations",
         ("--to", tmp_path / "out", "--source", tmp_path / "none"): "no such folder",
-        ("--to", tmp_path / "file"): "cannot be written",
-        ("--to", bad): "not a JSON object",
-    }
+        ("--to", tmp_path / "file"): "cannot be written", ("--to", bad): "not a JSON object",
+    }  # fmt: skip
     for options, said in cases.items():
         assert run("data", "statistics", folder, *options) == 2, options
         error = capsys.readouterr().err
@@ -260,16 +244,13 @@ def test_the_hashes_of_the_release_are_those_of_the_files_here(shared: Path):
     assert dataset_sources.hash_files(shared / "cot-afa") == known
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("table,number,value\nI,clips,1\n", "missing column source"),
-        ("table,number,value,source\nI,clips,many,x\n", "row 2: value cannot be 'many'"),
-        ("table,number,value,source\nI,clips,1, \n", "row 2: source is empty"),
-        ("table,number,value,source\nI,clips,1,x\nI,clips,2,x\n", "row 3: this number is given above already"),
-        ("", "cannot be read"),
-    ],
-)
+@pytest.mark.parametrize(("text", "said"), [
+    ("table,number,value\nI,clips,1\n", "missing column source"),
+    ("table,number,value,source\nI,clips,many,x\n", "row 2: value cannot be 'many'"),
+    ("table,number,value,source\nI,clips,1, \n", "row 2: source is empty"),
+    ("table,number,value,source\nI,clips,1,x\nI,clips,2,x\n", "row 3: this number is given above already"),
+    ("", "cannot be read"),
+])  # fmt: skip
 def test_a_bad_line_of_the_papers_numbers_is_named(tmp_path: Path, text, said):
     (tmp_path / "paper.csv").write_text(text)
     with pytest.raises(InputError, match=said):

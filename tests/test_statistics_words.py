@@ -32,21 +32,12 @@ def test_tokens_of_a_sentence_with_everything():
     assert tokens("CAFÉ don’t") == ["café", "do", "n't"]
 
 
-@pytest.mark.parametrize(
-    ("text", "count"),
-    [
-        ("One. Two! Three?", 3),
-        ("About 1.5 times the width.", 1),
-        ("Wide, e.g. at 1.5 m, i.e. too wide etc. and so on. Mend it.", 2),
-        ("It holds etc. The knee bends.", 2),
-        ("Mend it: 1. narrow the grip 2. brace the core. Then lift.", 2),
-        ("The action is bad.The knee bends.", 2),
-        ('He stops ("early."). Then he goes on...', 2),
-        ("No end", 1),
-        (" . ", 0),
-        ("", 0),
-    ],
-)
+@pytest.mark.parametrize(("text", "count"), [
+    ("One. Two! Three?", 3), ("About 1.5 times the width.", 1),
+    ("Wide, e.g. at 1.5 m, i.e. too wide etc. and so on. Mend it.", 2), ("It holds etc. The knee bends.", 2),
+    ("Mend it: 1. narrow the grip 2. brace the core. Then lift.", 2), ("The action is bad.The knee bends.", 2),
+    ('He stops ("early."). Then he goes on...', 2), ("No end", 1), (" . ", 0), ("", 0),
+])  # fmt: skip
 def test_sentences_survive_decimals_abbreviations_and_lists(text, count):
     assert len(sentences(text)) == count
 
@@ -107,11 +98,9 @@ def test_the_lexicon_pairs_a_cue_with_what_follows_in_its_clause():
     ]
     found = lexicon(texts).set_index(["what", "parent", "word"])["texts"].to_dict()
     assert found == {
-        ("reasoning", "lead* to", ""): 1,
-        ("reasoning", "lead* to", "pain"): 1,
-        ("suggestion", "focus", ""): 2,
+        ("reasoning", "lead* to", ""): 1, ("reasoning", "lead* to", "pain"): 1, ("suggestion", "focus", ""): 2,
         ("suggestion", "focus", "grip"): 2,
-    }
+    }  # fmt: skip
     assert lexicon([]).empty
     assert lexicon(texts * 3, heads=1, words=0)["word"].tolist() == ["", ""]
 

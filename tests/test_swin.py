@@ -54,17 +54,14 @@ def slow_window_attention(layer: WindowAttention, x: torch.Tensor) -> torch.Tens
     return layer.proj(result)[: size[0], : size[1], : size[2]]
 
 
-@pytest.mark.parametrize(
-    ("size", "shift"),
-    [
-        ((2, 3, 3), (0, 0, 0)),  # exactly one window
-        ((2, 6, 6), (1, 1, 1)),  # time is no longer than its window, so only space shifts
-        ((4, 6, 3), (1, 1, 1)),
-        ((3, 5, 7), (1, 1, 1)),  # every axis padded
-        ((3, 4, 2), (0, 0, 0)),  # a shrunken axis reads index[:N, :N]
-        ((1, 5, 4), (1, 1, 1)),
-    ],
-)
+@pytest.mark.parametrize(("size", "shift"), [
+    ((2, 3, 3), (0, 0, 0)),  # exactly one window
+    ((2, 6, 6), (1, 1, 1)),  # time is no longer than its window, so only space shifts
+    ((4, 6, 3), (1, 1, 1)),
+    ((3, 5, 7), (1, 1, 1)),  # every axis padded
+    ((3, 4, 2), (0, 0, 0)),  # a shrunken axis reads index[:N, :N]
+    ((1, 5, 4), (1, 1, 1)),
+])  # fmt: skip
 def test_window_attention_equals_the_slow_reference(size, shift):
     torch.manual_seed(0)
     layer = WindowAttention(8, (2, 3, 3), shift, heads=2)
