@@ -49,19 +49,18 @@ def test_the_official_checkpoint_fills_the_right_parameters(tmp_path):
     model = VideoSwin(SMALL)
     load_encoder(model, saved(tmp_path / "swin.pth", STATE))
     block = model.features[4][17]
-    for ours, theirs in [
-        (model.patch_embed.proj.weight, "patch_embed.proj.weight"),
-        (model.features[0][1].mlp[0].weight, "layers.0.blocks.1.mlp.fc1.weight"),
-        (model.features[1].reduction.weight, "layers.0.downsample.reduction.weight"),
-        (block.attn.qkv.weight, "layers.2.blocks.17.attn.qkv.weight"),
-        (block.attn.relative_position_bias_table, "layers.2.blocks.17.attn.relative_position_bias_table"),
-        (block.mlp[3].bias, "layers.2.blocks.17.mlp.fc2.bias"),
-        (block.norm2.bias, "layers.2.blocks.17.norm2.bias"),
-        (model.features[5].norm.weight, "layers.2.downsample.norm.weight"),
-        (model.features[6][0].attn.proj.bias, "layers.3.blocks.0.attn.proj.bias"),
-        (model.norm.weight, "norm.weight"),
-    ]:
-        assert torch.equal(ours, STATE[f"backbone.{theirs}"]), theirs
+    pairs = {
+        "patch_embed.proj.weight": model.patch_embed.proj.weight, "norm.weight": model.norm.weight,
+        "layers.0.blocks.1.mlp.fc1.weight": model.features[0][1].mlp[0].weight,
+        "layers.0.downsample.reduction.weight": model.features[1].reduction.weight,
+        "layers.2.blocks.17.attn.qkv.weight": block.attn.qkv.weight,
+        "layers.2.blocks.17.attn.relative_position_bias_table": block.attn.relative_position_bias_table,
+        "layers.2.blocks.17.mlp.fc2.bias": block.mlp[3].bias, "layers.2.blocks.17.norm2.bias": block.norm2.bias,
+        "layers.2.downsample.norm.weight": model.features[5].norm.weight,
+        "layers.3.blocks.0.attn.proj.bias": model.features[6][0].attn.proj.bias,
+    }  # fmt: skip
+    for name, value in pairs.items():
+        assert torch.equal(value, STATE[f"backbone.{name}"]), name
 
 
 def torchvision_state(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -78,37 +77,36 @@ def torchvision_state(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]
     return named
 
 
-@pytest.mark.parametrize(
-    "form", ["official", "wrapped twice", "torchvision", "bare official", "half", "before 2020", "safetensors", "efa"]
-)
+FORMS: dict[str, Callable[[dict[str, torch.Tensor], Path], object]] = {
+    "official": lambda state, path: saved(path, state),
+    "wrapped twice": lambda state, path: saved(path, {f"module.{n}": v for n, v in state.items()}),  # several GPUs
+    "torchvision": lambda state, path: torch.save(torchvision_state(state), path),
+    "bare official": lambda state, path: torch.save({n[9:]: v for n, v in state.items() if n[:9] == "backbone."}, path),
+    "half": lambda state, path: saved(path, {n: v.half() if v.is_floating_point() else v for n, v in state.items()}),
+    "before 2020": lambda state, path: torch.save({"state_dict": state}, path, _use_new_zipfile_serialization=False),
+    "own.safetensors": lambda state, path: save_file(own_state(state), path),
+    "efa.safetensors": lambda state, path: save_file(
+        {f"encoder.{n}": v for n, v in own_state(state).items()} | {"decoder.bias": torch.zeros(3)}, path
+    ),
+}
+
+
+def own_state(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in torchvision_state(state).items() if not name.startswith("head.")}
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_weights_load_under_any_name(tmp_path, form):
-    state, path = official_state(classes=400), tmp_path / "swin.pth"
+    state, path = official_state(classes=400), tmp_path / (form if form.endswith("safetensors") else "swin.pth")
+    assert len(torchvision_state(state)) == 353
     source, target = VideoSwin(SMALL).eval(), VideoSwin(SMALL).eval()
-    source.load_state_dict({n: v for n, v in torchvision_state(state).items() if not n.startswith("head.")})
-    tolerance = 0.0
-    if form == "official":
-        saved(path, state)
-    elif form == "wrapped twice":  # trained on several GPUs
-        saved(path, {f"module.{name}": value for name, value in state.items()})
-    elif form == "torchvision":
-        assert len(torchvision_state(state)) == 353
-        torch.save(torchvision_state(state), path)
-    elif form == "bare official":
-        torch.save({n.removeprefix("backbone."): v for n, v in state.items() if n.startswith("backbone.")}, path)
-    elif form == "half":
-        saved(path, {n: v.half() if v.is_floating_point() else v for n, v in state.items()})
-        tolerance = 0.01
-    elif form in ("safetensors", "efa"):
-        path, prefix = tmp_path / "swin.safetensors", "encoder." if form == "efa" else ""
-        own = {prefix + name: value for name, value in source.state_dict().items()}
-        save_file(own | ({"decoder.bias": torch.zeros(3)} if prefix else {}), path)
-    else:
-        torch.save({"state_dict": state}, path, _use_new_zipfile_serialization=False)
+    source.load_state_dict(own_state(state))
+    FORMS[form](state, path)
     load_encoder(target, path)
     assert {p.dtype for p in target.parameters()} == {torch.float32}
     frames = torch.randn(1, 6, 3, 64, 64)
     with torch.no_grad():
-        torch.testing.assert_close(target(frames), source(frames), atol=tolerance, rtol=0)
+        torch.testing.assert_close(target(frames), source(frames), atol=0.01 if form == "half" else 0.0, rtol=0)
 
 
 def test_a_checkpoint_of_another_window_needs_the_setting(tmp_path):
@@ -118,8 +116,7 @@ def test_a_checkpoint_of_another_window_needs_the_setting(tmp_path):
         load_encoder(VideoSwin(SMALL), path)
     model = VideoSwin(something).eval()
     load_encoder(model, path)
-    with torch.no_grad():
-        assert model(torch.randn(1, 6, 3, 32, 32)).isfinite().all()
+    assert model(torch.randn(1, 6, 3, 32, 32)).isfinite().all()
 
 
 # window rules -----------------------------------------------------------------------------------------------------
@@ -314,9 +311,11 @@ def decoder_from(folder: str | Path, **changes: object):
     return build_model(config, inputs).decoder, inputs.tokenizer
 
 
-@pytest.mark.parametrize("vocabulary", ["full", "train"])
-def test_the_decoder_starts_as_the_bert(home, bert, vocabulary):
-    decoder, tokenizer = decoder_from(bert, decoder__vocabulary=vocabulary)
+@pytest.mark.parametrize(("kind", "vocabulary"), [
+    ("vocab.txt", "full"), ("vocab.txt", "train"), ("tokenizer.json", "train"), ("pytorch_model.bin", "train"),
+])  # fmt: skip
+def test_the_decoder_starts_as_the_bert(home, bert, tmp_path, kind, vocabulary):
+    decoder, tokenizer = decoder_from(bert_folder(bert, tmp_path / "bert", kind), decoder__vocabulary=vocabulary)
     theirs, ours = load_file(bert / "model.safetensors"), dict(decoder.named_parameters())
     full = (bert / "vocab.txt").read_text().splitlines()
     kept = [full.index(piece) for piece in tokenizer.pieces]
@@ -327,31 +326,20 @@ def test_the_decoder_starts_as_the_bert(home, bert, vocabulary):
     assert torch.equal(ours["transform.weight"], theirs["cls.predictions.transform.dense.weight"])
     segment = theirs["bert.embeddings.token_type_embeddings.weight"][0]
     assert torch.equal(ours["position.weight"], theirs["bert.embeddings.position_embeddings.weight"][:48] + segment)
-    for layer in range(2):
-        for part, name in LAYER.items():
-            for kind in ("weight", "bias"):
-                value = theirs[f"bert.encoder.layer.{layer}.{part}.{kind}"]
-                assert torch.equal(ours[f"layers.{layer}.{name}.{kind}"], value), part
-
-
-@pytest.mark.parametrize("kind", ["tokenizer.json", "pytorch_model.bin"])
-def test_decoder_starts_from_any_kind_of_folder(home, bert, tmp_path, kind):
-    decoder, tokenizer = decoder_from(bert_folder(bert, tmp_path / "bert", kind))
-    theirs = load_file(bert / "model.safetensors")["bert.embeddings.word_embeddings.weight"]
-    full = (bert / "vocab.txt").read_text().splitlines()
-    assert torch.equal(decoder.word.weight, theirs[[full.index(piece) for piece in tokenizer.pieces]])
+    for layer, (part, name), kind in product(range(2), LAYER.items(), ("weight", "bias")):
+        value = theirs[f"bert.encoder.layer.{layer}.{part}.{kind}"]
+        assert torch.equal(ours[f"layers.{layer}.{name}.{kind}"], value), part
 
 
 def test_the_decoder_starts_from_a_hub_id(home, bert, tmp_path, monkeypatch):
     """The paper preset's default: 'bert-base-uncased' and decoder.weights 'text'."""
     assert (build("paper").text.model, build("paper").decoder.weights) == ("bert-base-uncased", "text")
-    hub = tmp_path / "hub"  # what a download leaves
-    place = hub / "models--somebody--bert"
+    place = tmp_path / "hub" / "models--somebody--bert"  # what a download leaves
     bert_folder(bert, place / "snapshots" / "0123", "vocab.txt")
     (place / "refs").mkdir()
     (place / "refs" / "main").write_text("0123")
     for module in ("huggingface_hub.constants", "transformers.utils.hub"):
-        monkeypatch.setattr(f"{module}.HF_HUB_CACHE", str(hub), raising=False)
+        monkeypatch.setattr(f"{module}.HF_HUB_CACHE", str(place.parent), raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert TextEncoder(TextConfig(model="somebody/bert")).dim == 32
     decoder, _ = decoder_from("somebody/bert")

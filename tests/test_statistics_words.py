@@ -25,9 +25,7 @@ def test_tokens_are_those_of_the_caption_metrics():
 
 
 def test_tokens_of_a_sentence_with_everything():
-    assert tokens("The knee's bent, isn't it? (90-degree)") == [
-        *("the", "knee", "'s", "bent", "is", "n't", "it", "90-degree")
-    ]
+    assert " ".join(tokens("The knee's bent, isn't it? (90-degree)")) == "the knee 's bent is n't it 90-degree"
     assert tokens("Bad form.", punctuation=True) == ["bad", "form", "."]
     assert tokens("CAFÉ don’t") == ["café", "do", "n't"]
 
@@ -66,28 +64,25 @@ def test_plain_words_count_the_same_by_every_definition(parts):
 
 def test_cues_are_whole_words_the_longest_first():
     pattern = wording.cue_pattern(["lead* to", "lead* to injury", "since"])
-    assert pattern.findall("leading to injury, sincere, leads  to pain since") == [
-        *("leading to injury", "leads  to", "since")
-    ]
+    found = pattern.findall("leading to injury, sincere, leads  to pain since")
+    assert found == ["leading to injury", "leads  to", "since"]
+    assert all(set(lists["narrow"]) < set(lists["wide"]) for lists in CUES.values())
 
 
 def test_cue_numbers_of_two_texts():
     texts = ["It is bad because it leads to pain. Because. To improve, she should stop.", "Good."]
     rates = {(what, measure, name): value for what, measure, name, value in wording.cue_rates(texts)}
-    assert rates["reasoning", "occurrences a text", "narrow"] == 1.0  # twice 'because' in two texts
-    assert rates["reasoning", "occurrences a text", "wide"] == 1.5
-    assert rates["reasoning", "sentences a text", "wide"] == 1.0
-    assert rates["reasoning", "share of texts", "wide"] == 0.5
-    assert rates["suggestion", "occurrences a text", "narrow"] == 0.5
-    assert rates["suggestion", "occurrences a text", "wide"] == 1.0
+    expected = {
+        ("reasoning", "occurrences a text", "narrow"): 1.0,  # twice 'because' in two texts
+        ("reasoning", "occurrences a text", "wide"): 1.5, ("reasoning", "sentences a text", "wide"): 1.0,
+        ("reasoning", "share of texts", "wide"): 0.5, ("suggestion", "occurrences a text", "narrow"): 0.5,
+        ("suggestion", "occurrences a text", "wide"): 1.0,
+    }  # fmt: skip
+    assert {key: rates[key] for key in expected} == expected
     table = wording.cue_table(texts).set_index(["what", "cue"])
     assert table.loc[("reasoning", "because"), ["texts", "occurrences"]].tolist() == [1, 2]
     assert table.loc[("reasoning", "lead* to"), "list"] == "wide"
     assert wording.cue_rates([]) == []
-
-
-def test_the_wide_list_holds_the_narrow_one():
-    assert all(set(lists["narrow"]) < set(lists["wide"]) for lists in CUES.values())
 
 
 def test_the_lexicon_pairs_a_cue_with_what_follows_in_its_clause():

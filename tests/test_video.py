@@ -92,8 +92,7 @@ def test_release_rule() -> None:
 
 
 def test_read_takes_the_frames_of_the_rule(tmp_path: Path) -> None:
-    path = tmp_path / "clip.mp4"
-    video.write_mp4(path, grey(30))
+    path = encode(tmp_path / "clip.mp4", grey(30))
     assert indices(video.read_clip(path)) == [2, 7, 12, 17, 22, 27]
     assert indices(video.read_clip(path, rule="release")) == [0, 18, 29, 29, 29, 29]
     assert indices(video.read_clip(path, frames=1)) == [15]
@@ -111,19 +110,15 @@ def test_release_rule_stops_early_but_knows_the_length(tmp_path: Path) -> None:
 
 def test_variable_frame_rate_follows_time_not_frame_numbers(tmp_path: Path) -> None:
     times = [*range(10), 60, 110]  # ten short frames, one of two seconds, one of two again
-    path = encode(tmp_path / "vfr.mkv", grey(12), times=times)
-    clip = video.load_clip(path, frames=4)
+    clip = video.load_clip(encode(tmp_path / "vfr.mkv", grey(12), times=times), frames=4)
     assert indices(clip.frames) == [9, 9, 10, 10]  # middles at 15, 45, 75, 105 of 120: the last lasts the mean of 10
     assert clip.info.frames == 12
     assert clip.info.seconds > 4.4
 
 
 def test_one_frame_repeats(tmp_path: Path) -> None:
-    path = tmp_path / "one.mp4"
-    video.write_mp4(path, grey(5)[4:])
-    clip = video.load_clip(path, size=16)
-    assert clip.frames.shape == (6, 16, 16, 3)
-    assert clip.info.frames == 1
+    clip = video.load_clip(encode(tmp_path / "one.mp4", grey(5)[4:]), size=16)
+    assert (clip.frames.shape, clip.info.frames) == ((6, 16, 16, 3), 1)
     assert (clip.frames == clip.frames[0]).all()
 
 
@@ -132,7 +127,7 @@ def test_one_frame_repeats(tmp_path: Path) -> None:
     (0, True, "GRWB", None),
 ])  # fmt: skip
 def test_display_matrix_is_honoured(
-    tmp_path: Path, degrees: float, hflip: bool, names: str, clockwise: int | None
+    tmp_path: Path, degrees: int, hflip: bool, names: str, clockwise: int | None
 ) -> None:
     path = encode(tmp_path / "turned.mp4", corners()[None], rotation=degrees, hflip=hflip)
     clip = video.load_clip(path)
@@ -160,14 +155,10 @@ def test_pixel_aspect_ratio(tmp_path: Path) -> None:
 def test_crops() -> None:
     image = corners(40, 80)
     padded = sampling.resize(image, 80, 40, 80, "pad")
-    assert padded.shape == (80, 80, 3)
-    assert not padded[:20].any()
-    assert not padded[60:].any()
+    assert not padded[:20].any() | padded[60:].any()
     np.testing.assert_array_equal(padded[20:60], image)
     np.testing.assert_array_equal(sampling.resize(image, 80, 40, 40, "centre"), image[:, 20:60])
-    squeezed = sampling.resize(image, 80, 40, 40, "squeeze")
-    assert squeezed.shape == (40, 40, 3)
-    assert corner_names(squeezed) == "RGBW"
+    assert corner_names(sampling.resize(image, 80, 40, 40, "squeeze")) == "RGBW"
     assert sampling.resize(image, 80, 40, None, "pad").shape == image.shape
     flat = np.zeros((1, 16384, 3), np.uint8)  # its square would take a lot of memory
     assert sampling.resize(flat, 16384, 1, 224, "centre").shape == (224, 224, 3)
@@ -178,8 +169,7 @@ def test_crops() -> None:
 def test_any_picture_becomes_the_square(height: int, width: int, size: int, crop: sampling.Crop) -> None:
     image = np.full((height, width, 3), 200, np.uint8)
     square = sampling.resize(image, width, height, size, crop)
-    assert square.shape == (size, size, 3)
-    assert square.dtype == np.uint8
+    assert (square.shape, square.dtype) == ((size, size, 3), np.uint8)
     assert square[(size - 1) // 2, (size - 1) // 2, 0] == 200  # the picture is in the middle
     if crop != "pad":
         assert (square == 200).all()
@@ -218,8 +208,7 @@ def test_folder_honours_exif_and_mixed_sizes(tmp_path: Path) -> None:
     Image.fromarray(corners()).save(tmp_path / "0.jpg", exif=exif, quality=95)
     Image.fromarray(corners(20, 10)).save(tmp_path / "1.png")
     frames = video.read_clip(tmp_path, frames=2)
-    assert frames.shape == (2, 80, 40, 3)
-    assert corner_names(frames[0]) == "BRWG"
+    assert (frames.shape, corner_names(frames[0])) == ((2, 80, 40, 3), "BRWG")
 
 
 def bad(path: Path) -> str:
@@ -284,8 +273,7 @@ def test_real_clips(shared: Path) -> None:
     assert len(paths) == 8
     for path in paths:
         clip = video.load_clip(path, size=56)
-        assert clip.frames.shape == (6, 56, 56, 3)
-        assert clip.info.warnings == ()
+        assert (clip.frames.shape, clip.info.warnings) == ((6, 56, 56, 3), ())
         assert 2 < clip.info.seconds < 10
         announced = video.probe(path)
         assert announced.frames == clip.info.frames
