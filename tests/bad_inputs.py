@@ -3,7 +3,6 @@
 A maker writes under a folder and returns the path.
 """
 
-import io
 import json
 import os
 import pickle
@@ -103,16 +102,14 @@ def huge_picture(folder: Path) -> Path:
 def pictures(sizes: Sequence[tuple[int, int]], broken: Sequence[int] = ()) -> Make:
     """A folder of PNG frames of these widths and heights, of which some are cut in the middle."""
 
-    def make(folder: Path) -> Path:
-        place = folder / "frames"
+    def write_all(place: Path) -> None:
         place.mkdir()
         for i, size in enumerate(sizes):
-            content = io.BytesIO()
-            Image.effect_noise(size, 60).convert("RGB").save(content, "PNG")
-            (place / f"{i}.png").write_bytes(content.getvalue()[: 80 if i in broken else None])
-        return place
+            Image.effect_noise(size, 60).convert("RGB").save(place / f"{i}.png")
+        for i in broken:
+            os.truncate(place / f"{i}.png", 80)
 
-    return make
+    return making("frames", write_all)
 
 
 def clips(change: Callable[[list[dict[str, Any]]], object] = lambda rows: None, kind: str = "csv") -> Make:
@@ -129,11 +126,7 @@ def clips(change: Callable[[list[dict[str, Any]]], object] = lambda rows: None, 
 def cell(column: str, value: Any, kind: str = "csv", everywhere: bool = False) -> Make:
     """The data set with another value in one cell, or in the whole column."""
 
-    def change(rows: list[dict[str, Any]]) -> None:
-        for row in rows if everywhere else rows[2:3]:
-            row[column] = value
-
-    return clips(change, kind)
+    return clips(lambda rows: [row.update({column: value}) for row in (rows if everywhere else rows[2:3])], kind)
 
 
 def data_bytes(name: str, change: Callable[[bytes], bytes]) -> Make:
@@ -181,8 +174,7 @@ class Checkpoints:
         """config.json changed as Python sees it."""
 
         def edit(raw: bytes) -> bytes:
-            meta = json.loads(raw)
-            change(meta)
+            change(meta := json.loads(raw))
             return json.dumps(meta).encode()
 
         return self.file("config.json", edit)
@@ -215,16 +207,14 @@ def predictions(kind: str = "parquet", **columns: Any) -> Make:
         "explanation": [""] * 4, "fault": [""] * 4, "fault_step": [np.nan] * 4, "protocol": ["predicted"] * 4,
     }  # fmt: skip
 
-    def make(folder: Path) -> Path:
+    def write_table(path: Path) -> None:
         frame = pd.DataFrame({name: values for name, values in (table | columns).items() if values is not None})
-        path = folder / f"predictions.{kind}"
         if kind == "parquet":
             frame.to_parquet(path)
         else:
             frame.assign(top5=frame["top5"].map(json.dumps)).to_csv(path, index=False)
-        return path
 
-    return make
+    return making(f"predictions.{kind}", write_table)
 
 
 CHECKPOINTS = Checkpoints()
@@ -440,15 +430,13 @@ def replaced(name: str, make_other: Callable[[Path], object]) -> Make:
 def ui_prmd(file_inside: bool) -> Make:
     """UI-PRMD's two folders without a sequence, or with a file where a folder should be."""
 
-    def make(folder: Path) -> Path:
+    def write_both(root: Path) -> None:
         for name in ("Segmented Movements", "Incorrect Segmented Movements"):
-            place = folder / "ui" / name / "Vicon" / "Positions"
-            (place.parent if file_inside else place).mkdir(parents=True)
-            if file_inside:
-                place.write_text("x")
-        return folder / "ui"
+            place = root / name / "Vicon" / "Positions"
+            place.parent.mkdir(parents=True)
+            Path.touch(place) if file_inside else place.mkdir()
 
-    return make
+    return making("ui", write_both)
 
 
 LOSO = ("leave-one-subject-out", "{in}", "--to", "{out}")

@@ -65,10 +65,10 @@ def test_a_trainable_bert_is_saved_and_learns(folder):
     assert all(p.grad is not None for p in encoder.parameters())
 
 
-def test_long_sentences_are_cut(folder):
-    encoder = TextEncoder(TextConfig(model=folder, max_tokens=128))
-    assert encoder.tokenize(["push " * 100])["input_ids"].shape == (1, 32)  # the BERT has 32 positions
-    assert TextEncoder(TextConfig(model=folder, max_tokens=6)).tokenize(["push " * 100])["input_ids"].shape == (1, 6)
+@pytest.mark.parametrize(("limit", "length"), [(128, 32), (6, 6)])  # the BERT has 32 positions
+def test_long_sentences_are_cut(folder, limit, length):
+    encoder = TextEncoder(TextConfig(model=folder, max_tokens=limit))
+    assert encoder.tokenize(["push " * 100])["input_ids"].shape == (1, length)
 
 
 def test_what_cannot_be_loaded_is_a_one_line_error(tmp_path, monkeypatch):
