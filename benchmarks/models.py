@@ -1,4 +1,4 @@
-"""What is held against each other: the same weights in our decoder, in transformers' BERT, in the release's way."""
+"""What is compared: the same weights in our decoder, in transformers' BERT, in the release's way of decoding."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from efa.baselines.masked_lm import MaskedLM
 from efa.config import Config, DecoderConfig
+from efa.model.assessor import EFAModel
 from efa.model.decoder import Decoder, load_bert
-from efa_book.audit.costs import CLIP_TOKENS, flops, series
+from efa_book.audit.costs import CLIP_TOKENS, empty, flops, series, token_ids
 from efa_book.audit.release import Released
 
 BEGIN, MASK, NEVER = 101, 103, -1  # of bert-base-uncased; no word has the number -1, so that no text ends early
@@ -21,85 +22,53 @@ BEGIN, MASK, NEVER = 101, 103, -1  # of bert-base-uncased; no word has the numbe
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large everything is.
+    """How large everything is."""
 
-    Attributes:
-        config: of the whole model; its decoder is the one that is timed.
-        vocabulary: V.
-        memory: fused video tokens that ours and transformers' decoder read.
-        joint: those of the release, which has a token more a frame.
-        lengths: of captions, word pieces.
-        frames: of a clip.
-        batches: clips at once, or one after another.
-        caption: word pieces of an explanation where pixels come first.
-        pixels: side of FormSim's pictures.
-        clips: that are rendered.
-    """
-
-    config: Config
+    config: Config  # of the whole model; its decoder is the one that is timed
     vocabulary: int
-    memory: int
-    joint: int
-    lengths: tuple[int, ...]
-    frames: tuple[int, ...]
-    batches: tuple[int, ...]
-    caption: int
-    pixels: tuple[int, ...]
-    clips: int
+    memory: int  # fused video tokens that ours and transformers' decoder read
+    joint: int  # those of the release, which has one more token a frame
+    lengths: tuple[int, ...]  # of captions, word pieces
+    frames: tuple[int, ...]  # of a clip
+    batches: tuple[int, ...]  # clips at once, or one after another
+    caption: int  # word pieces of an explanation where pixels come first
+    pixels: tuple[int, ...]  # side of FormSim's pictures
+    clips: int  # that are rendered
 
 
 PAPER = Sizes(
     Config(), 30522, 294, CLIP_TOKENS, (64, 128, 256), (3, 6, 12), (1, 2, 4), caption=32, pixels=(64, 96, 224), clips=20
 )
-TINY = Sizes(
-    Config().with_(
-        {
-            "data.size": 32,
-            "encoder.dim": 16,
-            "encoder.depths": (1, 1),
-            "encoder.heads": (1, 2),
-            "encoder.window": (2, 4, 4),
-            "fusion.dim": 24,
-            "decoder.dim": 24,
-            "decoder.depth": 2,
-            "decoder.heads": 4,
-            "decoder.max_tokens": 16,
-        }
-    ),
-    vocabulary=200,
-    memory=10,
-    joint=12,
-    lengths=(4, 8, 16),
-    frames=(2, 4, 6),
-    batches=(1, 2),
-    caption=4,
-    pixels=(16, 24),
-    clips=2,
-)
+_TINY: dict[str, Any] = {
+    "data": {"size": 32},
+    "encoder": {"dim": 16, "depths": (1, 1), "heads": (1, 2), "window": (2, 4, 4)},
+    "fusion": {"dim": 24},
+    "decoder": {"dim": 24, "depth": 2, "heads": 4, "max_tokens": 16},
+}
+_SETTINGS = {f"{section}.{name}": value for section, part in _TINY.items() for name, value in part.items()}
+TINY = Sizes(Config().with_(_SETTINGS), 200, 10, 12, (4, 8, 16), (2, 4, 6), (1, 2), caption=4, pixels=(16, 24), clips=2)
 
 
 def bert(sizes: Sizes, deviation: float = 0.02) -> BertLMHeadModel:
     """transformers' decoder with cross-attention, weights drawn from seed 0 with this standard deviation."""
     torch.manual_seed(0)
     size = sizes.config.decoder
-    model = BertLMHeadModel(
-        BertConfig(
-            vocab_size=sizes.vocabulary,
-            hidden_size=size.dim,
-            num_hidden_layers=size.depth,
-            num_attention_heads=size.heads,
-            intermediate_size=4 * size.dim,
-            max_position_embeddings=2 * size.max_tokens,
-            initializer_range=deviation,
-            is_decoder=True,
-            add_cross_attention=True,
-        )
+    config = BertConfig(
+        vocab_size=sizes.vocabulary,
+        hidden_size=size.dim,
+        num_hidden_layers=size.depth,
+        num_attention_heads=size.heads,
+        intermediate_size=4 * size.dim,
+        max_position_embeddings=2 * size.max_tokens,
+        initializer_range=deviation,
+        is_decoder=True,
+        add_cross_attention=True,
     )
-    return model.eval()
+    return BertLMHeadModel(config).eval()
 
 
 def decoder(sizes: Sizes, theirs: BertLMHeadModel | None = None) -> Decoder:
-    """Ours, with all of the same weights where a BERT is given."""
+    """Ours, with the weights of the BERT where one is given."""
     ours = Decoder(sizes.config.decoder, sizes.vocabulary, sizes.config.decoder.dim).eval()
     if theirs is not None:
         copied = load_bert(ours, theirs.state_dict())
@@ -125,7 +94,21 @@ def masked(sizes: Sizes, theirs: BertLMHeadModel | None = None) -> Released:
     return model
 
 
-def memory(sizes: Sizes, tokens: int) -> Tensor:
+def whole(sizes: Sizes) -> EFAModel:
+    """EFA with random weights."""
+    text_dim = sizes.config.fusion.dim
+    return EFAModel(sizes.config, actions=141, vocabulary_size=sizes.vocabulary, text_dim=text_dim).eval()
+
+
+def explain(model: EFAModel, clips: int, length: int) -> None:
+    """From pixels to text; sentence vectors are computed once an action, so they are given."""
+    data = model.config.data
+    texts = torch.zeros(clips, 6, model.config.fusion.dim)
+    features = model.encode_video(torch.zeros(clips, data.frames, 3, data.size, data.size))
+    model.generate(features, texts[:, 1:], texts[:, :1], None, BEGIN, NEVER, length)
+
+
+def video_tokens(sizes: Sizes, tokens: int) -> Tensor:
     """Fused video tokens of one clip, [1, N, D], standard normal, seed 1."""
     return torch.randn(1, tokens, sizes.config.decoder.dim, generator=torch.Generator().manual_seed(1))
 
@@ -168,16 +151,12 @@ def write_masked(model: Released, fused: Tensor, length: int) -> list[int]:
 def flops_uncached(sizes: Sizes, length: int) -> int:
     """FLOPs of `write_ours` without its cache."""
     with torch.device("meta"):
-        ours, fused = decoder(sizes), torch.empty(1, sizes.memory, sizes.config.decoder.dim)
-    return series(lambda tokens: flops(lambda: ours(_ids(tokens), fused)), 1, length)
+        ours, fused = decoder(sizes), empty(1, sizes.memory, sizes.config.decoder.dim)
+    return series(lambda tokens: flops(lambda: ours(token_ids(1, tokens), fused)), 1, length)
 
 
 def flops_masked(sizes: Sizes, length: int) -> int:
     """FLOPs of `write_masked`."""
     with torch.device("meta"):
-        model, fused = masked(sizes), torch.empty(1, sizes.joint, sizes.config.decoder.dim)
-    return series(lambda tokens: flops(lambda: model.write(fused, _ids(tokens))), 2, length + 1)
-
-
-def _ids(tokens: int) -> Tensor:
-    return torch.ones(1, tokens, dtype=torch.long, device="meta")
+        model, fused = masked(sizes), empty(1, sizes.joint, sizes.config.decoder.dim)
+    return series(lambda tokens: flops(lambda: model.write(fused, token_ids(1, tokens))), 2, length + 1)

@@ -1,8 +1,7 @@
 """One run = one row x one seed = one folder ``runs/<key>/``: found again when finished, resumed when interrupted.
 
 The key is a hash of the configuration, the data, the initial weights and `RESULTS_VERSION`, which is raised by hand
-when a change of the code may change numbers (`tests/test_golden.py` guards it). Change any of them and the old run is
-*stale*: tables say so. The commit stands in the provenance.
+when the code may give other numbers (`tests/test_golden.py`). Change any of them and the old run is *stale*.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import resource
 import subprocess
 import time
 from collections.abc import Iterator
@@ -30,7 +28,7 @@ import formsim
 from efa import metrics
 from efa.baselines.inputs import prepare
 from efa.baselines.registry import decoder_file, encoder_file
-from efa.config import RESULTS_VERSION, Config, FormSimData, TrainingConfig
+from efa.config import RESULTS_VERSION, Config, DataConfig, FormSimData, TrainingConfig
 from efa.data.loader import Progress, data_fingerprint, open_dataset
 from efa.predict import EFA, predict
 from efa.train import MEMORY, Report, fit, micro_batch
@@ -45,7 +43,7 @@ HOW = ("micro_batch", "checkpointing", "compile")  # say how to train, not what:
 
 @dataclass(frozen=True)
 class Run:
-    """A run that is asked for: which row of which table, its configuration and the protocols it is scored under."""
+    """A requested run: which row of which table, its configuration and the protocols it is scored under."""
 
     table: str
     row: str
@@ -60,7 +58,8 @@ class Run:
     @property
     def key(self) -> str:
         """Hash of configuration, data, initial weights and `RESULTS_VERSION`, 16 hexadecimal digits."""
-        parts = [config_hash(self.config), _data_hash(self.config), _weights_hash(self.config), f"v{RESULTS_VERSION}"]
+        data = _hash_of_data(self.config.data)
+        parts = [config_hash(self.config), data, _weights_hash(self.config), f"v{RESULTS_VERSION}"]
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
 
     @property
@@ -71,45 +70,48 @@ class Run:
     def finished(self) -> bool:
         return state_of(self) == "done"
 
+    def to_json(self) -> dict[str, Any]:
+        """The run as plain values, for a process that executes it."""
+        return vars(self) | {"config": self.config.to_dict()}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Run:
+        return cls(**values | {"config": Config.from_dict(values["config"]), "protocols": tuple(values["protocols"])})
+
     def execute(self, progress: Progress | None = None, report: Report = lambda line: None) -> Path:
         """Trains, predicts and scores whatever of this run is missing, and returns its folder.
 
-        Started by `accelerate launch`, several processes train it together; all else is done by the main one alone, and
-        the others wait.
+        Of several processes of `accelerate launch`, all train; only the main one does the rest while the others wait.
         """
         folder = self.folder
         if not distributed.main():
-            return _help(self)
+            return _train_as_helper(self)
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / ".lock", lambda: report("another process works on this run: waiting for it")):
             recover(folder, report)
             if distributed.broadcast((self.key, not (folder / "provenance.json").is_file()))[1]:
                 _train(self, folder, progress, report)
-            _predict_missing(self, folder)
-            _score_missing(self, folder)
-            _add_label(self, folder)
+            _predict_missing(self, folder / "predictions.parquet")
+            _score_missing(self, folder / "scores.json")
+            facts = json.loads((folder / "provenance.json").read_text())
+            if self.label not in facts["labels"]:  # another row is the same run
+                _write_json(folder / "provenance.json", facts | {"labels": sorted([*facts["labels"], self.label])})
         distributed.wait()
         return folder
 
 
 def config_hash(config: Config) -> str:
-    settings = config.to_dict()
-    asked = settings["prediction"]  # asked of a trained model, but a run's predictions are made with it
+    """Of the settings that a run's numbers depend on, 16 hexadecimal digits."""
+    settings, plain = config.to_dict(), vars(TrainingConfig())
+    asked, training = settings["prediction"], settings["training"]
     settings["prediction"] = {k: asked[k] for k in ("max_tokens", *(["beams"] if asked["beams"] > 1 else []))}
-    plain = TrainingConfig()
-    for name in HOW:
-        if settings["training"][name] == getattr(plain, name):
-            del settings["training"][name]
+    settings["training"] = {k: v for k, v in training.items() if k not in HOW or v != plain[k]}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @cache
-def _hash_of_data(data: Any) -> str:
+def _hash_of_data(data: DataConfig) -> str:
     return data_fingerprint(open_dataset(data), data)
-
-
-def _data_hash(config: Config) -> str:
-    return _hash_of_data(config.data)
 
 
 @cache
@@ -118,7 +120,7 @@ def _hash_of_file(file: str, changed: int) -> str:
 
 
 def _weights_hash(config: Config) -> str:
-    """Of the files that the run starts from; '' where all of it starts at random."""
+    """Of the files that the run starts from; '' where everything starts at random."""
     hashes = []
     for setting, file in (("encoder", encoder_file(config)), ("decoder", decoder_file(config))):
         if file and not Path(file).is_file():
@@ -139,22 +141,23 @@ def state_of(run: Run) -> str:
         return "done"
     if folder.is_dir() and any(folder.iterdir()):
         return "interrupted"
-    return "stale" if any(label == run.label for label in _labels()) else "missing"
+    return "stale" if any(run.label in facts.get("labels", []) for _, facts in _provenances()) else "missing"
 
 
 def holds(path: Path) -> bool:
-    """Whether something stands in this file: a power cut may leave its name alone."""
+    """Whether the file exists and is not empty, as a power cut may leave it."""
     return path.is_file() and path.stat().st_size > 0
 
 
-def _labels() -> Iterator[str]:
+def _provenances() -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Folder and provenance of each finished run."""
     for path in paths.runs().glob("*/provenance.json"):
         with contextlib.suppress(OSError, ValueError):
-            yield from json.loads(path.read_text()).get("labels", [])
+            yield path.parent, json.loads(path.read_text())
 
 
-def _help(run: Run) -> Path:
-    """What a process that is not the main one does of a run: its share of the training."""
+def _train_as_helper(run: Run) -> Path:
+    """What a process that is not the main one does: its share of the training."""
     key, missing = distributed.broadcast(("", False))
     if key != run.key:
         hint = "give every machine the same code, settings and data"
@@ -173,56 +176,54 @@ def _train(run: Run, folder: Path, progress: Progress | None, report: Report) ->
     prepared = time.time()
     model = fit(config, inputs, folder, progress, report)
     EFA.from_material(model, config, inputs).save_pretrained(folder)
-    pieces = micro_batch(folder)
     facts = {
         "labels": [run.label],
         "key": run.key,
         "config_hash": config_hash(config),
-        "data_fingerprint": _data_hash(config),
+        "data_fingerprint": _hash_of_data(config.data),
         "results_version": RESULTS_VERSION,
         "weights": " ".join(part[:16] for part in _weights_hash(config).split()),
         "commit": commit(),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "seconds": {"prepare": round(prepared - started, 1), "train": round(time.time() - prepared, 1)},
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "device": device(),
         "versions": versions(),
         "parameters": sum(p.numel() for p in model.parameters()),
         "parameters_trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
     }
-    if pieces:
-        facts["micro_batch"] = pieces  # memory did not hold a batch: so many clips at once
+    with contextlib.suppress(ImportError):  # not on Windows
+        import resource
+
+        facts["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    if clips := micro_batch(folder):
+        facts["micro_batch"] = clips  # clips at once, where memory did not hold a batch
     if distributed.count() > 1:
         facts["processes"] = distributed.count()
     _write_json(folder / "provenance.json", facts)
-    for leftover in (*RESUMED, MEMORY):  # only now: until the provenance stands, the run is not finished
+    for leftover in (*RESUMED, MEMORY):  # only now: without the provenance the run is not finished
         (folder / leftover).unlink(missing_ok=True)
 
 
-def _predict_missing(run: Run, folder: Path) -> None:
-    path = folder / "predictions.parquet"
-    known = pd.read_parquet(path) if path.is_file() else None
-    have = set(known["protocol"]) if known is not None else set()
-    wanted = [protocol for protocol in run.protocols if protocol not in have]
-    if not wanted:
-        return
-    inputs = prepare(run.config)
-    model = EFA.from_pretrained(folder).model.to(distributed.state().device)
-    tables = [predict(model, inputs, run.config, protocol=protocol) for protocol in wanted]
-    both = pd.concat([*([known] if known is not None else []), *tables], ignore_index=True)
-    write_safely(path, lambda partly: both.to_parquet(partly, index=False))
+def _predict_missing(run: Run, path: Path) -> None:
+    tables = [pd.read_parquet(path)] if path.is_file() else []
+    have = {protocol for table in tables for protocol in table["protocol"]}
+    missing = [protocol for protocol in run.protocols if protocol not in have]
+    if missing:
+        inputs = prepare(run.config)
+        model = EFA.from_pretrained(path.parent).model.to(distributed.state().device)
+        tables += [predict(model, inputs, run.config, protocol=protocol) for protocol in missing]
+        table = pd.concat(tables, ignore_index=True)
+        write_safely(path, lambda partly: table.to_parquet(partly, index=False))
 
 
-def _score_missing(run: Run, folder: Path) -> None:
-    path = folder / "scores.json"
+def _score_missing(run: Run, path: Path) -> None:
     known = json.loads(path.read_text()) if path.is_file() else {}
     if known.get("scores_version") != metrics.SCORES_VERSION:
         known = {"scores_version": metrics.SCORES_VERSION}
-    predictions = pd.read_parquet(folder / "predictions.parquet")
-    missing = [protocol for protocol in run.protocols if protocol not in known]
-    for protocol in missing:
+    predictions = pd.read_parquet(path.with_name("predictions.parquet"))
+    for protocol in [name for name in run.protocols if name not in known]:
         known[protocol] = metrics.score(predictions[predictions["protocol"] == protocol], parser_for(run.config))
-        _write_json(path, known)  # one by one: what is scored stays, should the next fail
+        _write_json(path, known)  # after each, in case the next one fails
 
 
 def parser_for(config: Config) -> metrics.FaultParser | None:
@@ -236,31 +237,24 @@ def scores_of(run: Run) -> dict[str, dict[str, float | None]]:
     return {protocol: scores[protocol] for protocol in run.protocols if protocol in scores}
 
 
-def _add_label(run: Run, folder: Path) -> None:
-    """Rows that are the same run are trained once; its provenance lists them all."""
-    facts = json.loads((folder / "provenance.json").read_text())
-    if run.label not in facts["labels"]:
-        facts["labels"] = sorted([*facts["labels"], run.label])
-        _write_json(folder / "provenance.json", facts)
-
-
 def _write_json(path: Path, value: object) -> None:
     write_safely(path, lambda partly: partly.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n"))
 
 
 def commit() -> str:
     """The commit of the checkout, with '+' when files were changed since; '' outside one."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.check_output(["git", *arguments], cwd=PACKAGE, text=True, stderr=subprocess.DEVNULL).strip()
+
     try:
-        git = ["git", "-C", str(PACKAGE)]
-        head = subprocess.run(
-            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changed = subprocess.run(
-            [*git, "status", "--porcelain", "--", "."], capture_output=True, text=True, check=True
-        ).stdout
-        return head + ("+" if changed.strip() else "")
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "--", ".") else "")
     except (OSError, subprocess.CalledProcessError):
         return ""
+
+
+def available_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def device() -> str:
@@ -270,13 +264,12 @@ def device() -> str:
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), model)
-    return f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} CPU cores, {model}"
+    return f"{available_cores()} CPU cores, {model}"
 
 
 def versions() -> dict[str, str]:
-    names = ("torch", "transformers", "accelerate", "numpy", "pandas", "efa")
     found = {"python": platform.python_version()}
-    for name in names:
+    for name in ("torch", "transformers", "accelerate", "numpy", "pandas", "efa"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found
@@ -284,12 +277,11 @@ def versions() -> dict[str, str]:
 
 def default_checkpoint() -> Path:
     """The newest finished run of the full model; InputError when there is none."""
-    found = []
-    for path in paths.runs().glob("*/provenance.json"):
-        with contextlib.suppress(OSError, ValueError):
-            facts = json.loads(path.read_text())
-            if any(label.startswith("6/EFA ") for label in facts["labels"]):
-                found.append((facts["finished"], path.parent))
+    found = [
+        (facts["finished"], folder)
+        for folder, facts in _provenances()
+        if any(label.startswith("6/EFA ") for label in facts.get("labels", []))
+    ]
     if not found:
         raise InputError("there is no trained model yet", hint="run 'make reproduce', or give --checkpoint FOLDER")
     return max(found)[1]

@@ -139,7 +139,7 @@ def _train(
             batch = order_for_text_loss(batch, training)
             place = f"epoch {epoch + 1}, step {i + 1}"
             try:
-                for name, value in backward(step, model, batch, micro_batch).items():
+                for name, value in accumulate_gradient(step, model, batch, micro_batch).items():
                     sums[name] = sums.get(name, 0.0) + value / len(loader)
                 if not torch.isfinite(nn.utils.clip_grad_norm_(model.parameters(), training.clip)):
                     raise NotFiniteError(("gradient",), batch["row"].tolist())
@@ -175,7 +175,7 @@ def _train(
     return model.eval()
 
 
-def backward(step: nn.Module, model: nn.Module, batch: Batch, micro_batch: int) -> dict[str, float]:
+def accumulate_gradient(step: nn.Module, model: nn.Module, batch: Batch, micro_batch: int) -> dict[str, float]:
     """Fills each parameter's gradient with that of the whole batch; -> the batch's losses by name.
 
     Raises:

@@ -14,8 +14,7 @@ import pandas as pd
 from efa.metrics import CAPTION_METRICS
 from efa.utils import paths
 from efa_book import html, paper
-from efa_book.audit.annotations import BLIND, CAUTION, POPULATIONS, reached
-from efa_book.audit.annotations_verdicts import COLUMNS
+from efa_book.audit.annotations import BLIND, CAUTION, CONTRADICTIONS, POPULATIONS, paper_gaps
 from efa_book.files import read_json, read_table
 from efa_book.html import Cell, Html
 from efa_book.table_specs import BALANCED, KNOWN, QUALITY, TOP1
@@ -58,7 +57,7 @@ def paper_gap_table() -> Html:
     blind, facts = _read("blind", BLIND), _read_facts()
     if blind.empty:
         return _nothing("blind")
-    gaps = reached(blind, paper.numbers())
+    gaps = paper_gaps(blind, paper.numbers())
     if gaps.empty:
         return html.note("results/paper.csv holds no caption score of the paper's EFA to compare with.")
     rows: Rows = []
@@ -100,7 +99,7 @@ def shortcuts_table() -> Html:
 
 def contradictions_table() -> Html:
     """How the released texts agree with the released labels."""
-    counts, facts = _read("contradictions", COLUMNS), _read_facts()
+    counts, facts = _read("contradictions", CONTRADICTIONS), _read_facts()
     if counts.empty:
         return _nothing("contradictions")
     groups = [name for name in ("test", "train and val", "all") if name in set(counts["texts"])]

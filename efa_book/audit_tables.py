@@ -12,9 +12,8 @@ from efa.model.assessor import EFAModel
 from efa.model.text import TextEncoder
 from efa.utils.errors import InputError
 from efa_book import estimates, figures, html, provenance
-from efa_book.audit import measures, practice
-from efa_book.audit.findings import FINDINGS, Finding, finding
-from efa_book.audit.measured import Measured, Quantity
+from efa_book.audit import Measurement, Quantity, findings, measures, practice
+from efa_book.audit.findings import FINDINGS, Finding
 from efa_book.collect import Results
 from efa_book.examples import OpenedModel
 from efa_book.html import Cell, Html
@@ -22,13 +21,13 @@ from efa_book.table_specs import AUC, CIDER, FAULT, TOP1
 from efa_book.tables import TEXTS
 
 COMMAND = "papermill notebooks/audit.ipynb out.ipynb"
-BADGES = {  # module of `efa_book.audit` -> what its numbers are
-    "measures": "Measured here on code",
-    "practice": "Computed here",
-    "costs": "Counted here, nothing run",
-    "cuts": "CoT-AFA's annotations and FormSim",
+ANNOTATIONS_COMMAND = "efa audit cuts COT_AFA, then " + COMMAND
+BADGES = {  # module of `efa_book.audit` -> what its numbers are, and the file that they are read from
+    "measures": ("Measured here on code",),
+    "practice": ("Computed here",),
+    "costs": ("Counted here, nothing run",),
+    "cuts": ("CoT-AFA's annotations and FormSim", "aggregated numbers of results/cot-afa/cuts.csv"),
 }
-OF_ANNOTATIONS = "efa audit cuts COT_AFA, then " + COMMAND
 OTHERS = 8  # actions whose texts the clip of finding 1 is read with
 METRICS = (TOP1, AUC, FAULT, CIDER)
 
@@ -36,51 +35,46 @@ METRICS = (TOP1, AUC, FAULT, CIDER)
 def overview() -> Html:
     """Every finding in one table: what the paper says, what the release does, what we do, and what switches it."""
     rows: list[list[str | Cell]] = [
-        [Cell(f"{one.number}. {one.title}", one.where), one.paper, one.release, Cell(one.ours, _where(one))]
+        [Cell(f"{one.number}. {one.title}", one.where), one.paper, one.release, Cell(one.ours, _setting(one))]
         for one in FINDINGS
     ]
-    notes = [
+    note = (
         "The release: GitHub MICLAB-BUPT/EFA, commit 69acb6a, read; where it says 'run', it was run with random "
         "weights, since no checkpoint is released. That happened outside this book."
-    ]
-    shown = html.table("The findings", ["finding", "the paper", "the released code", "here"], rows, notes)
-    return shown + html.stamp("Read, not measured", ["code: efa_book/audit/findings.py, FINDINGS"], COMMAND)
+    )
+    table = html.table("The findings", ["finding", "the paper", "the released code", "here"], rows, [note])
+    return table + html.stamp("Read, not measured", ["code: efa_book/audit/findings.py, FINDINGS"], COMMAND)
 
 
 def section(number: int) -> Html:
     """What was measured for a finding, each table with its stamp; a line where a file is missing."""
-    one = finding(number)
-    out = html.note(f"Finding {one.number}, {one.where}. {_where(one)}.")
-    for i, measure in enumerate(one.measures, 1):
+    one = FINDINGS[number - 1]
+    out = html.note(f"Finding {number}, {one.where}. {_setting(one)}.")
+    for i, name in enumerate(one.measures, 1):
         part = f" ({i} of {len(one.measures)})" if len(one.measures) > 1 else ""
+        badge, *facts = BADGES[name.partition(".")[0]]
+        command = ANNOTATIONS_COMMAND if facts else COMMAND
         try:
-            out += measured(one.title + part, measure(), one, measure.__module__.rpartition(".")[2])
+            table = measurement_table(one.title + part, findings.measure(name))
         except InputError as error:
             out += html.note(f"Not measured: {error}.")
+        else:
+            out += table + html.stamp(badge, [*facts, _code(one)], command)
     return out
 
 
-def measured(caption: str, found: Measured, one: Finding, module: str) -> Html:
-    """One measurement as a table, how it was made, and its stamp; `module` of `efa_book.audit` has made it."""
-    rows: list[list[str | Cell]] = [[_cell(cell) for cell in row] for row in found.rows]
-    of_texts = module == "cuts"
-    facts = ["aggregated numbers of results/cot-afa/cuts.csv" if of_texts else "", "code: " + code(*one.code)]
-    stamp = html.stamp(BADGES[module], facts, OF_ANNOTATIONS if of_texts else COMMAND)
-    return html.table(caption, list(found.head), rows, [found.how]) + stamp
+def measurement_table(caption: str, found: Measurement, *remarks: str) -> Html:
+    """One measurement as a table; how it was made and the remarks stand below it."""
+    rows = [[Cell(str(cell), number=isinstance(cell, Quantity)) for cell in row] for row in found.rows]
+    return html.table(caption, found.head, rows, [" ".join([found.how, *remarks])])
 
 
-def code(*references: str) -> str:
-    """'efa/model/fusion.py#Branch' -> 'efa/model/fusion.py, Branch'; several apart by semicolons."""
-    return "; ".join(reference.replace("#", ", ") for reference in references)
+def _code(one: Finding) -> str:
+    return "code: " + "; ".join(reference.replace("#", ", ") for reference in one.code)
 
 
-def _where(one: Finding) -> str:
-    switch = ", ".join(one.settings) if one.settings else f"none. {one.unswitched.rstrip('.')}"
-    return f"Setting: {switch}"
-
-
-def _cell(cell: str | Quantity) -> Cell:
-    return Cell(str(cell), number=True) if isinstance(cell, Quantity) else Cell(cell)
+def _setting(one: Finding) -> str:
+    return "Setting: " + (", ".join(one.settings) or f"none. {one.unswitched.rstrip('.')}")
 
 
 def protocols(results: Results) -> Html:
@@ -109,21 +103,20 @@ def protocols(results: Results) -> Html:
 
 def class_picks(opened: OpenedModel) -> Html:
     """Finding 1 on one model and one clip."""
-    one, efa = finding(1), opened.efa
-    true = opened.clip.action
-    others = [name for name in efa.actions if name != true][:OTHERS]
+    efa, true = opened.efa, opened.clip.action
     if not isinstance(efa.model, EFAModel):
         return html.note("This checkpoint is not EFA's, so no text is read.")
+    others = [name for name in efa.actions if name != true][:OTHERS]
     with torch.no_grad():
         features = efa.model.encode_video(opened.batch)
         texts = [opened.text(name) for name in (true, *others)]
         flat = TextEncoder(efa.config.text).encode([one for text in texts for one in (*text.steps, text.instruction)])
     found = measures.class_moves(efa.model, features, flat.unflatten(0, (-1, 6)))
-    rows: list[list[str | Cell]] = [[_cell(cell) for cell in row] for row in found.rows]
-    notes = [f"{found.how} The clip shows: {true}. {opened.about}"]
+    table = measurement_table(
+        "What moves when only the class changes", found, f"The clip shows: {true}. {opened.about}"
+    )
     badge = "Trained model, one clip" if opened.trained else "Random weights, one clip"
-    stamp = html.stamp(badge, ["code: " + code(*one.code)], COMMAND)
-    return html.table("What moves when only the class changes", list(found.head), rows, notes) + stamp
+    return table + html.stamp(badge, [_code(FINDINGS[0])], COMMAND)
 
 
 def pictures(preset: str = "laptop") -> Html:
@@ -137,9 +130,13 @@ def pictures(preset: str = "laptop") -> Html:
     views = {
         "as it is": frames,
         "flipped and cropped once a clip, as here": augment(frames, ours, draw),
-        "stretched, flipped and cropped frame by frame, as in the release (re-created)": practice.apart(frames),
+        "stretched, flipped and cropped frame by frame, as in the release (re-created)": practice.augment_per_frame(
+            frames
+        ),
     }
     out = html.note(f"Clip {clip.clip_id}: {clip.action}, the first training clip seen from the side.")
     for name, view in views.items():
         out += html.show(figures.film(view), f"Six frames of one clip, {name}.", name.capitalize() + ".", kind="png")
-    return out + html.stamp("FormSim", ["rendered here", "code: efa_book/audit/practice.py, apart"], COMMAND)
+    return out + html.stamp(
+        "FormSim", ["rendered here", "code: efa_book/audit/practice.py, augment_per_frame"], COMMAND
+    )

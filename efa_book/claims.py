@@ -1,18 +1,18 @@
 """results/claims.csv: what each row is meant to show, and whether it does: computed, never written by hand.
 
-Two rules. D is the difference in favour of the claim, in points, with its 95 % interval over seeds. The tolerance is
-the smallest D that would matter, declared in the file before any run.
+There are two rules. D is the difference in favour of the claim, in points, with its 95 % interval over seeds. The
+tolerance is the smallest D that would matter, declared in the file before any run.
 
-*One row against another* (`reference` names a row). D is row minus reference, or reference minus row where `direction`
-is 'lower', paired by seed. 'holds': the interval lies above 0 and D >= tolerance. 'does not hold': the interval lies
-below 0, or above 0 with D < tolerance. 'cannot be told': the interval includes 0, or fewer than two seeds in common.
+*One row against another* (`reference` names a row). D is row minus reference, or reference minus row if `direction` is
+'lower', paired by seed. 'holds': the interval lies above 0 and D >= tolerance. 'does not hold': the interval lies below
+0, or above 0 with D < tolerance. 'inconclusive': the interval includes 0, or there are fewer than two common seeds.
 
 *One row against all others* (`reference` is 'all others'), for 'this value is the best'. D is row minus the mean of all
 other rows of the table, over the seeds that every row has. 'holds': D does by the rule above, and no other row's mean
-is better. 'does not hold': D does not by the rule above, or some other row is better with an interval that excludes 0.
-'cannot be told': everything else.
+is better. 'does not hold': D does not by the rule above, or another row is better with an interval that excludes 0.
+'inconclusive': everything else.
 
-Either way 'cannot be tested here' where a row has been scored and has no such number, with the reason.
+Either way 'cannot be tested here', with the reason, if a row has been scored and has no such number.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -30,12 +31,13 @@ from efa.utils.errors import InputError
 from efa_book import estimates
 from efa_book.collect import Results
 from efa_book.estimates import REASONS, Estimate
+from efa_book.published import read_table
 from efa_book.table_specs import KNOWN, TABLE_SPECS, Metric
 
 COLUMNS = ("id", "table", "claim", "row", "reference", "metric", "direction", "tolerance", "source")
 DIRECTIONS = ("higher", "lower")
 OTHERS = "all others"
-HOLDS, FAILS, OPEN, UNTESTABLE = "holds", "does not hold", "cannot be told", "cannot be tested here"
+HOLDS, FAILS, INCONCLUSIVE, UNTESTABLE = "holds", "does not hold", "inconclusive", "cannot be tested here"
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,12 @@ class Claim:
 
     @property
     def line(self) -> str:
-        """The row of the table whose verdict this is: never the table's subject, where another row takes part."""
+        """The row of the table that shows the outcome: not the table's subject if another row takes part."""
         return self.reference if self.row == TABLE_SPECS[self.table].subject and self.reference != OTHERS else self.row
 
     @property
     def pair(self) -> tuple[str, str]:
-        """(the row said to be higher, the other)."""
+        """(the row claimed to be higher, the other)."""
         return (self.row, self.reference) if self.direction == "higher" else (self.reference, self.row)
 
     @property
@@ -69,40 +71,35 @@ class Claim:
         return f"{first} minus {'the mean of the others' if second == OTHERS else second}"
 
     @property
-    def shown(self) -> Metric:
+    def metric_spec(self) -> Metric:
         return KNOWN[self.metric]
 
 
-def read(path: Path | None = None) -> list[Claim]:
-    """The claims of results/claims.csv in its order; none where there is no file.
+def read_claims(path: Path | None = None) -> list[Claim]:
+    """The claims of results/claims.csv in its order; none if there is no file.
 
     Raises:
-        InputError: a column missing, or a line with an unknown table, row, reference, metric or direction, a tolerance
-            that is no number of points, an id given twice, nothing said, or no source.
+        InputError: a column is missing, or a line has an unknown table, row, reference, metric or direction, a
+            tolerance that is no number of points, a repeated id, or no claim or source.
     """
     path = path or paths.results() / "claims.csv"
-    if not path.is_file():
-        return []
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    if lacking := [name for name in COLUMNS if name not in table.columns]:
-        raise InputError(f"missing column {', '.join(lacking)}", file=path, hint=f"columns: {', '.join(COLUMNS)}")
+    table = read_table(path, COLUMNS, dtype=str, keep_default_na=False)
     claims: list[Claim] = []
-    for number, line in enumerate(table[list(COLUMNS)].itertuples(index=False), start=2):
-        cells = dict(zip(COLUMNS, map(str, line), strict=True))
-        if problem := _problem(cells, {claim.id for claim in claims}):
-            message, hint = problem
-            raise InputError(message, file=path, row=number, hint=hint)
-        claims.append(Claim(**cells | {"tolerance": float(cells["tolerance"])}))  # type: ignore[arg-type]
+    for number, line in enumerate(table[list(COLUMNS)].to_numpy(), start=2):
+        cells: dict[str, Any] = dict(zip(COLUMNS, line, strict=True))
+        if problem := _find_problem(cells, {claim.id for claim in claims}):
+            raise InputError(problem[0], file=path, row=number, hint=problem[1])
+        claims.append(Claim(**cells | {"tolerance": float(cells["tolerance"])}))
     return claims
 
 
-def _problem(cells: dict[str, str], ids: set[str]) -> tuple[str, str | None] | None:
-    """What is wrong with a line, and the mend."""
+def _find_problem(cells: dict[str, str], ids: set[str]) -> tuple[str, str | None] | None:
+    """What is wrong with a line, and how to fix it."""
     for name in ("id", "claim", "source"):
         if not cells[name].strip():
             return f"{name} is empty", None
     if cells["id"] in ids:
-        return f"id '{cells['id']}' stands above already", None
+        return f"id '{cells['id']}' is already used above", None
     if cells["table"] not in TABLES:
         return f"unknown table '{cells['table']}'", f"one of {', '.join(TABLES)}"
     rows = list(TABLES[cells["table"]].rows)
@@ -125,7 +122,7 @@ def _problem(cells: dict[str, str], ids: set[str]) -> tuple[str, str | None] | N
 
 @dataclass(frozen=True)
 class Judged:
-    """A claim, the difference in favour of it, its outcome, and why it cannot be tested, where it cannot."""
+    """A claim, the difference in favour of it, its outcome, and why it cannot be tested, if it cannot."""
 
     claim: Claim
     gap: Estimate
@@ -135,10 +132,10 @@ class Judged:
 
 def judge(results: Results, claims: Sequence[Claim] | None = None) -> list[Judged]:
     """Every claim on a table, judged; by default those of results/claims.csv."""
-    return [_judge(results, one) for one in (read() if claims is None else claims) if one.table == results.table]
+    return [_judge(results, one) for one in (read_claims() if claims is None else claims) if one.table == results.table]
 
 
-def outcomes(results: Results, claims: Sequence[Claim] | None = None) -> pd.DataFrame:
+def outcomes_table(results: Results, claims: Sequence[Claim] | None = None) -> pd.DataFrame:
     """`judge` as plain numbers and texts, for any program to read.
 
     Returns:
@@ -153,31 +150,31 @@ def outcomes(results: Results, claims: Sequence[Claim] | None = None) -> pd.Data
     return pd.DataFrame(rows, columns=columns)
 
 
-def verdict(gap: Estimate, tolerance: float) -> str:
+def outcome_of_pair(gap: Estimate, tolerance: float) -> str:
     """The first rule, for a difference in favour of the claim."""
     if gap.over != "seeds" or not gap.bounded or gap.low <= 0 <= gap.high:
-        return OPEN
+        return INCONCLUSIVE
     return HOLDS if gap.low > 0 and gap.mean >= tolerance else FAILS
 
 
-def verdict_best(gap: Estimate, each: Sequence[Estimate], tolerance: float) -> str:
+def outcome_of_best(gap: Estimate, each: Sequence[Estimate], tolerance: float) -> str:
     """The second rule: `gap` over the mean of the others, and over `each` of them."""
-    first = verdict(gap, tolerance)
-    if FAILS in (first, *(verdict(one, 0.0) for one in each)):
+    first = outcome_of_pair(gap, tolerance)
+    if FAILS in (first, *(outcome_of_pair(one, 0.0) for one in each)):
         return FAILS
     ahead = all(one.known and one.mean >= 0 for one in each)
-    return HOLDS if first == HOLDS and ahead else OPEN
+    return HOLDS if first == HOLDS and ahead else INCONCLUSIVE
 
 
 def _judge(results: Results, claim: Claim) -> Judged:
     first, second = claim.pair
-    others = [row for row in results.rows if row != claim.row]
-    for row in (claim.row, *(others if second == OTHERS else [claim.reference])):
+    others = [row for row in results.rows if row != claim.row] if second == OTHERS else [claim.reference]
+    for row in (claim.row, *others):
         if label := estimates.absence(results, row, claim.metric):
             return Judged(claim, estimates.NOTHING, UNTESTABLE, f"{row}: {REASONS[label]}")
     if second == OTHERS:
         gap = estimates.lead(results, claim.row, claim.metric)
         each = [estimates.difference(results, claim.row, row, claim.metric) for row in others]
-        return Judged(claim, gap, verdict_best(gap, each, claim.tolerance))
+        return Judged(claim, gap, outcome_of_best(gap, each, claim.tolerance))
     gap = estimates.difference(results, first, second, claim.metric)
-    return Judged(claim, gap, verdict(gap, claim.tolerance))
+    return Judged(claim, gap, outcome_of_pair(gap, claim.tolerance))

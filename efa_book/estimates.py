@@ -1,37 +1,44 @@
 """From scores to estimates with intervals: of a row, of two rows' difference, of one row's lead over all others.
 
-And what a row's number cannot be: why there is none (`absence`), and what needs no look at a clip (`floor`).
+Also why a row has no number (`absence`), and what is reached without looking at a clip (`floor`).
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+import formsim
 from efa import metrics
 from efa.config import build
 from efa.data.loader import open_dataset
 from efa.experiments import table_config
 from efa.metrics import FaultParser
+from efa.metrics.forms import sentences
 from efa.runs import parser_for
+from efa.utils import paths
 from efa.utils.errors import InputError
+from efa.utils.files import write_safely
 from efa_book.collect import Results
-from efa_book.parsing import SentenceMemory
 from efa_book.table_specs import KNOWN
 
 Statistic = Callable[[np.ndarray], float]
-Drawn = tuple[np.ndarray, Statistic]
+Sample = tuple[np.ndarray, Statistic]  # rows [N, k], one a clip, and a statistic of such rows in percent
 
 REASONS = {  # what a cell says instead of a number -> why
     "no text": "no explanation is written",
     "no reference": "the clips have no reference text",
     "not known": "the data set does not say which fault a clip shows",
-    "told": "the true action is told under this protocol",
+    "given": "the true action is given under this protocol",
     "no class": "no action is named",
     "no verdict": "no verdict is given as a number",
 }
@@ -40,7 +47,7 @@ _TEXT_METRICS = {*metrics.CAPTION_METRICS, *metrics.FAULT_METRICS, *metrics.VERD
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean, its 95 % interval (NaN: none) and where that comes from: 'seeds', 'clips' or ''. In points."""
+    """A mean, its 95 % interval (NaN: none) and what that is over: 'seeds', 'clips' or ''. In points."""
 
     mean: float
     low: float = math.nan
@@ -55,19 +62,16 @@ class Estimate:
     def bounded(self) -> bool:
         return not (math.isnan(self.low) or math.isnan(self.high))
 
-    def __neg__(self) -> Estimate:
-        return Estimate(-self.mean, -self.high, -self.low, self.over)
-
 
 NOTHING = Estimate(math.nan)
 
 
 def estimate(results: Results, row: str, metric: str, protocol: str = "") -> Estimate:
-    """Mean over seeds with Student's t interval; with one seed the bootstrap over test clips, where there is one."""
+    """Mean over seeds with Student's t interval; with one seed the bootstrap over test clips, if there is one."""
     key = (row, metric, protocol or results.protocol(row))
-    if key not in results.memo:  # a table and its figure ask for the same
-        results.memo[key] = _estimate(results, *key)
-    return results.memo[key]
+    if key not in results.cache:  # a table and its figure ask for the same
+        results.cache[key] = _estimate(results, *key)
+    return results.cache[key]
 
 
 def _estimate(results: Results, row: str, metric: str, protocol: str) -> Estimate:
@@ -75,10 +79,10 @@ def _estimate(results: Results, row: str, metric: str, protocol: str) -> Estimat
     if not values:
         return NOTHING
     if len(values) > 1:
-        return _over_seeds(list(values.values()))
-    seed, value = next(iter(values.items()))
-    drawn = _drawn(results, row, seed, metric, protocol)
-    low, high = metrics.bootstrap(*drawn) if drawn is not None else (math.nan, math.nan)
+        return Estimate(*metrics.mean_interval(list(values.values())), "seeds")
+    ((seed, value),) = values.items()
+    sample = _clip_sample(results, row, seed, metric, protocol)
+    low, high = metrics.bootstrap(*sample) if sample is not None else (math.nan, math.nan)
     return Estimate(value, low, high, "" if math.isnan(low) else "clips")
 
 
@@ -92,18 +96,16 @@ def difference(results: Results, first: str, second: str, metric: str) -> Estima
     if not common:
         return NOTHING
     if len(common) > 1:
-        return _over_seeds([a[seed] - b[seed] for seed in common])
+        return Estimate(*metrics.mean_interval([a[seed] - b[seed] for seed in common]), "seeds")
     value = a[common[0]] - b[common[0]]
-    pair = [_drawn(results, row, common[0], metric, results.protocol(row)) for row in (first, second)]
-    if pair[0] is None or pair[1] is None or len(pair[0][0]) != len(pair[1][0]):
+    one, other = (_clip_sample(results, row, common[0], metric, results.protocol(row)) for row in (first, second))
+    if one is None or other is None or len(one[0]) != len(other[0]):
         return Estimate(value)
-    (one, statistic), (other, _) = pair[0], pair[1]
-    both = np.stack([one.reshape(len(one), -1), other.reshape(len(other), -1)], axis=1)  # [N, 2, k]
-
-    def gap(rows: np.ndarray) -> float:
-        return statistic(rows[:, 0]) - statistic(rows[:, 1])
-
-    return Estimate(value, *metrics.bootstrap(both, gap), "clips")
+    both = np.stack([rows.reshape(len(rows), -1) for rows, _ in (one, other)], axis=1)  # [N, 2, k]
+    statistic = one[1]
+    return Estimate(
+        value, *metrics.bootstrap(both, lambda rows: statistic(rows[:, 0]) - statistic(rows[:, 1])), "clips"
+    )
 
 
 def lead(results: Results, row: str, metric: str) -> Estimate:
@@ -112,13 +114,13 @@ def lead(results: Results, row: str, metric: str) -> Estimate:
     others = [results.values(other, metric) for other in results.rows if other != row]
     common = sorted(set(mine).intersection(*others))
     gaps = [mine[seed] - float(np.mean([other[seed] for other in others])) for seed in common]
-    if not gaps:
-        return NOTHING
-    return _over_seeds(gaps) if len(gaps) > 1 else Estimate(gaps[0])
+    if len(gaps) > 1:
+        return Estimate(*metrics.mean_interval(gaps), "seeds")
+    return Estimate(gaps[0]) if gaps else NOTHING
 
 
 def absence(results: Results, row: str, metric: str, protocol: str = "") -> str:
-    """Why a row that has been scored has no number, a key of `REASONS`; '' where it has one, or no scores yet."""
+    """Why a row that has been scored has no number, a key of `REASONS`; '' if it has one, or no scores yet."""
     protocol = protocol or results.protocol(row)
     s = results.scores
     have = set(s.loc[(s["row"] == row) & (s["protocol"] == protocol), "metric"])
@@ -126,19 +128,17 @@ def absence(results: Results, row: str, metric: str, protocol: str = "") -> str:
         return ""
     kind = KNOWN[metric].kind
     if kind == "action":
-        return "told" if protocol == "oracle" else "no class"
-    if kind == "form":
-        return "no verdict"
-    if have.isdisjoint(_TEXT_METRICS):
+        return "given" if protocol == "oracle" else "no class"
+    if kind != "form" and have.isdisjoint(_TEXT_METRICS):
         return "no text"
-    return {"caption": "no reference", "fault": "not known", "words": "no verdict"}[kind]
+    return {"caption": "no reference", "fault": "not known", "words": "no verdict", "form": "no verdict"}[kind]
 
 
 def floor(results: Results) -> dict[str, float]:
-    """Metric -> what is reached without looking, in percent.
+    """Metric -> what is reached without looking, in percent; without a key if data or scores for it are missing.
 
     Every action equally likely; every verdict the more frequent one, by its share of the test split; for balanced
-    accuracy and the area under the curve a coin. Without a key where it cannot be known, for lack of data or scores.
+    accuracy and the area under the curve a coin.
     """
     out = {"quality_balanced_acc": 50.0, "quality_auc": 50.0}
     shares = results.scores.loc[results.scores["metric"] == "quality_majority", "value"]
@@ -152,52 +152,43 @@ def floor(results: Results) -> dict[str, float]:
     return out | {"top1": 100 / actions, "top5": min(100.0, 500 / actions)}
 
 
-def per_clip(metric: str, clips: pd.DataFrame | None, parser: FaultParser | None) -> Drawn | None:
-    """What a bootstrap of a metric draws from, [N, k], and the statistic in percent of such rows; None: no such thing.
+def clip_sample(metric: str, clips: pd.DataFrame | None, parser: FaultParser | None) -> Sample | None:
+    """What a bootstrap of a metric draws from.
 
-    The n-gram scores have none: BLEU and METEOR are no means over clips, and scoring them again takes minutes.
+    None for n-gram scores: BLEU and METEOR are no means over clips, and scoring them again takes minutes.
     """
     if clips is None or clips.empty or metric not in KNOWN:
         return None
-    if KNOWN[metric].kind == "action":
-        ranked = zip(clips["action"], clips["top5"], strict=True)
-        right = [a in t for a, t in ranked] if metric == "top5" else clips["predicted_action"] == clips["action"]
-        return _share(right)
-    if KNOWN[metric].kind == "form":
+    if metric == "top1":
+        return _hits(clips["predicted_action"] == clips["action"])
+    if metric == "top5":
+        return _hits([action in top5 for action, top5 in zip(clips["action"], clips["top5"], strict=True)])
+    if metric in _FORM:
         clips = clips[clips["quality"] >= 0]
-        pairs = np.stack([clips["quality"], clips["quality_prob"].to_numpy(dtype=float)], axis=1)
-        return pairs, _FORM[metric]
-    return _of_texts(metric, clips, parser)
-
-
-def _of_texts(metric: str, clips: pd.DataFrame, parser: FaultParser | None) -> Drawn | None:
-    quality = clips["quality"]
+        return np.stack([clips["quality"], clips["quality_prob"].to_numpy(dtype=float)], axis=1), _FORM[metric]
     if metric == "verdict_agreement":
         written = [metrics.verdict_in_text(text) for text in clips["explanation"]]
-        return _share([said == (p >= 0.5) for said, p in zip(written, clips["quality_prob"], strict=True)])
+        return _hits([said == (p >= 0.5) for said, p in zip(written, clips["quality_prob"], strict=True)])
     if metric == "step_acc":
-        clips = clips[(quality == 1) & clips["fault_step"].notna()]
+        clips = clips[(clips["quality"] == 1) & clips["fault_step"].notna()]
         steps = zip(clips["explanation"], clips["fault_step"], strict=True)
-        return _share([metrics.step_in_text(text) == step for text, step in steps])
+        return _hits([metrics.step_in_text(text) == step for text, step in steps])
     if metric in ("fault_f1", "hallucinated_faults") and parser is not None:
-        usable = quality == 0
+        faulty = (clips["quality"] == 1) & (clips["fault"] != "") & (metric == "fault_f1")
+        clips = clips[(clips["quality"] == 0) | faulty]
+        texts, actions, faults = (list(clips[name]) for name in ("explanation", "action", "fault"))
+        counts = metrics.fault_counts(texts, actions, clips["quality"], faults, parser)
+        if isinstance(parser, CachedFaultParser):
+            parser.save()
         if metric == "fault_f1":
-            usable |= (quality == 1) & (clips["fault"] != "")
-        clips = clips[usable]
-        texts, actions = list(clips["explanation"]), list(clips["action"])
-        counts = metrics.fault_counts(texts, actions, clips["quality"], list(clips["fault"]), parser)
-        if isinstance(parser, SentenceMemory):
-            parser.keep()
-        return (counts, _f1) if metric == "fault_f1" else _share(counts[:, 1] > 0)
+            return counts, lambda rows: 100 * metrics.micro_f1(rows)
+        return _hits(counts[:, 1] > 0)
     return None
 
 
-def _share(right: Sequence[bool] | np.ndarray | pd.Series) -> Drawn:
+def _hits(right: Any) -> Sample:
+    """Booleans, one a clip, and their share."""
     return np.asarray(right, dtype=float)[:, None], lambda rows: 100 * float(rows.mean())
-
-
-def _f1(rows: np.ndarray) -> float:
-    return 100 * metrics.micro_f1(rows)
 
 
 _FORM: dict[str, Statistic] = {
@@ -207,27 +198,58 @@ _FORM: dict[str, Statistic] = {
 }
 
 
-def _over_seeds(values: list[float]) -> Estimate:
-    return Estimate(*metrics.mean_interval(values), "seeds")
-
-
-def _drawn(results: Results, row: str, seed: int, metric: str, protocol: str) -> Drawn | None:
-    """`per_clip` of a run, kept: a row is compared with many."""
-    key = ("drawn", row, seed, metric, protocol)
-    if key not in results.memo:
-        results.memo[key] = per_clip(metric, results.clips(row, seed, protocol), fault_parser(results))
-    return results.memo[key]
+def _clip_sample(results: Results, row: str, seed: int, metric: str, protocol: str) -> Sample | None:
+    """`clip_sample` of a run, cached: a row is compared with many."""
+    key = ("sample", row, seed, metric, protocol)
+    if key not in results.cache:
+        results.cache[key] = clip_sample(metric, results.clips(row, seed, protocol), fault_parser(results))
+    return results.cache[key]
 
 
 def fault_parser(results: Results) -> FaultParser | None:
-    """That of the data set; None where its true faults are not known."""
-    if "parser" not in results.memo:
-        results.memo["parser"] = parser_of(build(results.preset, results.overrides).data.source)
-    return results.memo["parser"]
+    """The parser of the data set's faults; None if its true faults are not known."""
+    return parser_of(build(results.preset, results.overrides).data.source)
 
 
 @cache
 def parser_of(source: str) -> FaultParser | None:
-    """The parser of a data set's faults, which reads a sentence only once (`parsing.SentenceMemory`)."""
+    """The parser of a data set's faults, with a cache; None if its true faults are not known."""
     parser = parser_for(build("laptop", {"data.source": source}))
-    return None if parser is None else SentenceMemory(parser)
+    return None if parser is None else CachedFaultParser(parser)
+
+
+class CachedFaultParser(FaultParser):
+    """Gives the answers of `parser` and keeps them by sentence, in memory and, after `save`, on disk.
+
+    Models write few different sentences, and parsing one takes half a millisecond.
+
+    Args:
+        parser: of FormSim's faults.
+    """
+
+    def __init__(self, parser: FaultParser):
+        self.__dict__.update(parser.__dict__)
+        phrases = json.dumps(formsim.fault_phrases(), sort_keys=True)
+        name = hashlib.sha256(f"{metrics.SCORES_VERSION} {phrases}".encode()).hexdigest()[:16]
+        self._path = paths.cache() / "faults" / f"{name}.json"
+        self._answers: dict[str, list[str]] = {}
+        with contextlib.suppress(OSError, ValueError):
+            self._answers = json.loads(self._path.read_text(encoding="utf-8"))
+        self._saved = len(self._answers)
+
+    def faults(self, text: str, action: str) -> set[str]:
+        named: set[str] = set()
+        for sentence in sentences(text):
+            key = f"{action}\t{sentence}"
+            if key not in self._answers:
+                self._answers[key] = sorted(super().faults(sentence, action))
+            named.update(self._answers[key])
+        return named
+
+    def save(self) -> None:
+        """Writes new answers to the cache, if it can be written."""
+        if len(self._answers) > self._saved:
+            with contextlib.suppress(OSError):
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                write_safely(self._path, lambda partly: partly.write_text(json.dumps(self._answers), encoding="utf-8"))
+            self._saved = len(self._answers)

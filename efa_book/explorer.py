@@ -1,7 +1,7 @@
 """The explorer: single clips, what each system says of them, and what is true. One document, one module, two homes.
 
-`data` builds the document from predictions, `static` puts it and explorer.js into a page that needs no kernel
-and no network, `efa_book.explorer_live.Explorer` gives the same two to JupyterLab.
+`build_document` makes the document from predictions, `static_html` puts it and explorer.js into a page that needs no
+kernel and no network, `efa_book.explorer_live.Explorer` gives the same two to JupyterLab.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import base64
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ import numpy as np
 import pandas as pd
 
 import formsim
-from efa.config import DataConfig, FormSimData
+from efa.config import FormSimData
 from efa.data.loader import formsim_clips, open_dataset
+from efa.data.video import read_clip
 from efa.experiments import CAPTIONERS, RECOGNISERS, table_config
 from efa_book import attention, collect, html
 from efa_book.collect import Results
@@ -30,7 +31,7 @@ from efa_book.provenance import stamp
 
 FOLDER = Path(__file__).parent
 VERDICTS = ("standard", "non-standard")
-TABLE_SPECS = 3  # pictures for each frame that the models see; the middle one is that frame itself
+PICTURES_PER_FRAME = 3  # pictures for each frame that the models see; the middle one is that frame itself
 QUALITY = 60  # of WebP
 RULE = (
     "Clips are picked by rule, never by eye or by score: the test clips of each action and each true verdict are put "
@@ -39,7 +40,9 @@ RULE = (
 Document = dict[str, Any]
 
 
-def find(preset: str, dataset: str = "", seeds: Sequence[int] = (0,), tables: Sequence[str] = "456") -> list[Results]:
+def find_results(
+    preset: str, dataset: str = "", seeds: Sequence[int] = (0,), tables: Sequence[str] = "456"
+) -> list[Results]:
     """What is published or trained of the tables IV to VI; trains nothing.
 
     Args:
@@ -48,11 +51,11 @@ def find(preset: str, dataset: str = "", seeds: Sequence[int] = (0,), tables: Se
     return [collect.obtain(table, preset, seeds, train=False, dataset=dataset) for table in tables]
 
 
-def data(results: Sequence[Results], clips: int = 128, size: int = 128) -> Document:
+def build_document(results: Sequence[Results], clips: int = 128, size: int = 128) -> Document:
     """Everything that the explorer shows, as one JSON document.
 
     Args:
-        results: of one preset and one data set; of a row that stands in several tables the first counts.
+        results: of one preset and one data set; for a row in several tables the first one counts.
         clips: how many clips of the test split, picked by `RULE`.
         size: side of a picture in pixels.
 
@@ -61,52 +64,69 @@ def data(results: Sequence[Results], clips: int = 128, size: int = 128) -> Docum
         protocol, seed}]; names, to which action and top5 of an answer are numbers; steps {action: five texts}; and
         clips [{id, action, view, quality, fault, reference, sprite, pictures, seen, attention 5 x T or None, answers
         {system: {action, top5, wrong (the probability of non-standard form), text, names, step}}}]. Reference and text
-        are parts as `FaultMarker.marked` cuts them. No clip where there are no predictions.
+        are parts as `FaultMarker.mark` cuts them. No clip if there are no predictions.
 
     Raises:
         InputError: a data set or a video cannot be read.
     """
-    systems = _systems(results)
+    systems = _find_systems(results)
+    about = {"rule": RULE, "preset": results[0].preset if results else "", "attention": False, "faults": False}
+    stale = sorted(s.row for s in systems if s.results.states.get((s.row, s.seed)) == "stale")
+    about |= {"left_out": 0, "stale": stale}
+    document = {"version": 1, "about": about, "actions": [], "names": [], "systems": [], "steps": {}, "clips": []}
     if not systems:
-        return _document(results, systems, [], {}, [], {"left_out": 0, "faults": False})
+        return document
     first = systems[0]
-    shown = first.results
-    config = table_config(shown.table, shown.preset, shown.overrides).data
-    table = open_dataset(config).table.set_index("clip_id")
+    asked = first.results
+    config = table_config(asked.table, asked.preset, asked.overrides).data
+    dataset = open_dataset(config)
+    table = dataset.table.set_index("clip_id")
     tests = first.clips[first.clips["split"] == "test"]
     # Stale predictions may be of other clips under the same ids: what is shown must be the clip that was judged.
     known = table[table["split"] == "test"].reindex(tests["clip_id"])
-    same = (known["action"].to_numpy() == tests["action"].to_numpy()) & (
-        known["explanation"].to_numpy() == tests["reference"].to_numpy()
-    )
-    picked = sample(tests[same], clips)
+    pairs = (("action", "action"), ("explanation", "reference"))
+    same = np.logical_and.reduce([known[one].to_numpy() == tests[other].to_numpy() for one, other in pairs])
     marker = FaultMarker(formsim.fault_phrases() if isinstance(config, FormSimData) else {})
-    weights = _weights(systems)
-    pictures = _Pictures(config, size)
-    names: list[str] = []
+    weights = _read_attention(systems)
+    rendered = {clip.clip_id: clip for clip in formsim_clips(config)} if isinstance(config, FormSimData) else {}
+    count = PICTURES_PER_FRAME * config.frames
+    names: list[str] = []  # of actions: an answer holds their numbers, because the names would make it long
     out = []
-    for row in picked.to_dict("records"):
-        clip_id, action, fault = str(row["clip_id"]), str(row["action"]), row["fault"]
-        facts = table.loc[clip_id]
+    for row in sample_clips(tests[same], clips).to_dict("records"):
+        clip_id, action = str(row["clip_id"]), str(row["action"])
+        answers = {s.row: answer for s in systems if (answer := s.answer(clip_id, names, marker)) is not None}
+        if isinstance(config, FormSimData):
+            pictures = formsim.render_clip(rendered[clip_id], size, count, config.clutter)
+        else:
+            pictures = read_clip(Path(config.source) / str(table.loc[clip_id, "path"]), count, size, config.sampling)
         out.append(
             {
                 "id": clip_id,
                 "action": action,
-                "view": str(facts["view"]),
+                "view": str(table.loc[clip_id, "view"]),
                 "quality": int(row["quality"]),
-                "fault": marker.describe(fault, row["fault_step"]),
-                "reference": marker.marked(str(row["reference"]), action, fault)["text"],
-                **pictures.of(clip_id, str(facts["path"])),
-                "answers": {s.row: said for s in systems if (said := s.answer(clip_id, names, marker)) is not None},
+                "fault": marker.describe(row["fault"], row["fault_step"]),
+                "reference": marker.mark(str(row["reference"]), action, row["fault"])["text"],
+                **encode_strip(pictures, config.frames),
+                "answers": answers,
                 "attention": weights.get(clip_id),
             }
         )
-    steps = {key: list(text.steps) for key, text in open_dataset(config).steps.items()}
-    about = {"left_out": int((~same).sum()), "faults": marker.parser is not None}
-    return _document(results, systems, names, steps, out, about)
+    about |= {"left_out": int((~same).sum()), "faults": marker.parser is not None}
+    return document | {
+        "about": about | {"attention": any(clip["attention"] for clip in out)},
+        "actions": sorted({clip["action"] for clip in out}),
+        "names": names,
+        "systems": [
+            {"id": s.row, "group": s.group, "writes": s.writes, "protocol": s.results.protocol(s.row), "seed": s.seed}
+            for s in systems
+        ],
+        "steps": {key: list(text.steps) for key, text in dataset.steps.items() if key in names},
+        "clips": out,
+    }
 
 
-def sample(tests: pd.DataFrame, count: int) -> pd.DataFrame:
+def sample_clips(tests: pd.DataFrame, count: int) -> pd.DataFrame:
     """`count` rows of predictions by `RULE`: by rank in their group of action and verdict, then by hash."""
     order = tests["clip_id"].map(lambda name: hashlib.sha256(str(name).encode()).hexdigest())
     ranked = tests.assign(order=order).sort_values("order", kind="stable")
@@ -141,27 +161,27 @@ class _System:
         if found.empty:
             return None
         row = found.iloc[0]
-        said = [_number(name, names) for name in (row["predicted_action"], *row["top5"])]
-        answer = {"action": said[0], "top5": said[1:], "wrong": round(float(row["quality_prob"]), 4)}
-        if self.writes:
-            answer |= marker.marked(str(row["explanation"]), str(row["action"]), row["fault"])
-        return answer
+        actions = [str(name) for name in (row["predicted_action"], *row["top5"])]
+        names += [name for name in dict.fromkeys(actions) if name not in names]
+        numbers = [names.index(name) for name in actions]
+        answer = {"action": numbers[0], "top5": numbers[1:], "wrong": round(float(row["quality_prob"]), 4)}
+        return answer | (marker.mark(str(row["explanation"]), row["action"], row["fault"]) if self.writes else {})
 
 
-def _systems(results: Sequence[Results]) -> list[_System]:
-    """EFA first, then as the tables have them; those without predictions are left out."""
+def _find_systems(results: Sequence[Results]) -> list[_System]:
+    """EFA first, then in the order of the tables; those without predictions are left out."""
     found: dict[str, _System] = {}
     for one in results:
         for row in one.rows:
             seed = next((seed for seed in one.seeds if one.clips(row, seed) is not None), None)
             clips = None if seed is None else one.clips(row, seed)
-            if row not in found and clips is not None and len(clips):
-                found[row] = _System(row, one, int(seed or 0), clips)
+            if row not in found and seed is not None and clips is not None and len(clips):
+                found[row] = _System(row, one, seed, clips)
     return sorted(found.values(), key=lambda system: system.row != "EFA")
 
 
-def _weights(systems: Sequence[_System]) -> dict[str, list[list[float]]]:
-    """clip -> 5 x T attention of EFA's steps; empty where it is not known for the very run that is shown."""
+def _read_attention(systems: Sequence[_System]) -> dict[str, list[list[float]]]:
+    """clip -> 5 x T attention of EFA's steps; empty if it is not known for the very run that is shown."""
     efa = next((s for s in systems if s.row == "EFA"), None)
     table = attention.find_attention(efa.results, efa.row, efa.seed) if efa else None
     if table is None:
@@ -172,27 +192,8 @@ def _weights(systems: Sequence[_System]) -> dict[str, list[list[float]]]:
     return dict(zip(ordered["clip_id"].to_numpy()[:: 5 * frames], weights.tolist(), strict=True))
 
 
-class _Pictures:
-    """The clips' pictures: one WebP strip each, `TABLE_SPECS` pictures for each frame that the models see."""
-
-    def __init__(self, config: DataConfig, size: int):
-        self.config, self.size, self.count = config, size, TABLE_SPECS * config.frames
-        own = formsim_clips(config) if isinstance(config, FormSimData) else ()
-        self.clips = {clip.clip_id: clip for clip in own}
-
-    def of(self, clip_id: str, path: str) -> dict[str, Any]:
-        if isinstance(self.config, FormSimData):
-            frames = formsim.render_clip(self.clips[clip_id], self.size, self.count, self.config.clutter)
-        else:
-            from efa.data.video import read_clip
-
-            video = Path(self.config.source) / path
-            frames = read_clip(video, self.count, self.size, self.config.sampling)
-        return strip(frames, self.config.frames)
-
-
-def strip(frames: np.ndarray, seen: int) -> dict[str, Any]:
-    """Pictures uint8 [n, S, S, 3] side by side as a data URL; `seen` of them, evenly spaced, are what a model sees."""
+def encode_strip(frames: np.ndarray, seen: int) -> dict[str, Any]:
+    """Pictures uint8 [n, S, S, 3] side by side as a data URL of WebP; models see `seen` of them, evenly spaced."""
     from PIL import Image
 
     out, share = io.BytesIO(), len(frames) // seen
@@ -201,43 +202,7 @@ def strip(frames: np.ndarray, seen: int) -> dict[str, Any]:
     return {"sprite": url, "pictures": len(frames), "seen": [i * share + share // 2 for i in range(seen)]}
 
 
-def _number(name: object, names: list[str]) -> int:
-    """Where a name stands in the list, which it joins if it is new: a name a clip and system would be long."""
-    if str(name) not in names:
-        names.append(str(name))
-    return names.index(str(name))
-
-
-def _document(
-    results: Sequence[Results],
-    systems: Sequence[_System],
-    names: list[str],
-    steps: Mapping[str, list[str]],
-    clips: list[dict[str, Any]],
-    about: dict[str, Any],
-) -> Document:
-    stale = sorted({s.row for s in systems if s.results.states.get((s.row, s.seed)) == "stale"})
-    return {
-        "version": 1,
-        "about": {
-            "rule": RULE,
-            "preset": results[0].preset if results else "",
-            "attention": any(clip["attention"] for clip in clips),
-            "stale": stale,
-            **about,
-        },
-        "actions": sorted({clip["action"] for clip in clips}),
-        "names": names,
-        "systems": [
-            {"id": s.row, "group": s.group, "writes": s.writes, "protocol": s.results.protocol(s.row), "seed": s.seed}
-            for s in systems
-        ],
-        "steps": {key: text for key, text in steps.items() if key in names},
-        "clips": clips,
-    }
-
-
-def encoded(document: Document) -> str:
+def to_json(document: Document) -> str:
     """The document as JSON that may stand inside a script element: no '<', no line separator of JavaScript."""
     text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for character in ("<", ">", "&", "\u2028", "\u2029"):
@@ -245,57 +210,55 @@ def encoded(document: Document) -> str:
     return text
 
 
-def static(document: Document) -> Html:
+def static_html(document: Document) -> Html:
     """The explorer as HTML that runs by itself: no kernel, no request, also from a file.
 
-    A plain table stands there first; the module folds it away once it runs. Where no script runs, the table stays.
+    A plain table comes first, which the module folds away once it runs. Without scripts the table stays.
     """
     if not document["clips"]:
         return html.note("No predictions to explore yet.")
-    text = encoded(document)
+    text = to_json(document)
     name = f"efa-explorer-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-    module = (FOLDER / "explorer.js").read_text(encoding="utf-8")
+    module, style = ((FOLDER / f"explorer.{kind}").read_text(encoding="utf-8") for kind in ("js", "css"))
     start = (
         f'\n{{\n  const data = JSON.parse(document.getElementById("{name}-data").textContent);\n'
         "  const known = { data, address: true };\n"
         f"  render({{ model: {{ get: (key) => known[key], on() {{}}, off() {{}} }}, "
         f'el: document.getElementById("{name}") }});\n}}\n'
     )
-    plain = fallback(document)
+    plain = plain_table(document)
     source = (
-        f"<style>\n{(FOLDER / 'explorer.css').read_text(encoding='utf-8')}</style>"
-        f'<div class="efa-explorer" id="{name}">{plain.source}</div>'
+        f'<style>\n{style}</style><div class="efa-explorer" id="{name}">{plain.source}</div>'
         f'<script type="application/json" id="{name}-data">{text}</script>'
         f'<script type="module">\n{module}{start}</script>'
     )
     return Html(source, plain.text)
 
 
-def fallback(document: Document) -> Html:
+def plain_table(document: Document) -> Html:
     """The same clips as a plain table: the truth beside the first system's answer."""
-    (first, *_) = document["systems"]
+
+    def join(parts: Sequence[Sequence[Any]]) -> str:
+        return "".join(part for part, _ in parts)
+
+    first = document["systems"][0]["id"]
     rows: list[list[str | html.Cell]] = []
     for clip in document["clips"]:
-        answer = clip["answers"].get(first["id"])
-        fault = clip["fault"]
+        answer, fault = clip["answers"].get(first), clip["fault"]
         truth = VERDICTS[clip["quality"]] if clip["quality"] >= 0 else "unknown"
-        wrong = f"{fault['name']}, step {fault['step']}" if fault and fault["step"] else fault["name"] if fault else ""
-        said: list[str | html.Cell] = ["", ""]
+        step = f", step {fault['step']}" if fault and fault["step"] else ""
+        cells: list[str | html.Cell] = ["", ""]
         if answer is not None:
             minor = f"{VERDICTS[answer['wrong'] >= 0.5]}, probability of non-standard {answer['wrong']:.2f}"
-            said = [html.Cell(document["names"][answer["action"]], minor), _words(answer.get("text", []))]
+            cells = [html.Cell(document["names"][answer["action"]], minor), join(answer.get("text", []))]
         name, true = html.Cell(clip["id"], clip["view"]), html.Cell(clip["action"], truth)
-        rows.append([name, true, wrong, _words(clip["reference"]), *said])
-    head = ["clip, view", "true action, verdict", "true fault", "reference", f"{first['id']}: answer", "explanation"]
+        rows.append([name, true, f"{fault['name']}{step}" if fault else "", join(clip["reference"]), *cells])
+    head = ["clip, view", "true action, verdict", "true fault", "reference", f"{first}: answer", "explanation"]
     notes = [RULE, "The answers of the other systems need JavaScript; they also lie in results/, one file a system."]
     return html.table("All clips as a table", head, rows, notes)
 
 
-def _words(parts: Sequence[Sequence[Any]]) -> str:
-    return "".join(part for part, _ in parts)
-
-
-def page(document: Document, title: str = "Clips and answers") -> str:
+def html_page(document: Document, title: str = "Clips and answers") -> str:
     """A whole HTML document with nothing but the explorer, light or dark as the browser asks."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -303,25 +266,24 @@ def page(document: Document, title: str = "Clips and answers") -> str:
         f"<title>{html.escape(title)}</title>"
         "<style>:root { color-scheme: light dark; } body { font: 1rem/1.5 system-ui, sans-serif; max-width: 75rem; "
         "margin: 1rem auto; padding: 0 1rem; background: Canvas; color: CanvasText; }</style></head>"
-        f"<body><main><h1>{html.escape(title)}</h1>\n{static(document).source}\n</main></body></html>\n"
+        f"<body><main><h1>{html.escape(title)}</h1>\n{static_html(document).source}\n</main></body></html>\n"
     )
 
 
 def show(document: Document, live: bool = False, checkpoint: str = "") -> Any:
-    """What a notebook shows: `static`, or with a kernel beside it the panel that assesses videos as well.
+    """What a notebook shows: `static_html`, or with a kernel beside it the panel that assesses videos as well.
 
     Args:
         live: a Jupyter front end is there to run widgets. The book's pages have none.
         checkpoint: as for `efa_book.explorer_live.Panel`.
     """
     if not live or not document["clips"]:
-        return static(document)
+        return static_html(document)
     from efa_book.explorer_live import Panel
 
     return Panel(document, checkpoint)
 
 
 def stamps(results: Sequence[Results]) -> Html:
-    """One stamp a table, as under every table of the book."""
-    (first, *others) = [stamp(one) for one in results]
-    return sum(others, first)
+    """One stamp for each table."""
+    return sum((stamp(one) for one in results), Html(""))

@@ -15,56 +15,48 @@ _SENTENCE = re.compile(r"\S.*?(?:[.!?]+(?=\s|$)|$)")
 
 
 class FaultMarker:
-    """Cuts a text into plain parts and parts that name a fault, by the parser that scores fault F1.
+    """Cuts a text into plain parts and parts that name a fault, with the parser that fault F1 uses.
 
     Args:
-        phrases: action -> fault -> the clauses that state it; empty where the truth is not known.
+        phrases: action -> fault -> the clauses that state it; empty if the truth is not known.
     """
 
     def __init__(self, phrases: Mapping[str, Mapping[str, Sequence[str]]]):
-        self.phrases = phrases
+        self.phrases = {f"{action}/{name}": p for action, faults in phrases.items() for name, p in faults.items()}
         self.parser = FaultParser(phrases) if phrases else None
 
     def describe(self, fault: object, step: object) -> dict[str, Any] | None:
-        """name, clause and step (1 to 5, or None) of a true fault 'action/fault'; None where there is none."""
+        """name, clause and step (1 to 5, or None) of a true fault 'action/fault'; None if there is none."""
         if not isinstance(fault, str) or not fault:
             return None
         number = int(step) if isinstance(step, int | float) and not math.isnan(step) else None
-        return {"name": _name(fault), "clause": next(iter(self._phrases(fault)), ""), "step": number}
+        return {"name": _name(fault), "clause": next(iter(self.phrases.get(fault, ())), ""), "step": number}
 
-    def marked(self, text: str, action: str, fault: object) -> dict[str, Any]:
+    def mark(self, text: str, action: str, fault: object) -> dict[str, Any]:
         """text as [[part, mark]], mark 1 for the true fault, -1 for another, 0 for the rest; names; the step blamed.
 
         Args:
             action, fault: the clip's true ones; fault 'action/fault' or ''.
         """
         line = one_line(text)
-        answer: dict[str, Any] = {"text": [[line, PLAIN]] if line else [], "names": [], "step": step_in_text(line)}
-        all_named = sorted(self.parser.faults(line, action)) if self.parser else []
-        if self.parser is None or not all_named:
-            return answer
-        # Of the whole text, as fault F1 has it; each sentence by itself says where.
-        answer["names"] = [{"name": _name(named), "right": named == fault} for named in all_named]
-        spans: list[tuple[int, int, bool]] = []
-        for sentence in _SENTENCE.finditer(line):
-            for named in sorted(self.parser.faults(sentence[0], action)):
-                start, end = self._place(named, sentence[0])
-                spans.append((sentence.start() + start, sentence.start() + end, named == fault))
-        answer["text"] = _cut(line, spans)
-        return answer
+        spans, names = [], []
+        if self.parser is not None:
+            # Names come from the whole text, as for fault F1; each sentence by itself says where.
+            names = [{"name": _name(one), "right": one == fault} for one in sorted(self.parser.faults(line, action))]
+            for sentence in _SENTENCE.finditer(line) if names else ():
+                for named in sorted(self.parser.faults(sentence[0], action)):
+                    start, end = self._find_span(named, sentence[0])
+                    spans.append((sentence.start() + start, sentence.start() + end, named == fault))
+        return {"text": _cut(line, spans), "names": names, "step": step_in_text(line)}
 
-    def _place(self, fault: str, sentence: str) -> tuple[int, int]:
-        """Where in a sentence a fault is stated: the longest of its phrases that stands there, else all of it."""
+    def _find_span(self, fault: str, sentence: str) -> tuple[int, int]:
+        """Where in a sentence a fault is stated: the longest of its phrases that occurs there, else all of it."""
         found = []
-        for phrase in self._phrases(fault):
+        for phrase in self.phrases.get(fault, ()):
             pattern = r"\W+".join(map(re.escape, re.findall(r"\w+", phrase)))
             if hit := re.search(rf"\b{pattern}\b", sentence, re.IGNORECASE):
                 found.append(hit.span())
         return max(found, key=lambda span: span[1] - span[0], default=(0, len(sentence)))
-
-    def _phrases(self, fault: str) -> Sequence[str]:
-        action, _, name = fault.partition("/")
-        return self.phrases.get(action, {}).get(name, ())
 
 
 def _name(fault: str) -> str:

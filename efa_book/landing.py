@@ -2,102 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
-import pandas as pd
+from collections.abc import Sequence
 
 from efa.config import build
 from efa.utils.errors import InputError
 from efa_book import blind, claims, estimates, examples, figures, html, people, provenance, qualitative
-from efa_book.claims import FAILS, HOLDS, OPEN
+from efa_book.claims import FAILS, HOLDS, INCONCLUSIVE, UNTESTABLE
 from efa_book.collect import Results, obtain
 from efa_book.html import Html, escape
 
-Line = tuple[str, str, str, str]  # claim, outcome, figures, page
-
-UNTESTED = "cannot be tested here"
+ClaimRow = tuple[str, str, str, str]  # claim, outcome, figures, page
 
 
-def read(preset: str = "laptop") -> dict[str, Results]:
-    """Results of every table that the page speaks of, with every seed that is there; trains nothing."""
+def read_results(preset: str = "laptop") -> dict[str, Results]:
+    """Results of every table that the page needs, with every seed that is there; trains nothing."""
     return {table: obtain(table, preset, None, train=False) for table in ("4", "5", "6", "7", "standards", "unseen")}
 
 
-def summary(outcomes: Sequence[str]) -> str:
-    """Several outcomes of one claim in a few words: 'holds 4 of 6, cannot be told 2'."""
-    counted = [(outcome, list(outcomes).count(outcome)) for outcome in (HOLDS, FAILS, OPEN)]
-    there = [(outcome, count) for outcome, count in counted if count]
-    if not there:
-        return UNTESTED
-    if len(there) == 1:
-        return there[0][0] if len(outcomes) == 1 else f"{there[0][0]} ({len(outcomes)} of {len(outcomes)})"
-    return ", ".join(f"{outcome} {count} of {len(outcomes)}" for outcome, count in there)
+def summarize(outcomes: Sequence[str]) -> str:
+    """Several outcomes of one claim in a few words: 'holds 4 of 6, inconclusive 2 of 6'."""
+    counts = {one: list(outcomes).count(one) for one in (HOLDS, FAILS, INCONCLUSIVE) if one in outcomes}
+    if not counts:
+        return UNTESTABLE
+    if len(counts) == 1:
+        (outcome,) = counts
+        return outcome if len(outcomes) == 1 else f"{outcome} ({len(outcomes)} of {len(outcomes)})"
+    return ", ".join(f"{outcome} {count} of {len(outcomes)}" for outcome, count in counts.items())
 
 
-def lines(tables: dict[str, Results]) -> list[Line]:
-    """The rows of the table of claims: of the paper first, then what this book asks besides."""
+def claim_rows(tables: dict[str, Results]) -> list[ClaimRow]:
+    """The rows of the table of claims: those of the paper first, then the book's own questions."""
 
-    def of(table: str, chosen: Callable[[pd.DataFrame], pd.Series]) -> str:
-        found = claims.outcomes(tables[table])
-        return summary(list(found.loc[chosen(found), "outcome"]))
+    def outcome(table: str, metric: str = "") -> str:
+        found = claims.outcomes_table(tables[table])
+        return summarize(list(found.loc[(found["metric"] == metric) | (not metric), "outcome"]))
 
-    def is_metric(*names: str) -> Callable[[pd.DataFrame], pd.Series]:
-        return lambda found: found["metric"].isin(names)
+    def value(table: str, metric: str, row: str = "EFA") -> str:
+        found = estimates.estimate(tables[table], row, metric)
+        spread = f" ({found.low:.1f}\u2013{found.high:.1f})" if found.bounded else ""
+        return f"{found.mean:.1f}{spread}" if found.known else "unknown"
 
-    best, form = _value(tables["4"], "EFA", "cider_d"), _value(tables["5"], "EFA", "quality_balanced_acc")
-    text, bare = (_value(tables["standards"], row, "quality_auc") for row in ("EFA", "w/o text"))
-    new, none = (_value(tables["unseen"], row, "quality_auc") for row in ("EFA", "w/o text"))
-    alone = _value(tables["5"], "Video Swin", "quality_balanced_acc")
+    def text_effect(table: str) -> tuple[str, str]:
+        gap = estimates.difference(tables[table], "EFA", "w/o text", "quality_auc")
+        auc = f"AUC {value(table, 'quality_auc')}, without text {value(table, 'quality_auc', 'w/o text')}"
+        return claims.outcome_of_pair(gap, tolerance=2.0), auc
+
+    form, alone = (value("5", "quality_balanced_acc", row) for row in ("EFA", "Video Swin"))
+    comparison, ablation = "notebooks/comparison", "notebooks/ablation"
+    explains = f"CIDEr-D {value('4', 'cider_d')}{_blind_score(tables['4'])}"
+    judges = f"balanced accuracy {form}; its encoder alone {alone}"
+    shipped = "the videos cannot be shipped; the code runs on them"
     return [
-        (
-            "It explains better than earlier systems",
-            of("4", is_metric("cider_d")),
-            f"CIDEr-D {best}{_blind(tables['4'])}",
-            "notebooks/comparison",
-        ),
-        (
-            "It finds the action more often",
-            of("5", is_metric("top1")),
-            f"Top-1 {_value(tables['5'], 'EFA', 'top1')}",
-            "notebooks/comparison",
-        ),
-        (
-            "It judges form better",
-            of("5", is_metric("quality_acc")),
-            f"balanced accuracy {form}; its encoder alone {alone}",
-            "notebooks/comparison",
-        ),
-        (
-            "Each part of it helps",
-            of("6", lambda found: found["id"].notna()),
-            "18 comparisons of nine variants",
-            "notebooks/ablation",
-        ),
-        (
-            "A loss weight of 3 is best",
-            of("7", lambda found: found["id"].notna()),
-            "five weights",
-            "notebooks/loss_weight",
-        ),
-        ("Its numbers on CoT-AFA", UNTESTED, "the videos cannot be shipped; the code runs on them", "book/own_data"),
-        (
-            "Asked here: where only the text can decide, it does",
-            _gap(tables["standards"]),
-            f"AUC {text}, without text {bare}",
-            "notebooks/ablation",
-        ),
-        (
-            "Asked here: text helps with new exercises",
-            _gap(tables["unseen"]),
-            f"AUC {new}, without text {none}",
-            "notebooks/ablation",
-        ),
-        *_people(),
+        ("It explains better than earlier systems", outcome("4", "cider_d"), explains, comparison),
+        ("It finds the action more often", outcome("5", "top1"), f"Top-1 {value('5', 'top1')}", comparison),
+        ("It judges form better", outcome("5", "quality_acc"), judges, comparison),
+        ("Each part of it helps", outcome("6"), "18 comparisons of nine variants", ablation),
+        ("A loss weight of 3 is best", outcome("7"), "five weights", "notebooks/loss_weight"),
+        ("Its numbers on CoT-AFA", UNTESTABLE, shipped, "book/own_data"),
+        ("Asked here: where only the text can decide, it does", *text_effect("standards"), ablation),
+        ("Asked here: text helps with new exercises", *text_effect("unseen"), ablation),
+        *_people_rows(),
     ]
 
 
-def _blind(results: Results) -> str:
-    """What texts reach that were picked without looking; '' where it cannot be scored."""
+def _blind_score(results: Results) -> str:
+    """What texts reach that were picked without looking; '' if they cannot be scored."""
     try:
         floors = blind.floors(build(results.preset, results.overrides).data).values()
     except InputError:
@@ -105,75 +74,57 @@ def _blind(results: Results) -> str:
     return f"; a text picked without looking has up to {max(floor['cider_d'] for floor in floors):.0f}"
 
 
-def _value(results: Results, row: str, metric: str) -> str:
-    found = estimates.estimate(results, row, metric)
-    if not found.known:
-        return "unknown"
-    spread = f" ({found.low:.1f}\u2013{found.high:.1f})" if found.bounded else ""
-    return f"{found.mean:.1f}{spread}"
-
-
-def _gap(results: Results, tolerance: float = 2.0) -> str:
-    return claims.verdict(estimates.difference(results, "EFA", "w/o text", "quality_auc"), tolerance)
-
-
-def _people() -> list[Line]:
+def _people_rows() -> list[ClaimRow]:
+    """What came out on real people; no rows without results of them."""
     try:
         found = people.load_results()
     except InputError:
         return []
     rows = found.comparisons.set_index("claim")
-    out: list[Line] = []
+    out: list[ClaimRow] = []
     for asked, claim in (
         ("Asked here: it judges real people whom it never saw", "EFA tells correct from incorrect people"),
         ("Asked here: so it does without training on people", "EFA that never saw people does, too"),
     ):
         if claim in rows.index:
             cell = found.cell(str(rows.loc[claim, "row"]), "acc")
-            out.append(
-                (
-                    asked,
-                    str(rows.loc[claim, "outcome"]),
-                    f"accuracy {cell.text} ({cell.minor})",
-                    "notebooks/real_people",
-                )
-            )
+            accuracy = f"accuracy {cell.text} ({cell.minor})"
+            out.append((asked, str(rows.loc[claim, "outcome"]), accuracy, "notebooks/real_people"))
     return out
 
 
-def table(tables: dict[str, Results]) -> Html:
+def claims_table(tables: dict[str, Results]) -> Html:
     """The claims with their outcomes, each linked to its chapter; made for book/intro.html."""
-    found = lines(tables)
+    found = claim_rows(tables)
     body = "".join(
         f'<tr><th scope="row"><a href="../{escape(page)}.html">{escape(claim)}</a></th>'
-        f"<td>{escape(outcome)}</td><td>{escape(figures_)}</td></tr>"
-        for claim, outcome, figures_, page in found
+        f"<td>{escape(outcome)}</td><td>{escape(numbers)}</td></tr>"
+        for claim, outcome, numbers, page in found
     )
     head = '<th scope="col">claim</th><th scope="col">here</th><th scope="col">EFA here</th>'
     caption = "The paper's claims, and four questions of our own"
     inner = f"<caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
-    source = html.wide(inner, caption)
-    text = "\n".join([caption, *(" | ".join(line) for line in found)])
-    return Html(source, text) + provenance.stamp(tables["6"])
+    text = "\n".join([caption, *(" | ".join(row) for row in found)])
+    return Html(html.wide(inner, caption), text) + provenance.stamp(tables["6"])
 
 
-def clip(tables: dict[str, Results]) -> Html:
-    """One clip with what EFA says of it, and how often that happens."""
+def example_clip(tables: dict[str, Results]) -> Html:
+    """One clip with EFA's answer, and how often such an answer occurs."""
     results = tables["6"]
     found = qualitative.kinds(results)
     kind, total = found[0], sum(one.count for one in found)
     if not total:
         return html.note("No predictions to show yet: run 'efa run 6/EFA'.")
     if kind.clip is None:
-        return html.note("EFA names no fault rightly here.")
+        return html.note("EFA names no fault correctly here.")
     frames = examples.render_frames(kind.clip["clip_id"], results.preset, results.overrides)
     out = Html("")
     if frames is not None:
         out += html.show(figures.film(frames), f"Six frames of a rendered figure: {kind.clip['action']}.", kind="png")
-    said = html.note(f"EFA says: {kind.clip['predicted_action']}, non-standard form. {kind.clip['explanation']}")
+    answer = f"EFA says: {kind.clip['predicted_action']}, non-standard form. {kind.clip['explanation']}"
     faulty = sum(one.count for one in found[:4])
-    often = html.note(
+    often = (
         f"The first clip, in an order that knows no scores, of the {kind.count} among {faulty} faulty ones whose fault "
         f"EFA both sees and names; {total} clips were tested. The chapter on single clips has the other outcomes."
     )
-    return out + said + often
+    return out + html.note(answer) + html.note(often)

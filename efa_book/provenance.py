@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 from efa.baselines.registry import decoder_file, encoder_file
 from efa.config import FormSimData, build
@@ -23,6 +22,7 @@ ORIGINS = {
     "runs": "from runs/",
     "published": "as published in results/",
     "both": "from runs/ where trained here, other seeds as published in results/",
+    "": "no results yet",
 }
 NOTEBOOKS = {"4": "comparison", "5": "comparison", "6": "ablation", "7": "loss_weight"}
 
@@ -31,63 +31,61 @@ def stamp(results: Results, again: str = "") -> Html:
     """Data, preset, seeds, protocol, hardware, runtime, commit, and the command that makes the numbers again.
 
     Args:
-        again: that command, where it is not the table's.
+        again: that command, if it is not the table's.
     """
     data = table_config(results.table, results.preset, results.overrides).data
     stand_in = isinstance(data, FormSimData)
     facts = list(results.facts.values())
-    devices = sorted({fact.get("device", "") for fact in facts})
-    seconds = sum(sum(fact.get("seconds", {}).values()) for fact in facts)
-    commits = sorted({fact.get("commit", "") or "no commit" for fact in facts})
-    states = pd.Series(list(results.states.values())).value_counts().to_dict()
-    origin = ORIGINS.get(results.origin, "no results yet")
+    states = Counter(results.states.values()).most_common()
     parts = [
         f"{data.clips} clips of {data.size} pixels, benchmark {data.benchmark}"
         if isinstance(data, FormSimData)
         else data.source,
         f"preset {results.preset}",
         f"seeds {', '.join(map(str, results.seeds))}",
-        f"protocol {results.under}" if results.under else "",
-        f"{len(results.states)} runs: " + ", ".join(f"{count} {state}" for state, count in states.items()),
-        origin,
+        f"protocol {results.asked_protocol}" if results.asked_protocol else "",
+        f"{len(results.states)} runs: " + ", ".join(f"{count} {state}" for state, count in states),
+        ORIGINS[results.origin],
     ]
     if facts:
-        parts += [" / ".join(devices), f"{seconds / 60:.1f} minutes in all", f"commit {', '.join(commits)}"]
+        minutes = sum(sum(fact.get("seconds", {}).values()) for fact in facts) / 60
+        commits = sorted({fact.get("commit", "") or "no commit" for fact in facts})
+        parts += [" / ".join(sorted({fact.get("device", "") for fact in facts}))]
+        parts += [f"{minutes:.1f} minutes in all", f"commit {', '.join(commits)}"]
     badge = "Stand-in: FormSim, procedural, not CoT-AFA" if stand_in else "own data"
-    return html.stamp(badge, parts, again or command(results))
+    return html.stamp(badge, parts, again or rerun_command(results))
 
 
-def command(results: Results) -> str:
-    """What to type for these numbers; a protocol that is not the table's own is asked for by its notebook."""
+def rerun_command(results: Results) -> str:
+    """The shell command that makes these numbers; a protocol other than the table's own needs its notebook."""
     seeds = ",".join(map(str, results.seeds))
-    if results.under:
-        asked = {"preset": results.preset, "seeds": seeds, "protocol": results.under, "overrides": results.overrides}
+    if results.asked_protocol:
+        asked = {"preset": results.preset, "seeds": seeds, "protocol": results.asked_protocol}
         name = NOTEBOOKS.get(results.table, "comparison")
-        return f"papermill notebooks/{name}.ipynb out.ipynb -y {shlex.quote(json.dumps(asked))}"
-    given = [f"{key}={_typed(value)}" for key, value in results.overrides.items()]
-    settings = "".join(f" --set {shlex.quote(setting)}" for setting in given)
+        given = json.dumps(asked | {"overrides": results.overrides})
+        return f"papermill notebooks/{name}.ipynb out.ipynb -y {shlex.quote(given)}"
+    settings = ""
+    for key, value in results.overrides.items():
+        text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        settings += f" --set {shlex.quote(f'{key}={text}')}"
     return f"efa run {results.table} --preset {results.preset} --seeds {seeds}{settings}"
 
 
-def _typed(value: object) -> str:
-    """A setting's value as the command line reads it."""
-    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+def weights_table(preset: str, overrides: Overrides | None = None, folder: Path | None = None) -> Html:
+    """The files that runs of a preset start from: whose part each is, how it was made and what it reached.
 
-
-def weights(preset: str, overrides: Overrides | None = None, folder: Path | None = None) -> Html:
-    """The files that runs of a preset start from: whose part it is, how it was made and what it reached.
-
-    Read from the .json beside each file of weights; what is not there, or cannot be read, is said to be so.
+    Read from the .json beside each file of weights; a missing or unreadable one is reported in the table.
     """
+    users: dict[str, list[str]] = {}  # name of a file of weights -> 'TSM (video)' for each system that starts from it
+    for name in dict.fromkeys(("EFA", *CAPTIONERS, *RECOGNISERS)):
+        config = build(preset, (overrides or {}) | {"system.name": name})
+        for part, file in (("video", encoder_file(config)), ("words", decoder_file(config))):
+            if file:
+                users.setdefault(Path(file).stem, []).append(f"{name} ({part})")
     rows: list[list[str | Cell]] = []
-    for name, users in sorted(_users(preset, overrides or {}).items()):
-        who, stages = ", ".join(users), _stages((folder or paths.WEIGHTS) / f"{name}.json")
-        if not stages:
-            rows.append([name, who, "no record of it here", *[Cell("–", number=True)] * 3, "–"])
-            continue
-        last = stages[-1]
-        numbers = [Cell(text, number=True) for text in (_seen(stages), _millions(last), _minutes(stages))]
-        rows.append([name, who, _task(last, len(stages)), *numbers, _reached(last)])
+    for name, systems in sorted(users.items()):
+        stages = _read_stages((folder or paths.WEIGHTS) / f"{name}.json")
+        rows.append([name, ", ".join(systems), *_describe_stages(stages)])
     if not rows:
         return html.note(f"Nothing starts pre-trained in preset {preset}.")
     head = ["weights", "part of", "made by", "examples seen", "parameters", "minutes", "held out"]
@@ -95,19 +93,8 @@ def weights(preset: str, overrides: Overrides | None = None, folder: Path | None
     return html.table("What starts pre-trained, and how it was made", head, rows, notes)
 
 
-def _users(preset: str, overrides: Overrides) -> dict[str, list[str]]:
-    """Name of a file of weights -> 'TSM (video)' for every system that starts from it."""
-    users: dict[str, list[str]] = {}
-    for name in dict.fromkeys(("EFA", *CAPTIONERS, *RECOGNISERS)):
-        config = build(preset, overrides | {"system.name": name})
-        for part, file in (("video", encoder_file(config)), ("words", decoder_file(config))):
-            if file:
-                users.setdefault(Path(file).stem, []).append(f"{name} ({part})")
-    return users
-
-
-def _stages(path: Path) -> list[dict[str, Any]]:
-    """One dictionary a stage of pre-training; none where the file is not what it should be."""
+def _read_stages(path: Path) -> list[dict[str, Any]]:
+    """One dictionary for each stage of pre-training; none if the file is not what it should be."""
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -116,35 +103,22 @@ def _stages(path: Path) -> list[dict[str, Any]]:
     return stages if isinstance(stages, list) and all(isinstance(stage, dict) for stage in stages) else []
 
 
-def _task(stage: dict[str, Any], stages: int) -> Cell:
-    before = f"the last of {stages} stages: " if stages > 1 else ""
-    return Cell(str(stage.get("data", "not said")), f"{before}{stage.get('command', 'command not said')}")
-
-
-def _seen(stages: Sequence[dict[str, Any]]) -> str:
-    total = 0
-    for stage in stages:
-        found = dict(re.findall(r"--(clips|texts|passes) (\d+)", str(stage.get("command", ""))))
-        if "passes" not in found or not found.keys() & {"clips", "texts"}:
-            return "–"
-        total += int(found.get("clips") or found["texts"]) * int(found["passes"])
-    return f"{total:,}"
-
-
-def _millions(stage: dict[str, Any]) -> str:
-    count = stage.get("parameters")
-    return f"{count / 1e6:.2f} M" if isinstance(count, int | float) else "–"
-
-
-def _minutes(stages: Sequence[dict[str, Any]]) -> str:
+def _describe_stages(stages: Sequence[dict[str, Any]]) -> list[str | Cell]:
+    """Cells: task and command, examples seen, parameters, minutes, scores held out; a dash for what is unknown."""
+    if not stages:
+        return ["no record of it here", *[Cell("–", number=True)] * 3, "–"]
+    last = stages[-1]
+    options = [dict(re.findall(r"--(clips|texts|passes) (\d+)", str(stage.get("command", "")))) for stage in stages]
+    seen = [int(o.get("clips") or o.get("texts") or 0) * int(o.get("passes") or 0) for o in options]
+    count, reached = last.get("parameters"), last.get("held_out")
     seconds = [stage.get("seconds") for stage in stages]
-    spent = [one.get("all") if isinstance(one, dict) else one for one in seconds]
-    known = [one for one in spent if isinstance(one, int | float)]
-    return f"{sum(known) / 60:.0f}" if len(known) == len(stages) else "–"
-
-
-def _reached(stage: dict[str, Any]) -> str:
-    found = stage.get("held_out")
-    if not isinstance(found, dict):
-        return "–"
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in found.items())
+    spent: list[Any] = [one.get("all") if isinstance(one, dict) else one for one in seconds]
+    numbers = [
+        f"{sum(seen):,}" if all(seen) else "–",
+        f"{count / 1e6:.2f} M" if isinstance(count, int | float) else "–",
+        f"{sum(spent) / 60:.0f}" if all(isinstance(one, int | float) for one in spent) else "–",
+    ]
+    before = f"the last of {len(stages)} stages: " if len(stages) > 1 else ""
+    task = Cell(str(last.get("data", "not recorded")), f"{before}{last.get('command', 'command not recorded')}")
+    scores = [f"{k.replace('_', ' ')} {v}" for k, v in reached.items()] if isinstance(reached, dict) else ["–"]
+    return [task, *(Cell(text, number=True) for text in numbers), ", ".join(scores)]

@@ -1,4 +1,4 @@
-"""The published results, results/<data set>-<preset>/: written from finished runs by `publish`, and read again."""
+"""The published results in results/<data set>-<preset>/: `publish` writes them from finished runs."""
 
 from __future__ import annotations
 
@@ -6,28 +6,30 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
 from efa.config import build
 from efa.experiments import TABLES, Overrides, select
-from efa.runs import Run, scores_of
+from efa.runs import Run
 from efa.utils import paths
 from efa.utils.errors import InputError
 from efa.utils.files import write_safely
 
-COLUMNS = ("table", "row", "seed", "protocol", "metric", "value")
+RUN_COLUMNS = ["table", "row", "seed"]
+RUN_TYPES = {"table": str, "row": str, "seed": int}
+COLUMNS = (*RUN_COLUMNS, "protocol", "metric", "value")
+HINT = "efa publish writes it again"
 
 
 def folder_of(preset: str, overrides: Overrides | None = None) -> Path:
-    """Where the published results of a preset lie: results/<data set>-<preset>."""
-    source = build(preset, overrides).data.source
-    return paths.results() / f"{Path(source).name}-{preset}"
+    """The folder of a preset's published results: results/<data set>-<preset>."""
+    return paths.results() / f"{Path(build(preset, overrides).data.source).name}-{preset}"
 
 
 def published_seeds(table: str, preset: str, overrides: Overrides | None = None) -> tuple[int, ...]:
-    """The seeds of a table that are published for a preset; none where nothing is."""
+    """The seeds of a table that are published for a preset, in order."""
     entries = read_provenance(folder_of(preset, overrides)).values()
     return tuple(sorted({int(entry["seed"]) for entry in entries if entry["table"] == table}))
 
@@ -39,10 +41,10 @@ def publish(
     overrides: Overrides | None = None,
     what: str = "all",
 ) -> tuple[Path, list[str]]:
-    """Writes finished runs to results/<data set>-<preset>/, and returns the folder and the labels that are missing.
+    """Writes finished runs to results/<data set>-<preset>/; returns the folder and the labels of unfinished runs.
 
     scores.csv (tidy), predictions/<table>-<row>-<seed>.parquet, history.csv and provenance.json (key, commit, device,
-    versions, seconds of each run). What is there of other rows and seeds stays; the same ones are replaced.
+    versions, seconds of each run). Other rows and seeds that are there stay; the same ones are replaced.
 
     Args:
         out: another folder to write to.
@@ -54,51 +56,51 @@ def publish(
     folder = out or folder_of(preset, overrides)
     wanted = select(what, preset, tuple(seeds), overrides)
     finished = [run for run in wanted if (run.folder / "scores.json").is_file()]
-    missing = [run.label for run in wanted if run not in finished]
     if not finished:
         raise InputError("none of these runs is finished", hint=f"efa run {what} --preset {preset}")
     (folder / "predictions").mkdir(parents=True, exist_ok=True)
-    provenance, scores, histories = read_provenance(folder), read_scores(folder), read_history(folder)
-    new = {(run.table, run.row, run.seed) for run in finished}
-    scores, histories = (_without(old, new) for old in (scores, histories))
+    provenance = read_provenance(folder)
+    old_scores, old_histories = read_scores(folder), read_history(folder)
+    scores, histories = split_by_run(old_scores), split_by_run(old_histories)
     for run in finished:
-        name = file_name(run.table, run.row, run.seed)
+        name, cell = run_name(run.table, run.row, run.seed), (run.table, run.row, run.seed)
         predictions = pd.read_parquet(run.folder / "predictions.parquet")
         kept = predictions[predictions["protocol"].isin(run.protocols)]
-        _write_parquet(kept, folder / "predictions" / f"{name}.parquet")
+        path = folder / "predictions" / f"{name}.parquet"
+        write_safely(path, lambda partly, kept=kept: kept.to_parquet(partly, index=False, compression="zstd"))  # type: ignore[misc]
         facts = json.loads((run.folder / "provenance.json").read_text())
-        facts = {k: v for k, v in facts.items() if k != "labels"} | {"scores_version": scored_by(run.folder)}
-        provenance[name] = {"table": run.table, "row": run.row, "seed": run.seed, **facts}
-        scores = pd.concat([scores, tidy(run)], ignore_index=True)
+        facts = {k: v for k, v in facts.items() if k != "labels"} | {"scores_version": scores_version(run.folder)}
+        provenance[name] = dict(zip(RUN_COLUMNS, cell, strict=True)) | facts
+        scores[cell] = scores_table(run, run.folder)
         history = pd.read_csv(run.folder / "history.csv")
-        labels = pd.DataFrame({"table": run.table, "row": run.row, "seed": run.seed}, index=history.index)
-        histories = pd.concat([histories, pd.concat([labels, history], axis=1)], ignore_index=True)
-    order = {(table, row): i for i, (table, row) in enumerate((t, r) for t in TABLES for r in TABLES[t].rows)}
-
-    def ordered(frame: pd.DataFrame) -> pd.DataFrame:
-        place = [order.get(pair, len(order)) for pair in zip(frame["table"], frame["row"], strict=True)]
-        return frame.assign(place=place).sort_values(["place", "seed"], kind="stable").drop(columns="place")
-
-    for table, file in ((scores, "scores.csv"), (histories, "history.csv")):
-        text = ordered(table).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+        labels = pd.DataFrame(dict(zip(RUN_COLUMNS, cell, strict=True)), index=history.index)
+        histories[cell] = pd.concat([labels, history], axis=1)
+    rows = [(table, row) for table in TABLES for row in TABLES[table].rows]
+    order = {cell: (rows.index(cell[:2]) if cell[:2] in rows else len(rows), cell[2]) for cell in scores | histories}
+    for old, parts, file in ((old_scores, scores, "scores.csv"), (old_histories, histories, "history.csv")):
+        table = pd.concat([parts[cell] for cell in sorted(parts, key=order.__getitem__)])
+        text = table.reindex(columns=list(dict.fromkeys([*old, *table]))).to_csv(
+            index=False, float_format="%.6g", lineterminator="\n"
+        )
         write_safely(folder / file, lambda path, text=text: path.write_text(text))  # type: ignore[misc]
     text = json.dumps(dict(sorted(provenance.items())), indent=1, allow_nan=False) + "\n"
     write_safely(folder / "provenance.json", lambda path: path.write_text(text))
-    return folder, missing
+    return folder, [run.label for run in wanted if run not in finished]
 
 
-def file_name(table: str, row: str, seed: int) -> str:
+def run_name(table: str, row: str, seed: int) -> str:
     """'6', 'w/o text', 0 -> '6-w-o-text-0'."""
     return f"{table}-{re.sub(r'[^A-Za-z0-9]+', '-', row).strip('-')}-{seed}"
 
 
-def scored_by(folder: Path) -> int:
-    """Version of the metrics that wrote a run's scores; 0 where it is not said."""
+def scores_version(folder: Path) -> int:
+    """Version of the metrics that wrote a run's scores; 0 if the file has none."""
     return int(json.loads((folder / "scores.json").read_text()).get("scores_version", 0))
 
 
-def tidy(run: Run, folder: Path | None = None) -> pd.DataFrame:
-    scores = scores_of(run) if folder is None else json.loads((folder / "scores.json").read_text())
+def scores_table(run: Run, folder: Path) -> pd.DataFrame:
+    """A run's scores from its folder, one a row: columns `COLUMNS`."""
+    scores = json.loads((folder / "scores.json").read_text())
     rows = [
         (run.table, run.row, run.seed, protocol, metric, float(value))
         for protocol in run.protocols
@@ -108,43 +110,37 @@ def tidy(run: Run, folder: Path | None = None) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def among(frame: pd.DataFrame, cells: set[tuple[str, str, int]]) -> list[bool]:
-    return [cell in cells for cell in zip(frame["table"], frame["row"], frame["seed"], strict=True)]
-
-
-def _without(frame: pd.DataFrame, cells: set[tuple[str, str, int]]) -> pd.DataFrame:
-    return frame[[not there for there in among(frame, cells)]]
+def split_by_run(frame: pd.DataFrame) -> dict[tuple[str, str, int], pd.DataFrame]:
+    """(table, row, seed) -> its lines of scores.csv or history.csv."""
+    return {cast(tuple[str, str, int], cell): part for cell, part in frame.groupby(RUN_COLUMNS, sort=False)}
 
 
 def read_scores(folder: Path) -> pd.DataFrame:
-    return _read_csv(folder / "scores.csv", COLUMNS)
+    return read_table(folder / "scores.csv", COLUMNS, HINT, dtype=RUN_TYPES)
 
 
 def read_history(folder: Path) -> pd.DataFrame:
-    return _read_csv(folder / "history.csv", COLUMNS[:3])
+    return read_table(folder / "history.csv", RUN_COLUMNS, HINT, dtype=RUN_TYPES)
 
 
-def _read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+def read_table(path: Path, columns: Sequence[str], hint: str = "", **how: Any) -> pd.DataFrame:
+    """A CSV file, read by pandas with `how`; no rows if there is no file; InputError if a column is missing."""
     if not path.is_file():
         return pd.DataFrame(columns=list(columns))
     try:
-        table = pd.read_csv(path, dtype={"table": str, "row": str, "seed": int}, keep_default_na=True)
+        table: pd.DataFrame = pd.read_csv(path, **how)
     except ValueError as error:
-        raise InputError(f"cannot be read: {error}", file=path, hint="efa publish writes it again") from None
+        raise InputError(f"cannot be read: {error}", file=path, hint=hint) from None
     if lacking := [name for name in columns if name not in table.columns]:
-        raise InputError(f"missing column {', '.join(lacking)}", file=path, hint="efa publish writes it again")
+        hint = hint or f"columns: {', '.join(columns)}"
+        raise InputError(f"missing column {', '.join(lacking)}", file=path, hint=hint)
     return table
 
 
 def read_provenance(folder: Path) -> dict[str, dict[str, Any]]:
+    """Name of a published run (`run_name`) -> its facts."""
     path = folder / "provenance.json"
-    if not path.is_file():
-        return {}
     try:
-        return dict(json.loads(path.read_text()))
+        return dict(json.loads(path.read_text())) if path.is_file() else {}
     except ValueError as error:
-        raise InputError(f"cannot be read: {error}", file=path, hint="efa publish writes it again") from None
-
-
-def _write_parquet(table: pd.DataFrame, path: Path) -> None:
-    write_safely(path, lambda partly: table.to_parquet(partly, index=False, compression="zstd"))
+        raise InputError(f"cannot be read: {error}", file=path, hint=HINT) from None

@@ -17,10 +17,10 @@ class Metric:
 
     Attributes:
         key: as in `efa.metrics.METRICS`.
-        title: as a table's head says it.
-        kind: what it needs, and so what it means where it is absent: 'caption' a text and a reference, 'fault' a text
-            and a known fault, 'words' a text and a verdict, 'action' a class, 'form' a verdict.
-        printed: the paper reports it; else it is ours alone.
+        title: as in a table's head.
+        kind: what it needs: 'caption' a text and a reference, 'fault' a text and a known fault, 'words' a text and a
+            verdict, 'action' a class, 'form' a verdict.
+        printed: the paper reports it.
     """
 
     key: str
@@ -30,16 +30,16 @@ class Metric:
 
 
 @dataclass(frozen=True)
-class Shown:
+class TableSpec:
     """One table.
 
     Attributes:
         metrics: one column each.
         first: title of the column that names the rows.
-        subject: the row that the table is about, against which the others are held.
+        subject: the row that the others are compared with.
         figures: name of a group of claims -> the metrics of its figure.
-        floor: a last row says what is reached without looking.
-        entries: (row, protocol, name) where a line is not simply a row under its own protocol.
+        floor: whether a last row says what is reached without looking.
+        entries: (row, protocol, name) of each line, where lines are not simply rows under their own protocol.
     """
 
     metrics: tuple[Metric, ...]
@@ -64,37 +64,30 @@ FAULT = Metric("fault_f1", "fault F1", "fault")
 HALLUCINATED = Metric("hallucinated_faults", "hallucinated faults", "fault")
 STEP = Metric("step_acc", "right step named", "fault")
 AGREEMENT = Metric("verdict_agreement", "verdict agreement", "words")
+KNOWN = {metric.key: metric for metric in list(globals().values()) if isinstance(metric, Metric)}
 
-KNOWN = {
-    metric.key: metric
-    for metric in (
-        *(BLEU1, BLEU4, METEOR, ROUGE, CIDER, TOP1, TOP5, QUALITY, BALANCED, AUC),
-        *(FAULT, HALLUCINATED, STEP, AGREEMENT),
-    )
-}
-
-TABLE_SPECS: dict[str, Shown] = {
-    "4": Shown(
+TABLE_SPECS: dict[str, TableSpec] = {
+    "4": TableSpec(
         (BLEU1, BLEU4, METEOR, ROUGE, CIDER, FAULT, HALLUCINATED, STEP, AGREEMENT),
         figures={"explanation": (CIDER, METEOR, FAULT, HALLUCINATED)},
     ),
-    "5": Shown(
+    "5": TableSpec(
         (TOP1, TOP5, QUALITY, BALANCED, AUC),
         figures={"action": (TOP1, TOP5), "form": (QUALITY, BALANCED, AUC)},
         floor=True,
     ),
-    "6": Shown(
+    "6": TableSpec(
         (CIDER, METEOR, ROUGE, BLEU4, TOP1, QUALITY, BALANCED, FAULT),
         first="variant",
         figures={"all": (CIDER, FAULT, BALANCED, TOP1)},
     ),
-    "7": Shown(
+    "7": TableSpec(
         (CIDER, METEOR, ROUGE, TOP1, QUALITY, BALANCED, FAULT),
         first="weight",
         subject="lambda = 3",
         figures={"explanation": (CIDER, FAULT), "action and form": (TOP1, QUALITY, BALANCED)},
     ),
-    "standards": Shown(
+    "standards": TableSpec(
         (AUC, BALANCED, FAULT, CIDER),
         first="what the model reads",
         figures={"form": (AUC, BALANCED)},
@@ -107,7 +100,7 @@ TABLE_SPECS: dict[str, Shown] = {
             ("Shuffled text", "predicted", "shuffled text, trained with it"),
         ),
     ),
-    "unseen": Shown(
+    "unseen": TableSpec(
         (AUC, BALANCED, FAULT),
         first="what the model reads",
         figures={"form": (AUC, BALANCED, FAULT)},

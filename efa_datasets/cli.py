@@ -38,17 +38,17 @@ def leave_one_subject_out(
     Exit status: 0 done, 2 mistakes of yours only, 1 anything else, 130 interrupted.
     Rerun the same command to resume.
     """
-    from efa.cli.grid import pool_of, run_all, tell
+    from efa.cli.grid import report_failures, run_all, select_cluster
     from efa.experiments import select
     from efa.utils import paths
     from efa_book.people import load_results, publish, scores_table
     from efa_datasets import loso
 
-    pool = pool_of(executor, jobs, ray_address, cpus_per_run, gpus_per_run)
+    cluster = select_cluster(executor, jobs, ray_address, cpus_per_run, gpus_per_run)
     judged = loso.judge_markers(markers) if markers is not None else {}  # first: cheap, unlike hours of work
     folds = loso.folds(folder, rows or [], preset, options.seeds_of(seeds), options.settings_of(settings))
     runs = select("6/EFA", preset, options.seeds_of(seeds)) if zero_shot else []
-    failures = run_all([*folds, *runs], jobs, pool, retries)
+    failures = run_all([*folds, *runs], jobs, cluster, retries)
     judged |= loso.collect(folds)
     if runs and all(run.finished for run in runs):
         judged |= loso.judge_zero_shot(runs, folder, preset)
@@ -58,7 +58,7 @@ def leave_one_subject_out(
         out.print(f"{scores_table(load_results(to))!r}\nwritten to {to}", markup=False, highlight=False)
     for row in dict.fromkeys(fold.row for fold in folds if fold.row not in judged):
         err.print(f"'{row}' is not written: not all of its trainings are finished", markup=False, highlight=False)
-    tell(failures)
+    report_failures(failures)
 
 
 def statistics(

@@ -5,8 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from efa.data.manifest import StepText, make_dataset, save_dataset
-from efa_book.audit.annotations_names import read_names
-from efa_book.audit.annotations_texts import Writer, written
+from efa_book.audit.annotations_texts import Writer, read_names, write_blindly
 
 GOOD, BAD = "The hop action in this video is good.", "The hop action in this video is bad."
 
@@ -43,7 +42,7 @@ def names(table: pd.DataFrame) -> dict[str, tuple[int, int]]:
 
 
 def writers(table: pd.DataFrame, draws: int = 3) -> dict[str, Writer]:
-    return {one.key: one for one in written(table, STEPS, range(draws), names(table))}
+    return {one.key: one for one in write_blindly(table, STEPS, range(draws), names(table))}
 
 
 def save(folder: Path, table: pd.DataFrame, reasons: bool = True) -> Path:

@@ -24,7 +24,7 @@ from efa.config import Config
 from efa.data.batches import Batch, order_for_text_loss
 from efa.data.loader import ClipDataset, EpochSampler, as_is, text_keys
 from efa.model.swin import StochasticDepth
-from efa.train import NotFiniteError, TrainingStep, backward, fit
+from efa.train import NotFiniteError, TrainingStep, accumulate_gradient, fit
 from efa.utils import distributed
 
 SYSTEMS = (
@@ -75,7 +75,7 @@ def gradient(config: Config, inputs: TrainingInputs) -> tuple[dict, dict, list[i
     ):
         batch = batch_of(inputs, config)
         batch["video"] = batch["video"] if batch["video"].dtype == torch.uint8 else batch["video"].double()
-        losses = backward(step, model, batch, config.training.micro_batch or config.training.batch)
+        losses = accumulate_gradient(step, model, batch, config.training.micro_batch or config.training.batch)
     found = {f"grad {name}": p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     return found | {name: value.clone() for name, value in model.named_buffers()}, losses, seen
 

@@ -15,21 +15,10 @@ from typing import Any
 import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-dev-shm-usage",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--remote-debugging-port=0",
-    "--remote-allow-origins=*",
-)
-KEYS = {"Tab": 9, "Enter": 13, " ": 32, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39}
-KEYS |= {"ArrowDown": 40}
+FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic"
+FLAGS += " --disable-dev-shm-usage --no-first-run --disable-background-networking --disable-component-update"
+FLAGS += " --disable-sync --remote-debugging-port=0 --remote-allow-origins=*"
+KEYS = {"Tab": 9, "Enter": 13, " ": 32, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowRight": 39, "ArrowDown": 40}
 
 
 @contextlib.contextmanager
@@ -41,7 +30,7 @@ def chromium(patience: float = 30) -> Iterator["Browser"]:
         pytest.skip("no Chromium on this machine")
     with tempfile.TemporaryDirectory() as profile:
         place = Path(profile) / "DevToolsActivePort"
-        command = [program, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
+        command = [program, *FLAGS.split(), f"--user-data-dir={profile}", "about:blank"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             lines = wait(lambda: place.read_text().splitlines()[1:2], patience, "Chromium starts")

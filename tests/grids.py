@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 import tiny
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = tiny.SETTINGS | {"data.clips": 96, "training.epochs": 6}
+INTERRUPTED = "efa: interrupted; rerun the same command to resume"
 
 
 def options(**changes: object) -> list[str]:
@@ -26,46 +28,39 @@ def options(**changes: object) -> list[str]:
 
 
 class Grid:
-    """One `efa run` in a process group of its own, so that what a terminal sends to all can be sent to all.
+    """One `efa run` in a process group of its own, to which signals are sent as a terminal does.
 
     Args:
-        home: where its runs and caches go.
+        home: folder for its runs and caches.
         limit: bytes that a file may have, as `ulimit -f` sets it.
     """
 
-    def __init__(self, home: Path, *arguments: str, limit: int = 0, python: str = sys.executable, **changes: object):
+    def __init__(self, home: Path, *arguments: str, limit: int = 0, **changes: object):
         home.mkdir(parents=True, exist_ok=True)
-        self.home = home
-        self.log = home.parent / f"{home.name}.log"
-        command = [python, "-m", "efa", "run", *arguments, "--preset", "smoke", *options(**changes)]
+        self.home, self.log = home, home.parent / f"{home.name}.log"
+        command = [sys.executable, "-m", "efa", "run", *arguments, "--preset", "smoke", *options(**changes)]
         if limit:
             command = ["bash", "-c", f'ulimit -f {limit // 1024}; exec "$@"', "bash", *command]
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-        quiet = {"EFA_HOME": str(home), "PYTHONPATH": path, "CI": "1", "OMP_NUM_THREADS": "1"}
+        env = os.environ | {"EFA_HOME": str(home), "PYTHONPATH": path, "CI": "1", "OMP_NUM_THREADS": "1"}
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env=os.environ | quiet,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
+                command, cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
 
     def wait(self, seconds: float = 900) -> tuple[int, str]:
-        """Exit status and all that was said."""
+        """Exit status and all output."""
         try:
-            status = self.process.wait(seconds)
+            return self.process.wait(seconds), self.output()
         except subprocess.TimeoutExpired:
             self.kill()
-            pytest.fail(f"still running after {seconds:.0f} s:\n{self.said()}")
-        return status, self.said()
+            pytest.fail(f"still running after {seconds:.0f} s:\n{self.output()}")
 
-    def said(self) -> str:
+    def output(self) -> str:
         return self.log.read_text()
 
     def signal(self, number: int) -> None:
-        """To the whole group, as Ctrl-C is."""
+        """Sends a signal to the whole group, as Ctrl-C does."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
 
@@ -73,35 +68,44 @@ class Grid:
         self.signal(signal.SIGKILL)
         self.process.wait()
 
-    def until(self, there: Callable[[], object], seconds: float = 900, pause: float = 0.01) -> bool:
-        """Waits until `there()`; False where the process ended before."""
+    def until(self, condition: Callable[[], object], seconds: float = 900, pause: float = 0.01) -> bool:
+        """Waits for a condition; False where the process ended before."""
         end = time.monotonic() + seconds
-        while not there():
+        while not condition():
             if self.process.poll() is not None:
                 return False
             if time.monotonic() > end:
                 self.kill()
-                pytest.fail(f"waited {seconds:.0f} s:\n{self.said()}")
+                pytest.fail(f"waited {seconds:.0f} s:\n{self.output()}")
             time.sleep(pause)
         return True
 
     def files(self, pattern: str) -> list[Path]:
         return sorted(self.home.glob(f"runs/*/{pattern}"))
 
-    def alive(self) -> bool:
-        """Whether any process of the group is left."""
-        try:
-            os.killpg(self.process.pid, 0)
-        except ProcessLookupError:
+    def ends(self, seconds: float = 15) -> bool:
+        """Whether every process of the group ends soon after the first."""
+        end = time.monotonic() + seconds
+        with contextlib.suppress(ProcessLookupError):
+            while time.monotonic() < end:
+                os.killpg(self.process.pid, 0)
+                time.sleep(0.05)
             return False
         return True
 
 
 def complete(home: Path, *arguments: str, **changes: object) -> str:
-    """Runs a grid to its end; what it said."""
-    status, said = Grid(home, *arguments, **changes).wait()  # type: ignore[arg-type]
-    assert status == 0, said
-    return said
+    """Runs a grid to its end and returns its output."""
+    status, output = Grid(home, *arguments, **changes).wait()  # type: ignore[arg-type]
+    assert status == 0, output
+    return output
+
+
+def only_error(output: str) -> str:
+    """The one line that says why a grid ended."""
+    assert "Traceback" not in output, output
+    (line,) = [line for line in output.splitlines() if line.startswith("efa: ")]
+    return line
 
 
 def results(home: Path) -> dict[str, tuple[pd.DataFrame, object]]:
@@ -123,22 +127,14 @@ def assert_same(home: Path, reference: Path) -> None:
         assert ours[label][1] == scores, label
 
 
-def leftovers(home: Path) -> list[str]:
-    """Files that are not whole, of runs and caches."""
-    half = [*home.glob("runs/*/.*.[0-9]*"), *home.glob(".cache/*/*.partly"), *home.glob("runs/.[!g]*")]
-    return [str(path.relative_to(home)) for path in half]
+def partial_files(home: Path) -> list[Path]:
+    """Unfinished files of runs and caches."""
+    return [*home.glob("runs/*/.*.[0-9]*"), *home.glob(".cache/*/*.partly"), *home.glob("runs/.[!g]*")]
 
 
 def processes(parent: int) -> Iterator[tuple[int, str]]:
-    """Descendants of a process: number and command line."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            fields = stat.read_text().rpartition(")")[2].split()
-            children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-    queue = list(children.get(parent, []))
-    while queue:
-        child = queue.pop()
-        queue += children.get(child, [])
-        with contextlib.suppress(OSError):
-            yield child, Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    """Number and command line of each descendant of a process."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(parent).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                yield child.pid, " ".join(child.cmdline())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from efa_book.audit.measured import Measured, Quantity
 
 from efa import cli
 from efa.config import Config, FormSimData
@@ -15,7 +16,6 @@ from efa.utils.errors import InputError
 from efa_book import audit_tables as audit
 from efa_book.audit import cuts, practice
 from efa_book.audit.findings import FINDINGS, finding
-from efa_book.audit.measured import Measured, Quantity
 from efa_book.collect import collect
 from formsim.dataset import some_actions
 
@@ -106,7 +106,7 @@ def test_the_notebook_has_a_section_for_every_finding_that_shows_something():
     for one in FINDINGS[:-1]:
         assert texts[f"finding-{one.number}"].startswith(f"## {one.number}. {one.title}\n")
         code = texts[f"measured-{one.number}"]
-        assert (code == f"audit.section({one.number})") == (one.number not in WITHOUT_MEASURE)
+        assert (code == f"audit_tables.section({one.number})") == (one.number not in WITHOUT_MEASURE)
         assert bool(one.measures) == (one.number not in WITHOUT_MEASURE)
     assert "annotations.shortcuts_table()" in texts["measured-18"]
     assert "annotations.contradictions_table()" in texts["measured-19"]
@@ -254,7 +254,7 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path, monkeypatch, capsy
     assert efa(monkeypatch, str(tmp_path / "absent")) == 2
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1
-    assert "no such folder" in said[0]
+    assert "no such file or folder" in said[0]
 
 
 # practice -------------------------------------------------------------------------------------------------------------

@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from audit_clips import CLIPS, LABELLED, STEPS, clips, names, writers
+from efa_book.audit.annotations_names import best_threshold, learn_threshold, shortcuts
+from efa_book.audit.annotations_verdicts import contradictions
 
 from efa import metrics
 from efa_book.audit.annotations import blind_scores, outcome, reached
-from efa_book.audit.annotations_names import best_threshold, learn_threshold, shortcuts
 from efa_book.audit.annotations_scores import WIDTH, Pairs, corpus, score
 from efa_book.audit.annotations_texts import Writer, most_central, usable, written
-from efa_book.audit.annotations_verdicts import contradictions
 
 # --- texts -----------------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from audit_clips import clips, save
+from efa_book.audit.annotations_names import shortcuts
+from efa_book.audit.annotations_verdicts import contradictions
 from reported import NASTY
 
 from efa import cli
@@ -16,8 +18,6 @@ from efa_book import annotations as shown
 from efa_book import paper
 from efa_book.audit import annotations
 from efa_book.audit.annotations import audit, write
-from efa_book.audit.annotations_names import shortcuts
-from efa_book.audit.annotations_verdicts import contradictions
 from efa_datasets.cot_afa import convert
 from efa_datasets.cot_afa_files import SHEET
 

@@ -43,11 +43,6 @@ def test_citations_are_in_the_bibliography(page):
     assert {key.strip() for role in roles for key in role.split(",")} <= known
 
 
-@pytest.mark.parametrize("page", NOTEBOOKS, ids=lambda page: page.name)
-def test_notebooks_run_in_this_environments_kernel(page):
-    assert json.loads(page.read_text())["metadata"]["kernelspec"]["name"] == "python3"
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_between_pages_have_targets(page):
     for target in re.findall(r"\{doc\}`([^`<]+)`", page_text(page)):

@@ -24,8 +24,8 @@ spec.loader.exec_module(accessible)
         ("<imgs>", 0),
     ],
 )
-def test_bare_images_are_counted(source, bare):
-    assert accessible.bare_images(source) == bare
+def test_images_without_alt_are_counted(source, bare):
+    assert accessible.count_images_without_alt(source) == bare
 
 
 @pytest.mark.parametrize(
@@ -41,25 +41,25 @@ def test_bare_images_are_counted(source, bare):
 def test_pages_are_checked(page, count, monkeypatch):
     said = []
     monkeypatch.setattr(accessible.logger, "warning", lambda *args, **kwargs: said.append(args[0] % args[1:]))
-    accessible.check(None, publish_doctree(page), "page")
+    accessible.check_images(None, publish_doctree(page), "page")
     assert len(said) == count
 
 
 def test_a_long_signature_is_no_list():
     long = "<dt>f(\n\n<dl>\n<dd><em>a</em>,</dd>\n<dd><em>b: int</em>,</dd>\n</dl>\n)</dt>"
-    mended = accessible.mend(long)
-    assert "<dl>" not in mended
-    assert "<dd>" not in mended
-    assert mended.count('<span class="sig-line">') == 2
-    assert "<em>b: int</em>" in mended
+    fixed = accessible.fix_lists(long)
+    assert "<dl>" not in fixed
+    assert "<dd>" not in fixed
+    assert fixed.count('<span class="sig-line">') == 2
+    assert "<em>b: int</em>" in fixed
 
 
 @pytest.mark.parametrize(
     "page", ["<dl>\n<dt>term</dt>\n<dd>said</dd>\n</dl>", '<dl class="py">\n<dd>said</dd>\n</dl>', "<p>nothing</p>"]
 )
 def test_true_lists_stay(page):
-    assert accessible.mend(page) == page
+    assert accessible.fix_lists(page) == page
 
 
 def test_the_bibliography_claims_no_list():
-    assert "role" not in accessible.mend('<div role="list" class="citation-list">')
+    assert "role" not in accessible.fix_lists('<div role="list" class="citation-list">')

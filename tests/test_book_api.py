@@ -152,7 +152,7 @@ def words(page) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]*>", "", page)).split())
 
 
-def test_objects_have_the_anchors_of_the_module_that_is_imported(page):
+def test_objects_have_the_anchors_of_their_module(page):
     found = re.findall(r'<dt class="sig[^>]* id="([^"]*)"', page)
     assert found == [
         "shapes.Box",

@@ -11,8 +11,8 @@ TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 PARTS = ("efa", "formsim", "efa_datasets", "efa_book", "book", "benchmarks", "tests")
 LIMITS = {("efa",): 7_000, PARTS[:-1]: 21_000, ("tests",): 16_000}
 POINTED_AT = {
-    "efa/model/fusion.py": "(eq-8)",
-    "efa/train.py": "backward(",
+    "efa/model/fusion.py": "eq-8)",
+    "efa/train.py": ".backward()",
     "efa/experiments.py": "ABLATION",
     "efa/baselines/tsm.py": "@register",
     "pyproject.toml": "efa.datasets",

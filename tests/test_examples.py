@@ -2,15 +2,14 @@
 
 import doctest
 import importlib
-import pkgutil
 import re
 import shlex
 import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import click
 import cot_afa_release
 import pytest
 import tiny
@@ -26,9 +25,9 @@ NOT_RUN = {"pretrain encoder": TRAINS_FOR_LONG, "pretrain decoder": TRAINS_FOR_L
 PACKAGES = ("efa", "formsim", "efa_datasets", "efa_book")
 
 
-def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
     for name, command in group.commands.items():
-        if isinstance(command, click.Group):
+        if hasattr(command, "commands"):
             yield from commands(command, (*path, name))
         else:
             yield " ".join((*path, name)), command
@@ -85,16 +84,15 @@ def test_example_runs(name, place, monkeypatch):
 
 
 MODULES = [
-    module.name
+    ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for package in PACKAGES
-    for module in pkgutil.walk_packages([str(ROOT / package)], f"{package}.")
-    if ">>> " in (ROOT / f"{module.name.replace('.', '/')}.py").read_text(encoding="utf-8")
-    if (ROOT / f"{module.name.replace('.', '/')}.py").is_file()
+    for file in sorted((ROOT / package).rglob("*.py"))
+    if ">>> " in file.read_text(encoding="utf-8")
 ]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["efa", *MODULES])
+@pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples(name, place):
     importlib.import_module(name)
     found = doctest.testmod(sys.modules[name], optionflags=doctest.ELLIPSIS)

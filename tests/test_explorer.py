@@ -4,23 +4,24 @@ import base64
 import io
 import json
 import re
-import sys
 from dataclasses import replace
 from pathlib import Path
 
-import explored
+import explorer_samples as samples
 import numpy as np
 import pandas as pd
 import pytest
-from explored import DATA, FRAMES, NASTY
+from explorer_samples import DATA, FRAMES, NASTY
 from PIL import Image
+from typer.testing import CliRunner
 
+import efa.cli  # noqa: F401 first: it loads the commands of efa_book
 import formsim
-from efa import cli
 from efa.data.loader import formsim_clips, open_dataset
 from efa.metrics import FaultParser
 from efa.utils.errors import InputError
 from efa_book import attention, explorer
+from efa_book.cli import explore_app
 from efa_book.explorer_text import FaultMarker
 from efa_book.published import folder_of, read_provenance
 
@@ -38,8 +39,8 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def made(folder):
-    explored.publish_attention(folder / "results" / "formsim-smoke")
-    return explored.document(folder)
+    samples.publish_attention(folder / "results" / "formsim-smoke")
+    return samples.document(folder)
 
 
 def words(parts: list) -> str:
@@ -61,7 +62,7 @@ def test_the_document_has_what_the_module_reads(made):
             assert ("text" in answer) == (name != "TSM")
         assert made["names"][clip["answers"]["EFA"]["action"]] == clip["action"]
         assert len(made["steps"][clip["action"]]) == 5
-    assert json.loads(explorer.encoded(made)) == made
+    assert json.loads(explorer.to_json(made)) == made
 
 
 def test_the_truth_is_formsims(made):
@@ -94,69 +95,59 @@ def test_the_pictures_are_the_clips_own(made):
 
 
 def test_clips_are_picked_by_rule_and_from_the_test_split():
-    tests = explored.predictions("EFA")
+    tests = samples.predictions("EFA")
     most = tests.groupby(["action", "quality"]).size()
-    picked = explorer.sample(tests, len(most))
+    picked = explorer.sample_clips(tests, len(most))
     shuffled = tests.sample(frac=1, random_state=3)
-    again = explorer.sample(shuffled.assign(quality_prob=0.5, explanation="other"), len(most))
+    again = explorer.sample_clips(shuffled.assign(quality_prob=0.5, explanation="other"), len(most))
     assert list(picked["clip_id"]) == list(again["clip_id"])  # neither order nor answers matter
     assert len(most) > 4
     assert (picked.groupby(["action", "quality"]).size() == 1).all()  # a clip of each action and verdict
-    more = explorer.sample(tests, 2 * len(most)).groupby(["action", "quality"]).size()
+    more = explorer.sample_clips(tests, 2 * len(most)).groupby(["action", "quality"]).size()
     assert set(more) <= {1, 2, 3}  # groups that are used up leave their turn to others
-    assert set(explorer.sample(tests, 4)["clip_id"]) < set(picked["clip_id"])
-    assert len(explorer.sample(tests, 1000)) == len(tests)
+    assert set(explorer.sample_clips(tests, 4)["clip_id"]) < set(picked["clip_id"])
+    assert len(explorer.sample_clips(tests, 1000)) == len(tests)
 
 
 def test_no_clip_of_another_split_gets_in(folder):
-    found = explored.results(folder)
+    found = samples.results(folder)
     path = found.predictions["EFA", 0]
-    both = [pd.read_parquet(path), explored.predictions("EFA", split="train")]
+    both = [pd.read_parquet(path), samples.predictions("EFA", split="train")]
     pd.concat(both, ignore_index=True).to_parquet(path)
-    ids = {clip["id"] for clip in explorer.data([found], 1000, size=16)["clips"]}
+    ids = {clip["id"] for clip in explorer.build_document([found], 1000, size=16)["clips"]}
     table = open_dataset(DATA).table
     assert ids == set(table["clip_id"][table["split"] == "test"])
 
 
 def test_a_clip_that_is_not_the_one_that_was_judged_is_left_out(folder):
-    found = explored.results(folder)
+    found = samples.results(folder)
     path = found.predictions["EFA", 0]
     table = pd.read_parquet(path)
     table.loc[0, "reference"] = "Another clip had this id when the run was made."
     table.to_parquet(path)
-    made = explorer.data([found], 1000, size=16)
+    made = explorer.build_document([found], 1000, size=16)
     assert made["about"]["left_out"] == 1
     assert table["clip_id"][0] not in {clip["id"] for clip in made["clips"]}
 
 
 def test_hostile_text_stays_text(folder):
-    made = explored.document(folder, hostile=NASTY)
+    made = samples.document(folder, hostile=NASTY)
     assert all(words(clip["answers"]["SwinBERT"]["text"]) == NASTY.strip() for clip in made["clips"])
     made["systems"].reverse()  # the plain table shows the first system
     made["systems"].sort(key=lambda system: system["id"] != "SwinBERT")
-    source = explorer.static(made).source
+    source = explorer.static_html(made).source
     assert "<img" not in source
     assert "&lt;img src=x" in source
     assert source.count("</script") == 2  # the document's and the module's own
-    assert "\u2028" not in explorer.encoded({"text": "\u2028\u2029<&>"})
-    assert "<" not in explorer.encoded(made)
-
-
-def test_the_module_makes_no_markup_of_text_and_asks_for_nothing():
-    module = (explorer.FOLDER / "explorer.js").read_text()
-    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|Function\(", module)
-    assert not re.search(r"fetch\(|XMLHttpRequest|WebSocket|sendBeacon|import\s*\(|^import ", module, re.MULTILINE)
-    assert "://" not in module
-    assert "</script" not in module
-    style = (explorer.FOLDER / "explorer.css").read_text()
-    assert not re.search(r"url\(|@import|</style", style)
+    assert "\u2028" not in explorer.to_json({"text": "\u2028\u2029<&>"})
+    assert "<" not in explorer.to_json(made)
 
 
 def test_faults_are_marked_where_the_parser_finds_them():
     phrases = {"Squat": {"knees_in": ("the knees fall inward",), "heels_up": ("the heels lift off the floor",)}}
     marker = FaultMarker(phrases)
     text = "It is not standard. In step two, The knees  fall inward. In step four the heels lift off the floor!"
-    said = marker.marked(text, "Squat", "Squat/knees_in")
+    said = marker.mark(text, "Squat", "Squat/knees_in")
     assert words(said["text"]) == " ".join(text.split())
     assert [part for part in said["text"] if part[1]] == [
         ["The knees fall inward", 1],
@@ -164,8 +155,8 @@ def test_faults_are_marked_where_the_parser_finds_them():
     ]
     assert said["names"] == [{"name": "heels up", "right": False}, {"name": "knees in", "right": True}]
     assert said["step"] == 2
-    assert marker.marked("The knees do not fall inward.", "Squat", "")["names"] == []
-    assert FaultMarker({}).marked("Anything.", "Squat", "") == {"text": [["Anything.", 0]], "names": [], "step": None}
+    assert marker.mark("The knees do not fall inward.", "Squat", "")["names"] == []
+    assert FaultMarker({}).mark("Anything.", "Squat", "") == {"text": [["Anything.", 0]], "names": [], "step": None}
 
 
 def test_marks_agree_with_the_parser_that_is_scored(made):
@@ -180,8 +171,8 @@ def test_marks_agree_with_the_parser_that_is_scored(made):
 
 
 def test_attention_of_the_run_that_is_shown(folder):
-    published = explored.publish_attention(folder / "results" / "formsim-smoke")
-    for clip in explored.document(folder)["clips"]:
+    published = samples.publish_attention(folder / "results" / "formsim-smoke")
+    for clip in samples.document(folder)["clips"]:
         weights = np.array(clip["attention"])
         assert weights.shape == (5, FRAMES)
         np.testing.assert_allclose(weights.sum(1), 1, atol=1e-3)
@@ -191,15 +182,15 @@ def test_attention_of_the_run_that_is_shown(folder):
 
 
 def test_attention_of_another_run_is_not_shown(folder):
-    explored.publish_attention(folder / "results" / "formsim-smoke", finished="2020-01-01T00:00:00+00:00")
-    found = [replace(explored.results(folder), states={("EFA", 0): "stale"})]
-    made = explorer.data(found, 2, size=16)
+    samples.publish_attention(folder / "results" / "formsim-smoke", finished="2020-01-01T00:00:00+00:00")
+    found = [replace(samples.results(folder), states={("EFA", 0): "stale"})]
+    made = explorer.build_document(found, 2, size=16)
     assert not made["about"]["attention"]
     assert {clip["attention"] is None for clip in made["clips"]} == {True}
     assert "not known" in attention.attention_table(found[0]).text
 
 
-def test_the_published_attention_sums_to_one_and_belongs_to_the_published_run():
+def test_the_published_attention_belongs_to_the_published_run():
     folder = folder_of("laptop")
     facts = read_provenance(folder)["6-EFA-0"]
     table = attention.read_published(folder, facts)
@@ -214,59 +205,58 @@ def test_the_published_attention_sums_to_one_and_belongs_to_the_published_run():
 
 def test_broken_attention_is_a_mistake_with_its_mend(folder):
     place = folder / "results" / "formsim-smoke"
-    explored.publish_attention(place)
+    samples.publish_attention(place)
     (place / "attention.json").write_text("{")
     with pytest.raises(InputError, match="efa explore attention writes it again"):
-        explored.document(folder)
-    explored.publish_attention(place).drop(columns="weight").to_parquet(place / "attention.parquet")
+        samples.document(folder)
+    samples.publish_attention(place).drop(columns="weight").to_parquet(place / "attention.parquet")
     with pytest.raises(InputError, match="missing column weight"):
-        explored.document(folder)
+        samples.document(folder)
 
 
 @pytest.mark.slow
 def test_the_page_of_the_book_stays_small(monkeypatch):
     """Real answers of all systems and real pictures, as the notebook asks for them."""
     monkeypatch.setenv("EFA_HOME", str(ROOT))
-    made = explorer.data(explorer.find("laptop"))
+    made = explorer.build_document(explorer.find_results("laptop"))
     assert len(made["systems"]) == 19
     assert len(made["clips"]) == 128
     assert {clip["attention"] is not None for clip in made["clips"]} == {True}
-    assert len(explorer.static(made).source) < LIMIT
+    assert len(explorer.static_html(made).source) < LIMIT
 
 
-def test_the_commands_say_what_is_wrong_in_one_line(folder, monkeypatch, capsys):
-    for given, said in (
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
         (("attention", "--preset", "smoke"), "is not finished"),
         (("page", "out.html", "--preset", "smoke"), "there are no predictions to explore"),
         (("page", "out.html", "--preset", "labtop"), "did you mean 'laptop'"),
-    ):
-        monkeypatch.setattr(sys, "argv", ["efa", "explore", *given])
-        with pytest.raises(SystemExit) as done:
-            cli.main()
-        assert done.value.code == 2
-        assert said in capsys.readouterr().err
+    ],
+)
+def test_commands_report_mistakes(folder, arguments, message):
+    result = CliRunner().invoke(explore_app, arguments)
+    assert isinstance(result.exception, InputError)
+    assert message in str(result.exception)
 
 
-def test_the_command_writes_a_page_that_needs_nothing_else(folder, monkeypatch, capsys):
-    monkeypatch.setattr(explorer, "find", lambda preset, dataset: [explored.results(folder)])
-    monkeypatch.setattr(sys, "argv", ["efa", "explore", "page", str(folder / "out.html"), "--clips", "2"])
-    with pytest.raises(SystemExit) as done:
-        cli.main()
-    assert not done.value.code
-    assert "2 clips in" in capsys.readouterr().out
+def test_the_command_writes_a_self_contained_page(folder, monkeypatch, capsys):
+    monkeypatch.setattr(explorer, "find_results", lambda preset, dataset: [samples.results(folder)])
+    result = CliRunner().invoke(explore_app, ["page", str(folder / "out.html"), "--clips", "2"])
+    assert result.exit_code == 0
     text = (folder / "out.html").read_text()
     assert text.startswith("<!doctype html>")
     assert not re.search(r"<(?:link|img|iframe|script[^>]* src)", text)
+    assert len(re.findall(r'"sprite":', text)) == 2
 
 
 def test_without_predictions_it_says_so(folder):
-    made = explorer.data(explorer.find("smoke"), 4)
+    made = explorer.build_document(explorer.find_results("smoke"), 4)
     assert made["clips"] == []
     assert "No predictions to explore yet" in explorer.show(made, live=True).text
 
 
 def test_where_no_script_runs_a_plain_table_stays(made):
-    source = explorer.static(made).source
+    source = explorer.static_html(made).source
     before = source[: source.index("<script")]
     assert before.count("<tr>") == len(made["clips"]) + 1
     for clip in made["clips"]:

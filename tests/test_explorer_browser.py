@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from urllib.parse import quote
 
-import explored
+import explorer_samples as samples
 import pytest
 from browser import Browser, chromium
-from explored import NASTY
+from explorer_samples import NASTY
 
 from efa_book import explorer
 
@@ -16,7 +16,8 @@ READY = "document.querySelector('.efax-card')"
 STATUS = "document.querySelector('.efax-status').textContent"
 COUNTER = "document.querySelector('.efax-buttons .efax-small').textContent"
 PLAY = "document.querySelector('.efax-buttons button')"
-PICTURES = 3 * explored.FRAMES
+TITLES = "[...document.querySelectorAll('.efax-card .efax-title')].map((one) => one.textContent)"
+PICTURES = 3 * samples.FRAMES
 
 
 @pytest.fixture(scope="module")
@@ -24,14 +25,14 @@ def made(tmp_path_factory) -> explorer.Document:
     folder = tmp_path_factory.mktemp("explorer")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EFA_HOME", str(folder))
-        explored.publish_attention(folder / "results" / "formsim-smoke")
-        return explored.document(folder, clips=8, hostile=NASTY)
+        samples.publish_attention(folder / "results" / "formsim-smoke")
+        return samples.document(folder, clips=8, hostile=NASTY)
 
 
 @pytest.fixture(scope="module")
 def page(made, tmp_path_factory) -> str:
     file = tmp_path_factory.mktemp("page") / "explorer.html"
-    file.write_text(explorer.page(made), encoding="utf-8")
+    file.write_text(explorer.html_page(made), encoding="utf-8")
     return file.as_uri()
 
 
@@ -138,10 +139,7 @@ def test_who_asks_for_less_motion_gets_none_by_itself(tab, page, made):
 
 
 def test_two_systems_side_by_side_by_mouse(opened, made):
-    assert opened.ask("[...document.querySelectorAll('.efax-card .efax-title')].map((one) => one.textContent)") == [
-        "EFA",
-        "SwinBERT",
-    ]
+    assert opened.ask(TITLES) == ["EFA", "SwinBERT"]
     choose(opened, "Beside it", "TSM")
     text = opened.ask("document.querySelectorAll('.efax-card')[1].textContent")
     assert text.startswith("TSM")
@@ -161,8 +159,7 @@ def test_everything_by_keyboard(opened, made):
     focus_by_tab(opened, select("Beside it"))
     opened.press("t")
     assert opened.ask(f"{select('Beside it')}.value") == "TSM"
-    titles = "[...document.querySelectorAll('.efax-card .efax-title')].map((one) => one.textContent)"
-    assert opened.ask(titles) == ["SwinBERT", "TSM"]
+    assert opened.ask(TITLES) == ["SwinBERT", "TSM"]
     focus_by_tab(opened, select("Clip"))
     opened.press("ArrowDown")
     assert shown(opened) == made["clips"][1]["id"]
@@ -212,7 +209,7 @@ def test_an_address_opens_its_clip(tab, page, made):
     assert shown(tab) == made["clips"][0]["id"]
 
 
-def test_a_video_assessed_in_jupyterlab_is_shown_without_a_truth(opened, made):
+def test_a_video_assessed_in_jupyterlab_has_no_truth(opened, made):
     """The module as anywidget serves it: imported, with a model that changes."""
     answer = {
         "action": "Squat",

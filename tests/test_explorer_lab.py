@@ -7,19 +7,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import explorer_samples as samples
 import pytest
 import tiny
 from browser import Browser, chromium, wait
-
-import formsim
-from efa.baselines.inputs import build_model, prepare
-from efa.predict import EFA
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("jupyterlab")
 pytest.importorskip("av")
 
-from efa.data.video import write_mp4  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 180  # a kernel, PyTorch and some rendering, on a machine that does other things as well
@@ -31,10 +27,7 @@ STATUS = "document.querySelector('.efax-status')?.textContent"
 def home(tmp_path_factory) -> Iterator[Path]:
     """A project folder with this checkout's results and notebook, a checkpoint that knows nothing, and a video."""
     with tiny.home(tmp_path_factory.mktemp("home")) as home:
-        config = tiny.config()
-        inputs = prepare(config)
-        EFA.from_material(build_model(config, inputs), config, inputs).save_pretrained(home / "checkpoint")
-        write_mp4(home / "mine.mp4", formsim.render_clip(formsim.clips("main", 32, 0)[0], 64, 8), 4)
+        samples.save_checkpoint(home)
         (home / "results").symlink_to(ROOT / "results")
         notebook = json.loads((ROOT / "notebooks" / "explore.ipynb").read_text())
         (parameters,) = [cell for cell in notebook["cells"] if cell["id"] == "parameters"]
@@ -92,24 +85,23 @@ def test_a_filter_works_inside_jupyterlab(tab):
     tab.until(f"!{STATUS}.startsWith('4 of 4')")
 
 
-def test_a_video_is_assessed_and_shown(tab, home):
-    video = json.dumps(str(home / "mine.mp4"))
+def assess(tab: Browser, path: str) -> None:
+    """Writes a path into the panel's field and clicks on its button."""
     tab.ask(
-        f"{{ const field = {PANEL}.querySelector('input[type=text]'); field.value = {video};"
+        f"{{ const field = {PANEL}.querySelector('input[type=text]'); field.value = {json.dumps(path)};"
         "field.dispatchEvent(new Event('input', {bubbles: true}));"
         "field.dispatchEvent(new Event('change', {bubbles: true})); true }"
     )
     tab.click(f"[...{PANEL}.querySelectorAll('button')].find((one) => one.textContent.trim() === 'Assess')")
+
+
+def test_a_video_is_assessed_and_shown(tab, home):
+    assess(tab, str(home / "mine.mp4"))
     tab.until(f"{STATUS}.includes('mine.mp4')")
     assert "mine.mp4 is shown below" in tab.ask(f"{PANEL}.textContent")
 
 
 def test_a_mistake_is_one_line_beside_the_button(tab):
-    tab.ask(
-        f"{{ const field = {PANEL}.querySelector('input[type=text]'); field.value = 'no-such.mp4';"
-        "field.dispatchEvent(new Event('input', {bubbles: true}));"
-        "field.dispatchEvent(new Event('change', {bubbles: true})); true }"
-    )
-    tab.click(f"[...{PANEL}.querySelectorAll('button')].find((one) => one.textContent.trim() === 'Assess')")
+    assess(tab, "no-such.mp4")
     tab.until(f"{PANEL}.textContent.includes('no-such.mp4')")
     assert "Traceback" not in tab.ask("document.body.textContent")

@@ -2,19 +2,17 @@
 
 from datetime import UTC, datetime
 
+import explorer_samples as samples
 import numpy as np
 import pytest
 import tiny
 
-import formsim
-from efa.baselines.inputs import build_model, prepare
 from efa.predict import EFA
 
 anywidget = pytest.importorskip("anywidget")
 pytest.importorskip("av")
 
-from efa.data.video import write_mp4  # noqa: E402
-from efa_book.explorer_live import GUESS, Explorer, Panel, assessed  # noqa: E402
+from efa_book.explorer_live import GUESS, Explorer, Panel, assess_clip  # noqa: E402
 
 EMPTY = {"version": 1, "about": {}, "actions": ["Squat"], "names": [], "systems": [], "steps": {}, "clips": []}
 
@@ -22,11 +20,7 @@ EMPTY = {"version": 1, "about": {}, "actions": ["Squat"], "names": [], "systems"
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory) -> str:
     with tiny.home(tmp_path_factory.mktemp("home")) as home:
-        config = tiny.config()
-        inputs = prepare(config)
-        EFA.from_material(build_model(config, inputs), config, inputs).save_pretrained(home / "checkpoint")
-        write_mp4(home / "mine.mp4", formsim.render_clip(formsim.clips("main", 32, 0)[0], 64, 8), 4)
-        yield home / "checkpoint"
+        yield samples.save_checkpoint(home)
 
 
 def test_the_widget_serves_the_module_of_the_page():
@@ -38,13 +32,13 @@ def test_the_widget_serves_the_module_of_the_page():
 
 def test_a_video_becomes_a_clip(checkpoint):
     efa, video = EFA.from_pretrained(checkpoint), checkpoint.parent / "mine.mp4"
-    clip, said = assessed(efa, video), efa.assess(video)
+    clip, said = assess_clip(efa, video), efa.assess(video)
     answer = clip["answers"]["live"]
     assert (clip["id"], clip["own"], clip["quality"], clip["pictures"]) == ("mine.mp4", True, -1, 18)
     assert (answer["action"], answer["wrong"]) == (said["action"], said["quality_probability"])
     assert answer["sure"] == [one["probability"] for one in said["top5"]]
     np.testing.assert_allclose(np.sum(clip["attention"], 1), 1, atol=1e-4)
-    told = assessed(efa, video, action=efa.actions[0], name="a name")
+    told = assess_clip(efa, video, action=efa.actions[0], name="a name")
     assert (told["answers"]["live"]["action"], told["id"]) == (efa.actions[0], "a name")
     assert "picked by you" in told["note"]
 
@@ -52,7 +46,7 @@ def test_a_video_becomes_a_clip(checkpoint):
 def test_the_panel_assesses_an_upload_and_a_path(checkpoint):
     panel, video = Panel(EMPTY, str(checkpoint)), checkpoint.parent / "mine.mp4"
     panel.go.click()
-    assert "no video is chosen" in panel.said.value
+    assert "no video is chosen" in panel.status.value
     panel.path.value = str(video)
     panel.go.click()
     assert [clip["id"] for clip in panel.explorer.own] == ["mine.mp4"]
@@ -72,9 +66,9 @@ def test_a_mistake_is_said_in_one_line(checkpoint, tmp_path):
     panel = Panel(EMPTY, str(checkpoint))
     panel.path.value = str(tmp_path / "absent.mp4")
     panel.go.click()
-    assert "absent.mp4" in panel.said.value
+    assert "absent.mp4" in panel.status.value
     assert panel.explorer.own == []
     lost = Panel(EMPTY, str(tmp_path / "no-checkpoint"))
     lost.path.value = str(checkpoint.parent / "mine.mp4")
     lost.go.click()
-    assert "no-checkpoint" in lost.said.value
+    assert "no-checkpoint" in lost.status.value

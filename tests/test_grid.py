@@ -1,110 +1,151 @@
 """Several runs at a time: the same results as one after the other, and a run that fails stops no other."""
 
 import errno
-import json
-import multiprocessing
 import os
 import signal
 from pathlib import Path
 
+import grids
 import pandas as pd
 import pytest
 import tiny
 
-from efa.cli import grid as cli_run
+from efa.cli import grid as cli_grid
 from efa.launch import grid
-from efa.launch.jobs import Failure, failure
+from efa.launch.child import describe_job, run_in_child
+from efa.launch.grid import Failure, describe_failure
 from efa.runs import Run, scores_of, state_of
 from efa.utils.errors import InputError
 
 
-def asked(row: str, seed: int = 0, table: str = "6", **changes) -> Run:
+def make_run(row: str, seed: int = 0, table: str = "6", **changes) -> Run:
     return Run(table, row, seed, tiny.config(**{"training__epochs": 1, "training__seed": seed} | changes))
 
 
-def test_jobs_are_as_many_as_cores_where_a_run_keeps_to_one_thread(monkeypatch):
-    monkeypatch.setattr(grid, "cores", lambda: 2)
-    several = [asked("EFA", seed) for seed in range(3)]
+class ScriptedRun(Run):
+    """Trains nothing: what its process does is the name of its row."""
+
+    def execute(self, progress=None, report=None) -> Path:
+        print("what libraries print is no message")
+        report(f"{self.row} in process {os.getpid()}")
+        if self.row == "died":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.row == "waiting":
+            signal.pause()
+        if self.row in ERRORS:
+            raise ERRORS[self.row]
+        return self.folder
+
+
+ERRORS = {
+    "mistake": InputError("a mistake"),
+    "error": ValueError("nobody\nexpected this"),
+    "diverged": FloatingPointError("nan"),
+    "disk": OSError(errno.ENOSPC, "No space left on device", "resume.pt"),
+}
+
+
+def scripted(*rows: str) -> list[Run]:
+    """One run per row, each with a seed of its own."""
+    return [ScriptedRun("6", row, i, tiny.config(training__seed=i)) for i, row in enumerate(rows)]
+
+
+def test_default_jobs_is_one_per_core_for_single_threads(monkeypatch):
+    monkeypatch.setattr(grid, "available_cores", lambda: 2)
+    several = [make_run("EFA", seed) for seed in range(3)]
     assert grid.default_jobs(several) == 2
     assert grid.default_jobs(several[:1]) == 1
-    assert grid.default_jobs([*several, asked("Add", training__threads=0)]) == 1
-    monkeypatch.setattr(grid, "cores", lambda: 64)
-    assert grid.default_jobs(several * 10) == grid.MOST
+    assert grid.default_jobs([*several, make_run("Add", training__threads=0)]) == 1
+    monkeypatch.setattr(grid, "available_cores", lambda: 64)
+    assert grid.default_jobs(several * 10) == grid.MAX_JOBS
 
 
-def test_one_after_the_other_tells_what_begins_and_how_far_it_is(home, monkeypatch):
+def test_serial_runs_report_start_and_progress(home, monkeypatch):
     monkeypatch.setattr(Run, "execute", lambda run, progress, report: progress(1, 2) or report("line") or home)
-    runs, seen, begun, lines = [asked("EFA"), asked("Add")], [], [], []
-    folders = grid.execute_all(runs, 1, lambda done, total: seen.append((done, total)), begun.append, lines.append)
+    seen, lines = [], []
+    folders = grid.execute_all(
+        [make_run("EFA"), make_run("Add")], 1, lambda done, total: seen.append((done, total)), lines.append
+    )
     assert folders == [home, home]
-    assert begun == runs
-    assert lines == ["line", "line"]
+    assert lines == ["[1/2] 6/EFA seed 0", "    line", "[2/2] 6/Add seed 0", "    line"]
     assert seen == [(500, 2000), (1000, 2000), (1500, 2000), (2000, 2000)]
 
 
-ERRORS = [
-    (InputError("no such file", file="a.csv"), "mistake", "a.csv: no such file"),
-    (FloatingPointError("the loss is nan in epoch 1"), "diverged", "training diverged: the loss is nan in epoch 1"),
-    (OSError(errno.ENOSPC, "No space left on device", "a.pt"), "disk", "a.pt: No space left on device"),
-    (OSError(errno.EROFS, "Read-only file system"), "disk", "Read-only file system"),
-    (PermissionError(errno.EACCES, "Permission denied", "a\nb"), "mistake", "a b: Permission denied"),
-    (MemoryError(), "error", "out of memory"),
-    (RuntimeError("[x] DefaultCPUAllocator: can't allocate memory: 4 bytes.\nmore"), "error", "out of memory: [x]"),
-    (KeyError("surprise\x1b"), "error", "KeyError: 'surprise\\x1b'"),
-]
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (InputError("no such file", file="a.csv"), "mistake", "a.csv: no such file"),
+        (FloatingPointError("the loss is nan in epoch 1"), "diverged", "training diverged: the loss is nan in epoch 1"),
+        (OSError(errno.ENOSPC, "No space left on device", "a.pt"), "disk", "a.pt: No space left on device"),
+        (OSError(errno.EROFS, "Read-only file system"), "disk", "Read-only file system"),
+        (PermissionError(errno.EACCES, "Permission denied", "a\nb"), "mistake", "a b: Permission denied"),
+        (MemoryError(), "error", "out of memory"),
+        (RuntimeError("[x] DefaultCPUAllocator: can't allocate memory: 4\nmore"), "error", "out of memory: [x]"),
+        (KeyError("surprise\x1b"), "error", "KeyError: 'surprise\\x1b'"),
+    ],
+)
+def test_every_error_becomes_one_printable_line(home, error, kind, message):
+    failure = describe_failure(make_run("EFA"), error)
+    assert (failure.label, failure.kind) == ("6/EFA seed 0", kind)
+    assert failure.message.startswith(message)
+    assert str(failure).isprintable()
 
 
-@pytest.mark.parametrize(("error", "kind", "said"), ERRORS)
-def test_every_error_is_one_line_in_a_readers_words(home, error, kind, said):
-    found = failure(asked("EFA"), error)
-    assert (found.label, found.kind) == ("6/EFA seed 0", kind)
-    assert found.why.startswith(said)
-    assert str(found).isprintable()
-
-
-def test_one_error_after_the_other_is_listed_and_the_rest_goes_on(home, monkeypatch):
-    runs = [asked("EFA", seed) for seed in range(4)]
-
-    def execute(run: Run, progress, report) -> Path:
-        if run.seed < 3:
-            raise [ValueError("nobody\nexpected this"), InputError("a mistake"), FloatingPointError("nan")][run.seed]
-        return run.folder
-
-    monkeypatch.setattr(Run, "execute", execute)
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_failures_are_listed_and_the_other_runs_finish(home, jobs):
+    runs = [*scripted("error", "mistake", "diverged", "good"), make_run("Add", data__source=str(home / "nowhere"))]
+    runs.append(ScriptedRun("4", "twin", 2, runs[2].config))
     runs[0].folder.mkdir(parents=True)
-    found = grid.execute_all(runs)
-    assert [getattr(one, "kind", "done") for one in found] == ["error", "mistake", "diverged", "done"]
-    told = runs[0].folder / "error.txt"
-    assert found[0] == Failure("6/EFA seed 0", f"ValueError: nobody (traceback in {told})")
-    assert "raise [ValueError" in told.read_text()
+    lines: list[str] = []
+    outcomes = grid.execute_all(runs[: len(runs) if jobs > 1 else -1], jobs, report=lines.append)
+    kinds = [getattr(outcome, "kind", "done") for outcome in outcomes]
+    assert kinds == ["error", "mistake", "diverged", "done", "mistake", "diverged"][: len(outcomes)]
+    traceback = runs[0].folder / "error.txt"
+    assert outcomes[0] == Failure("6/error seed 0", f"ValueError: nobody (traceback in {traceback})")
+    assert "raise ERRORS" in traceback.read_text()
+    assert outcomes[3] == runs[3].folder
+    pids = {line.split()[-1] for line in lines if " in process " in line}
+    assert len(pids) == (4 if jobs > 1 else 1)  # each run in a process of its own, or all in this one
+    assert (str(os.getpid()) in pids) == (jobs == 1)
+    if jobs > 1:
+        assert "the same run as 6/diverged" in str(outcomes[5])
 
 
-def test_a_run_whose_key_cannot_be_made_is_listed_too(home, monkeypatch):
-    monkeypatch.setattr(Run, "execute", lambda run, progress, report: run.folder)
-    bad, good = asked("Add", data__source=str(home / "nowhere")), asked("EFA")
-    found = grid.execute_all([bad, good])
-    assert isinstance(found[0], Failure)
-    assert found[0].kind == "mistake"
-    assert found[1] == good.folder
+@pytest.mark.slow
+@pytest.mark.parametrize("retries", [1, 0])
+def test_a_run_whose_process_dies_is_retried_and_named(home, retries):
+    lines: list[str] = []
+    outcomes = grid.execute_all(scripted("died", "good"), 2, report=lines.append, retries=retries)
+    assert isinstance(outcomes[0], Failure)
+    assert outcomes[0].kind == "died"
+    assert "was ended by SIGKILL" in outcomes[0].message
+    assert isinstance(outcomes[1], Path)
+    assert sum("died in process" in line for line in lines) == 1 + retries
+    assert sum(line.endswith("; started again") for line in lines) == retries
 
 
-def test_a_full_disk_ends_the_grid(home, monkeypatch):
-    tried = []
-
-    def execute(run: Run, progress, report) -> Path:
-        tried.append(run.seed)
-        raise OSError(errno.ENOSPC, "No space left on device", str(run.folder / "resume.pt"))
-
-    monkeypatch.setattr(Run, "execute", execute)
-    with pytest.raises(grid.StoppedError, match=r"resume\.pt: No space left"):
-        grid.execute_all([asked("EFA", seed) for seed in range(3)])
-    assert tried == [0]
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_full_disk_ends_the_grid(home, jobs):
+    lines: list[str] = []
+    with pytest.raises(grid.GridStoppedError, match=r"resume\.pt: No space left"):
+        grid.execute_all(scripted("disk", "good" if jobs == 1 else "waiting", "good"), jobs, report=lines.append)
+    assert not any("good in process" in line for line in lines)
+    assert not any("efa.launch.child" in line for _, line in grids.processes(os.getpid()))
 
 
-def test_a_folder_that_cannot_be_written_ends_the_grid_before_any_work(home):
+def test_a_folder_that_cannot_be_written_ends_the_grid_first(home):
     (home / "runs").write_text("a file")
-    with pytest.raises(grid.StoppedError, match="runs"):
-        grid.execute_all([asked("EFA")])
+    with pytest.raises(grid.GridStoppedError, match="runs"):
+        grid.execute_all([make_run("EFA")])
+
+
+def test_a_child_with_another_key_executes_nothing(home):
+    (run,) = scripted("good")
+    messages = run_in_child(describe_job(run) | {"key": "another"})
+    end = next(message for message in messages if isinstance(message, dict))
+    assert end["kind"] == "mistake"
+    assert "other code, data or weights" in end["message"]
+    assert not (home / "runs").exists()
 
 
 @pytest.mark.parametrize(
@@ -117,15 +158,16 @@ def test_a_folder_that_cannot_be_written_ends_the_grid_before_any_work(home):
         (("ray", 0, None, None, 1.5), "a whole number"),
     ],
 )
-def test_where_runs_shall_work_must_be_clear(arguments, hint):
+def test_contradictory_executor_options_are_mistakes(arguments, hint):
     with pytest.raises(InputError, match=hint):
-        cli_run.pool_of(*arguments)
-    assert cli_run.pool_of("local", 3, None, None, None) is None
+        cli_grid.select_cluster(*arguments)
+    assert cli_grid.select_cluster("local", 3, None, None, None) is None
 
 
 @pytest.mark.slow
 def test_two_at_a_time_give_what_one_at_a_time_gives(tmp_path):
-    rows = [asked("EFA"), asked("Add", fusion__merge="add"), asked("EFA", table="4"), asked("C3D", system__name="C3D")]
+    rows = [make_run("EFA"), make_run("Add", fusion__merge="add"), make_run("EFA", table="4")]
+    rows.append(make_run("C3D", system__name="C3D"))
     found = {}
     for jobs in (1, 2):
         with tiny.home(tmp_path / str(jobs)):
@@ -137,46 +179,21 @@ def test_two_at_a_time_give_what_one_at_a_time_gives(tmp_path):
             assert all(state_of(run) == "done" for run in rows)
             tables = [pd.read_parquet(folder / "predictions.parquet") for folder in folders]
             found[jobs] = [(table, scores_of(run)) for table, run in zip(tables, rows, strict=True)]
-    for (table, scores), (again, same) in zip(found[1], found[2], strict=True):
-        pd.testing.assert_frame_equal(table, again)
-        assert scores == same
+    for (table, scores), (other_table, other_scores) in zip(found[1], found[2], strict=True):
+        pd.testing.assert_frame_equal(table, other_table)
+        assert scores == other_scores
 
 
 @pytest.mark.slow
-def test_errors_of_two_at_a_time_are_listed_and_twins_share_them(tmp_path):
-    runs = [
-        asked("EFA"),
-        asked("Add", data__source=str(tmp_path / "nowhere")),
-        asked("Q-text", training__epochs=4, training__head_lr=1e30),
-        asked("Q-text", table="4", training__epochs=4, training__head_lr=1e30),
-    ]
-    with tiny.home(tmp_path):
-        found = grid.execute_all(runs, 2)
-        assert [getattr(one, "kind", "done") for one in found] == ["done", "mistake", "diverged", "diverged"]
-        assert state_of(runs[0]) == "done"
-    assert "the same run as 6/Q-text" in str(found[3])
+def test_a_killed_child_loses_nothing_that_was_saved(tmp_path):
+    runs, lines = [make_run("EFA", seed, training__epochs=6) for seed in range(3)], []
 
-
-@pytest.mark.slow
-@pytest.mark.parametrize("retries", [1, 0])
-def test_a_killed_process_loses_its_own_run_at_most(tmp_path, retries):
-    runs = [asked("EFA", seed, training__epochs=6) for seed in range(3)]
-    killed, lines = [], []
-
-    def kill(line: str) -> None:
+    def kill_once(line: str) -> None:
+        if '"epoch": 2' in line and not any('"epoch": 2' in before for before in lines):
+            os.kill(next(pid for pid, text in grids.processes(os.getpid()) if "launch.child" in text), signal.SIGKILL)
         lines.append(line)
-        if '"epoch": 2' in line and not killed:
-            killed.append(multiprocessing.active_children()[0])
-            os.kill(killed[0].pid, signal.SIGKILL)
 
     with tiny.home(tmp_path):
-        found = grid.execute_all(runs, 2, report=kill, retries=retries)
-        failed = [one for one in found if isinstance(one, Failure)]
-        assert len(failed) == 1 - retries
-        assert all(one.kind == "died" and "SIGKILL" in one.why for one in failed)
-        assert sum(state_of(run) == "done" for run in runs) == 2 + retries
-        assert any(line.endswith("started again") for line in lines) == bool(retries)
-        assert not multiprocessing.active_children()
-        for run, one in zip(runs, found, strict=True):
-            if isinstance(one, Path):
-                assert json.loads((one / "provenance.json").read_text())["key"] == run.key
+        grid.execute_all(runs, 2, report=kill_once)
+        assert all(state_of(run) == "done" for run in runs)
+    assert sum(line.endswith("SIGKILL, perhaps because memory ran out; started again") for line in lines) == 1

@@ -11,151 +11,81 @@ from pathlib import Path
 import grids
 import pytest
 import tiny
-import torch
-from test_grid import asked
+from test_grid import make_run
 
-from efa.cli import grid as cli_run
-from efa.launch import grid
-from efa.launch import ray_cluster as grid_ray
-from efa.launch.jobs import Failure
+from efa.cli import grid as cli_grid
+from efa.launch import grid, ray_cluster
+from efa.launch.child import describe_job
 from efa.utils.errors import InputError
 
 with_ray = pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None, reason=f"Ray is not installed; {grid_ray.MISSING}"
+    importlib.util.find_spec("ray") is None, reason=f"Ray is not installed; {ray_cluster.MISSING}"
 )
-ROOT = Path(__file__).resolve().parents[1]
 RAY = ("--executor", "ray", "--jobs", "2")
-
-
-@pytest.fixture(autouse=True)
-def nothing_stays(monkeypatch):
-    """A worker of Ray's sets its own process up: folder, threads, environment. Here that is the tests' process."""
-    before = dict(os.environ)
-    threads = torch.get_num_threads()
-    monkeypatch.chdir(Path.cwd())
-    yield
-    os.environ.clear()
-    os.environ.update(before)
-    torch.set_num_threads(threads)
 
 
 def test_without_ray_one_line_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    pool = cli_run.pool_of("ray", 2, None, None, None)
-    assert pool
-    with pytest.raises(InputError, match=r"Ray is not installed .*\[cluster\]"):
-        pool.__enter__()
+    cluster = cli_grid.select_cluster("ray", 2, None, None, None)
+    assert cluster
+    with pytest.raises(InputError, match=r"Ray is not installed .*\[cluster\]"), cluster:
+        pass
 
 
-@pytest.mark.parametrize(
-    ("machine", "cpus", "gpus", "runs"),
-    [
-        ({"CPU": 8.0}, 1, 0, 8),
-        ({"CPU": 8.0}, 3, 0, 2),
-        ({"CPU": 2.0}, 0.1, 0, 20),
-        ({"CPU": 2.0}, 4, 0, 0),
-        ({"CPU": 8.0}, 1, 1, 0),
-        ({"CPU": 64.0, "GPU": 8.0}, 4, 2, 4),
-        ({"CPU": 64.0, "GPU": 2.0}, 1, 0.25, 8),
-        ({"CPU": 64.0, "GPU": 2.0}, 1, 0.4, 4),  # two on each; no run lies on both
-        ({"CPU": 4.0, "GPU": 8.0}, 1, 0.25, 4),
-    ],
-)
-def test_a_machine_holds_as_many_runs_as_its_cores_and_gpus_allow(machine, cpus, gpus, runs):
-    assert grid_ray.slots(machine, cpus, gpus) == runs
-
-
-class Nobody:
-    """A mailbox that nobody reads."""
-
-    class put:  # noqa: N801
-        @staticmethod
-        def remote(*_said: object) -> None:
-            pass
-
-
-def test_a_machine_without_the_folder_or_with_other_code_writes_nothing(home, monkeypatch):
-    run = asked("EFA")
-    monkeypatch.setattr(grid_ray, "attempt", lambda *_: pytest.fail("it began"))
-    elsewhere = home / "elsewhere"
-    unseen = grid_ray._work(0, run, run.key, (str(home), str(elsewhere), ".grid-1", 1), Nobody)
-    assert isinstance(unseen, Failure)
-    assert f"does not see {elsewhere}" in unseen.why
-    (home / "runs").mkdir()
-    (home / "runs" / ".grid-1").touch()
-    other = grid_ray._work(0, run, "another key", (str(home), str(home), ".grid-1", 1), Nobody)
-    assert isinstance(other, Failure)
-    assert "other code, data or weights" in other.why
-    assert {unseen.kind, other.kind} == {"mistake"}
-    assert not elsewhere.exists()
-    assert [path.name for path in (home / "runs").iterdir()] == [".grid-1"]
-
-
-# --- with Ray ------------------------------------------------------------------------------------------------------
-
-
-def start(home: Path, *arguments: str, **changes: object) -> grids.Grid:
-    return grids.Grid(home, *arguments, *RAY, **changes)  # type: ignore[arg-type]
+def test_a_machine_without_the_folder_writes_nothing(home):
+    description = describe_job(make_run("EFA")) | {"home": str(home / "elsewhere")}
+    (end,) = ray_cluster.run_on_machine(description, str(home), str(home / "elsewhere" / "runs" / ".grid-1"))
+    assert isinstance(end, dict)
+    assert end["kind"] == "mistake"
+    assert f"does not see {home / 'elsewhere'}" in end["message"]
+    assert not list(home.iterdir())
 
 
 @with_ray
 @pytest.mark.slow
-def test_ray_gives_what_one_at_a_time_and_two_at_a_time_give(tmp_path):
-    grids.complete(tmp_path / "serial", "6", "--jobs", "1", training__epochs=1)
-    grids.complete(tmp_path / "two", "6", "--jobs", "2", training__epochs=1)
-    status, said = start(tmp_path / "ray", "6", training__epochs=1).wait()
-    assert status == 0, said
-    assert "Traceback" not in said
-    assert not [line for line in said.splitlines() if "ray" in line.lower() or "warning" in line.lower()], said
-    assert said.count('"epoch"') == 9  # every report came back
-    assert [path.name for path in (tmp_path / "ray" / "runs").glob(".*")] == []
-    files = {}
-    for name in ("serial", "two", "ray"):
+def test_ray_gives_what_one_and_two_at_a_time_give(tmp_path):
+    options = {"serial": ("--jobs", "1"), "two": ("--jobs", "2"), "ray": RAY}
+    output = {name: grids.complete(tmp_path / name, "6", *jobs, training__epochs=1) for name, jobs in options.items()}
+    assert "Traceback" not in output["ray"]
+    assert not [line for line in output["ray"].splitlines() if "ray" in line.lower() or "warning" in line.lower()]
+    assert output["ray"].count('"epoch"') == output["ray"].count("/9] 6/") == 9  # every report came back
+    assert not list((tmp_path / "ray" / "runs").glob(".*"))
+    scores = set()
+    for name in options:
         grids.assert_same(tmp_path / name, tmp_path / "serial")
-        publish = [
-            sys.executable,
-            "-m",
-            "efa",
-            "publish",
-            "6",
-            "--preset",
-            "smoke",
-            "--to",
-            str(tmp_path / f"{name}-out"),
-        ]
+        publish = [sys.executable, "-m", "efa", "publish", "6", "--preset", "smoke", "--to", str(tmp_path / "out")]
         where = {"EFA_HOME": str(tmp_path / name), "PYTHONPATH": os.pathsep.join(sys.path)}
-        subprocess.run([*publish, *grids.options(training__epochs=1)], cwd=ROOT, env=os.environ | where, check=True)
-        files[name] = (tmp_path / f"{name}-out" / "scores.csv").read_bytes()
-    assert len(files["serial"].splitlines()) > 9 * 10
-    assert files["serial"] == files["two"] == files["ray"]
+        subprocess.run([*publish, *grids.options(training__epochs=1)], env=os.environ | where, check=True)
+        scores.add((tmp_path / "out" / "scores.csv").read_bytes())
+    assert len(scores) == 1
+    assert len(scores.pop().splitlines()) > 9 * 10
 
 
 @with_ray
 @pytest.mark.slow
-def test_ctrl_c_ends_a_cluster_of_its_own_and_the_same_command_goes_on(tmp_path):
+def test_ctrl_c_ends_the_cluster_and_the_command_resumes(tmp_path):
     command = ("6/EFA", "--seeds", "0,1")
     grids.complete(tmp_path / "reference", *command, "--jobs", "1")
-    grid = start(tmp_path / "home", *command)
-    assert grid.until(lambda: grid.files("resume.pt"))
-    below = dict(grids.processes(grid.process.pid))
-    grid.signal(signal.SIGINT)
-    status, said = grid.wait(60)
-    assert status == 130, said
-    assert "Traceback" not in said
-    assert said.splitlines()[-1] == "efa: interrupted; the same command goes on where it stopped"
-    assert not grids.leftovers(tmp_path / "home")
+    process = grids.Grid(tmp_path / "home", *command, *RAY)
+    assert process.until(lambda: process.files("resume.pt"))
+    below = dict(grids.processes(process.process.pid))
+    assert sum("efa.launch.child" in line for line in below.values()) == 2
+    process.signal(signal.SIGINT)
+    status, output = process.wait(60)
+    assert status == 130, output
+    assert "Traceback" not in output
+    assert output.splitlines()[-1] == grids.INTERRUPTED
+    assert not grids.partial_files(tmp_path / "home")
     end = time.monotonic() + 20
-    while any(map(_runs, below)) and time.monotonic() < end:
+    while any(map(is_running, below)) and time.monotonic() < end:
         time.sleep(0.1)
-    assert not [line for child, line in below.items() if _runs(child)]
-    status, said = start(tmp_path / "home", *command).wait()
-    assert status == 0, said
-    assert "resumed after epoch" in said
+    assert not [line for child, line in below.items() if is_running(child)]
+    assert "resumed after epoch" in grids.complete(tmp_path / "home", *command, *RAY)
     grids.assert_same(tmp_path / "home", tmp_path / "reference")
 
 
-def _runs(child: int) -> bool:
-    """Whether a process is there that is not merely waiting to be asked for its exit status."""
+def is_running(child: int) -> bool:
+    """Whether a process exists and is no zombie."""
     try:
         return Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -164,38 +94,45 @@ def _runs(child: int) -> bool:
 
 @with_ray
 @pytest.mark.slow
-@pytest.mark.parametrize("retries", [1, 0])
-def test_a_worker_that_is_killed_is_replaced_and_its_run_goes_on(tmp_path, retries):
-    grid = start(tmp_path / "home", "6/EFA", "--seeds", "0,1", "--retries", str(retries))
-    assert grid.until(lambda: grid.files("resume.pt"))
-    busy = [child for child, line in grids.processes(grid.process.pid) if line.startswith("ray::_work")]
-    os.kill(busy[0], signal.SIGKILL)
-    status, said = grid.wait()
-    assert status == 1 - retries, said
-    assert "Traceback" not in said
-    assert said.count("its process on the cluster died") == 1
-    assert ("started again" in said) == bool(retries)
-    assert len(grid.files("scores.json")) == 1 + retries
+@pytest.mark.parametrize(
+    ("victim", "retries", "message"),
+    [
+        ("ray::run_on_machine", 1, "its process on the cluster died"),
+        ("ray::run_on_machine", 0, "its process on the cluster died"),
+        ("efa.launch.child", 1, "its process was ended by SIGKILL"),
+    ],
+)
+def test_a_killed_worker_or_child_is_replaced(tmp_path, victim, retries, message):
+    process = grids.Grid(tmp_path / "home", "6/EFA", "--seeds", "0,1", *RAY, "--retries", str(retries))
+    assert process.until(lambda: process.files("resume.pt"))
+    os.kill(next(child for child, line in grids.processes(process.process.pid) if victim in line), signal.SIGKILL)
+    status, output = process.wait()
+    assert status == 1 - retries, output
+    assert "Traceback" not in output
+    assert output.count(message) == 1
+    assert ("started again" in output) == bool(retries)
+    assert len(process.files("scores.json")) == 1 + retries
 
 
 @with_ray
 @pytest.mark.slow
-def test_what_no_machine_has_is_one_line_and_so_is_a_cluster_that_is_not_there(tmp_path):
-    for arguments, hint in (
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
         (("--gpus-per-run", "64"), "no machine of this Ray cluster has 1 cores and 64 GPU"),
         (("--ray-address", "127.0.0.1:9"), "no Ray cluster at '127.0.0.1:9'"),
-    ):
-        status, said = start(tmp_path / "home", "6/EFA", *arguments).wait()
-        assert status == 2, said
-        (line,) = [line for line in said.splitlines() if line.startswith("efa: ")]
-        assert hint in line
-        assert "Traceback" not in said
+    ],
+)
+def test_a_cluster_that_cannot_be_used_is_one_line(tmp_path, arguments, hint):
+    status, output = grids.Grid(tmp_path / "home", "6/EFA", *RAY, *arguments).wait()
+    assert status == 2, output
+    assert hint in grids.only_error(output)
 
 
 @with_ray
 @pytest.mark.slow
-def test_runs_that_fail_are_listed_and_others_finish(tmp_path):
-    runs = [asked("EFA"), asked("Q-text", training__epochs=4, training__head_lr=1e30)]
+def test_failed_runs_are_listed_and_others_finish(tmp_path):
+    runs = [make_run("EFA"), make_run("Q-text", training__epochs=4, training__head_lr=1e30)]
     with tiny.home(tmp_path):
-        found = grid.execute_all(runs, pool=cli_run.pool_of("ray", 2, None, None, None))
-    assert [getattr(one, "kind", "done") for one in found] == ["done", "diverged"]
+        outcomes = grid.execute_all(runs, 2, cluster=cli_grid.select_cluster("ray", 2, None, None, None))
+    assert [getattr(outcome, "kind", "done") for outcome in outcomes] == ["done", "diverged"]

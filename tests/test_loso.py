@@ -188,7 +188,7 @@ def test_mistakes(folder, home, tmp_path, efa, monkeypatch):
     status, _, err = efa("leave-one-subject-out", str(tmp_path / "nowhere"))
     assert status == 2
     assert "nowhere" in said(err)
-    with pytest.raises(InputError, match="there are no results of people here"):
+    with pytest.raises(InputError, match="no leave-one-subject-out results here"):
         people.load_results(tmp_path)
 
 

@@ -10,7 +10,7 @@ from reported import full, made
 from efa.experiments import CAPTIONERS, RECOGNISERS, TABLES
 from efa.utils.errors import InputError
 from efa_book import claims
-from efa_book.claims import FAILS, HOLDS, OPEN, OTHERS, UNTESTABLE, Claim, verdict, verdict_best
+from efa_book.claims import FAILS, HOLDS, INCONCLUSIVE, OTHERS, UNTESTABLE, Claim, outcome_of_best, outcome_of_pair
 from efa_book.estimates import NOTHING, Estimate
 from efa_book.table_specs import TABLE_SPECS
 
@@ -37,7 +37,7 @@ def claim(table: str = "6", row: str = "Add", reference: str = "EFA", direction:
 
 
 def test_the_file_speaks_of_every_compared_row():
-    found = claims.read(ROOT / "results" / "claims.csv")
+    found = claims.read_claims(ROOT / "results" / "claims.csv")
     of = {table: [one for one in found if one.table == table] for table in TABLES}
     assert {one.reference for one in of["4"] if one.metric == "cider_d"} == set(CAPTIONERS)
     for metric in ("top1", "quality_acc"):
@@ -50,13 +50,13 @@ def test_the_file_speaks_of_every_compared_row():
     }
     assert all(one.tolerance > 0 for one in found)
     for table, some in of.items():
-        assert {one.shown for one in some} <= set(TABLE_SPECS[table].metrics)
+        assert {one.metric_spec for one in some} <= set(TABLE_SPECS[table].metrics)
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (GOOD, "'a' stands above already"),
+        (GOOD, "'a' is already used above"),
         (GOOD.replace("a,", ",", 1), "id is empty"),
         (GOOD.replace("a,6", "b,8"), "unknown table '8'"),
         (GOOD.replace("a,6", "b,6").replace("Add,", "Ad,"), "table 6 has no row 'Ad'"),
@@ -75,16 +75,16 @@ def test_the_file_speaks_of_every_compared_row():
 def test_a_bad_line_is_named_with_file_and_row(tmp_path, line, message):
     path = file_of(tmp_path, GOOD, line)
     with pytest.raises(InputError, match=message) as caught:
-        claims.read(path)
+        claims.read_claims(path)
     assert caught.value.row == 3
     assert str(path) in str(caught.value)
 
 
-def test_a_missing_column_is_named_and_a_missing_file_claims_nothing(tmp_path):
-    assert claims.read(tmp_path / "claims.csv") == []
+def test_missing_columns_are_named_and_a_missing_file_is_empty(tmp_path):
+    assert claims.read_claims(tmp_path / "claims.csv") == []
     (tmp_path / "claims.csv").write_text("id,table\n")
     with pytest.raises(InputError, match="missing column claim, row"):
-        claims.read(tmp_path / "claims.csv")
+        claims.read_claims(tmp_path / "claims.csv")
 
 
 # --- the first rule ---
@@ -96,20 +96,20 @@ def test_a_missing_column_is_named_and_a_missing_file_claims_nothing(tmp_path):
         (over(1.0, 5.0), HOLDS),
         (over(0.1, 0.9), FAILS),
         (over(-5.0, -1.0), FAILS),
-        (over(-1.0, 7.0), OPEN),
-        (Estimate(3.0, 1.0, 5.0, "clips"), OPEN),
-        (Estimate(3.0), OPEN),
-        (NOTHING, OPEN),
+        (over(-1.0, 7.0), INCONCLUSIVE),
+        (Estimate(3.0, 1.0, 5.0, "clips"), INCONCLUSIVE),
+        (Estimate(3.0), INCONCLUSIVE),
+        (NOTHING, INCONCLUSIVE),
     ],
 )
 def test_one_row_against_another(gap, expected):
-    assert verdict(gap, 1.0) == expected
+    assert outcome_of_pair(gap, 1.0) == expected
 
 
 def test_the_difference_counts_in_favour_of_the_claim():
     results = made({"EFA": {0: 30.0, 1: 31.0}, "Add": {0: 20.0, 1: 21.2}})
     lower, higher = claim(), claim(id="b", row="EFA", reference="Add", direction="higher")
-    found = claims.outcomes(results, [lower, higher, claim(id="c", direction="higher"), claim(id="d", table="4")])
+    found = claims.outcomes_table(results, [lower, higher, claim(id="c", direction="higher"), claim(id="d", table="4")])
     assert list(found["id"]) == ["a", "b", "c"]
     assert list(found["difference"]) == pytest.approx([9.9, 9.9, -9.9])
     assert list(found["outcome"]) == [HOLDS, HOLDS, FAILS]
@@ -118,18 +118,18 @@ def test_the_difference_counts_in_favour_of_the_claim():
 
 
 def test_outcomes_are_plain_and_can_be_written_down(tmp_path):
-    found = claims.outcomes(made({"EFA": {0: 30.0}}), [claim()])
+    found = claims.outcomes_table(made({"EFA": {0: 30.0}}), [claim()])
     found.to_csv(tmp_path / "outcomes.csv", index=False)
     (again,) = pd.read_csv(tmp_path / "outcomes.csv").to_dict("records")
-    assert (again["id"], again["outcome"], again["tolerance"]) == ("a", OPEN, 2.0)
+    assert (again["id"], again["outcome"], again["tolerance"]) == ("a", INCONCLUSIVE, 2.0)
     assert math.isnan(again["difference"])
 
 
 @pytest.mark.parametrize("seeds", [0, 1, 3])
-def test_nothing_is_told_from_fewer_than_two_seeds(seeds):
+def test_fewer_than_two_seeds_are_inconclusive(seeds):
     values = {"EFA": {s: 30.0 + s for s in range(seeds)}, "Add": {s: 20.0 + s for s in range(seeds)}}
     (one,) = claims.judge(made(values), [claim()])
-    assert one.outcome == (HOLDS if seeds == 3 else OPEN)
+    assert one.outcome == (HOLDS if seeds == 3 else INCONCLUSIVE)
     assert one.gap.known == (seeds > 0)
 
 
@@ -140,7 +140,7 @@ def test_a_row_without_the_number_cannot_be_tested():
     assert judged.outcome == UNTESTABLE
     assert judged.reason == "RICA2: no explanation is written"
     (missing,) = claims.judge(made({"EFA": {0: 30.0, 1: 31.0}}, table="4"), [one])
-    assert missing.outcome == OPEN
+    assert missing.outcome == INCONCLUSIVE
 
 
 # --- the second rule ---
@@ -150,18 +150,18 @@ def test_a_row_without_the_number_cannot_be_tested():
     ("gap", "each", "expected"),
     [
         (over(2.0, 4.0), [over(1.0, 3.0), over(-1.0, 2.0)], HOLDS),
-        (over(2.0, 4.0), [over(1.0, 3.0), over(-2.0, 1.0)], OPEN),  # another is ahead, within the noise
+        (over(2.0, 4.0), [over(1.0, 3.0), over(-2.0, 1.0)], INCONCLUSIVE),  # another is ahead, within the noise
         (over(2.0, 4.0), [over(1.0, 3.0), over(-2.0, -1.0)], FAILS),  # another is ahead for sure
         (over(0.1, 0.5), [over(1.0, 3.0)], FAILS),  # better than the mean, by less than matters
         (over(-4.0, -2.0), [over(-5.0, 3.0)], FAILS),
-        (over(-1.0, 4.0), [over(1.0, 3.0)], OPEN),
-        (over(2.0, 4.0), [over(1.0, 3.0), NOTHING], OPEN),
-        (Estimate(3.0), [Estimate(2.0)], OPEN),
-        (NOTHING, [NOTHING], OPEN),
+        (over(-1.0, 4.0), [over(1.0, 3.0)], INCONCLUSIVE),
+        (over(2.0, 4.0), [over(1.0, 3.0), NOTHING], INCONCLUSIVE),
+        (Estimate(3.0), [Estimate(2.0)], INCONCLUSIVE),
+        (NOTHING, [NOTHING], INCONCLUSIVE),
     ],
 )
 def test_one_row_against_all_others(gap, each, expected):
-    assert verdict_best(gap, each, 1.0) == expected
+    assert outcome_of_best(gap, each, 1.0) == expected
 
 
 BEST = claim(table="7", row="lambda = 3", reference=OTHERS, direction="higher")
@@ -177,7 +177,7 @@ def weights(*means: float) -> dict[str, dict[int, float]]:
         ((20.0, 24.0, 30.0, 26.0, 22.0), HOLDS),
         ((20.0, 24.0, 30.0, 31.0, 22.0), FAILS),  # 4 is ahead by the same amount in every seed
         ((29.0, 29.0, 30.0, 29.0, 29.0), FAILS),  # the best, by less than the two points that matter
-        ((30.0, 30.0, 30.0, 30.0, 30.0), OPEN),
+        ((30.0, 30.0, 30.0, 30.0, 30.0), INCONCLUSIVE),
     ],
 )
 def test_lambda(means, expected):
@@ -189,5 +189,5 @@ def test_lambda(means, expected):
 
 def test_lambda_is_not_best_of_what_is_there():
     (one,) = claims.judge(made(weights(20.0, 24.0, 30.0, 26.0), table="7"), [BEST])
-    assert one.outcome == OPEN
+    assert one.outcome == INCONCLUSIVE
     assert not one.gap.known

@@ -12,16 +12,15 @@ from efa.data.loader import open_dataset
 from efa.experiments import TABLES
 from efa.metrics import METRICS, mean_interval
 from efa_book import estimates
-from efa_book.estimates import Estimate
-from efa_book.parsing import SentenceMemory
+from efa_book.estimates import CachedFaultParser, Estimate
 from efa_book.published import COLUMNS
 from efa_book.table_specs import KNOWN, TABLE_SPECS
 
 
 @pytest.fixture
-def parser(tmp_path, monkeypatch) -> SentenceMemory:
+def parser(tmp_path, monkeypatch) -> CachedFaultParser:
     monkeypatch.setenv("EFA_HOME", str(tmp_path))
-    return SentenceMemory(metrics.FaultParser(formsim.fault_phrases()))
+    return CachedFaultParser(metrics.FaultParser(formsim.fault_phrases()))
 
 
 def test_every_table_shows_metrics_that_exist():
@@ -63,20 +62,20 @@ DRAWN = [key for key, metric in KNOWN.items() if metric.kind != "caption"]
 def test_what_the_bootstrap_draws_from_gives_the_score_itself(metric, parser):
     seen = next(iter(formsim.fault_phrases()["Squat"]["shallow"]))
     clips = predictions(explanation=f"This squat goes wrong in step three because {seen}.")
-    rows, statistic = estimates.per_clip(metric, clips, parser)
+    rows, statistic = estimates.clip_sample(metric, clips, parser)
     scores = metrics.score(clips.assign(reference=""), metrics.FaultParser(formsim.fault_phrases()))
     assert statistic(rows) == pytest.approx(scores[metric])
 
 
-def test_the_parser_that_remembers_says_what_the_parser_says(parser):
+def test_the_cached_parser_gives_the_same_answers(parser):
     plain = metrics.FaultParser(formsim.fault_phrases())
     table = open_dataset(build("smoke").data).table
     texts = [*table["explanation"], "No. The back isn't round! It is non-standard: the knees cave in.e.g. here", ""]
     actions = [*table["action"], "Squat", "Plank"]
     for text, action in zip(texts, actions, strict=True):
         assert parser.faults(text, action) == plain.faults(text, action)
-    parser.keep()
-    again = SentenceMemory(metrics.FaultParser({}))  # knows nothing but what it has kept
+    parser.save()
+    again = CachedFaultParser(metrics.FaultParser({}))  # knows nothing but what it has kept
     for text, action in zip(texts, actions, strict=True):
         assert again.faults(text, action) == plain.faults(text, action)
 
@@ -101,7 +100,7 @@ def test_difference_with_one_seed_is_paired_by_clip(tmp_path):
     assert gap.low < gap.mean == values["EFA"][0] - values["Add"][0] < gap.high
 
 
-def test_the_lead_is_over_the_mean_of_all_others_by_the_seeds_that_all_have():
+def test_the_lead_is_over_the_mean_of_others_by_common_seeds():
     values = {f"lambda = {i}": {0: 10.0 * i, 1: 10.0 * i + 1, 2: 0.0} for i in range(1, 6)}
     del values["lambda = 5"][2]
     gap = estimates.lead(made(values, table="7"), "lambda = 3", "cider_d")
@@ -134,10 +133,10 @@ def test_why_a_number_is_absent(has, metric, expected):
     assert estimates.absence(results, "Add", metric) == ""  # nothing has been scored
 
 
-def test_told_the_action_there_is_no_accuracy_of_it():
+def test_given_the_action_there_is_no_accuracy_of_it():
     results = made({"EFA": {0: 60.0}}, "quality_auc", table="unseen")
     assert results.protocol("EFA") == "oracle"
-    assert estimates.absence(results, "EFA", "top1") == "told"
+    assert estimates.absence(results, "EFA", "top1") == "given"
 
 
 def test_what_is_reached_without_looking():

@@ -7,7 +7,7 @@ import pytest
 from reported import NASTY, full
 
 from efa_book import landing, people
-from efa_book.claims import FAILS, HOLDS, OPEN
+from efa_book.claims import FAILS, HOLDS, INCONCLUSIVE
 
 ROOT = Path(__file__).resolve().parents[1]
 SPREAD = {"cider_d": 200.0, "top1": 90.0, "quality_acc": 75.0, "quality_balanced_acc": 70.0, "quality_auc": 70.0}
@@ -38,53 +38,53 @@ def tables(monkeypatch):
         ([], "cannot be tested here"),
         ([HOLDS], "holds"),
         ([HOLDS] * 5, "holds (5 of 5)"),
-        ([OPEN, HOLDS, HOLDS], "holds 2 of 3, cannot be told 1 of 3"),
-        ([FAILS, OPEN], "does not hold 1 of 2, cannot be told 1 of 2"),
+        ([INCONCLUSIVE, HOLDS, HOLDS], "holds 2 of 3, inconclusive 1 of 3"),
+        ([FAILS, INCONCLUSIVE], "does not hold 1 of 2, inconclusive 1 of 2"),
     ],
 )
 def test_outcomes_in_few_words(outcomes, said):
-    assert landing.summary(outcomes) == said
+    assert landing.summarize(outcomes) == said
 
 
 def test_outcomes_follow_the_scores(tables):
-    ahead = {claim: outcome for claim, outcome, _, _ in landing.lines(tables)}
+    ahead = {claim: outcome for claim, outcome, _, _ in landing.claim_rows(tables)}
     assert ahead["It explains better than earlier systems"] == "holds (5 of 5)"
     assert ahead["Asked here: where only the text can decide, it does"] == "holds"
     level = tables | {"4": table("4", 0.0), "standards": table("standards", -5.0)}
-    behind = {claim: outcome for claim, outcome, _, _ in landing.lines(level)}
-    assert behind["It explains better than earlier systems"] == "cannot be told (5 of 5)"
+    behind = {claim: outcome for claim, outcome, _, _ in landing.claim_rows(level)}
+    assert behind["It explains better than earlier systems"] == "inconclusive (5 of 5)"
     assert behind["Asked here: where only the text can decide, it does"] == "does not hold"
 
 
 def test_the_figures_are_those_of_the_scores(tables):
-    told = {claim: figures for claim, _, figures, _ in landing.lines(tables)}
+    told = {claim: figures for claim, _, figures, _ in landing.claim_rows(tables)}
     assert "206.0" in told["It explains better than earlier systems"]
     assert "up to 322" in told["It explains better than earlier systems"]
     assert "AUC 76.0" in told["Asked here: text helps with new exercises"]
 
 
 def test_every_line_leads_to_a_page(tables):
-    source = landing.table(tables).source
+    source = landing.claims_table(tables).source
     links = re.findall(r'href="([^"]+)\.html"', source)
-    assert len(links) == len(landing.lines(tables))
+    assert len(links) == len(landing.claim_rows(tables))
     for link in links:
         place = (ROOT / "book" / link).resolve()
         assert any(place.with_suffix(suffix).is_file() for suffix in (".md", ".ipynb")), link
 
 
 def test_texts_stay_texts(tables, monkeypatch):
-    monkeypatch.setattr(landing, "lines", lambda tables: [(NASTY, NASTY, NASTY, "notebooks/ablation")])
-    source = landing.table(tables).source
+    monkeypatch.setattr(landing, "claim_rows", lambda tables: [(NASTY, NASTY, NASTY, "notebooks/ablation")])
+    source = landing.claims_table(tables).source
     assert "<img" not in source
     assert source.count("&lt;img") == 3
 
 
 def test_without_results_of_people_their_lines_are_left_out(tables, home):
-    assert not [claim for claim, *_ in landing.lines(tables) if "people" in claim]
+    assert not [claim for claim, *_ in landing.claim_rows(tables) if "people" in claim]
     with pytest.raises(Exception, match="no leave-one-subject-out results"):
         people.load_results()
 
 
 def test_nothing_to_show_is_said(home):
-    none = landing.read("smoke")
-    assert "No predictions" in landing.clip(none).text
+    none = landing.read_results("smoke")
+    assert "No predictions" in landing.example_clip(none).text

@@ -3,7 +3,7 @@
 import json
 import math
 
-import explored
+import explorer_samples
 import numpy as np
 import pandas as pd
 import pytest
@@ -108,12 +108,12 @@ def test_outcome_of_a_change(losses, outcome):
 def write_parts(folder, table: pd.DataFrame, **facts: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(folder / "parts.csv", index=False)
-    (folder / "parts.json").write_text(json.dumps({"runs": {"4/EFA seed 0": explored.FACTS | facts}}))
+    (folder / "parts.json").write_text(json.dumps({"runs": {"4/EFA seed 0": explorer_samples.FACTS | facts}}))
 
 
 def test_tables_show_only_the_run_behind_the_results(tmp_path, monkeypatch):
     monkeypatch.setenv("EFA_HOME", str(tmp_path))
-    folder, results = tmp_path / "results", explored.results(tmp_path)
+    folder, results = tmp_path / "results", explorer_samples.results(tmp_path)
     monkeypatch.setattr(parts, "folder_of", lambda *_: folder)
     assert "not known" in parts.parts_table(results).text
     write_parts(folder, auc_lines([7.5, 7.5, 7.5]))

@@ -26,9 +26,14 @@ class Parser:
         return set(re.findall(r"\w+/\w+", text))
 
 
+@pytest.fixture(autouse=True)
+def _parser(monkeypatch):
+    monkeypatch.setattr(qualitative, "fault_parser", lambda results: Parser())
+
+
 def results(tmp_path, table=None, **changes):
     (predictions(14) if table is None else table).assign(**changes).to_parquet(tmp_path / "p.parquet")
-    return made({"EFA": {0: 50.0}}, predictions={("EFA", 0): tmp_path / "p.parquet"}, memo={"parser": Parser()})
+    return made({"EFA": {0: 50.0}}, predictions={("EFA", 0): tmp_path / "p.parquet"})
 
 
 CASES = [*product([1], [0.9, 0.1], ["Squat/shallow", "Squat/fast", "all well"])]  # true fault: Squat/shallow

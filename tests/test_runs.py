@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
@@ -33,41 +34,39 @@ def quick_scores(monkeypatch):
     monkeypatch.setattr(metrics, "score", lambda table, parser: {"n": len(table), "top1": 50.0})
 
 
-def asked(seed: int = 0, row: str = "EFA", protocols: tuple[str, ...] = ("predicted",), **changes) -> Run:
+def make_run(seed: int = 0, row: str = "EFA", protocols: tuple[str, ...] = ("predicted",), **changes) -> Run:
     return Run("6", row, seed, tiny.config(training__epochs=1, training__seed=seed, **changes), protocols)
 
 
-def no_training(*_args, **_kwargs):
-    raise AssertionError("trained again")
-
-
-# --- the key -------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def forbid(monkeypatch):
+    """Makes any further use of functions of `efa.runs` fail."""
+    return lambda *names: [monkeypatch.setattr(runs, name, Mock(side_effect=AssertionError(name))) for name in names]
 
 
 def test_the_key_changes_with_what_a_run_depends_on():
-    one = asked()
-    assert one.key == asked().key
+    one = make_run()
+    assert one.key == make_run().key
     assert len(one.key) == 16
-    others = [
-        asked(seed=1),
-        asked(fusion__merge="add"),
-        asked(data__clips=33),
-        asked(data__seed=1),
-        asked(training__lr=1e-4),
-        asked(prediction__max_tokens=13),
-    ]
+    others = [make_run(seed=1), make_run(fusion__merge="add"), make_run(data__clips=33), make_run(data__seed=1)]
+    others += [make_run(training__lr=1e-4), make_run(prediction__max_tokens=13)]
     assert len({one.key, *(other.key for other in others)}) == 1 + len(others)
 
 
+def test_a_run_survives_json():
+    run = make_run(seed=3, protocols=("predicted", "oracle"), fusion__merge="add")
+    assert Run.from_json(json.loads(json.dumps(run.to_json()))) == run
+
+
 def test_the_key_does_not_change_with_what_changes_no_result():
-    assert asked(prediction__batch=1).key == asked().key
+    assert make_run(prediction__batch=1).key == make_run().key
     assert config_hash(tiny.config(prediction__batch=1)) == config_hash(tiny.config())
-    assert asked(row="Another name").key == asked().key
+    assert make_run(row="Another name").key == make_run().key
 
 
-def test_other_encoder_weights_are_another_run_and_absent_ones_an_input_error(tmp_path):
+def test_encoder_weights_are_part_of_the_key(tmp_path):
     file = tmp_path / "encoder.safetensors"
-    run = asked(encoder__weights=str(file))
+    run = make_run(encoder__weights=str(file))
     with pytest.raises(InputError, match="no such file"):
         _ = run.key
     file.write_bytes(b"one")
@@ -78,30 +77,24 @@ def test_other_encoder_weights_are_another_run_and_absent_ones_an_input_error(tm
 
 @pytest.mark.parametrize("version", ["efa.runs.RESULTS_VERSION", "formsim.VERSION"])
 def test_a_raised_version_makes_runs_stale(home, quick_scores, monkeypatch, version):
-    asked().execute()
-    before = asked().key
+    make_run().execute()
+    before = make_run().key
     monkeypatch.setattr(version, 2)
     runs._hash_of_data.cache_clear()
-    assert asked().key != before
-    assert state_of(asked()) == "stale"
+    assert make_run().key != before
+    assert state_of(make_run()) == "stale"
     monkeypatch.undo()
     runs._hash_of_data.cache_clear()
 
 
-# --- the life of a run ---------------------------------------------------------------------------------------------
-
-
-def test_a_run_is_missing_then_done_and_then_found_again(home, quick_scores, monkeypatch):
-    run = asked(protocols=("predicted", "none"))
+def test_a_run_is_missing_then_done_and_then_found_again(home, quick_scores, forbid):
+    run = make_run(protocols=("predicted", "none"))
     assert state_of(run) == "missing"
     folder = run.execute()
     assert folder == home / "runs" / run.key
     assert state_of(run) == "done"
-    left = {p.name for p in folder.iterdir()} - {".lock"}
-    assert left == {
-        "config.json", "history.csv", "model.safetensors", "predictions.parquet", "provenance.json", "scores.json",
-        "vocab.txt",
-    }  # fmt: skip
+    names = "config.json history.csv model.safetensors predictions.parquet provenance.json scores.json vocab.txt"
+    assert {p.name for p in folder.iterdir()} == {".lock", *names.split()}
     assert set(pd.read_parquet(folder / "predictions.parquet")["protocol"]) == {"predicted", "none"}
     assert set(scores_of(run)) == {"predicted", "none"}
     facts = json.loads((folder / "provenance.json").read_text())
@@ -110,37 +103,35 @@ def test_a_run_is_missing_then_done_and_then_found_again(home, quick_scores, mon
     assert facts["seconds"]["train"] > 0
 
     before = {p: p.stat().st_mtime_ns for p in folder.iterdir() if p.name != ".lock"}
-    monkeypatch.setattr(runs, "fit", no_training)
-    monkeypatch.setattr(runs, "predict", no_training)
+    forbid("fit", "predict")
     assert run.execute() == folder
     assert {p: p.stat().st_mtime_ns for p in before} == before
 
 
-def test_a_row_that_is_the_same_run_is_trained_once(home, quick_scores, monkeypatch):
-    asked().execute()
-    monkeypatch.setattr(runs, "fit", no_training)
-    twin = asked(row="EFA again")
+def test_a_row_that_is_the_same_run_is_trained_once(home, quick_scores, forbid):
+    make_run().execute()
+    forbid("fit")
+    twin = make_run(row="EFA again")
     folder = twin.execute()
     assert json.loads((folder / "provenance.json").read_text())["labels"] == ["6/EFA again seed 0", "6/EFA seed 0"]
     assert state_of(twin) == "done"
 
 
-def test_another_protocol_is_only_predicted_and_scored(home, quick_scores, monkeypatch):
-    folder = asked().execute()
+def test_another_protocol_is_only_predicted_and_scored(home, quick_scores, forbid):
+    folder = make_run().execute()
     first = pd.read_parquet(folder / "predictions.parquet")
-    monkeypatch.setattr(runs, "fit", no_training)
-    run = asked(protocols=("predicted", "oracle"))
+    forbid("fit")
+    run = make_run(protocols=("predicted", "oracle"))
     run.execute()
     both = pd.read_parquet(folder / "predictions.parquet")
     pd.testing.assert_frame_equal(both[: len(first)], first)
     assert set(scores_of(run)) == {"predicted", "oracle"}
 
 
-def test_other_metrics_score_again_and_trains_nothing(home, quick_scores, monkeypatch):
-    run = asked()
+def test_other_metrics_only_score_again(home, quick_scores, forbid, monkeypatch):
+    run = make_run()
     run.execute()
-    monkeypatch.setattr(runs, "fit", no_training)
-    monkeypatch.setattr(runs, "predict", no_training)
+    forbid("fit", "predict")
     monkeypatch.setattr(metrics, "SCORES_VERSION", 2)
     monkeypatch.setattr(metrics, "score", lambda table, parser: {"n": -1})
     run.execute()
@@ -148,22 +139,16 @@ def test_other_metrics_score_again_and_trains_nothing(home, quick_scores, monkey
 
 
 def test_a_run_with_other_settings_is_stale(home, quick_scores):
-    asked().execute()
-    assert state_of(asked(training__lr=1e-4)) == "stale"
-    assert state_of(asked(seed=1)) == "missing"
-    assert state_of(asked(row="Add", fusion__merge="add")) == "missing"
+    make_run().execute()
+    assert state_of(make_run(training__lr=1e-4)) == "stale"
+    assert state_of(make_run(seed=1)) == "missing"
+    assert state_of(make_run(row="Add", fusion__merge="add")) == "missing"
 
 
-def test_an_interrupted_run_says_so_and_goes_on(home, quick_scores, monkeypatch):
-    class StopError(Exception):
-        pass
-
-    def stop(line: str) -> None:
-        raise StopError
-
-    run = asked(training__label_smoothing=0.0)
-    with pytest.raises(StopError):
-        run.execute(report=stop)
+def test_an_interrupted_run_resumes(home, quick_scores):
+    run = make_run(training__label_smoothing=0.0)
+    with pytest.raises(KeyboardInterrupt):
+        run.execute(report=Mock(side_effect=KeyboardInterrupt))
     assert state_of(run) == "interrupted"
     lines: list[str] = []
     run.execute(report=lines.append)
@@ -175,22 +160,21 @@ def test_an_interrupted_run_says_so_and_goes_on(home, quick_scores, monkeypatch)
 def test_a_broken_provenance_elsewhere_does_no_harm(home, quick_scores):
     (home / "runs" / "strange").mkdir(parents=True)
     (home / "runs" / "strange" / "provenance.json").write_text("{")
-    assert state_of(asked()) == "missing"
+    assert state_of(make_run()) == "missing"
     with pytest.raises(InputError, match="no trained model"):
         runs.default_checkpoint()
 
 
 def test_the_default_checkpoint_is_the_newest_full_model(home, quick_scores, monkeypatch):
-    first = asked().execute()
+    first = make_run().execute()
     second = home / "runs" / "newer"
     shutil.copytree(first, second)
     facts = json.loads((second / "provenance.json").read_text())
     (second / "provenance.json").write_text(json.dumps(facts | {"finished": "2999-01-01T00:00:00+00:00"}))
     third = home / "runs" / "row"
     shutil.copytree(second, third)
-    (third / "provenance.json").write_text(
-        json.dumps(facts | {"finished": "3999-01-01T00:00:00+00:00", "labels": ["6/w/o text seed 0"]})
-    )
+    facts |= {"finished": "3999-01-01T00:00:00+00:00", "labels": ["6/w/o text seed 0"]}
+    (third / "provenance.json").write_text(json.dumps(facts))
     assert runs.default_checkpoint() == second
 
 
@@ -199,7 +183,7 @@ def test_the_same_seed_gives_the_same_scores_file_twice(tmp_path):
     files = []
     for name in ("one", "two"):
         with tiny.home(tmp_path / name):
-            files.append((asked().execute() / "scores.json").read_bytes())
+            files.append((make_run().execute() / "scores.json").read_bytes())
     assert files[0] == files[1]
     scores = json.loads(files[0])["predicted"]
     assert scores["n"] == 5
@@ -207,15 +191,12 @@ def test_the_same_seed_gives_the_same_scores_file_twice(tmp_path):
 
 
 def test_nothing_is_trained_on_the_test_split(home, quick_scores, monkeypatch):
-    rows = []
-
-    def spy(config, inputs: TrainingInputs, *args):
-        rows.append(inputs.rows("train"))
-        return fit(config, inputs, *args)
-
+    spy = Mock(wraps=fit)
     monkeypatch.setattr(runs, "fit", spy)
-    run = asked()
-    folder = run.execute()
+    folder = make_run().execute()
+    inputs: TrainingInputs = spy.call_args.args[1]
+    trained = set(inputs.dataset.table["clip_id"].iloc[inputs.rows("train")])
     tested = set(pd.read_parquet(folder / "predictions.parquet")["clip_id"])
-    assert len(rows[0]) == 22
+    assert len(trained) == 22
     assert all("-test-" in clip for clip in tested)
+    assert not any("-test-" in clip for clip in trained)

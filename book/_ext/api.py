@@ -20,7 +20,7 @@ import copy
 import io
 import re
 import tokenize
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from docutils import nodes
@@ -82,13 +82,7 @@ def comments(text: str) -> dict[int, tuple[str, bool]]:
 
 
 class Reference:
-    """Markdown that describes the objects of one file.
-
-    Args:
-        path: the file.
-        module: where a reader imports them from.
-        source: what is in it.
-    """
+    """Markdown that describes the objects of the file `path`, which a reader imports from `module`."""
 
     def __init__(self, path: str, module: str, source: Source):
         self.path, self.module, self.source = path, module, source
@@ -119,10 +113,11 @@ class Reference:
     def fields(self, node: ast.ClassDef) -> list[str]:
         """The fields of a dataclass or pydantic model: type, default and the comments above and behind each.
 
-        Where the docstring has `Attributes`, it says as much already.
+        None if the docstring has `Attributes`, which describes them already.
         """
-        told = "\nAttributes:\n" in (ast.get_docstring(node) or "")
-        if told or not (any("dataclass" in ast.unparse(d) for d in node.decorator_list) or self.is_model(node)):
+        documented = "\nAttributes:\n" in (ast.get_docstring(node) or "")
+        is_dataclass = any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
+        if documented or not (is_dataclass or self.is_model(node)):
             return []
         out = []
         for field in node.body:
@@ -130,7 +125,7 @@ class Reference:
                 code = f"{field.target.id}: {ast.unparse(field.annotation)}"
                 if field.value and not isinstance(field.value, ast.Call):
                     code += f" = {' '.join((ast.get_source_segment(self.source.text, field.value) or '').split())}"
-                text = " ".join(plain(part) for part in self._said_of(field))
+                text = " ".join(plain(part) for part in self._comments_of(field))
                 out.append(f"- `{code}`" + (f": {text}" if text else ""))
         return [*out, ""] if out else []
 
@@ -140,14 +135,14 @@ class Reference:
         known = [base for base in map(self.objects.get, names) if isinstance(base, ast.ClassDef)]
         return "BaseModel" in names or any(map(self.is_model, known))
 
-    def _said_of(self, field: ast.AnnAssign) -> list[str]:
-        said: list[str] = []
+    def _comments_of(self, field: ast.AnnAssign) -> list[str]:
+        found: list[str] = []
         line = field.lineno - 1
         while line in self.comments and self.comments[line][1]:
-            said.insert(0, self.comments[line][0])
+            found.insert(0, self.comments[line][0])
             line -= 1
         behind = self.comments.get(field.end_lineno or field.lineno)
-        return [*said, behind[0]] if behind else said
+        return [*found, behind[0]] if behind else found
 
 
 def _constructor(node: ast.ClassDef) -> str:
@@ -178,14 +173,9 @@ def markdown(docstring: str) -> list[str]:
         elif lines[0].startswith("    "):
             out += ["```text", *(line[4:] for line in lines), "```", ""]
         else:
-            out += [*_paragraph(lines), ""]
+            marks = [re.match(r"(\s*- )?(.*)", line) for line in lines]
+            out += [*((mark[1] or "") + plain(mark[2]) for mark in marks if mark), ""]
     return out
-
-
-def _paragraph(lines: list[str]) -> Iterator[str]:
-    for line in lines:
-        mark = re.match(r"\s*- ", line)
-        yield (mark[0] if mark else "") + plain(line[mark.end() :] if mark else line)
 
 
 def _section(name: str, lines: list[str]) -> list[str]:
@@ -204,15 +194,12 @@ def _section(name: str, lines: list[str]) -> list[str]:
 
 def plain(text: str) -> str:
     """Text that Markdown shows as it stands, but for what is in backticks, and single words in quotes, as code."""
-    out, at = [], 0
-    for found in CODE.finditer(text):
-        out += [_escaped(text[at : found.start()]), f"`{found[1] or found[2] or found[3]}`"]
-        at = found.end()
-    return "".join([*out, _escaped(text[at:])])
-
-
-def _escaped(text: str) -> str:
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
+    out, at = "", 0
+    for found in [*CODE.finditer(text), None]:
+        out += re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text[at : found.start() if found else None])
+        if found:
+            out, at = f"{out}`{found[1] or found[2] or found[3]}`", found.end()
+    return out
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -1,7 +1,7 @@
 """Keeps the book free of requests to other hosts.
 
 `sphinx_thebe` puts the address of a script on a content delivery network into every page. The book has no live cells,
-so the two entries are dropped after every other extension has had its say.
+so its scripts are dropped after every other extension has run.
 """
 
 from typing import Any
@@ -10,14 +10,12 @@ from sphinx.application import Sphinx
 
 
 def drop_thebe(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
-    """Remove thebe's entries from the scripts of one page."""
-    scripts = context.get("script_files", [])
-    context["script_files"] = [script for script in scripts if "thebe" not in _text(script)]
+    """Removes thebe's entries, files and inline bodies, from the scripts of one page."""
 
+    def text(script: Any) -> str:
+        return f"{getattr(script, 'filename', script)} {getattr(script, 'attributes', {}).get('body', '')}".lower()
 
-def _text(script: Any) -> str:
-    """File name and inline body of a script, whichever it has."""
-    return f"{getattr(script, 'filename', script)} {getattr(script, 'attributes', {}).get('body', '')}".lower()
+    context["script_files"] = [script for script in context.get("script_files", []) if "thebe" not in text(script)]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -69,18 +69,13 @@ class Source:
 
 
 def read(file: Path) -> Source:
-    """Parses a file, or takes the answer for an unchanged one from before.
-
-    Raises:
-        ExtensionError: it is not Python.
-    """
-    state = file.stat()
-    return _read(file, state.st_mtime_ns, state.st_size)
+    """Parses a file; an unchanged one is parsed once. ExtensionError if it is not Python."""
+    return _read(file, file.stat().st_mtime_ns, file.stat().st_size)
 
 
 @cache
 def _read(file: Path, changed: int, size: int) -> Source:
-    with tokenize.open(file) as stream:  # heeds the file's coding line, makes line ends \n
+    with tokenize.open(file) as stream:  # reads the file's coding line, makes line ends \n
         text = stream.read()
     try:
         tree = ast.parse(text)
@@ -95,7 +90,7 @@ def _read(file: Path, changed: int, size: int) -> Source:
 
 
 def _definitions(node: ast.AST, scope: str) -> Iterator[tuple[str, int]]:
-    """(dotted name, line) of whatever is defined here, also behind `if` and `try`, and in the scopes inside."""
+    """(dotted name, line) of everything defined here, also behind `if` and `try`, and in the scopes inside."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.ClassDef | Function) and not is_overload(child):
             yield scope + child.name, child.lineno
@@ -109,7 +104,7 @@ def _definitions(node: ast.AST, scope: str) -> Iterator[tuple[str, int]]:
 
 
 def is_overload(node: ast.ClassDef | Function) -> bool:
-    """Whether this only announces another signature of what is defined further down."""
+    """Whether this is only another signature of what is defined further down."""
     return any(ast.unparse(decorator).split(".")[-1] == "overload" for decorator in node.decorator_list)
 
 
@@ -134,12 +129,7 @@ def _markers(text: str) -> tuple[dict[str, list[int]], dict[int, list[str]]]:
 
 
 class Library:
-    """All files that have a page.
-
-    Args:
-        root: the folder that paths start from.
-        patterns: globs below it.
-    """
+    """All files that have a page: those below `root` that match one of the glob patterns."""
 
     def __init__(self, root: str | Path, patterns: list[str]):
         self.root = Path(root)
@@ -151,11 +141,7 @@ class Library:
         return read(self.root / path)
 
     def find(self, target: str) -> tuple[str, str, int]:
-        """Page, anchor and line (0: the whole file or folder) of what a role names.
-
-        Raises:
-            LookupError: there is no such thing; its text says what is missing.
-        """
+        """Page, anchor and line (0: the whole file or folder) of what a role names; LookupError if it is missing."""
         parts = TARGET.fullmatch(target)
         path, name, label = parts.group("file", "name", "label") if parts else (target, None, None)
         if path in self.folders and name is label is None:
@@ -163,16 +149,13 @@ class Library:
         if path not in self.paths:
             raise LookupError(f"no file '{path}'")
         source, page = self[path], page_of(path)
-        if name is not None:
-            if name not in source.objects:
-                raise LookupError(f"{path} defines no '{name}'")
-            line = source.objects[name]
-        elif label is not None:
-            if label not in source.markers:
-                raise LookupError(f"{path} has no comment '# ({label})'")
-            line = source.markers[label][0]
-        else:
+        if name is label is None:
             return page, "", 0
+        if name is not None and name not in source.objects:
+            raise LookupError(f"{path} defines no '{name}'")
+        if label is not None and label not in source.markers:
+            raise LookupError(f"{path} has no comment '# ({label})'")
+        line = source.objects[name] if name is not None else source.markers[label][0]
         return page, f"L{line}", line
 
 
@@ -187,7 +170,7 @@ def slug(folder: str) -> str:
 
 
 class SourceRole(ReferenceRole):
-    """The role ``source``. Without words of its own a link says the file, the object, or the file and the line."""
+    """The role ``source``. A link without a title shows the file, the object, or the file and the line."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         library = library_of(self.env)
@@ -206,21 +189,15 @@ class SourceRole(ReferenceRole):
             text = nodes.inline("", f"{path}, line {line}")
         else:
             text = nodes.literal("", name or path)
-        label = name if sign == "@" else ""
-        return [_reference(self.env.docname, page, anchor, text, path + (f", line {line}" if line else ""), label)], []
-
-
-def _reference(docname: str, page: str, anchor: str, text: nodes.Node, title: str, label: str = "") -> nodes.Element:
-    """A link to a page of code, which `resolve` finishes when the builder is known. `label`: of the marker it uses."""
-    return addnodes.pending_xref(
-        "", text, reftype="source", reftarget=page, refanchor=anchor, reftitle=title, reflabel=label, refdoc=docname
-    )
+        link = {"reftype": "source", "reftarget": page, "refanchor": anchor, "refdoc": self.env.docname}
+        link |= {"reftitle": path + (f", line {line}" if line else ""), "reflabel": name if sign == "@" else ""}
+        return [addnodes.pending_xref("", text, **link)], []  # `resolve` finishes it when the builder is known
 
 
 def resolve(
     app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, text: nodes.Element
 ) -> nodes.Element | None:
-    """The link itself; where the builder makes no pages of code, its words."""
+    """The link itself, or only its text if the builder makes no pages of code."""
     if node["reftype"] != "source":
         return None
     if not _has_pages(app.builder):
@@ -232,7 +209,7 @@ def resolve(
 
 
 def check(app: Sphinx, env: BuildEnvironment) -> None:
-    """Warns of every marker that stands twice or does not lead to the book and back."""
+    """Warns of every marker that is used twice or has no link from or to the book."""
     library, links = library_of(env), _links(env)
     where: dict[str, list[str]] = defaultdict(list)
     for path in library.paths:
@@ -244,24 +221,16 @@ def check(app: Sphinx, env: BuildEnvironment) -> None:
             logger.warning("source: '# (%s)' marks %s, too", label, places[0], location=places[1], type="source")
         elif not docname:
             logger.warning("source: the book has no label '%s'", label, location=places[0], type="source")
-        elif label not in links[docname].labels:
+        elif label not in links[docname][1]:
             logger.warning("source: %s has no link to '# (%s)'", docname, label, location=places[0], type="source")
 
 
-@dataclass(frozen=True)
-class Links:
-    """What one page of the book links to: pages of code, and labels of markers."""
-
-    pages: set[str]
-    labels: set[str]
-
-
-def _links(env: BuildEnvironment) -> dict[str, Links]:
-    """Page of the book -> its links, read from the parsed pages, so that no state needs to be kept."""
+def _links(env: BuildEnvironment) -> dict[str, tuple[set[str], set[str]]]:
+    """Page of the book -> the pages of code and the labels of markers that it links to, from the parsed pages."""
     found = {}
     for docname in sorted(env.found_docs):
-        nodes_ = [n for n in env.get_doctree(docname).findall(addnodes.pending_xref) if n["reftype"] == "source"]
-        found[docname] = Links({n["reftarget"] for n in nodes_}, {n["reflabel"] for n in nodes_} - {""})
+        links = [n for n in env.get_doctree(docname).findall(addnodes.pending_xref) if n["reftype"] == "source"]
+        found[docname] = {n["reftarget"] for n in links}, {n["reflabel"] for n in links} - {""}
     return found
 
 
@@ -275,8 +244,9 @@ def pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
     labels = {label: place[:2] for label, place in env.domains["std"].anonlabels.items()}
     for path in library.paths:
         page = page_of(path)
-        linked = [(_title(env, docname), docname) for docname, of in links.items() if page in of.pages]
-        body = _body(app.builder, path, library[path], linked, labels, env.config.root_doc)
+        linked = [name for name, (pages_of_code, _) in links.items() if page in pages_of_code]
+        titles = {name: env.titles[name].astext() if name in env.titles else name for name in linked}
+        body = _body(app.builder, path, library[path], titles, labels, env.config.root_doc)
         yield page, {"title": path, "body": body}, "page.html"
 
 
@@ -284,27 +254,18 @@ def _body(
     builder: Builder,
     path: str,
     source: Source,
-    linked: list[tuple[str, str]],
+    linked: dict[str, str],
     labels: dict[str, tuple[str, str]],
     root: str,
 ) -> str:
-    """A file's page.
-
-    Args:
-        builder: it knows how pages address each other.
-        path: of the file.
-        source: what is in it.
-        linked: (title, name) of the book's pages that link to the file.
-        labels: label of the book -> its page and anchor there.
-        root: the book's first page.
-    """
+    """A file's page. `linked`: pages that link to it -> titles; `labels`: of the book -> page and anchor."""
     page = page_of(path)
 
     def address(other: str, anchor: str = "") -> str:
         return html.escape(builder.get_relative_uri(page, other) + (f"#{anchor}" if anchor else ""))
 
     trail = [f'<a href="{address(root)}">The book</a>', f'<a href="{address(f"{FOLDER}/index")}">All files</a>']
-    trail += [f'<a href="{address(docname)}">{html.escape(title)}</a>' for title, docname in linked]
+    trail += [f'<a href="{address(docname)}">{html.escape(title)}</a>' for docname, title in linked.items()]
     lines = highlighted(source.text)
     for line, marks in source.comments.items():
         known = {label: address(*labels[label]) for label in marks if label in labels}
@@ -323,8 +284,7 @@ def _body(
 
 def highlighted(text: str) -> list[str]:
     """The lines of a file as HTML; every span ends in the line in which it began."""
-    lexer = PythonLexer(stripnl=False, ensurenl=True)
-    return highlight(text, lexer, HtmlFormatter(nowrap=True)).split("\n")[:-1]
+    return highlight(text, PythonLexer(stripnl=False, ensurenl=True), HtmlFormatter(nowrap=True)).split("\n")[:-1]
 
 
 def with_links(line: str, addresses: dict[str, str]) -> str:
@@ -351,10 +311,6 @@ def _index(builder: Builder, library: Library) -> str:
                 out.append(f'<dt><a href="{link}"><code>{name}</code></a></dt><dd>{summary}</dd>')
         out.append("</dl></section>")
     return "\n".join(out)
-
-
-def _title(env: BuildEnvironment, docname: str) -> str:
-    return env.titles[docname].astext() if docname in env.titles else docname
 
 
 def library_of(env: BuildEnvironment) -> Library:

@@ -103,14 +103,14 @@ def run(
     Exit status: 0 done, 2 mistakes of yours only, 1 anything else, 130 interrupted.
     The same command goes on where it stopped.
     """
-    from efa.cli.grid import pool_of, run_all, tell
+    from efa.cli.grid import report_failures, run_all, select_cluster
     from efa.experiments import select
 
     chosen = select(what, preset, seeds_of(seeds), settings_of(settings))
-    pool = pool_of(executor, jobs, ray_address, cpus_per_run, gpus_per_run)
-    failures = run_all(chosen, jobs, pool, retries)
+    cluster = select_cluster(executor, jobs, ray_address, cpus_per_run, gpus_per_run)
+    failures = run_all(chosen, jobs, cluster, retries)
     _print_status(chosen)
-    tell(failures)
+    report_failures(failures)
 
 
 @app.command()
@@ -222,24 +222,6 @@ def score(predictions: Path, as_json: AsJson = False) -> None:
     for metric in next(iter(scores.values())):
         shown.add_row(metric, *("" if s[metric] is None else f"{s[metric]:.2f}" for s in scores.values()))
     out.print(shown)
-
-
-@app.command()
-def publish(
-    what: Annotated[str, typer.Argument(help="all, a table or one row, as for run")] = "all",
-    preset: Preset = "laptop",
-    seeds: str = "0",
-    settings: Settings = None,
-    to: Annotated[Path | None, typer.Option(help="folder; default: results/<data set>-<preset>")] = None,
-) -> None:
-    """Copy scores and predictions of finished runs to results/.   Example: efa publish --seeds 0,1,2"""
-    from efa_book.published import publish as copy
-
-    overrides, chosen = settings_of(settings), seeds_of(seeds)
-    folder, missing = copy(preset, chosen, to, overrides, what)
-    out.print(f"published to {folder}", markup=False, highlight=False)
-    if missing:
-        out.print(f"not finished: {', '.join(missing)}", markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

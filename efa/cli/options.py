@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from efa.utils.errors import InputError
+from efa.utils.seeds import seeds_of as seeds_of
 
-SEEDS = 2**32  # what random generators take
 Preset = Annotated[str, typer.Option(help="smoke, laptop, gpu or paper")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="override one setting, for example --set training.epochs=2")
@@ -33,19 +33,6 @@ def settings_of(items: list[str] | None) -> dict[str, Any]:
         if not equals:
             raise InputError(f"'--set {key}' has no value", hint="write --set section.name=value")
     return {key: value for key, _, value in pairs}
-
-
-def seeds_of(text: str) -> tuple[int, ...]:
-    """'0,1,2' -> three seeds."""
-    try:
-        seeds = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise InputError(f"seeds cannot be '{text}'", hint="write whole numbers with commas: --seeds 0,1,2") from None
-    if min(seeds) < 0:
-        raise InputError(f"seeds cannot be '{text}'", hint="they must not be negative")
-    if max(seeds) >= SEEDS:
-        raise InputError(f"seeds cannot be '{text}'", hint=f"they must be below {SEEDS}")
-    return seeds
 
 
 def register_commands(group: str, to: typer.Typer) -> None:

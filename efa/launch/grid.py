@@ -1,173 +1,241 @@
-"""Many runs: one after the other, several at a time in processes of their own, or over a Ray cluster.
+"""Many runs: one after the other, several at a time in subprocesses, or over a Ray cluster.
 
-A small model gains little from a second thread, so a laptop trains two rows on two cores in hardly more time than one.
-A run that fails does not stop the others. What is finished stays, and what was interrupted goes on from its last epoch
-when it is asked for again.
+A small model gains little from a second thread, so two cores train two rows in hardly more time than one.
+A run that fails does not stop the others. Finished runs stay, and an interrupted one resumes after its last epoch.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import socket
+import tempfile
+import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import torch
 
 from efa.baselines.inputs import prepare
+from efa.config import Config
 from efa.data.loader import Progress
-from efa.launch.jobs import Failure, Job, Outcome, StoppedError, attempt, failure
-from efa.launch.local import News, Processes
+from efa.launch.child import Message, describe_job, run_in_child
+from efa.runs import available_cores
 from efa.train import Report
 from efa.utils import distributed, paths
-from efa.utils.files import tidy, write_safely
+from efa.utils.errors import Diverged, InputError
+from efa.utils.files import write_safely
+from efa.utils.recovery import TRACEBACK
 
-__all__ = ["Failure", "Job", "Outcome", "Pool", "Processes", "StoppedError", "cores", "default_jobs", "execute_all"]
-
-MOST = 4  # processes by default: each holds a model, a text encoder and a data set, about 1 GB
-RETRIES = 1  # for a run whose process died
+MAX_JOBS = 4  # processes by default: each holds a model, a text encoder and a data set, about 1 GB
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.ESTALE)  # no run can write
 
 
-class Pool(Protocol):
-    """Where runs work: `Processes`, or `grid_ray.RayPool`. A context; leaving it ends what still works."""
+class Job(Protocol):
+    """What a grid executes: `runs.Run` or `loso.Fold`. Jobs with the same key are the same, and share a folder."""
 
     @property
-    def size(self) -> int:
-        """Runs at a time."""
+    def label(self) -> str: ...
+    @property
+    def config(self) -> Config: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def finished(self) -> bool: ...
+    def execute(self, progress: Progress | None = None, report: Report = ...) -> Path: ...
+    def to_json(self) -> dict[str, Any]: ...  # the inverse is the class method `from_json`
 
-    def __enter__(self) -> Pool: ...
-    def __exit__(self, *_error: object) -> None: ...
-    def start(self, i: int, run: Job) -> None: ...
-    def news(self) -> Iterator[tuple[int, News]]: ...
+
+@dataclass(frozen=True)
+class Failure:
+    """A run without a result: why, on one line, and the kind of failure.
+
+    `mistake`: the user's; `diverged`: its loss is not finite; `disk`: nothing can be written, which ends the grid;
+    `died`: its process did; `error`: anything else, with the traceback in the run's folder.
+    """
+
+    label: str
+    message: str
+    kind: Literal["mistake", "diverged", "disk", "died", "error"] = "error"
+
+    def __str__(self) -> str:
+        return f"{self.label}: {self.message}"
 
 
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+class GridStoppedError(Exception):
+    """No run of the grid can go on; why, on one line."""
+
+
+Outcome = Path | Failure
+Launch = Callable[[dict[str, Any]], Iterator[Message]]
+"""Executes the job of a `describe_job` in another process and yields its messages, as `run_in_child` does."""
 
 
 def default_jobs(runs: Sequence[Job]) -> int:
-    """As many runs at a time as there are cores, at most `MOST`, where each keeps to one thread; otherwise one."""
+    """One run at a time on a GPU or where a run has several threads; otherwise one per core, at most `MAX_JOBS`."""
     single = all(run.config.training.threads == 1 for run in runs)
-    return max(1, min(MOST, cores(), len(runs))) if single and not torch.cuda.is_available() else 1
+    return max(1, min(MAX_JOBS, available_cores(), len(runs))) if single and not torch.cuda.is_available() else 1
 
 
 def execute_all(
     runs: Sequence[Job],
     jobs: int = 1,
     progress: Progress | None = None,
-    begun: Callable[[Job], None] = lambda run: None,
     report: Report = lambda line: None,
-    pool: Pool | None = None,
-    retries: int = RETRIES,
+    cluster: contextlib.AbstractContextManager[Launch] | None = None,
+    retries: int = 1,
 ) -> list[Outcome]:
     """Executes each run, `jobs` at a time: its folder, or why it failed, in the order of the runs.
 
     Runs with the same key are one run with several labels.
 
     Args:
-        progress: told thousandths of a run done, and of all runs.
-        begun: called with a run when it starts.
-        report: gets each line of a run's own report; with several jobs lines of different runs alternate.
-        pool: where the runs work instead of in `jobs` processes.
+        jobs: 1: in this process, unless there is a cluster; several: each run in a subprocess.
+        progress: gets thousandths of a run done, and of all runs.
+        report: gets a line when a run starts, and each line of its report; those of different runs alternate.
+        cluster: where the runs work instead of on this machine.
         retries: how often a run whose process died is started again, after all others.
 
     Raises:
-        StoppedError: the disk is full or cannot be written, so that no run can go on.
+        GridStoppedError: the disk is full or cannot be written, so that no run can go on.
     """
+    lock, stopping = threading.Lock(), threading.Event()
+    titles = [f"[{number}/{len(runs)}] {run.label}" for number, run in enumerate(runs, 1)]
     shares = [0.0] * len(runs)
+    outcomes: dict[int, Outcome] = {}
+    keys: dict[int, str] = {}
 
     def advance(i: int, share: float) -> None:
-        shares[i] = share
-        if progress:
-            progress(round(1000 * sum(shares)), 1000 * len(runs))
+        with lock:
+            shares[i] = share
+            if progress:
+                progress(round(1000 * sum(shares)), 1000 * len(runs))
 
-    keys: list[str | None] = [None] * len(runs)
-    outcomes: list[Outcome | None] = [None] * len(runs)
+    def finish(i: int, outcome: Outcome) -> None:
+        if isinstance(outcome, Failure) and outcome.kind == "disk":
+            raise GridStoppedError(outcome.message)
+        outcomes[i] = outcome
+        advance(i, 1.0)
+
+    def execute_here(i: int) -> None:
+        report(titles[i])
+        finish(i, attempt(runs[i], lambda done, total: advance(i, done / total), lambda line: report(f"    {line}")))
+
+    def execute_elsewhere(i: int, launch: Launch) -> Outcome:
+        with contextlib.closing(launch(describe_job(runs[i], titles[i]))) as messages:  # type: ignore[type-var]
+            for message in messages:
+                if stopping.is_set():
+                    break
+                if isinstance(message, dict):
+                    return Failure(runs[i].label, **message) if message else runs[i].folder
+                if isinstance(message, str):
+                    report(message)
+                elif message is not None:
+                    advance(i, message)
+        return Failure(runs[i].label, "interrupted")
+
     for i, run in enumerate(runs):
         try:
             keys[i] = run.key
         except Exception as error:
-            outcomes[i] = _kept(failure(run, error))
-    able = [i for i in range(len(runs)) if outcomes[i] is None]
-    _check_disk([runs[i] for i in able])
-    if pool is None and jobs <= 1:
-        for i in able:
-            begun(runs[i])
-            outcomes[i] = _here(runs[i], lambda share, i=i: advance(i, share), report)  # type: ignore[misc]
-            advance(i, 1.0)
-        return [outcome for outcome in outcomes if outcome is not None]
-    first = {keys[i]: i for i in reversed(able)}
-    twins = [i for i in able if first[keys[i]] != i]  # wait for their twin, then only add a label
+            finish(i, describe_failure(run, error))
+    unfinished = [runs[i] for i in keys if not runs[i].finished]
+    if unfinished and distributed.main():
+        try:  # to write where the runs will, before an hour of work
+            paths.runs().mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=paths.runs()) as file:
+                file.write(b"written before a grid starts")
+        except OSError as error:
+            raise GridStoppedError(f"{paths.runs()}: {error.strerror}") from error
+    first = {key: i for i, key in reversed(keys.items())}
+    if jobs <= 1 and cluster is None:
+        for i in keys:
+            execute_here(i)
+        return [outcomes[i] for i in range(len(runs))]
     # Seed by seed, so that runs that work at the same time are of different systems, which share nothing to wait for.
-    waiting = sorted((i for i in able if i not in twins), key=lambda i: runs[i].seed)
-    tries = dict.fromkeys(waiting, 0)
-    running: set[int] = set()
-    try:
-        with pool or Processes(jobs) as pool:
-            _prepare([runs[i] for i in able])
-            while waiting or running:
-                while waiting and len(running) < pool.size:
-                    i = waiting.pop(0)
-                    begun(runs[i])
-                    pool.start(i, runs[i])
-                    running.add(i)
-                for i, said in pool.news():
-                    if isinstance(said, str):
-                        report(said)
-                        continue
-                    if isinstance(said, float):
-                        if i in running:  # else late news of what has ended
-                            advance(i, said)
-                        continue
-                    running.remove(i)
-                    if isinstance(said, Failure) and said.kind == "died" and tries[i] < retries:
-                        tries[i] += 1
-                        report(f"{said}; started again")
+    waiting = sorted(sorted(first.values()), key=lambda i: runs[i].config.training.seed)
+    with cluster or contextlib.nullcontext(run_in_child) as launch, ThreadPoolExecutor(jobs) as pool:
+        try:
+            # Render or decode, once and with all cores, what the first run would while the others wait.
+            for config in {run.config.data: run.config for run in reversed(unfinished)}.values():
+                with contextlib.suppress(Exception):  # each run that needs it reports what is wrong
+                    prepare(config)
+            for tries in range(1 + retries):
+                futures = {pool.submit(execute_elsewhere, i, launch): i for i in waiting}
+                waiting = []
+                for future in as_completed(futures):
+                    i, outcome = futures[future], future.result()
+                    if isinstance(outcome, Failure) and outcome.kind == "died" and tries < retries:
+                        report(f"    {outcome}; started again")
                         waiting.append(i)
-                        continue
-                    outcomes[i] = _kept(said)
-                    advance(i, 1.0)
-    finally:
-        for i in running:
-            with contextlib.suppress(OSError):
-                tidy(runs[i].folder)
-    for i in twins:
-        begun(runs[i])
-        other = outcomes[first[keys[i]]]
-        if isinstance(other, Failure):
-            outcomes[i] = Failure(runs[i].label, f"the same run as {other.label}, which failed", other.kind)
+                    else:
+                        finish(i, outcome)
+        except BaseException:
+            stopping.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    for i in sorted(keys.keys() - set(first.values())):  # the same runs under other labels
+        outcome = outcomes[first[keys[i]]]
+        if isinstance(outcome, Failure):
+            finish(i, Failure(runs[i].label, f"the same run as {outcome.label}, which failed", outcome.kind))
         else:
-            outcomes[i] = _kept(attempt(runs[i], None, report))
-        advance(i, 1.0)
-    return [outcome for outcome in outcomes if outcome is not None]
+            execute_here(i)  # adds the label
+    return [outcomes[i] for i in range(len(runs))]
 
 
-def _prepare(runs: Sequence[Job]) -> None:
-    """Renders or decodes, once and with all cores, what the first run would while the others wait."""
-    for config in {run.config.data: run.config for run in reversed(runs) if not run.finished}.values():
-        with contextlib.suppress(Exception):  # each run that needs it says what is wrong
-            prepare(config)
+def attempt(job: Job, progress: Progress | None, report: Report, key: str = "") -> Outcome:
+    """Executes a job and returns its folder, or any exception but an interrupt as a `Failure`.
 
+    Several processes that train one run together stay in step only if they all raise the error; other errors end them.
 
-def _here(run: Job, advance: Callable[[float], None], report: Report) -> Outcome:
-    return _kept(attempt(run, lambda done, total: advance(done / total), report))
-
-
-def _kept(outcome: Outcome) -> Outcome:
-    """The outcome, unless it ends the grid."""
-    if isinstance(outcome, Failure) and outcome.kind == "disk":
-        raise StoppedError(outcome.why)
-    return outcome
-
-
-def _check_disk(runs: Sequence[Job]) -> None:
-    """Tries to write where the runs will, before an hour of work; StoppedError where that fails."""
-    if not distributed.main() or all(run.finished for run in runs):
-        return
-    probe = paths.runs() / ".probe"
+    Args:
+        key: what the job's key is on the machine that asks for it.
+    """
     try:
-        probe.parent.mkdir(parents=True, exist_ok=True)
-        write_safely(probe, lambda path: path.write_text("written before a grid starts\n"))
-        probe.unlink(missing_ok=True)
-    except OSError as error:
-        raise StoppedError(f"{probe.parent}: {error.strerror}") from error
+        if key and job.key != key:
+            why = f"machine {socket.gethostname()} has other code, data or weights (key {job.key} there, {key} here)"
+            raise InputError(f"{why}; it wrote nothing")
+        return job.execute(progress, report)
+    except Exception as error:
+        if distributed.count() > 1 and not isinstance(error, Diverged):
+            raise
+        failure = describe_failure(job, error)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()  # for the next run
+    return failure
+
+
+def describe_failure(job: Job, error: Exception) -> Failure:
+    """The exception on one line, in the user's terms."""
+    if isinstance(error, InputError):
+        return Failure(job.label, str(error), "mistake")
+    first = one_line(next(iter(str(error).splitlines()), ""))
+    detail = f": {first}" if first else ""
+    if isinstance(error, ArithmeticError):
+        return Failure(job.label, first if "diverge" in first else f"training diverged{detail}", "diverged")
+    if isinstance(error, OSError) and error.errno:
+        place = f"{one_line(os.fsdecode(error.filename))}: " if isinstance(error.filename, str | bytes | Path) else ""
+        if error.errno in DISK_ERRORS:
+            return Failure(job.label, f"{place}{error.strerror}", "disk")
+        if place:
+            return Failure(job.label, f"{place}{error.strerror} (check the path and its permissions)", "mistake")
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in first:
+        return Failure(job.label, f"out of memory{detail} (reduce training.batch or --jobs)")
+    message = f"{type(error).__name__}{detail}"
+    with contextlib.suppress(Exception):
+        text, file = "".join(traceback.format_exception(error)), job.folder / TRACEBACK
+        write_safely(file, lambda path: path.write_text(text, encoding="utf-8"))
+        message += f" (traceback in {file})"
+    return Failure(job.label, message)
+
+
+def one_line(text: str) -> str:
+    """Without line breaks and terminal control characters."""
+    return str(InputError(text))

@@ -1,18 +1,15 @@
-"""Errors that end in one line: a user's mistake, a loss that is no number, a process that has gone."""
+"""Errors that end in one line: a user's mistake, a loss that is not finite, another process that has ended."""
 
 from formsim.errors import InputError as InputError
 
 
-class Diverged(FloatingPointError):  # noqa: N818 it names what became of the run
-    """A loss or a gradient that is no finite number: this run is over, others may go on.
+class Diverged(FloatingPointError):  # noqa: N818
+    """A loss or a gradient that is not finite: this run has failed, others may go on.
 
-    It is raised before the weights take it in. What was saved after the last whole epoch stays in the run's folder, so
-    the same command starts again from there. The command line prints it as one line and exits with 1.
+    It is raised before the weights change, so that the same command resumes after the last whole epoch.
 
     Args:
-        message: the whole line.
-        epoch: in which it happened, from 1.
-        step: of that epoch, from 1; 0: in validation.
+        epoch, step: where it happened, from 1; step 0: in validation.
         clips: ids of the batch, at most eight.
         parts: what is not finite: 'class', 'quality', 'text', 'further term' or 'gradient'.
     """

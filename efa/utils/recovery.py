@@ -1,23 +1,25 @@
-"""What a killed process, a full disk or a power cut left in a run's folder: thrown away, and what is whole is kept."""
+"""What a killed process, a full disk or a power cut left in a run's folder: broken files are removed, others kept."""
 
 from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pandas as pd
 from safetensors import safe_open
 
-from efa.utils.files import sweep
+from efa.utils.files import remove_partial_files
 
 MODEL = ("config.json", "history.csv", "model.safetensors", "vocab.txt")  # what training leaves
-RESUMED = ("resume.pt", "best.safetensors")  # what it goes on from
+RESUMED = ("resume.pt", "best.safetensors")  # what it resumes from
+PREDICTED = ("predictions.parquet", "scores.json")  # by the trained model
 TRACEBACK = "error.txt"
 
 
 def recover(folder: Path, report: Callable[[str], None] = lambda line: None) -> None:
-    """Removes what cannot be read, with all that was made from it, so that it is made again. Call with the run's lock.
+    """Removes files that cannot be read, and everything made from them. Call with the run's lock.
 
     - a broken model, or one without its `provenance.json`: everything but the state to resume from;
     - a broken `resume.pt` or `best.safetensors`: both, training starts over;
@@ -29,81 +31,60 @@ def recover(folder: Path, report: Callable[[str], None] = lambda line: None) -> 
     Raises:
         OSError: the folder cannot be read or written.
     """
-    sweep(folder)
-    (folder / TRACEBACK).unlink(missing_ok=True)
-    provenance = folder / "provenance.json"
-    if bad := [name for name in (*MODEL, provenance.name) if provenance.exists() and broken(folder / name)]:
-        report(f"{', '.join(bad)} cannot be read: trained again")
-        _remove(folder, provenance.name)
-    if provenance.exists():
+    remove_partial_files(folder)
+    _remove(folder, TRACEBACK)
+    trained = (folder / "provenance.json").exists()
+    if trained:
+        trained = not _remove_broken(folder, (*MODEL, "provenance.json"), ("provenance.json",), "trained again", report)
+    if trained:
         _remove(folder, *RESUMED)
     else:
-        _remove(folder, "predictions.parquet", "scores.json")  # of a model that is no more
-        if bad := [name for name in RESUMED if broken(folder / name)]:
-            report(f"{', '.join(bad)} cannot be read: training starts over")
-            _remove(folder, *RESUMED)
-    if broken(folder / "memory.json"):
-        _remove(folder, "memory.json")  # what memory does not hold is found out again
-    if broken(folder / "predictions.parquet"):
-        report("predictions.parquet cannot be read: predicted again")
-        _remove(folder, "predictions.parquet", "scores.json")
-    if broken(folder / "scores.json"):
-        report("scores.json cannot be read: scored again")
-        _remove(folder, "scores.json")
+        _remove(folder, *PREDICTED)  # by a model that is gone
+        _remove_broken(folder, RESUMED, RESUMED, "training starts over", report)
+    _remove_broken(folder, ("memory.json",), ("memory.json",), "", lambda line: None)  # found out again
+    _remove_broken(folder, PREDICTED[:1], PREDICTED, "predicted again", report)
+    _remove_broken(folder, PREDICTED[1:], PREDICTED[1:], "scored again", report)
 
 
-def broken(path: Path) -> bool:
-    """Whether a file is there that is not whole; a missing one is not broken.
+def is_broken(path: Path) -> bool:
+    """Whether a file exists that is not whole; a missing one is not broken.
 
     Raises:
         OSError: the system could not read it.
     """
-    if not path.exists():
-        return False
     try:
-        return not _READ[path.suffix](path)
-    except OSError as error:
-        if error.errno:  # the system's word; pyarrow's own errors have no number
+        match path.suffix:
+            case ".json":
+                return not isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
+            case ".csv" | ".txt":
+                return not path.read_text(encoding="utf-8").endswith("\n")
+            case ".safetensors":
+                with safe_open(path, "pt"):  # compares what the header promises with the file's size
+                    return False
+            case ".pt":
+                with zipfile.ZipFile(path) as file:  # what torch.save writes, each part with a checksum
+                    return file.testzip() is not None
+            case _:
+                return pd.read_parquet(path).empty
+    except FileNotFoundError:
+        return False
+    except Exception as error:  # each reader has a dozen kinds of its own
+        if isinstance(error, OSError) and error.errno:  # the system's; pyarrow's own errors have no number
             raise
         return True
-    except Exception:  # each reader has a dozen kinds of its own
-        return True
+
+
+def _remove_broken(
+    folder: Path, names: Sequence[str], outdated: Sequence[str], consequence: str, report: Callable[[str], None]
+) -> bool:
+    """Removes the `outdated` files if any of the files `names` is broken, and returns whether one is."""
+    broken = [name for name in names if is_broken(folder / name)]
+    if broken:
+        report(f"{', '.join(broken)} cannot be read: {consequence}")
+        _remove(folder, *outdated)
+    return bool(broken)
 
 
 def _remove(folder: Path, *names: str) -> None:
     for name in names:
         (folder / name).unlink(missing_ok=True)
-
-
-def _json(path: Path) -> bool:
-    return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
-
-
-def _text(path: Path) -> bool:
-    return path.read_text(encoding="utf-8").endswith("\n")
-
-
-def _weights(path: Path) -> bool:
-    with safe_open(path, "pt"):  # compares what the header promises with the file's size
-        return True
-
-
-def _state(path: Path) -> bool:
-    with zipfile.ZipFile(path) as file:  # what torch.save writes, each part with a checksum
-        return file.testzip() is None
-
-
-def _table(path: Path) -> bool:
-    import pyarrow.parquet
-
-    return pyarrow.parquet.read_table(path).num_rows > 0
-
-
-_READ: dict[str, Callable[[Path], bool]] = {
-    ".json": _json,
-    ".csv": _text,
-    ".txt": _text,
-    ".safetensors": _weights,
-    ".pt": _state,
-    ".parquet": _table,
-}

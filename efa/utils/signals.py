@@ -1,4 +1,4 @@
-"""Interrupts and helper processes: they leave Ctrl-C to their parent and never outlive it."""
+"""Interrupts and helper processes: helpers leave Ctrl-C to their parent and never outlive it."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-GRACE = 10.0  # seconds that a process gets to tidy up before it is killed
+GRACE = 10.0  # seconds that a process gets to clean up before it is killed
 
 
 @contextlib.contextmanager
 def ignore_interrupts() -> Iterator[None]:
-    """Processes that start within never see Ctrl-C, which a terminal sends to all of them: their parent answers it.
+    """Processes started inside never see Ctrl-C, which a terminal sends to all of them: their parent ends them.
 
-    They inherit the blocked signal. The parent itself gets one that comes meanwhile a moment later.
+    They inherit the blocked signal. The parent handles one that arrives meanwhile at the end of the block.
     """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -27,27 +30,28 @@ def ignore_interrupts() -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """Call in a helper process: when the parent dies, however it dies, this process is interrupted, then ended."""
+    """Call in a process of `multiprocessing`: when its parent dies, however that happens, this process ends too."""
     parent = multiprocessing.parent_process()
     assert parent is not None
+    threading.Thread(target=end_process_after, args=(parent.join,), daemon=True).start()
 
-    def watch() -> None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(GRACE)
-        os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+def end_process_after(wait: Callable[[], object]) -> None:
+    """When `wait` returns, ends this process: by SIGTERM, and `GRACE` seconds later by force."""
+    wait()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE)
+    os._exit(1)
 
 
 def interrupt(*_signal: object) -> None:
-    """A signal's handler: ends like Ctrl-C, so that half-written files are removed on the way."""
+    """A signal handler that ends the process like Ctrl-C, so that unfinished files are removed on the way."""
     raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
 def sigterm_interrupts() -> Iterator[None]:
-    """A request to end, as Slurm and Kubernetes send it before they kill, is taken for Ctrl-C."""
+    """Handles SIGTERM, which Slurm and Kubernetes send before they kill, like Ctrl-C."""
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield

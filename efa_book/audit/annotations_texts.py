@@ -1,30 +1,31 @@
-"""Explanations of test clips by writers that never see a video: all they use is training texts and what they are told.
+"""Explanations of test clips by writers that never see a video: they use training texts and what they are given alone.
 
 Training texts are those of the splits train and val, since the paper's own lists of the two are not released. A
-writer that finds none of the kind it wants takes any training text, and that is counted.
+writer that finds none of the kind it wants takes any training text, and that is counted. What a clip's name gives away
+is here, too: NN_MM is the MM-th clip of class NN, and the standard ones come first.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from efa_book.audit.annotations_names import Names, learn_action, learn_threshold
+from efa_datasets.cot_afa_files import CLIP
 
+Names = dict[str, tuple[int, int]]  # clip -> class number and clip index
 RECOGNISED = 0.77
 """How often the action is right in one row: about the Top-1 that is cited for the paper's EFA."""
 _WORDS = re.compile(r"\w+")
-_ANY, _OWN, _FORM, _COIN, _OTHER, _THERE = range(6)  # what each of a clip's lots decides
+_ANY, _OWN, _FORM, _COIN, _OTHER, _OF_OTHER = range(6)  # what each of a clip's random numbers decides
 
-Choice = Callable[[Any, np.ndarray], str | None]
+Choice = Callable[[Any, np.ndarray], str]  # row of a clip, its random numbers -> a text, '' where there is none
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Writer:
     """One text a test clip and draw.
 
     Attributes:
-        key: as blind.csv has it.
-        name, told: as a table says them: what it writes, and what it is told of a clip.
+        key: as in blind.csv.
+        name, given: as in a table: what it writes, and what it knows of a clip.
         texts: [draws][clips], clips by name.
         fell_back: [draws, clips] of bool: no training text of the kind that `name` says.
         redundant: where every clip's action has a training text, it writes the same as another writer.
@@ -41,25 +42,60 @@ class Writer:
 
     key: str
     name: str
-    told: str
+    given: str
     texts: list[list[str]]
     fell_back: np.ndarray
     redundant: bool = False
 
 
-def usable(clips: pd.DataFrame, *splits: str) -> pd.DataFrame:
+def read_names(clips: Sequence[str]) -> Names | None:
+    """None where a name is not of the form NN_MM."""
+    found = {clip: CLIP.fullmatch(clip) for clip in clips}
+    return {clip: (int(hit[1]), int(hit[2])) for clip, hit in found.items() if hit} if all(found.values()) else None
+
+
+def training_clips(clips: pd.DataFrame) -> pd.DataFrame:
+    """What a rule may be learnt from: train and val."""
+    return clips[clips["split"].isin(["train", "val"])]
+
+
+def learn_action(clips: pd.DataFrame, names: Names) -> dict[int, str]:
+    """Class number -> the action that most of its training clips have; of several the first by name."""
+    training = training_clips(clips)
+    numbers = training["clip_id"].map(lambda clip: names[clip][0])
+    return {number: min(actions.mode()) for number, actions in training["action"].groupby(numbers)}
+
+
+def learn_threshold(clips: pd.DataFrame, names: Names) -> int:
+    """The clip index from which on 'non-standard' is right most often in training; see `best_threshold`."""
+    training = training_clips(clips)
+    return best_threshold([names[clip][1] for clip in training["clip_id"]], list(training["quality"]))
+
+
+def best_threshold(indices: Sequence[int], quality: Sequence[int], usual: int | None = None) -> int:
+    """Of equally good ones `usual`, where it is among them, else the largest, which calls the fewest non-standard."""
+    index, truth = np.array(indices, dtype=int), np.array(quality, dtype=int)
+    if not len(index):
+        return usual or 0
+    candidates = {*index.tolist(), int(index.max()) + 1, *([] if usual is None else [usual])}
+    right = {at: int(((index >= at) == truth).sum()) for at in candidates}
+    best = [at for at in candidates if right[at] == max(right.values())]
+    return usual if usual is not None and usual in best else max(best)
+
+
+def with_text(clips: pd.DataFrame, *splits: str) -> pd.DataFrame:
     """The rows of these splits that have a text, sorted by name, so that nothing depends on a manifest's order."""
-    there = clips["split"].isin(splits) & (clips["explanation"].str.strip() != "")
-    return clips[there].sort_values("clip_id").reset_index(drop=True)
+    chosen = clips["split"].isin(splits) & (clips["explanation"].str.strip() != "")
+    return clips[chosen].sort_values("clip_id").reset_index(drop=True)
 
 
-def written(
+def write_blindly(
     clips: pd.DataFrame, instructions: Mapping[str, str], seeds: Sequence[int], names: Names | None = None
 ) -> list[Writer]:
     """What every writer writes for the test clips that have a reference; none where there is no training text.
 
-    A clip's lots come from the seed and its name alone, and all writers share them: what one writer writes for a clip
-    does not depend on the other clips, and two writers that do the same write the same.
+    A clip's random numbers come from the seed and its name alone, and all writers share them: what one writer writes
+    for a clip does not depend on the other clips, and two writers that do the same write the same.
 
     Args:
         clips: a manifest: clip_id, split, action, quality, explanation.
@@ -67,98 +103,86 @@ def written(
         seeds: one draw each.
         names: what the clips' names say; None: the writers that read them are left out.
     """
-    told, test = usable(clips, "train", "val"), usable(clips, "test")
-    if told.empty or test.empty:
+    training, test = with_text(clips, "train", "val"), with_text(clips, "test")
+    if training.empty or test.empty:
         return []
-    lots = np.array([[_lots(seed, clip) for clip in test["clip_id"]] for seed in seeds])  # [draws, clips, 6]
+    numbers = np.array([[_random_numbers(seed, clip) for clip in test["clip_id"]] for seed in seeds])
     rows = list(test.itertuples(index=False))
-    everything = list(told["explanation"])
+    everything = list(training["explanation"])
+    writers = []
 
-    def writer(key: str, name: str, knows: str, *chain: Choice, redundant: bool = False) -> Writer:
+    def add(key: str, name: str, given: str, *choices: Choice, redundant: bool = False) -> None:
         """The first choice that has a text writes it."""
-        texts: list[list[str]] = []
-        back = np.zeros(lots.shape[:2], dtype=bool)
-        for k, draw in enumerate(lots):
-            texts.append([])
-            for i, (row, lot) in enumerate(zip(rows, draw, strict=True)):
-                offers = (choose(row, lot) for choose in chain)
-                at, text = next(((j, offer) for j, offer in enumerate(offers) if offer), (-1, ""))
-                back[k, i] = at != 0
-                texts[-1].append(text or _pick(everything, lot[_ANY]))
-        return Writer(key, name, knows, texts, back, redundant)
+        offers = [
+            [
+                [*(choose(row, u) for choose in choices), _pick(everything, u[_ANY])]
+                for row, u in zip(rows, draw, strict=True)
+            ]
+            for draw in numbers
+        ]
+        texts = [[next(filter(None, offer)) for offer in draw] for draw in offers]
+        fell_back = np.array([[not offer[0] for offer in draw] for draw in offers])
+        writers.append(Writer(key, name, given, texts, fell_back, redundant))
 
-    own: dict[str, list[str]] = _grouped(told, "action")
-    form: dict[tuple[str, int], list[str]] = _grouped(told, ["action", "quality"])
-    central = {kind: {k: most_central(v, kind) for k, v in own.items()} for kind in ("f1", "cosine")}
-    central_form = {kind: {k: most_central(v, kind) for k, v in form.items()} for kind in ("f1", "cosine")}
+    def pick(table: Mapping[Any, Sequence[str]], key: Callable[[Any], Any], number: int = _OWN) -> Choice:
+        return lambda row, u: _pick(table.get(key(row), ()), u[number])
+
+    def by_action(row: Any) -> str:
+        return row.action
+
+    def by_form(row: Any) -> tuple[str, int]:
+        return row.action, row.quality
+
+    own: dict[Any, list[str]] = {action: list(group) for action, group in training.groupby("action")["explanation"]}
+    form: dict[Any, list[str]] = {
+        key: list(group) for key, group in training.groupby(["action", "quality"])["explanation"]
+    }
+    kinds = ("cosine", "f1")
+    central = {kind: {key: [most_central(texts, kind)] for key, texts in own.items()} for kind in kinds}
+    central_form = {kind: {key: [most_central(texts, kind)] for key, texts in form.items()} for kind in kinds}
     nearest = _nearest(sorted(set(test["action"])), sorted(own), instructions)
     action, both, file_name = "the true action", "the true action and quality", "the file name"
+    of_action = pick(own, by_action)
 
-    def of_action(row: Any, lot: np.ndarray) -> str | None:
-        return _pick(own.get(row.action, []), lot[_OWN])
+    def of_guess(row: Any, u: np.ndarray) -> str:
+        if u[_COIN] < RECOGNISED:
+            return of_action(row, u)
+        other = _pick([name for name in own if name != row.action], u[_OTHER])
+        return _pick(own.get(other, ()), u[_OF_OTHER])
 
-    def of_form(row: Any, lot: np.ndarray) -> str | None:
-        return _pick(form.get((row.action, row.quality), []), lot[_FORM])
-
-    def of_guess(row: Any, lot: np.ndarray) -> str | None:
-        if lot[_COIN] < RECOGNISED:
-            return of_action(row, lot)
-        other = _pick([name for name in own if name != row.action], lot[_OTHER])
-        return _pick(own.get(other, []), lot[_THERE])
-
-    def of_nearest(row: Any, lot: np.ndarray) -> str | None:
-        return _pick(own.get(nearest.get(row.action, ""), []), lot[_OWN])
-
-    def centre(kind: str, row: Any, _: np.ndarray) -> str | None:
-        return central[kind].get(row.action)
-
-    def centre_form(kind: str, row: Any, _: np.ndarray) -> str | None:
-        return central_form[kind].get((row.action, row.quality))
-
-    made = [
-        writer("any", "any training text", "nothing", lambda row, lot: _pick(everything, lot[_ANY])),
-        writer("guess", "a text of the guessed action", f"the action, right {RECOGNISED:.0%} of the time", of_guess),
-        writer("action", "a text of the action", action, of_action),
-        writer(
-            "nearest-action", "a text of the action with the most similar steps", action, of_nearest, redundant=True
-        ),
-        writer("action-central-cosine", "the action's most central text (cosine)", action, partial(centre, "cosine")),
-        writer("action-central-f1", "the action's most central text (F1)", action, partial(centre, "f1")),
-    ]
+    add("any", "any training text", "nothing", lambda row, u: _pick(everything, u[_ANY]))
+    add("guess", "a text of the guessed action", f"the action, right {RECOGNISED:.0%} of the time", of_guess)
+    add("action", "a text of the action", action, of_action)
+    of_nearest = pick(own, lambda row: nearest[row.action])
+    add("nearest-action", "a text of the action with the most similar steps", action, of_nearest, redundant=True)
+    for kind, title in zip(kinds, ("cosine", "F1"), strict=True):
+        name = f"the action's most central text ({title})"
+        add(f"action-central-{kind}", name, action, pick(central[kind], by_action))
     if names is not None:
         by_number, from_index = learn_action(clips, names), learn_threshold(clips, names)
-        takes = _takes(told, names)
+        takes: dict[int, list[tuple[int, str]]] = {}
+        for clip, text in zip(training["clip_id"], training["explanation"], strict=True):
+            takes.setdefault(names[clip][0], []).append((names[clip][1], text))
 
-        def beside(row: Any, _: np.ndarray) -> str | None:
+        def nearest_take(row: Any, _: np.ndarray) -> str:
             number, index = names[row.clip_id]
-            among = takes.get(number, [])
-            return min(among, key=lambda take: (abs(take[0] - index), take[0]))[1] if among else None
+            return min(takes.get(number, ()), key=lambda take: (abs(take[0] - index), take[0]), default=(0, ""))[1]
 
-        def centre_named(row: Any, _: np.ndarray) -> str | None:
-            number, index = names[row.clip_id]
-            return central_form["f1"].get((by_number.get(number, ""), int(index >= from_index)))
+        def action_by_name(row: Any) -> str:
+            return by_number.get(names[row.clip_id][0], "")
 
-        def centre_number(row: Any, _: np.ndarray) -> str | None:
-            return central["f1"].get(by_number.get(names[row.clip_id][0], ""))
+        def form_by_name(row: Any) -> tuple[str, int]:
+            return action_by_name(row), int(names[row.clip_id][1] >= from_index)
 
-        made += [
-            writer("name-nearest", "the text of the nearest clip index, same action", file_name, beside),
-            writer(
-                *("name-central-f1", "the most central text (F1) of action and quality, both by name", file_name),
-                *(centre_named, centre_number),
-            ),
-        ]
-    made += [
-        writer("form", "a text of the action and quality", both, of_form, of_action),
-        *(
-            writer(
-                *(f"form-central-{kind}", f"the most central text ({said}) of action and quality", both),
-                *(partial(centre_form, kind), partial(centre, kind)),
-            )
-            for kind, said in (("cosine", "cosine"), ("f1", "F1"))
-        ),
-    ]
-    return made
+        add("name-nearest", "the text of the nearest clip index, same action", file_name, nearest_take)
+        name = "the most central text (F1) of action and quality, both by name"
+        choices = pick(central_form["f1"], form_by_name), pick(central["f1"], action_by_name)
+        add("name-central-f1", name, file_name, *choices)
+    add("form", "a text of the action and quality", both, pick(form, by_form, _FORM), of_action)
+    for kind, title in zip(kinds, ("cosine", "F1"), strict=True):
+        name = f"the most central text ({title}) of action and quality"
+        add(f"form-central-{kind}", name, both, pick(central_form[kind], by_form), pick(central[kind], by_action))
+    return writers
 
 
 def most_central(texts: Sequence[str], similarity: str = "cosine") -> str:
@@ -188,33 +212,18 @@ def _f1(one: np.ndarray, many: np.ndarray) -> np.ndarray:
 
 def _nearest(actions: Sequence[str], known: Sequence[str], instructions: Mapping[str, str]) -> dict[str, str]:
     """Action -> the known one whose steps share most words with its own (F1): itself, where it is known."""
-    every = [*actions, *known]
-    counts = _counts([_WORDS.findall(instructions.get(name, "").lower()) for name in every])
-    theirs = counts[len(actions) :]
-    return {
-        name: name if name in known else known[int(_f1(row, theirs).argmax())]
-        for name, row in zip(actions, counts, strict=False)
-    }
+    counts = _counts([_WORDS.findall(instructions.get(name, "").lower()) for name in (*actions, *known)])
+    mine, theirs = np.split(counts, [len(actions)])
+    closest = [known[int(_f1(row, theirs).argmax())] for row in mine]
+    return {name: name if name in known else other for name, other in zip(actions, closest, strict=True)}
 
 
-def _takes(told: pd.DataFrame, names: Names) -> dict[int, list[tuple[int, str]]]:
-    """Class number -> clip index and text of its training clips."""
-    takes: dict[int, list[tuple[int, str]]] = defaultdict(list)
-    for clip, text in zip(told["clip_id"], told["explanation"], strict=True):
-        takes[names[clip][0]].append((names[clip][1], text))
-    return takes
-
-
-def _grouped(told: pd.DataFrame, by: str | list[str]) -> dict[Any, list[str]]:
-    return {key: list(group) for key, group in told.groupby(by)["explanation"]}
-
-
-def _lots(seed: int, clip: str) -> np.ndarray:
+def _random_numbers(seed: int, clip: str) -> np.ndarray:
     """Six numbers in [0, 1) for one clip and draw."""
     digest = hashlib.sha256(f"{seed} {clip}".encode()).digest()
     return np.random.RandomState(int.from_bytes(digest[:4], "big")).random_sample(6)
 
 
-def _pick(among: Sequence[str], lot: float) -> str:
+def _pick(candidates: Sequence[str], number: float) -> str:
     """'' where there is none."""
-    return among[int(lot * len(among))] if among else ""
+    return candidates[int(number * len(candidates))] if candidates else ""

@@ -6,38 +6,21 @@ is run; FLOPs are 2 x multiply-adds of matrix products and convolutions.
 
 from __future__ import annotations
 
-import csv
-from dataclasses import dataclass
+import math
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 from transformers import BertConfig, BertModel
 
 from efa.config import Config, FormSimData, build
 from efa.experiments import select
-from efa.model.assessor import EFAModel
 from efa.utils import paths
 from efa.utils.errors import InputError
-from efa_book.audit.costs import (
-    BESIDE,
-    DIM,
-    FRAMES,
-    LENGTHS,
-    RELEASE,
-    SIZE,
-    TEXT,
-    _Cache,
-    _ids,
-    caption,
-    count,
-    flops,
-    series,
-    trained,
-)
-from efa_book.audit.measured import Measured, Quantity, Row, Unit
-from efa_book.audit.release import ACTIONS, STEPS, VOCABULARY
+from efa_book.audit import Measurement, Quantity, Row, costs, quantities
+from efa_book.audit.costs import BESIDE, DIM, FRAMES, LENGTHS, RELEASE, SIZE, TEXT, empty, flops, token_ids
+from efa_book.audit.release import STEPS
+from efa_book.files import read_table
 
 BATCH = 2  # of the training step that the release was measured with
 WIDTHS = {"minilm": 384}  # of text encoders that are no BERT-base
@@ -53,14 +36,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {  # name -> what is trained, 
 }
 
 
-@dataclass(frozen=True)
-class Gpu:
-    """The vendor's figures, without sparsity.
-
-    Attributes:
-        peaks: of matrix products, name of the arithmetic -> FLOP/s.
-        bandwidth: of its memory, bytes/s.
-    """
+class Gpu(NamedTuple):
+    """The vendor's figures, without sparsity: name of the arithmetic -> FLOP/s of matrix products; memory's bytes/s."""
 
     peaks: dict[str, float]
     bandwidth: float
@@ -75,28 +52,19 @@ ADAMW_BYTES = 28  # a parameter: weight, gradient and two moments of 4 bytes rea
 
 
 @cache
-def pieces() -> int:
+def caption_pieces() -> int:
     """Word pieces of a caption with its begin and end: the mean over CoT-AFA's texts, rounded.
 
     Raises:
         InputError: results/cot-afa/statistics.csv is missing or does not hold it.
     """
     path = paths.results() / "cot-afa" / "statistics.csv"
-    hint = "take the published file back, or run 'efa data statistics' on CoT-AFA's annotations"
+    hint = "restore the published file, or run 'efa data statistics' on CoT-AFA's annotations"
+    table = read_table(path, ("quantity", "definition", "value"), hint).set_index(["quantity", "definition"])["value"]
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            for line in csv.DictReader(file):
-                if (line["quantity"], line["definition"]) == ("words a text", "word pieces of the text encoder"):
-                    return round(float(line["value"])) + 2
-    except (OSError, KeyError, ValueError) as error:
-        reason = f"the length of a caption cannot be read ({type(error).__name__})"
-        raise InputError(reason, file=path, hint=hint) from None
-    raise InputError("no line of the word pieces of a text", file=path, hint=hint)
-
-
-def _model(config: Config, text_dim: int = DIM) -> EFAModel:
-    with torch.device("meta"):
-        return EFAModel(config, ACTIONS, VOCABULARY, text_dim)
+        return round(float(table["words a text", "word pieces of the text encoder"])) + 2
+    except (KeyError, ValueError):
+        raise InputError("no line of the word pieces of a text", file=path, hint=hint) from None
 
 
 @cache
@@ -106,138 +74,103 @@ def explanation() -> dict[str, int]:
     The instruction and the five steps are embedded for this clip alone and fill the text encoder's limit, so that no
     real text costs more; in a data set each is embedded once for all clips of its action.
     """
-    config = Config()
-    model = _model(config).eval()
-    limit = config.text.max_tokens
+    limit, model = Config().text.max_tokens, costs.build_model(Config()).eval()
     with torch.device("meta"):
         bert = BertModel(BertConfig(), add_pooling_layer=False).eval()
-        frames, texts = torch.empty(1, FRAMES, 3, SIZE, SIZE), torch.empty(1, 1 + STEPS, DIM)
-        features = torch.empty(1, model.grid[0] * model.grid[1] * model.grid[2], model.encoder.out_dim)
+    features, texts = empty(1, _video_tokens(), model.encoder.out_dim), empty(1, 1 + STEPS, DIM)
     return {
-        "Video Swin": flops(lambda: model.encode_video(frames)),
-        f"six texts of {limit} word pieces": flops(lambda: bert(input_ids=_ids(limit, 1 + STEPS))),
+        "Video Swin": flops(lambda: model.encode_video(empty(1, FRAMES, 3, SIZE, SIZE))),
+        f"six texts of {limit} word pieces": flops(lambda: bert(input_ids=token_ids(1 + STEPS, limit))),
         "fusion and heads": flops(lambda: model(features, texts[:, 1:], texts[:, :1])),
     }
 
 
 @cache
-@torch.no_grad()
-def _kept() -> tuple[_Cache, int]:
-    """The decoder's cache after it has read a clip, and the FLOPs of reading."""
-    model, made = _model(Config()).eval(), []
-    memory = torch.empty(1, model.grid[0] * model.grid[1] * model.grid[2], DIM, device="meta")
-    once = flops(lambda: made.append(_Cache(model.decoder, memory, max(LENGTHS))))
-    return made[0], once
-
-
-@cache
-@torch.no_grad()
-def _step(i: int) -> int:
-    kept, _ = _kept()
-    return flops(lambda: kept.step(_ids(1), i))
+def _video_tokens() -> int:
+    return math.prod(costs.build_model(Config()).grid)
 
 
 def decoding(length: int) -> int:
-    """FLOPs of so many words, keys and values kept: the clip is read once, and each word is one step."""
-    return _kept()[1] + series(_step, 0, length - 1)
+    """FLOPs of so many words, keys and values kept."""
+    return costs.cached(length, _video_tokens())
 
 
-@cache
 def training_step(config: Config, length: int, batch: int = BATCH) -> int:
-    """FLOPs of a forward and a backward pass through all three losses; sentence vectors are given, as in training.
-
-    A frozen encoder runs forward all the same, though its features may be computed once for all epochs.
-    """
-    text_dim = WIDTHS.get(config.text.model, DIM)
-    model, data = _model(config, text_dim), config.data
-    with torch.device("meta"):
-        frames = torch.empty(batch, data.frames, 3, data.size, data.size)
-        texts = torch.empty(batch, 1 + STEPS, text_dim)
-
-    def step() -> None:
-        said = model(model.encode_video(frames), texts[:, 1:], texts[:, :1], None, _ids(length, batch))
-        sum(part.sum() for part in (said.class_logits, said.quality_logit, said.text_logits)).backward()
-
-    return flops(step)
+    """FLOPs of a forward and a backward pass, see `costs.trained_model`."""
+    return costs.trained_model(config, length, batch, WIDTHS.get(config.text.model, DIM))[1]
 
 
-def _releases(*lengths: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """FLOPs of the release's captions of these lengths: re-created here, and measured in it."""
-    return tuple(caption(length) for length in lengths), tuple(RELEASE[f"caption of {length}"] for length in lengths)
-
-
-def _judged(value: float, target: float, unit: Unit) -> str:
+def _compare(value: float, target: float, unit: str) -> str:
     return f"at most {Quantity(target, unit)}: {'met' if value <= target else 'missed'}"
 
 
-def explained() -> Measured:
+def explanation_table() -> Measurement:
     """An explanation from pixels to text, ours beside the release."""
     rows: list[Row] = [(name, Quantity(cost, "TFLOP"), "", "", "") for name, cost in explanation().items()]
     once = sum(explanation().values())
     for length in LENGTHS:
-        ours = once + decoding(length)
-        target = TARGETS.get(f"explanation of {length}")
+        ours, target = once + decoding(length), TARGETS.get(f"explanation of {length}")
         rows.append((f"decoding {length} tokens", Quantity(decoding(length), "TFLOP"), "", "", ""))
-        beside = (Quantity(cost, "TFLOP") for (cost,) in _releases(length))
-        aim = _judged(ours, target, "TFLOP") if target else ""
-        rows.append((f"all of it, {length} tokens", Quantity(ours, "TFLOP"), *beside, aim))
+        cells = quantities("TFLOP", ours, costs.caption(length), RELEASE[f"caption of {length}"])
+        rows.append((f"all of it, {length} tokens", *cells, _compare(ours, target, "TFLOP") if target else ""))
     growth = decoding(256) / decoding(128)
-    beside = (Quantity(big / small, "times") for big, small in _releases(256, 128))
-    aim = _judged(growth, TARGETS["decoding, 256 against 128"], "times")
-    rows.append(("decoding, 256 against 128", Quantity(growth, "times"), *beside, aim))
+    theirs = costs.caption(256) / costs.caption(128), RELEASE["caption of 256"] / RELEASE["caption of 128"]
+    what = "decoding, 256 against 128"
+    rows.append((what, *quantities("times", growth, *theirs), _compare(growth, TARGETS[what], "times")))
     how = (
         f"One clip of {FRAMES} frames of {SIZE} pixels: Swin-B, BERT-base for text, a decoder of BERT-base's size, key "
         "and value caches. The release's figures are of the whole caption, also where the growth is compared."
     )
-    return Measured(("", "ours", "release, re-created here", BESIDE, "target"), tuple(rows), how)
+    return Measurement(("", "ours", "release, re-created here", BESIDE, "target"), rows, how)
 
 
-def stepped() -> Measured:
+def training_step_table() -> Measurement:
     """A training step of batch 2, by what is trained, beside the release's."""
     rows: list[Row] = []
+    target, mean = TARGETS["training step, batch 2"], caption_pieces()
     for name, (about, overrides) in VARIANTS.items():
-        config = build("paper", overrides)
-        costs = [training_step(config, length) for length in (pieces(), TEXT)]
-        fits = "met" if costs[0] <= TARGETS["training step, batch 2"] else "missed"
-        rows.append((f"{name}: {about}", *(Quantity(cost, "TFLOP") for cost in costs), fits))
-    rows.append(("release, re-created here: everything", "", Quantity(trained()[1], "TFLOP"), ""))
+        steps = [training_step(build("paper", overrides), length) for length in (mean, TEXT)]
+        rows.append((f"{name}: {about}", *quantities("TFLOP", *steps), "met" if steps[0] <= target else "missed"))
+    rows.append(("release, re-created here: everything", "", Quantity(costs.trained_release()[1], "TFLOP"), ""))
     rows.append((f"release, {BESIDE}", "", Quantity(RELEASE["training step, batch 2"], "TFLOP"), ""))
     how = (
         f"Forward and backward, {BATCH} clips of {FRAMES} frames of {SIZE} pixels, single attentions as in the paper. "
-        f"{pieces()} word pieces are the mean caption of CoT-AFA; the release pads every caption to {TEXT}. The target "
-        f"is {Quantity(TARGETS['training step, batch 2'], 'TFLOP')} with the mean caption. Video Swin that learns and "
+        f"{mean} word pieces are the mean caption of CoT-AFA; the release pads every caption to {TEXT}. The target "
+        f"is {Quantity(target, 'TFLOP')} with the mean caption. Video Swin that learns and "
         "takes single steps in time needs nearly all of it alone."
     )
-    head = ("what is trained", f"captions of {pieces()}", f"captions of {TEXT}", "target")
-    return Measured(head, tuple(rows), how)
+    return Measurement(("what is trained", f"captions of {mean}", f"captions of {TEXT}", "target"), rows, how)
 
 
 @cache
-def on_gpu(preset: str) -> dict[str, float]:
+def step_needs(preset: str) -> dict[str, float]:
     """What a training step of a preset's own batch needs: FLOPs, bytes that AdamW moves, clips."""
     config = build(preset)
-    model: nn.Module = _model(config, WIDTHS.get(config.text.model, DIM))
-    learnt = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    model = costs.build_model(config, WIDTHS.get(config.text.model, DIM))
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     length = min(config.training.text_tokens or config.decoder.max_tokens, config.decoder.max_tokens)
     work = training_step(config, length, config.training.batch)
-    return {"flops": work, "bytes": learnt * ADAMW_BYTES, "batch": config.training.batch}
+    return {"flops": work, "bytes": trained * ADAMW_BYTES, "batch": config.training.batch}
 
 
-def estimated() -> Measured:
+def step_seconds(preset: str, gpu: Gpu) -> list[float]:
+    """Estimated seconds of a training step in each arithmetic."""
+    need = step_needs(preset)
+    return [need["flops"] / (SHARE * peak) + need["bytes"] / gpu.bandwidth for peak in gpu.peaks.values()]
+
+
+def gpu_table() -> Measurement:
     """Training steps and an explanation on GPUs that were not at hand: arithmetic, not a measurement."""
     rows: list[Row] = []
+    words, weights = max(LENGTHS), costs.count(costs.build_model(Config()).decoder)
     for name, gpu in GPUS.items():
         for preset in ("paper", "gpu"):
-            need = on_gpu(preset)
-            moved = need["bytes"] / gpu.bandwidth
-            times = (Quantity(1e3 * (need["flops"] / (SHARE * peak) + moved), "mean") for peak in gpu.peaks.values())
+            need, times = step_needs(preset), (1e3 * seconds for seconds in step_seconds(preset, gpu))
             what = f"{name}: a training step, preset {preset}, batch {need['batch']:.0f}"
-            rows.append((what, Quantity(need["flops"], "TFLOP"), *times))
-        words = max(LENGTHS)
-        weights = count(_model(Config()).decoder)
-        texts = (Quantity(1e3 * words * weights * BYTES[kind] / gpu.bandwidth, "mean") for kind in gpu.peaks)
+            rows.append((what, Quantity(need["flops"], "TFLOP"), *quantities("mean", *times)))
+        times = (1e3 * words * weights * BYTES[kind] / gpu.bandwidth for kind in gpu.peaks)
         what = f"{name}: decoding {words} tokens of one clip, at the least"
-        rows.append((what, Quantity(decoding(words), "TFLOP"), *texts))
+        rows.append((what, Quantity(decoding(words), "TFLOP"), *quantities("mean", *times)))
     peaks = ", ".join(f"{kind} {peak / 1e12:g}" for kind, peak in HOPPER.items())
     widths = ", ".join(f"{name} {gpu.bandwidth / 1e12:g}" for name, gpu in GPUS.items())
     how = (
@@ -248,7 +181,7 @@ def estimated() -> Measured:
         f"in it. Peaks in TFLOP/s: {peaks}; memory in TB/s: {widths}. Source: {SOURCE}. fp32 is what PyTorch does "
         "unless told otherwise."
     )
-    return Measured(("", "operations", *(f"milliseconds, {kind}" for kind in HOPPER)), tuple(rows), how)
+    return Measurement(("", "operations", *(f"milliseconds, {kind}" for kind in HOPPER)), rows, how)
 
 
 def steps(preset: str) -> int:
@@ -258,19 +191,18 @@ def steps(preset: str) -> int:
     return config.training.epochs * (int(0.7 * config.data.clips) // config.training.batch)
 
 
-def runs_estimated() -> Measured:
-    """The training of a whole run, and of Tables IV to VII with three seeds, from `on_gpu`: arithmetic as well."""
+def training_runs_table() -> Measurement:
+    """The training of a whole run, and of Tables IV to VII with three seeds, from `step_needs`: arithmetic as well."""
     rows: list[Row] = []
     grid = {preset: len({run.config for run in select("paper", preset, (0, 1, 2))}) for preset in ("paper", "gpu")}
     for name, gpu in GPUS.items():
         for preset, runs in grid.items():
-            need = on_gpu(preset)
-            each = [need["flops"] / (SHARE * peak) + need["bytes"] / gpu.bandwidth for peak in gpu.peaks.values()]
             for what, many in (("EFA, one seed", 1), (f"{runs} runs of Tables IV to VII, if each were EFA's", runs)):
-                times = (Quantity(many * steps(preset) * seconds / 60, "mean") for seconds in each)
-                rows.append((f"{name}: preset {preset}, {what}", Quantity(many * steps(preset)), *times))
+                total = many * steps(preset)
+                minutes = (total * seconds / 60 for seconds in step_seconds(preset, gpu))
+                rows.append((f"{name}: preset {preset}, {what}", Quantity(total), *quantities("mean", *minutes)))
     how = (
         "The steps above, one after another, on one GPU: training alone, without validation, prediction, reading and "
         "scoring, at a share of the peak that models of the preset gpu's size do not reach. So this is a lower bound."
     )
-    return Measured(("", "steps", *(f"minutes, {kind}" for kind in HOPPER)), tuple(rows), how)
+    return Measurement(("", "steps", *(f"minutes, {kind}" for kind in HOPPER)), rows, how)

@@ -1,26 +1,26 @@
 """Parameters and floating-point operations of the release's structure and of ours, counted without running either.
 
-Modules are made on PyTorch's device 'meta', whose tensors have sizes and no content, so a machine of any size counts a
+Modules are made on PyTorch's device 'meta', whose tensors have sizes and no content, so that any machine can count a
 model of any size. FLOPs are 2 x multiply-adds of matrix products and convolutions, in a forward pass unless said.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from efa.config import Config, DecoderConfig, EncoderConfig, FusionConfig
+from efa.config import Config, EncoderConfig, FusionConfig
 from efa.model.assessor import EFAModel
 from efa.model.decoder import Decoder, _Cache
 from efa.model.fusion import Attention, Branch
 from efa.model.swin import VideoSwin
-from efa_book.audit import cuts
-from efa_book.audit.measured import Measured, Quantity, Row
+from efa_book.audit import Measurement, Quantity, Row, cuts, quantities
 from efa_book.audit.release import ACTIONS, LAYERS, STEPS, VOCABULARY, Released, ReleasedFusion, Stack
 
 DIM = 768  # BERT-base's width, the paper's
@@ -46,38 +46,85 @@ BESIDE = "measured in the release"
 
 
 def flops(run: Callable[[], Any]) -> int:
-    """Of whatever `run` computes."""
+    """FLOPs of whatever `run` computes."""
     with FlopCounterMode(display=False) as counter:
         run()
     return int(counter.get_total_flops())
 
 
-def count(*modules: nn.Module) -> int:
-    """Parameters."""
-    return sum(p.numel() for module in modules for p in module.parameters())
+def count(*modules: nn.Module, idle: bool = False) -> int:
+    """Parameters; with `idle` only those that the last backward pass did not reach."""
+    parameters = (p for module in modules for p in module.parameters())
+    return sum(p.numel() for p in parameters if not idle or p.grad is None)
 
 
-def idle(*modules: nn.Module) -> int:
-    """Parameters that the last backward pass did not reach."""
-    return sum(p.numel() for module in modules for p in module.parameters() if p.grad is None)
-
-
-def series(of: Callable[[int], int], first: int, last: int) -> int:
-    """Sum of of(i) for i = first..last, where `of` is at most quadratic in i, so that three calls say all."""
-    a, b, c = (of(first + k) for k in range(3))
+def series(term: Callable[[int], int], first: int, last: int) -> int:
+    """Sum of term(i) for i = first..last, where `term` is at most quadratic in i, so that three calls are enough."""
+    a, b, c = (term(first + k) for k in range(3))
     n = last - first + 1  # Newton's forward differences
     return n * a + n * (n - 1) // 2 * (b - a) + n * (n - 1) * (n - 2) // 6 * (c - 2 * b + a)
 
 
+def empty(*shape: int) -> Tensor:
+    """Numbers without content, of this shape."""
+    return torch.empty(*shape, device="meta")
+
+
+def token_ids(batch: int, *lengths: int) -> Tensor:
+    """Ids without content, [batch, *lengths]."""
+    return torch.ones(batch, *lengths, dtype=torch.long, device="meta")
+
+
+def build_model(config: Config, text_dim: int = DIM) -> EFAModel:
+    """Our model on 'meta'."""
+    with torch.device("meta"):
+        return EFAModel(config, ACTIONS, VOCABULARY, text_dim)
+
+
+@cache
+def trained_model(config: Config, length: int, batch: int = 2, text_dim: int = DIM) -> tuple[EFAModel, int]:
+    """Our model after one backward pass through all three losses, and the FLOPs of both passes.
+
+    Sentence vectors are given, as in training. A frozen encoder runs forward all the same, though its features may be
+    computed once for all epochs.
+    """
+    model, data = build_model(config, text_dim), config.data
+    frames, texts = empty(batch, data.frames, 3, data.size, data.size), empty(batch, 1 + STEPS, text_dim)
+
+    def step() -> None:
+        out = model(model.encode_video(frames), texts[:, 1:], texts[:, :1], None, token_ids(batch, length))
+        sum(part.sum() for part in (out.class_logits, out.quality_logit, out.text_logits)).backward()
+
+    return model, flops(step)
+
+
+@cache
+@torch.no_grad()
+def _prefill(tokens: int) -> tuple[_Cache, int]:
+    """Our decoder's cache after it has read so many video tokens, and the FLOPs of reading."""
+    with torch.device("meta"):
+        decoder, made = Decoder(Config().decoder, VOCABULARY, DIM).eval(), []
+    once = flops(lambda: made.append(_Cache(decoder, empty(1, tokens, DIM), max(LENGTHS))))
+    return made[0], once
+
+
+@cache
+@torch.no_grad()
+def word_flops(tokens: int, i: int) -> int:
+    """FLOPs of our decoder's word at position i over so many video tokens, keys and values kept."""
+    kept, _ = _prefill(tokens)  # made before the counting starts
+    return flops(lambda: kept.step(token_ids(1, 1), i))
+
+
+def cached(words: int, tokens: int = CLIP_TOKENS) -> int:
+    """FLOPs of so many words by our decoder: the clip is read once, and each word is one step."""
+    return _prefill(tokens)[1] + series(lambda i: word_flops(tokens, i), 0, words - 1)
+
+
 def _clip(batch: int) -> tuple[Tensor, Tensor, Tensor]:
     """Frames [B, T, 3, H, W], an instruction's ids [B, L] and the steps' [B, 5, L], at the release's sizes."""
-    pieces = round(cuts.published()["word pieces of a prompt"])
-    ids = torch.ones(batch, 1 + STEPS, pieces, dtype=torch.long, device="meta")
-    return torch.empty(batch, FRAMES, 3, SIZE, SIZE, device="meta"), ids[:, 0], ids[:, 1:]
-
-
-def _ids(length: int, batch: int = 1) -> Tensor:
-    return torch.ones(batch, length, dtype=torch.long, device="meta")
+    ids = token_ids(batch, 1 + STEPS, round(cuts.published()["word pieces of a prompt"]))
+    return empty(batch, FRAMES, 3, SIZE, SIZE), ids[:, 0], ids[:, 1:]
 
 
 @cache
@@ -88,58 +135,28 @@ def released() -> Released:
 
 
 @cache
-def trained() -> tuple[Released, int]:
+def trained_release() -> tuple[Released, int]:
     """The re-creation after one backward pass through all three losses, batch 2, and the FLOPs of both passes."""
     with torch.device("meta"):
         model = Released()
-
-    def step() -> None:
-        sum(part.sum() for part in model(*_clip(2), _ids(TEXT, 2))).backward()
-
-    return model, flops(step)
+    return model, flops(lambda: sum(part.sum() for part in model(*_clip(2), token_ids(2, TEXT))).backward())
 
 
 @cache
-def _joint(tokens: int) -> int:
+def joint_flops(words: int) -> int:
     """FLOPs of one pass of the joint transformer over a clip and so many tokens of text."""
-    model, video = released(), torch.empty(1, CLIP_TOKENS, DIM, device="meta")
-    return flops(lambda: model.write(video, _ids(tokens)))
+    return flops(lambda: released().write(empty(1, CLIP_TOKENS, DIM), token_ids(1, words)))
 
 
 def uncached(length: int) -> int:
-    """FLOPs of a caption's passes through the joint transformer as the release decodes: video and text anew for each
-    word, with one [MASK] behind them."""
-    return series(_joint, 2, length)
-
-
-@cache
-def _kept() -> tuple[_Cache, int]:
-    """Our causal decoder at the same width and depth with keys and values of a clip, and the FLOPs of those."""
-    with torch.device("meta"):
-        decoder = Decoder(DecoderConfig(dim=DIM, max_tokens=max(LENGTHS)), VOCABULARY, DIM).eval()
-        memory, kept = torch.empty(1, CLIP_TOKENS, DIM), []
-        once = flops(lambda: kept.append(_Cache(decoder, memory, max(LENGTHS))))
-    return kept[0], once
-
-
-@cache
-@torch.no_grad()
-def _step(i: int) -> int:
-    """FLOPs of our decoder's word at position i."""
-    kept, _ = _kept()  # made before the counting starts
-    return flops(lambda: kept.step(_ids(1), i))
-
-
-def cached(length: int) -> int:
-    """FLOPs of as many words by our decoder, keys and values kept."""
-    return _kept()[1] + series(_step, 0, length - 2)
+    """FLOPs of a caption as the release decodes: video and text anew for each word, with one [MASK] behind them."""
+    return series(joint_flops, 2, length)
 
 
 @cache
 def fused() -> int:
     """FLOPs from frames and prompts to fused video tokens, one clip."""
-    model = released()
-    return flops(lambda: model.fuse(*_clip(1)))
+    return flops(lambda: released().fuse(*_clip(1)))
 
 
 def caption(length: int) -> int:
@@ -147,42 +164,33 @@ def caption(length: int) -> int:
     return fused() + uncached(length)
 
 
-def single_attentions() -> Measured:
+def single_attentions() -> Measurement:
     """Finding 8: the paper's four single attentions and what stands in their place."""
     with torch.device("meta"):
         theirs, ours = ReleasedFusion(DIM), [Branch(FusionConfig(dim=DIM)) for _ in range(2)]
-        video = torch.empty(1, CLIP_TOKENS, DIM)
-        texts = [torch.empty(1, tokens, DIM) for tokens in (1, STEPS)]
+    video, texts = empty(1, CLIP_TOKENS, DIM), [empty(1, tokens, DIM) for tokens in (1, STEPS)]
     stacks = [part for part in theirs.children() if isinstance(part, Stack)]
     singles = [part for branch in ours for part in branch.modules() if isinstance(part, Attention)]
 
-    def stacked() -> None:
+    def run_stacks() -> None:
         theirs.global_video(video, theirs.global_text(texts[0], video))
         for _ in range(STEPS):
             theirs.step_text(texts[0], video)
             theirs.step_video(video, texts[0])
 
-    def simple() -> None:
-        for branch, text in zip(ours, texts, strict=True):
-            branch(video, text)
-
-    rows: tuple[Row, ...] = (
-        ("attentions", Quantity(len(singles)), Quantity(len(stacks) * LAYERS), Quantity(6 * 8)),
-        ("parameters", *_row("M", count(*singles), count(*stacks), RELEASE["attentions: parameters"])),
-        ("forward pass of a clip", *_row("GFLOP", flops(simple), flops(stacked), RELEASE["attentions: forward"])),
-    )
+    costs = flops(lambda: [branch(video, text) for branch, text in zip(ours, texts, strict=True)]), flops(run_stacks)
+    rows: list[Row] = [
+        ("attentions", *quantities("count", len(singles), len(stacks) * LAYERS, 6 * 8)),
+        ("parameters", *quantities("M", count(*singles), count(*stacks), RELEASE["attentions: parameters"])),
+        ("forward pass of a clip", *quantities("GFLOP", *costs, RELEASE["attentions: forward"])),
+    ]
     how = f"Counted, not run: width {DIM}, {CLIP_TOKENS} video tokens, one clip with its instruction and five steps."
-    return Measured(("", "ours, as in the paper", "re-created here", BESIDE), rows, how)
+    return Measurement(("", "ours, as in the paper", "re-created here", BESIDE), rows, how)
 
 
-def without_gradient() -> Measured:
+def without_gradient() -> Measurement:
     """Finding 4: parameters that a training step does not reach."""
-    theirs, _ = trained()
-    with torch.device("meta"):
-        ours = EFAModel(Config(), ACTIONS, VOCABULARY, DIM)
-    frames, texts = _clip(2)[0], torch.empty(2, 1 + STEPS, DIM, device="meta")
-    said = ours(ours.encode_video(frames), texts[:, 1:], texts[:, :1], None, _ids(TEXT, 2))
-    sum(part.sum() for part in (said.class_logits, said.quality_logit, said.text_logits)).backward()
+    theirs, ours = trained_release()[0], trained_model(Config(), TEXT)[0]
     fusion = theirs.fusion
     groups: dict[str, list[nn.Module]] = {
         "BERT for the words of the verdict": [theirs.texts[1]],
@@ -190,76 +198,66 @@ def without_gradient() -> Measured:
         "text side of the step branch": [fusion.step_text],
         "projection that no path reaches": [fusion.unused],
     }
-    parts = {name: idle(*group) for name, group in groups.items()}
-    parts["the rest"] = idle(theirs) - sum(parts.values())
-    rows: tuple[Row, ...] = (
+    parts = {name: count(*group, idle=True) for name, group in groups.items()}
+    idle = [count(model, idle=True) for model in (ours, theirs)]
+    parts["the rest"] = idle[1] - sum(parts.values())
+    rows: list[Row] = [
         *((name, "", Quantity(number, "M"), "") for name, number in parts.items()),
-        ("all without gradient", *_row("M", idle(ours), idle(theirs), RELEASE["without gradient"])),
-        ("all parameters", *_row("M", count(ours), count(theirs), RELEASE["parameters"])),
-    )
+        ("all without gradient", *quantities("M", *idle, RELEASE["without gradient"])),
+        ("all parameters", *quantities("M", count(ours), count(theirs), RELEASE["parameters"])),
+    ]
     how = (
         f"One backward pass through all three losses at the paper's size, batch 2, texts of {TEXT} word pieces. Ours "
         "is without the frozen text encoder, which runs apart. A gradient that arrives may still be zero: finding 7."
     )
-    return Measured(("", "ours", "re-created here", BESIDE), rows, how)
+    return Measurement(("", "ours", "re-created here", BESIDE), rows, how)
 
 
-def decoding() -> Measured:
+def decoding() -> Measurement:
     """Finding 11, first part: what a caption costs with and without a cache."""
-    rows: list[Row] = []
-    for length in LENGTHS:
-        ours, theirs = cached(length), uncached(length)
-        rows.append((f"{length} tokens", *_row("TFLOP", ours, theirs), Quantity(theirs / ours, "times")))
-    rows.append(
-        (
-            f"{LENGTHS[-1]} against {LENGTHS[0]}",
-            *(Quantity(of(LENGTHS[-1]) / of(LENGTHS[0]), "times") for of in (cached, uncached)),
-            "",
-        )
-    )
+    costs = {length: (cached(length - 1), uncached(length)) for length in LENGTHS}
+    rows: list[Row] = [
+        (f"{length} tokens", *quantities("TFLOP", ours, theirs), Quantity(theirs / ours, "times"))
+        for length, (ours, theirs) in costs.items()
+    ]
+    short, long = LENGTHS[0], LENGTHS[-1]
+    growth = (most / least for least, most in zip(costs[short], costs[long], strict=True))
+    rows.append((f"{long} against {short}", *quantities("times", *growth), ""))
     how = (
         f"Counted for transformers of width {DIM} and 12 layers over {CLIP_TOKENS} video tokens, from the fused tokens "
         "on. Ours: causal, cross-attention, keys and values kept. Re-created: for each word one pass over video, text "
         "so far and one [MASK]."
     )
-    return Measured(("a caption of", "ours", "re-created here", "re-created / ours"), tuple(rows), how)
+    return Measurement(("a caption of", "ours", "re-created here", "re-created / ours"), rows, how)
 
 
-def temporal_stride() -> Measured:
+def temporal_stride() -> Measurement:
     """Finding 16: Video Swin with both strides in time."""
-    rows = []
+    rows: list[Row] = []
+    frames = empty(1, FRAMES, 3, SIZE, SIZE)
     for stride in (1, 2):
         with torch.device("meta"):
             model = VideoSwin(EncoderConfig(temporal_stride=stride)).eval()
-            frames = torch.empty(1, FRAMES, 3, SIZE, SIZE)
-        grid = model.grid(FRAMES, SIZE, SIZE)
-        tokens = Quantity(grid[0] * grid[1] * grid[2])
-        cost = Quantity(flops(lambda model=model, frames=frames: model(frames)), "GFLOP")  # type: ignore[misc]
-        rows.append((f"stride {stride}", " x ".join(map(str, grid)), tokens, cost))
+        grid, cost = model.grid(FRAMES, SIZE, SIZE), Quantity(flops(partial(model, frames)), "GFLOP")
+        rows.append((f"stride {stride}", " x ".join(map(str, grid)), Quantity(math.prod(grid)), cost))
     how = f"Swin-B, {FRAMES} frames of {SIZE} pixels; counted, not run. The release's own figure is in finding 17."
-    return Measured(("", "frames x rows x columns", "tokens", "forward pass"), tuple(rows), how)
+    return Measurement(("", "frames x rows x columns", "tokens", "forward pass"), rows, how)
 
 
-def whole() -> Measured:
+def release_costs() -> Measurement:
     """Finding 17: what the release costs."""
     model = released()
-    forward = fused() + _joint(TEXT)
-    swin = flops(lambda: model.base.encode_video(_clip(1)[0]))
     counted = {
-        "parameters": Quantity(count(model), "M"),
-        "training step, batch 2": Quantity(trained()[1], "TFLOP"),
-        "forward, batch 1": Quantity(forward, "TFLOP"),
-        "of which Video Swin": Quantity(swin, "TFLOP"),
+        "training step, batch 2": trained_release()[1],
+        "forward, batch 1": fused() + joint_flops(TEXT),
+        "of which Video Swin": flops(lambda: model.base.encode_video(_clip(1)[0])),
+        **{f"caption of {length}": caption(length) for length in LENGTHS},
     }
-    counted |= {f"caption of {length}": Quantity(caption(length), "TFLOP") for length in LENGTHS}
-    rows = tuple((name, one, Quantity(RELEASE[name], one.unit)) for name, one in counted.items())
+    rows: list[Row] = [("parameters", *quantities("M", count(model), RELEASE["parameters"]))]
+    rows += [(name, *quantities("TFLOP", cost, RELEASE[name])) for name, cost in counted.items()]
     how = (
         "Re-created: LAVENDER as this book builds it, three BERTs, six stacks of eight layers, gates, heads. A prompt "
         f"has {_clip(1)[1].shape[1]} word pieces, the mean of the released texts when cut, and a caption {TEXT} in "
         "training and in the forward pass. Counted, not run."
     )
-    return Measured(("", "re-created here", BESIDE), rows, how)
-
-
-def _row(unit: Any, *values: float) -> tuple[Quantity, ...]:
-    return tuple(Quantity(value, unit) for value in values)
+    return Measurement(("", "re-created here", BESIDE), rows, how)

@@ -15,7 +15,7 @@ from efa.baselines.masked_lm import mask_words
 from efa.config import FormSimData
 from efa.data.loader import EpochSampler, formsim_clips
 from efa.data.sampling import resize
-from efa_book.audit.measured import Measured, Quantity, Row
+from efa_book.audit import Measurement, Quantity, Row, quantities
 from efa_book.audit.release import VOCABULARY
 
 MASK, SHARE = 103, 0.15  # id of [MASK], and the share that is hidden
@@ -33,36 +33,28 @@ def hide(tokens: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     return torch.where(chosen, MASK, tokens), chosen
 
 
-def masked_twice() -> Measured:
+def masked_twice() -> Measurement:
     """Finding 11, second part: what one pass over a text teaches."""
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(1000, VOCABULARY, (400, 256), generator=generator)
     once, _ = hide(tokens, generator)  # where the clip is read: these targets are thrown away
     twice, target = hide(once, generator)  # in the training loop
-    blind = ((twice == MASK) & ~target).float().mean().item()
     torch.manual_seed(0)
     _, hidden = mask_words(tokens, SHARE, 1.0, MASK, VOCABULARY)
     length = tokens.shape[1]
-    rows: tuple[Row, ...] = (
-        ("our decoder: every token but the first", Quantity((length - 1) / length, "%"), Quantity(0.0, "%"), "", ""),
-        ("masked once, our LAVENDER", Quantity(hidden.float().mean().item(), "%"), Quantity(0.0, "%"), *_two(SHARE, 0)),
-        (
-            "masked twice, re-created",
-            *_two(target.float().mean().item(), blind),
-            *_two(SHARE * (1 - SHARE), SHARE),
-        ),
-    )
+    shares = [part.float().mean().item() for part in (hidden, target, (twice == MASK) & ~target)]
+    rows: list[Row] = [
+        ("our decoder: every token but the first", *quantities("%", (length - 1) / length, 0.0), "", ""),
+        ("masked once, our LAVENDER", *quantities("%", shares[0], 0.0, SHARE, 0.0)),
+        ("masked twice, re-created", *quantities("%", *shares[1:], SHARE * (1 - SHARE), SHARE)),
+    ]
     how = (
         f"{len(tokens)} texts of {length} random tokens. Twice: once where a clip is read, whose targets are lost, and "
         "once in the training loop, which leaves alone what is hidden already. Derived: p (1 - p) with a target, p "
         f"without one, p = {SHARE:g}."
     )
     head = ("share of a text's tokens", "with a target", "hidden without one", "with: derived", "without: derived")
-    return Measured(head, rows, how)
-
-
-def _two(one: float, other: float) -> tuple[Quantity, Quantity]:
-    return Quantity(one, "%"), Quantity(other, "%")
+    return Measurement(head, rows, how)
 
 
 def optimism(looks: int, shared: float, clips: int = TEST, accuracy: float = ACCURACY, seed: int = 0) -> float:
@@ -81,56 +73,53 @@ def optimism(looks: int, shared: float, clips: int = TEST, accuracy: float = ACC
     return float(np.mean(best)) - accuracy
 
 
-def selection_on_test() -> Measured:
+def selection_on_test() -> Measurement:
     """Finding 12: what the best of several looks at the test split adds where nothing improves."""
-    rows: tuple[Row, ...] = tuple(
-        (f"{looks}", *(Quantity(100 * optimism(looks, shared), "points") for shared in (0.0, 0.5, 0.9)))
+    rows: list[Row] = [
+        (f"{looks}", *quantities("points", *(100 * optimism(looks, shared) for shared in (0.0, 0.5, 0.9))))
         for looks in LOOKS
-    )
+    ]
     how = (
         f"Simulated: {TEST} clips, a model that is right on {100 * ACCURACY:.1f} % at every look, mean of {TRIALS} "
         "trials. Looks of one training run agree with each other; how much, nobody published. Ours looks at the "
         "validation split, and at the test split once."
     )
     head = ("looks, of which the best is told", "looks independent", "correlation 0.5", "correlation 0.9")
-    return Measured(head, rows, how)
+    return Measurement(head, rows, how)
 
 
-def places() -> np.ndarray:
-    """Where the joints of FormSim's first clips are, [clips, T, 20, 2]: shares of the picture's side."""
-    chosen = formsim_clips(FormSimData())[:CLIPS]
-    return np.stack([formsim.pose_target(clip)[2] for clip in chosen]).astype(float)
+def joint_positions() -> np.ndarray:
+    """The joints of FormSim's first clips, [clips, T, 20, 2]: shares of the picture's side."""
+    return np.stack([formsim.pose_target(clip)[2] for clip in formsim_clips(FormSimData())[:CLIPS]]).astype(float)
 
 
-def motion(seen: np.ndarray) -> float:
+def motion(joints: np.ndarray) -> float:
     """Mean distance that a joint moves from frame to frame, in shares of the picture's side."""
-    return float(np.linalg.norm(np.diff(seen, axis=1), axis=-1).mean())
+    return float(np.linalg.norm(np.diff(joints, axis=1), axis=-1).mean())
 
 
-def flipped(seen: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Mirrored where `draws` [clips, T] says so."""
-    out = seen.copy()
-    out[..., 0] = np.where(draws[..., None], 1 - seen[..., 0], seen[..., 0])
-    return out
+def flip(joints: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
+    """Mirrors the frames where `mirrored` [clips, T] is true."""
+    x, y = joints[..., 0], joints[..., 1]
+    return np.stack([np.where(mirrored[..., None], 1 - x, x), y], -1)
 
 
-def cropped(seen: np.ndarray, tops: np.ndarray) -> np.ndarray:
-    """Squeezed to 224 x 398 pixels and cut to a square at `tops` [clips, T], shares of the room there is."""
-    out = seen.copy()
-    out[..., 1] = (seen[..., 1] * RESIZED - tops[..., None] * (RESIZED - SIDE)) / SIDE
-    return out
+def stretch_and_crop(joints: np.ndarray, tops: np.ndarray) -> np.ndarray:
+    """Squeezes to 224 x 398 pixels and cuts to a square at `tops` [clips, T], shares of the room there is."""
+    y = (joints[..., 1] * RESIZED - tops[..., None] * (RESIZED - SIDE)) / SIDE
+    return np.stack([joints[..., 0], y], -1)
 
 
-def trimmed(seen: np.ndarray, sides: np.ndarray) -> np.ndarray:
-    """Cut at all four sides as `efa.data.loader.augment` does: `sides` [clips, 4] top, bottom, left, right."""
+def crop(joints: np.ndarray, sides: np.ndarray) -> np.ndarray:
+    """Cuts all four sides as `efa.data.loader.augment` does: `sides` [clips, 4] top, bottom, left, right."""
     top, bottom, left, right = (sides[:, None, None, i] for i in range(4))
-    return np.stack([(seen[..., 0] - left) / (1 - left - right), (seen[..., 1] - top) / (1 - top - bottom)], -1)
+    return np.stack([(joints[..., 0] - left) / (1 - left - right), (joints[..., 1] - top) / (1 - top - bottom)], -1)
 
 
-def apart(frames: np.ndarray, seed: int = 0) -> np.ndarray:
+def augment_per_frame(frames: np.ndarray, seed: int = 0) -> np.ndarray:
     """The release's training view of a clip, re-created: uint8 [T, S, S, 3] -> [T, 224, 224, 3].
 
-    Each frame is stretched to 398 x 224, cut to a square at a height of its own, and mirrored or not by its own lot.
+    Each frame is stretched to 398 x 224, cut to a square at its own height, and mirrored or not on its own.
     """
     draw = np.random.RandomState(seed)
     out = []
@@ -141,65 +130,55 @@ def apart(frames: np.ndarray, seed: int = 0) -> np.ndarray:
     return np.stack(out)
 
 
-def augmentation() -> Measured:
+def augmentation() -> Measurement:
     """Finding 13: motion that augmentation makes up, beside the motion that is there."""
-    seen = places()
+    joints = joint_positions()
     draw = np.random.RandomState(0)
-    shape = seen.shape[:2]
-    per_frame, tops = draw.random_sample(shape) < 0.5, draw.random_sample(shape)
-    mirrored = flipped(seen, np.repeat(per_frame[:, :1], shape[1], 1))
+    shape = joints.shape[:2]
+    each, tops = draw.random_sample(shape) < 0.5, draw.random_sample(shape)
+    mirrored, sides = flip(joints, np.repeat(each[:, :1], shape[1], 1)), draw.random_sample((len(joints), 4))
     kinds = {
-        "the clip as it is": seen,
-        "flip and crop once a clip (ours)": trimmed(mirrored, draw.random_sample((len(seen), 4)) * FormSimData().crop),
-        "flip once a frame": flipped(seen, per_frame),
-        "stretched, crop once a clip": cropped(seen, np.repeat(tops[:, :1], shape[1], 1)),
-        "stretched, crop once a frame": cropped(seen, tops),
-        "stretched, flip and crop once a frame (release)": cropped(flipped(seen, per_frame), tops),
+        "the clip as it is": joints,
+        "flip and crop once a clip (ours)": crop(mirrored, sides * FormSimData().crop),
+        "flip once a frame": flip(joints, each),
+        "stretched, crop once a clip": stretch_and_crop(joints, np.repeat(tops[:, :1], shape[1], 1)),
+        "stretched, crop once a frame": stretch_and_crop(joints, tops),
+        "stretched, flip and crop once a frame (release)": stretch_and_crop(flip(joints, each), tops),
     }
-    true = motion(seen)
+    moved = {name: motion(found) for name, found in kinds.items()}
+    middle = stretch_and_crop(joints, np.full(shape, 0.5))[..., 1]
     rows: list[Row] = [
-        (name, Quantity(motion(found), "%"), Quantity(motion(found) / true, "times")) for name, found in kinds.items()
+        *((name, Quantity(one, "%"), Quantity(one / motion(joints), "times")) for name, one in moved.items()),
+        ("height that the middle crop keeps", Quantity(SIDE / RESIZED, "%"), ""),
+        ("joints that it cuts off", Quantity(float(((middle < 0) | (middle > 1)).mean()), "%"), ""),
     ]
-    inside = cropped(seen, np.full(shape, 0.5))[..., 1]
-    lost = float(((inside < 0) | (inside > 1)).mean())
-    rows.append(("height that the middle crop keeps", Quantity(SIDE / RESIZED, "%"), ""))
-    rows.append(("joints that it cuts off", Quantity(lost, "%"), ""))
     how = (
         f"Joints of {CLIPS} FormSim clips, six frames each, whose camera stands still; per cent of the picture's side. "
         "The release resizes to 398 x 224 (height x width) and takes a square: a random one of each frame in training, "
         "the middle one at test time. FormSim's frames are square; what real frames lose was not measured."
     )
-    return Measured(("apparent motion from frame to frame", "of the side", "true motion = 1"), tuple(rows), how)
+    return Measurement(("apparent motion from frame to frame", "of the side", "true motion = 1"), rows, how)
 
 
-def same_batches(one: Sequence[int], other: Sequence[int], size: int) -> float:
+def repeated_batches(one: Sequence[int], other: Sequence[int], size: int) -> float:
     """Share of the batches of one epoch that come again, with the same clips, in the other."""
-    first, second = ({frozenset(o[i : i + size]) for i in range(0, len(o), size)} for o in (list(one), list(other)))
+    first, second = ({frozenset(o[i : i + size]) for i in range(0, len(o), size)} for o in (one, other))
     return len(first & second) / len(first)
 
 
-def _distributed(clips: int) -> DistributedSampler[int]:
-    return DistributedSampler(range(clips), num_replicas=1, rank=0, shuffle=True, seed=0)  # type: ignore[arg-type]
-
-
-def batches() -> Measured:
+def batches() -> Measurement:
     """Finding 15: does an epoch bring other batches than the one before?"""
     size, clips = 24, 2373
-    fixed, told = _distributed(clips), _distributed(clips)
+    theirs: DistributedSampler[int] = DistributedSampler(range(clips), 1, 0, seed=0)  # type: ignore[arg-type]
     ours = EpochSampler(clips, seed=0)
-    orders: dict[str, list[list[int]]] = {"no set_epoch (release)": [], "with set_epoch": [], "EpochSampler (ours)": []}
-    for epoch in range(2):
-        told.set_epoch(epoch)
-        ours.epoch = epoch
-        for found, sampler in zip(orders.values(), (fixed, told, ours), strict=True):
-            found.append(list(sampler))
-    rows = tuple(
-        (
-            name,
-            Quantity(same_batches(one, other, size), "%"),
-            Quantity(float(np.mean(np.array(one) == np.array(other))), "%"),
-        )
+    fixed, first = list(theirs), list(ours)
+    orders = {"no set_epoch (release)": (fixed, list(theirs))}
+    theirs.set_epoch(1)
+    ours.epoch = 1
+    orders |= {"with set_epoch": (fixed, list(theirs)), "EpochSampler (ours)": (first, list(ours))}
+    rows: list[Row] = [
+        (name, *quantities("%", repeated_batches(one, other, size), float(np.equal(one, other).mean())))
         for name, (one, other) in orders.items()
-    )
+    ]
     how = f"{clips} clips, batches of {size}, first and second epoch, PyTorch's DistributedSampler with one process."
-    return Measured(("sampler", "batches that come again", "clips at the same place"), rows, how)
+    return Measurement(("sampler", "batches that come again", "clips at the same place"), rows, how)

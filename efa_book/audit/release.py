@@ -1,8 +1,8 @@
-"""The released model, written again in our own code from what was read in it, so that what it does can be measured.
+"""The released model (GitHub MICLAB-BUPT/EFA, commit 69acb6a), re-created in our own code, so that it can be measured.
 
-Read in: GitHub MICLAB-BUPT/EFA, commit 69acb6a. No checkpoint is released, so weights are random here. Nothing in this
-book is trained with these classes. What is kept is what the audit counts or moves: which part reads which, how often,
-and at what size. Everything around it (Video Swin, the joint transformer, the heads) is the book's own.
+No checkpoint is released, so weights are random, and nothing is trained with these classes. What is kept is what the
+audit counts or moves: which part reads which, how often, and at what size. Everything around it (Video Swin, the joint
+transformer, the heads) is the book's own.
 """
 
 from __future__ import annotations
@@ -32,10 +32,7 @@ class Layer(nn.Module):
     def __init__(self, dim: int, heads: int):
         super().__init__()
         self.heads = heads
-        self.query = nn.Linear(dim, dim)
-        self.key = nn.Linear(dim, dim)
-        self.value = nn.Linear(dim, dim)
-        self.linear = nn.Linear(dim, dim)
+        self.query, self.key, self.value, self.linear = (nn.Linear(dim, dim) for _ in range(4))
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, queries: Tensor, memory: Tensor) -> Tensor:
@@ -49,15 +46,14 @@ class Layer(nn.Module):
         return self.norm(self.linear(seen) + queries)
 
 
-class Stack(nn.Module):
+class Stack(nn.ModuleList):
     """Layers in a row: each reads the same memory again."""
 
     def __init__(self, dim: int, layers: int, heads: int):
-        super().__init__()
-        self.layers = nn.ModuleList(Layer(dim, heads) for _ in range(layers))
+        super().__init__(Layer(dim, heads) for _ in range(layers))
 
     def forward(self, queries: Tensor, memory: Tensor) -> Tensor:
-        for layer in self.layers:
+        for layer in self:
             queries = layer(queries, memory)
         return queries
 
@@ -76,38 +72,33 @@ class ReleasedFusion(nn.Module):
 
     def __init__(self, dim: int = 768, layers: int = LAYERS, heads: int = HEADS):
         super().__init__()
-        self.global_text, self.global_video = Stack(dim, layers, heads), Stack(dim, layers, heads)
-        self.verdict_text, self.verdict_video = Stack(dim, layers, heads), Stack(dim, layers, heads)
-        self.step_text, self.step_video = Stack(dim, layers, heads), Stack(dim, layers, heads)
-        self.text_scale = nn.Parameter(torch.full((dim,), SCALE))
-        self.video_scale = nn.Parameter(torch.full((dim,), SCALE))
-        self.step_gate = nn.Linear(2 * dim, dim)
-        self.merge_gate = nn.Linear(2 * dim, dim)
+        self.global_text, self.global_video = (Stack(dim, layers, heads) for _ in range(2))
+        self.verdict_text, self.verdict_video = (Stack(dim, layers, heads) for _ in range(2))
+        self.step_text, self.step_video = (Stack(dim, layers, heads) for _ in range(2))
+        self.text_scale, self.video_scale = (nn.Parameter(torch.full((dim,), SCALE)) for _ in range(2))
+        self.step_gate, self.merge_gate = (nn.Linear(2 * dim, dim) for _ in range(2))
         self.unused = nn.Sequential(nn.Linear(2 * dim, dim), nn.ReLU(), nn.LayerNorm(dim))
 
     def forward(self, video: Tensor, instruction: Tensor, steps: Tensor, order: Sequence[int] = ROUNDS) -> Tensor:
-        """The path that is trained, and that captions are written from.
+        """The path that is trained, and that captions are written from: fused video tokens [B, N, D].
 
         Args:
             video: [B, N, D].
             instruction: [B, D], one vector a clip. steps: [B, 5, D].
             order: in which the steps are read.
-
-        Returns:
-            Fused video tokens [B, N, D].
         """
-        prompts = of_all_clips(instruction, video)
+        prompts = prompts_of_batch(instruction, video)
         prompts = prompts + self.text_scale * self.global_text(prompts, video)
-        of_global = video + self.video_scale * self.global_video(video, prompts)
-        of_steps = video
+        global_path = video + self.video_scale * self.global_video(video, prompts)
+        step_path = video
         for step in order:
-            prompts = of_all_clips(steps[:, step], video)
-            self.step_text(prompts, of_steps)  # computed and discarded, as in the release
-            read = self.step_video(of_steps, prompts)
-            gate = self.step_gate(torch.cat([of_steps, read], -1)).sigmoid()
-            of_steps = (1 - gate) * of_steps + gate * read
-        gate = self.merge_gate(torch.cat([of_global, of_steps], -1)).sigmoid()
-        return gate * of_global + (1 - gate) * of_steps
+            prompts = prompts_of_batch(steps[:, step], video)
+            self.step_text(prompts, step_path)  # computed and discarded, as in the release
+            read = self.step_video(step_path, prompts)
+            gate = self.step_gate(torch.cat([step_path, read], -1)).sigmoid()
+            step_path = (1 - gate) * step_path + gate * read
+        gate = self.merge_gate(torch.cat([global_path, step_path], -1)).sigmoid()
+        return gate * global_path + (1 - gate) * step_path
 
     def at_test(self, video: Tensor, verdicts: Tensor) -> Tensor:
         """What class and verdict are read from at test time: [B, N, D] and two prompts [2, D] -> [B, N, D].
@@ -119,15 +110,13 @@ class ReleasedFusion(nn.Module):
         return video + self.video_scale * self.verdict_video(video, prompts)
 
 
-def of_all_clips(prompts: Tensor, video: Tensor) -> Tensor:
+def prompts_of_batch(prompts: Tensor, video: Tensor) -> Tensor:
     """One prompt a clip, [B, D] -> what each clip reads, [B, B, D]."""
     return prompts.expand(len(video), -1, -1)
 
 
 class Released(nn.Module):
-    """The whole of it at its own size, for counting: LAVENDER, on which it is built, and what was added.
-
-    Made on the device 'meta' it costs no memory, and a forward pass can still be counted.
+    """The whole model at its own size, for counting on 'meta': LAVENDER, on which it is built, and what was added.
 
     Attributes:
         base: Video Swin, the joint transformer and its masked-LM head.

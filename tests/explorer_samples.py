@@ -5,10 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import tiny
 
+import formsim
+from efa.baselines.inputs import build_model, prepare
 from efa.config import build
 from efa.data.loader import open_dataset
 from efa.experiments import TABLES
+from efa.predict import EFA
 from efa_book import explorer
 from efa_book.collect import Results
 from efa_book.published import COLUMNS
@@ -74,4 +78,15 @@ def publish_attention(folder: Path, finished: str = FACTS["finished"]) -> pd.Dat
 def document(folder: Path, clips: int = 6, hostile: str = "") -> explorer.Document:
     """Tables IV and V in small: EFA and SwinBERT write (SwinBERT `hostile`, if given), TSM does not."""
     found = [results(folder, SwinBERT=hostile), results(folder, "5", ("TSM", "EFA"))]
-    return explorer.data(found, clips, size=48)
+    return explorer.build_document(found, clips, size=48)
+
+
+def save_checkpoint(home: Path) -> Path:
+    """An untrained model in home/checkpoint, and a rendered video beside it: mine.mp4."""
+    from efa.data.video import write_mp4
+
+    config = tiny.config()
+    inputs = prepare(config)
+    EFA.from_material(build_model(config, inputs), config, inputs).save_pretrained(home / "checkpoint")
+    write_mp4(home / "mine.mp4", formsim.render_clip(formsim.clips("main", 32, 0)[0], 64, 8), 4)
+    return home / "checkpoint"
