@@ -22,31 +22,18 @@ Shapes = dict[str, tuple[int, ...]]
 def official_shapes(dim: int, heads: tuple[int, ...], window: tuple[int, int, int], classes: int) -> Shapes:
     """Name -> shape of each tensor of the official `swin_base_patch244_window*.pth`."""
     positions, offsets = math.prod(window), math.prod(2 * n - 1 for n in window)
-    shapes: Shapes = {
-        "backbone.patch_embed.proj.weight": (dim, 3, 2, 4, 4),
-        "backbone.patch_embed.proj.bias": (dim,),
-        "backbone.patch_embed.norm.weight": (dim,),
-        "backbone.patch_embed.norm.bias": (dim,),
-    }
+    shapes: Shapes = {f"backbone.patch_embed.{name}": (dim,) for name in ("proj.bias", "norm.weight", "norm.bias")}
+    shapes["backbone.patch_embed.proj.weight"] = (dim, 3, 2, 4, 4)
     for stage, depth in enumerate(DEPTHS):
         d = dim * 2**stage
         for block in range(depth):
             parts: Shapes = {
-                "norm1.weight": (d,),
-                "norm1.bias": (d,),
-                "attn.relative_position_bias_table": (offsets, heads[stage]),
-                "attn.relative_position_index": (positions, positions),
-                "attn.qkv.weight": (3 * d, d),
-                "attn.qkv.bias": (3 * d,),
-                "attn.proj.weight": (d, d),
-                "attn.proj.bias": (d,),
-                "norm2.weight": (d,),
-                "norm2.bias": (d,),
-                "mlp.fc1.weight": (4 * d, d),
-                "mlp.fc1.bias": (4 * d,),
-                "mlp.fc2.weight": (d, 4 * d),
-                "mlp.fc2.bias": (d,),
-            }
+                "norm1.weight": (d,), "norm1.bias": (d,), "attn.relative_position_bias_table": (offsets, heads[stage]),
+                "attn.relative_position_index": (positions, positions), "attn.qkv.weight": (3 * d, d),
+                "attn.qkv.bias": (3 * d,), "attn.proj.weight": (d, d), "attn.proj.bias": (d,), "norm2.weight": (d,),
+                "norm2.bias": (d,), "mlp.fc1.weight": (4 * d, d), "mlp.fc1.bias": (4 * d,),
+                "mlp.fc2.weight": (d, 4 * d), "mlp.fc2.bias": (d,),
+            }  # fmt: skip
             shapes |= {f"backbone.layers.{stage}.blocks.{block}.{name}": shape for name, shape in parts.items()}
         if stage < 3:
             merging = {"reduction.weight": (2 * d, 4 * d), "norm.weight": (4 * d,), "norm.bias": (4 * d,)}
@@ -93,21 +80,10 @@ def make_bert(folder: Path) -> Path:
 def paper(bert: Path, **changes: object) -> tuple[str, ...]:
     """`efa run 6/EFA --preset paper` in a size for tests; Swin-B's depths, patch and window stay."""
     settings: dict[str, object] = {
-        "data.clips": 6,
-        "data.size": 32,
-        "encoder.dim": 16,
-        "encoder.heads": "1,2,4,8",
-        "text.model": bert,
-        "fusion.dim": 16,
-        "decoder.dim": 32,
-        "decoder.depth": 2,
-        "decoder.heads": 2,
-        "decoder.weights": "",
-        "decoder.max_tokens": 32,
-        "training.epochs": 1,
-        "training.batch": 4,
-        "prediction.max_tokens": 4,
-    }
+        "data.clips": 6, "data.size": 32, "encoder.dim": 16, "encoder.heads": "1,2,4,8", "text.model": bert,
+        "fusion.dim": 16, "decoder.dim": 32, "decoder.depth": 2, "decoder.heads": 2, "decoder.weights": "",
+        "decoder.max_tokens": 32, "training.epochs": 1, "training.batch": 4, "prediction.max_tokens": 4,
+    }  # fmt: skip
     settings |= {key.replace("__", "."): value for key, value in changes.items()}
     words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
     return ("run", "6/EFA", "--preset", "paper", *words)

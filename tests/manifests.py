@@ -14,13 +14,12 @@ STEPS = {
 
 
 def records() -> list[dict[str, Any]]:
+    fixed = {"mode": "manual", "type": "leg", "view": "front"}
     rows = [
         {"clip_id": f"c{i}", "path": f"videos/c{i}.mp4", "action": ("squat", "lunge")[i % 2], "quality": i // 2 % 2}
+        | {"split": ("train", "val", "test")[i % 3], **fixed, "explanation": f"Fine, really {i}.", "subject": f"s{i}"}
         for i in range(6)
     ]
-    for i, row in enumerate(rows):
-        row |= {"split": ("train", "val", "test")[i % 3], "mode": "manual", "type": "leg", "view": "front"}
-        row |= {"explanation": f"Fine, really {i}.", "subject": f"s{i}"}
     rows[2] |= {"fault": "knees in", "fault_step": 3, "onset": 0.25, "severity": 1 / 3}
     return rows
 

@@ -41,12 +41,10 @@ def test_captions_equal_pycocoevalcap_and_nothing_shifts(monkeypatch: pytest.Mon
     assert clips["meteor"][0] == pytest.approx(100.0)
     assert all(clips[name][i] == pytest.approx(0.0, abs=1e-3) for name in metrics.CAPTION_METRICS for i in (3, 6))
 
-    gts = {i: [text] for i, text in enumerate(captions.tokenize(references))}
-    res = {i: [text] for i, text in enumerate(captions.tokenize(hypotheses))}
+    gts, res = ({i: [text] for i, text in enumerate(captions.tokenize(texts))} for texts in (references, hypotheses))
     assert res[2] == ["the push up in this video is bad as the chin never reaches the bar"]
-    assert [scores[f"bleu{n}"] for n in (1, 2, 3, 4)] == pytest.approx(
-        [100 * value for value in Bleu(4).compute_score(gts, res, verbose=0)[0]]
-    )
+    bleu = Bleu(4).compute_score(gts, res, verbose=0)[0]
+    assert [scores[f"bleu{n}"] / 100 for n in (1, 2, 3, 4)] == pytest.approx(bleu)
     assert scores["cider_d"] == pytest.approx(100 * Cider().compute_score(gts, res)[0])
     known = [i for i in gts if res[i][0]]
     rouge = Rouge().compute_score({i: gts[i] for i in known}, {i: res[i] for i in known})[1]
@@ -60,11 +58,11 @@ def test_meteor_and_tokens_equal_the_library_run_its_own_way(monkeypatch: pytest
     from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
     monkeypatch.setenv("PATH", str(Path(JAVA).parent), prepend=":")
-    gts = PTBTokenizer().tokenize({i: [{"caption": text}] for i, text in enumerate(REFERENCES)})
-    res = PTBTokenizer().tokenize({i: [{"caption": text}] for i, text in enumerate(HYPOTHESES)})
-    assert [text for (text,) in gts.values()] == captions.tokenize(REFERENCES)
-    assert [text for (text,) in res.values()] == captions.tokenize(HYPOTHESES)
-    total, each = Meteor().compute_score(gts, res)
+    tokens = []
+    for texts in (REFERENCES, HYPOTHESES):
+        tokens.append(PTBTokenizer().tokenize({i: [{"caption": text}] for i, text in enumerate(texts)}))
+        assert [text for (text,) in tokens[-1].values()] == captions.tokenize(texts)
+    total, each = Meteor().compute_score(*tokens)
     scores, clips = metrics.caption_scores(REFERENCES, HYPOTHESES, per_clip=True)
     assert scores["meteor"] == pytest.approx(100 * total)
     assert clips["meteor"] == pytest.approx(100 * np.array(each))
@@ -72,9 +70,9 @@ def test_meteor_and_tokens_equal_the_library_run_its_own_way(monkeypatch: pytest
 
 @pytest.mark.slow
 def test_degenerate_texts_are_cut_before_java_fails() -> None:
-    text = "word " * 20_000
-    scores = metrics.caption_scores([text, "a" * 100_000, "'" * 100_000], [text, "a" * 100_000, "<b " * 30_000])
-    assert all(math.isfinite(value) for value in scores.values())
+    texts = ["word " * 20_000, "a" * 100_000]
+    scores = metrics.caption_scores([*texts, "'" * 100_000], [*texts, "<b " * 30_000])
+    assert all(map(math.isfinite, scores.values()))
 
 
 @pytest.mark.slow
@@ -85,20 +83,18 @@ def test_several_references_and_dicts_in_any_order() -> None:
     assert scores["rouge_l"][1] < 70
 
 
-FAKE_JAVA = [
-    "exit 1",  # dies at once
-    "kill -9 $$",  # is killed
-    "head -c 40 >/dev/null; exit 0",  # dies while it is written to
-    "exec sleep 60",  # never answers
-    "while read line; do echo nonsense; echo nonsense; done",
-]
+def write_java(path: Path, script: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
 
 
-@pytest.mark.parametrize("script", FAKE_JAVA)
+@pytest.mark.parametrize("script", [
+    "exit 1", "kill -9 $$", "head -c 40 >/dev/null; exit 0",  # the last dies while it is written to
+    "exec sleep 60", "while read line; do echo nonsense; echo nonsense; done",
+])  # fmt: skip
 def test_broken_java_is_one_line_and_no_hang(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    java = tmp_path / "java"
-    java.write_text(f"#!/bin/sh\n{script}\n")
-    java.chmod(0o755)
+    java = write_java(tmp_path / "java", script)
     monkeypatch.setattr(captions, "_java", lambda: [str(java)])
     monkeypatch.setattr(captions, "ANSWER_SECONDS", 0.5)
     texts = ["word " * 100] * 200
@@ -137,9 +133,8 @@ def test_java_that_is_killed_on_the_way_is_asked_again(tmp_path: Path, monkeypat
     monkeypatch.setattr(captions, "_ask", kill_at_the_second_clip)
     assert captions.meteor(*pairs)[0] == once
     assert killed
-    java = tmp_path / "java"  # the tokenizer: the first start is killed, the second is the real one
-    java.write_text(f'#!/bin/sh\nmkdir {tmp_path}/started 2>/dev/null && kill -9 $$\nexec {captions._java()[0]} "$@"\n')
-    java.chmod(0o755)
+    script = f'mkdir {tmp_path}/started 2>/dev/null && kill -9 $$\nexec {captions._java()[0]} "$@"'
+    java = write_java(tmp_path / "java", script)  # the tokenizer: the first start is killed, the second is the real one
     tokens = captions.tokenize(REFERENCES)
     monkeypatch.setattr(captions, "_java", lambda: [str(java)])
     assert captions.tokenize(REFERENCES) == tokens

@@ -6,9 +6,12 @@ width.
 """
 
 import math
+import os
 import pickle
 import shutil
+from collections.abc import Callable
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +30,8 @@ from efa.model.swin import VideoSwin, load_encoder, relative_position_index, tor
 from efa.model.text import TextEncoder
 from efa.utils.errors import InputError
 
+STATE = official_state()
+
 # Video Swin -------------------------------------------------------------------------------------------------------
 
 
@@ -41,23 +46,21 @@ def test_every_name_and_shape_of_swin_b_finds_its_place(window):
 
 
 def test_the_official_checkpoint_fills_the_right_parameters(tmp_path):
-    state = official_state()
     model = VideoSwin(SMALL)
-    load_encoder(model, saved(tmp_path / "swin.pth", state))
+    load_encoder(model, saved(tmp_path / "swin.pth", STATE))
     block = model.features[4][17]
-    for ours, theirs in [
-        (model.patch_embed.proj.weight, "patch_embed.proj.weight"),
-        (model.features[0][1].mlp[0].weight, "layers.0.blocks.1.mlp.fc1.weight"),
-        (model.features[1].reduction.weight, "layers.0.downsample.reduction.weight"),
-        (block.attn.qkv.weight, "layers.2.blocks.17.attn.qkv.weight"),
-        (block.attn.relative_position_bias_table, "layers.2.blocks.17.attn.relative_position_bias_table"),
-        (block.mlp[3].bias, "layers.2.blocks.17.mlp.fc2.bias"),
-        (block.norm2.bias, "layers.2.blocks.17.norm2.bias"),
-        (model.features[5].norm.weight, "layers.2.downsample.norm.weight"),
-        (model.features[6][0].attn.proj.bias, "layers.3.blocks.0.attn.proj.bias"),
-        (model.norm.weight, "norm.weight"),
-    ]:
-        assert torch.equal(ours, state[f"backbone.{theirs}"]), theirs
+    pairs = {
+        "patch_embed.proj.weight": model.patch_embed.proj.weight, "norm.weight": model.norm.weight,
+        "layers.0.blocks.1.mlp.fc1.weight": model.features[0][1].mlp[0].weight,
+        "layers.0.downsample.reduction.weight": model.features[1].reduction.weight,
+        "layers.2.blocks.17.attn.qkv.weight": block.attn.qkv.weight,
+        "layers.2.blocks.17.attn.relative_position_bias_table": block.attn.relative_position_bias_table,
+        "layers.2.blocks.17.mlp.fc2.bias": block.mlp[3].bias, "layers.2.blocks.17.norm2.bias": block.norm2.bias,
+        "layers.2.downsample.norm.weight": model.features[5].norm.weight,
+        "layers.3.blocks.0.attn.proj.bias": model.features[6][0].attn.proj.bias,
+    }  # fmt: skip
+    for name, value in pairs.items():
+        assert torch.equal(value, STATE[f"backbone.{name}"]), name
 
 
 def torchvision_state(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -74,37 +77,36 @@ def torchvision_state(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]
     return named
 
 
-@pytest.mark.parametrize(
-    "form", ["official", "wrapped twice", "torchvision", "bare official", "half", "before 2020", "safetensors", "efa"]
-)
+FORMS: dict[str, Callable[[dict[str, torch.Tensor], Path], object]] = {
+    "official": lambda state, path: saved(path, state),
+    "wrapped twice": lambda state, path: saved(path, {f"module.{n}": v for n, v in state.items()}),  # several GPUs
+    "torchvision": lambda state, path: torch.save(torchvision_state(state), path),
+    "bare official": lambda state, path: torch.save({n[9:]: v for n, v in state.items() if n[:9] == "backbone."}, path),
+    "half": lambda state, path: saved(path, {n: v.half() if v.is_floating_point() else v for n, v in state.items()}),
+    "before 2020": lambda state, path: torch.save({"state_dict": state}, path, _use_new_zipfile_serialization=False),
+    "own.safetensors": lambda state, path: save_file(own_state(state), path),
+    "efa.safetensors": lambda state, path: save_file(
+        {f"encoder.{n}": v for n, v in own_state(state).items()} | {"decoder.bias": torch.zeros(3)}, path
+    ),
+}
+
+
+def own_state(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in torchvision_state(state).items() if not name.startswith("head.")}
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_weights_load_under_any_name(tmp_path, form):
-    state, path = official_state(classes=400), tmp_path / "swin.pth"
+    state, path = official_state(classes=400), tmp_path / (form if form.endswith("safetensors") else "swin.pth")
+    assert len(torchvision_state(state)) == 353
     source, target = VideoSwin(SMALL).eval(), VideoSwin(SMALL).eval()
-    source.load_state_dict({n: v for n, v in torchvision_state(state).items() if not n.startswith("head.")})
-    tolerance = 0.0
-    if form == "official":
-        saved(path, state)
-    elif form == "wrapped twice":  # trained on several GPUs
-        saved(path, {f"module.{name}": value for name, value in state.items()})
-    elif form == "torchvision":
-        assert len(torchvision_state(state)) == 353
-        torch.save(torchvision_state(state), path)
-    elif form == "bare official":
-        torch.save({n.removeprefix("backbone."): v for n, v in state.items() if n.startswith("backbone.")}, path)
-    elif form == "half":
-        saved(path, {n: v.half() if v.is_floating_point() else v for n, v in state.items()})
-        tolerance = 0.01
-    elif form in ("safetensors", "efa"):
-        path, prefix = tmp_path / "swin.safetensors", "encoder." if form == "efa" else ""
-        own = {prefix + name: value for name, value in source.state_dict().items()}
-        save_file(own | ({"decoder.bias": torch.zeros(3)} if prefix else {}), path)
-    else:
-        torch.save({"state_dict": state}, path, _use_new_zipfile_serialization=False)
+    source.load_state_dict(own_state(state))
+    FORMS[form](state, path)
     load_encoder(target, path)
     assert {p.dtype for p in target.parameters()} == {torch.float32}
     frames = torch.randn(1, 6, 3, 64, 64)
     with torch.no_grad():
-        torch.testing.assert_close(target(frames), source(frames), atol=tolerance, rtol=0)
+        torch.testing.assert_close(target(frames), source(frames), atol=0.01 if form == "half" else 0.0, rtol=0)
 
 
 def test_a_checkpoint_of_another_window_needs_the_setting(tmp_path):
@@ -114,8 +116,7 @@ def test_a_checkpoint_of_another_window_needs_the_setting(tmp_path):
         load_encoder(VideoSwin(SMALL), path)
     model = VideoSwin(something).eval()
     load_encoder(model, path)
-    with torch.no_grad():
-        assert model(torch.randn(1, 6, 3, 32, 32)).isfinite().all()
+    assert model(torch.randn(1, 6, 3, 32, 32)).isfinite().all()
 
 
 # window rules -----------------------------------------------------------------------------------------------------
@@ -123,16 +124,9 @@ def test_a_checkpoint_of_another_window_needs_the_setting(tmp_path):
 
 def true_offsets(window: tuple[int, int, int], size: tuple[int, int, int]) -> torch.Tensor:
     """[N, N]: the row of the bias table for each pair of positions of `size`, by their true offset."""
-    places = [(t, h, w) for t in range(size[0]) for h in range(size[1]) for w in range(size[2])]
-    _, wh, ww = window
-    rows = [
-        [
-            ((a[0] - b[0] + window[0] - 1) * (2 * wh - 1) + a[1] - b[1] + wh - 1) * (2 * ww - 1) + a[2] - b[2] + ww - 1
-            for b in places
-        ]
-        for a in places
-    ]
-    return torch.tensor(rows)
+    places = list(product(*map(range, size)))
+    offsets = torch.tensor(places)[:, None] - torch.tensor(places) + torch.tensor(window) - 1
+    return offsets @ torch.tensor([(2 * window[1] - 1) * (2 * window[2] - 1), 2 * window[2] - 1, 1])
 
 
 @pytest.mark.parametrize(("size", "true"), [((6, 7, 7), True), ((6, 4, 4), False)])
@@ -170,98 +164,79 @@ def efa(home, monkeypatch, capfd):
 
 
 class Unsafe:
-    def __init__(self, trace: Path):
-        self.trace = trace
+    """Unpickling this would make the folder `trace`."""
 
     def __reduce__(self):
-        return (Path.touch, (self.trace,))
+        return os.mkdir, ("trace",)
 
 
 class TrainingRecord:
     """Stands for an object of mmcv in a checkpoint's meta entry."""
 
 
+NORM = "backbone.norm.weight"
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:e27bd38d\nsize 605142098\n"
+OTHER_THINGS = "holds other things than weights"
+BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {  # how each is written, and what the error says
+    "absent": (lambda path: None, "no such file of encoder weights"),
+    "folder": (Path.mkdir, "no such file of encoder weights"),
+    "empty": (Path.touch, "broken or cut short"),
+    "truncated": (lambda path: halve(saved(path, STATE)), "broken or cut short"),
+    "code": (lambda path: path.write_bytes(pickle.dumps({"state_dict": Unsafe()}, protocol=2)), OTHER_THINGS),
+    "objects": (lambda path: saved(path, STATE, hooks=TrainingRecord()), OTHER_THINGS),
+    "numpy": (lambda path: saved(path, STATE, best=np.float64(84.0)), OTHER_THINGS),
+    "pointer": (lambda path: path.write_text(POINTER), "is a pointer of git-lfs"),
+    "other.safetensors": (
+        lambda path: save_file({"conv1.weight": torch.zeros(3)}, path),
+        "lacks patch_embed.proj.weight, and 350 more",
+    ),
+    "Swin-T": (
+        lambda path: saved(path, {name: value for name, value in STATE.items() if ".blocks.6." not in name}),
+        "lacks features.4.6.norm1.weight, and 13 more",
+    ),
+    "wider": (
+        lambda path: saved(path, official_state(EncoderConfig(dim=32, heads=(1, 2, 4, 8)))),
+        "has another size of patch_embed.proj.weight: [32, 3, 2, 4, 4], not [16, 3, 2, 4, 4], and ",
+    ),
+    "extra": (
+        lambda path: saved(path, STATE | {"backbone.neck.weight": torch.zeros(3)}),
+        "has, unlike this encoder, neck.weight, and 0 more",
+    ),
+}
+RARE: dict[str, Callable[[Path], object]] = {
+    "sparse": lambda path: saved(path, STATE | {NORM: STATE[NORM].to_sparse()}),
+    "numbers for names": lambda path: torch.save({1: torch.zeros(2)}, path),
+    "damaged pickle": lambda path: path.write_bytes(b"\x80\x02."),
+    "list": lambda path: torch.save([1, 2], path),
+    "truncated.safetensors": lambda path: save_file(VideoSwin(SMALL).state_dict(), path) or halve(path),
+}
 
 
-def bad_file(case: str, folder: Path) -> Path:
-    path, state = folder / "weights.pth", official_state()
-    if case == "absent":
-        return folder / "absent.pth"
-    if case == "folder":
-        path.mkdir()
-    elif case == "empty":
-        path.touch()
-    elif case.startswith("truncated"):
-        path = path.with_suffix(".safetensors") if case.endswith("safetensors") else path
-        save_file(VideoSwin(SMALL).state_dict(), path) if path.suffix == ".safetensors" else saved(path, state)
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    elif case == "code":
-        path.write_bytes(pickle.dumps({"state_dict": Unsafe(folder / "trace")}, protocol=2))
-    elif case == "objects":
-        saved(path, state, hooks=TrainingRecord())
-    elif case == "numpy":
-        saved(path, state, best=np.float64(84.0))
-    elif case == "pointer":
-        path.write_text(POINTER)
-    elif case == "other model":
-        path = folder / "other.safetensors"
-        save_file({"conv1.weight": torch.zeros(3)}, path)
-    elif case == "Swin-T":
-        saved(path, {name: value for name, value in state.items() if ".blocks.6." not in name})
-    elif case == "wider":
-        saved(path, official_state(EncoderConfig(dim=32, heads=(1, 2, 4, 8))))
-    elif case == "extra":
-        saved(path, state | {"backbone.neck.weight": torch.zeros(3)})
-    elif case == "sparse":
-        saved(path, state | {"backbone.norm.weight": state["backbone.norm.weight"].to_sparse()})
-    elif case == "numbers for names":
-        torch.save({1: torch.zeros(2)}, path)
-    elif case == "list":
-        torch.save([1, 2], path)
-    elif case == "damaged pickle":
-        path.write_bytes(b"\x80\x02.")
-    else:
-        raise ValueError(case)
-    return path
+def halve(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-@pytest.mark.parametrize(
-    ("case", "hint"),
-    [
-        ("absent", "no such file of encoder weights"),
-        ("folder", "no such file of encoder weights"),
-        ("empty", "broken or cut short"),
-        ("truncated", "broken or cut short"),
-        ("code", "holds other things than weights"),
-        ("objects", "holds other things than weights"),
-        ("numpy", "holds other things than weights"),
-        ("pointer", "is a pointer of git-lfs"),
-        ("other model", "lacks patch_embed.proj.weight, and 350 more"),
-        ("Swin-T", "lacks features.4.6.norm1.weight, and 13 more"),
-        ("wider", "has another size of patch_embed.proj.weight: [32, 3, 2, 4, 4], not [16, 3, 2, 4, 4], and "),
-        ("extra", "has, unlike this encoder, neck.weight, and 0 more"),
-    ],
-)
-def test_a_bad_file_is_one_line_and_status_2(efa, bert, tmp_path, case, hint):
-    path = bad_file(case, tmp_path)
+def bad_path(case: str, folder: Path) -> Path:
+    return folder / (case if case.endswith(".safetensors") else "weights.pth")
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_a_bad_file_is_one_line_and_status_2(efa, bert, tmp_path, monkeypatch, case):
+    monkeypatch.chdir(tmp_path)
+    path, (write, message) = bad_path(case, tmp_path), BAD_FILES[case]
+    write(path)
     status, _, err = efa(*paper(bert, encoder__weights=path))
     assert status == 2, err
-    assert hint in said(err)
+    assert message in said(err)
     assert str(path) in said(err)
-    assert not (tmp_path / "trace").exists()
+    assert {"objects": "state_dict", "pointer": "git lfs pull"}.get(case, "") in said(err)  # what to do
+    assert not Path("trace").exists()
 
 
-@pytest.mark.parametrize(("case", "hint"), [("objects", "state_dict"), ("pointer", "git lfs pull")])
-def test_errors_say_what_to_do(tmp_path, case, hint):
-    with pytest.raises(InputError) as caught:
-        load_encoder(VideoSwin(SMALL), bad_file(case, tmp_path))
-    assert hint in str(caught.value)
-
-
-@pytest.mark.parametrize("case", ["sparse", "numbers for names", "damaged pickle", "list", "truncated safetensors"])
+@pytest.mark.parametrize("case", RARE)
 def test_rare_damage_is_an_input_error_too(tmp_path, case):
-    path = bad_file(case, tmp_path)
+    path = bad_path(case, tmp_path)
+    RARE[case](path)
     with pytest.raises(InputError) as caught:
         load_encoder(VideoSwin(SMALL), path)
     assert str(path) in str(caught.value)
@@ -270,43 +245,39 @@ def test_rare_damage_is_an_input_error_too(tmp_path, case):
 
 def test_only_the_weights_saved_again_load(tmp_path):
     """What the book advises for a file with objects, on a machine that trusts it."""
-    path, state = bad_file("objects", tmp_path), official_state()
+    path = saved(tmp_path / "weights.pth", STATE, hooks=TrainingRecord())
     with pytest.raises(InputError):
         load_encoder(VideoSwin(SMALL), path)
     torch.save(torch.load(path, "cpu", weights_only=False)["state_dict"], tmp_path / "weights-only.pth")
     model = VideoSwin(SMALL)
     load_encoder(model, tmp_path / "weights-only.pth")
-    assert torch.equal(model.norm.weight, state["backbone.norm.weight"])
+    assert torch.equal(model.norm.weight, STATE[NORM])
 
 
 def test_a_run_starts_from_the_official_file(efa, bert, home, tmp_path, monkeypatch):
     monkeypatch.setattr(runs.metrics, "caption_scores", lambda *_: {})  # needs Java, and is not what is tested
-    path = saved(tmp_path / "swin_base_patch244_window877_kinetics600_22k.pth", official_state())
+    path = saved(tmp_path / "swin_base_patch244_window877_kinetics600_22k.pth", STATE)
     before = {folder.name for folder in (home / "runs").glob("*")}
-    status, _, err = efa(*paper(bert, encoder__weights=path, encoder__frozen="true"))
+    words = paper(bert, encoder__weights=path, encoder__frozen="true")
+    status, _, err = efa(*words)
     assert status == 0, err
     (made,) = {folder for folder in (home / "runs").glob("*/provenance.json") if folder.parent.name not in before}
     trained = load_file(made.parent / "model.safetensors")
-    for theirs, ours in torchvision_names(official_state()).items():
+    for theirs, ours in torchvision_names(STATE).items():
         assert torch.equal(trained[f"encoder.{theirs}"], ours), theirs
-    table = efa("status", *paper(bert, encoder__weights=path, encoder__frozen="true")[1:])[1]
-    assert "done" in table
-    saved(path, official_state(), epoch=29)  # another file under the same name is another run
-    assert "stale" in efa("status", *paper(bert, encoder__weights=path, encoder__frozen="true")[1:])[1]
+    assert "done" in efa("status", *words[1:])[1]
+    saved(path, STATE, epoch=29)  # another file under the same name is another run
+    assert "stale" in efa("status", *words[1:])[1]
 
 
 # a BERT in a folder, as text encoder and as the decoder's start -----------------------------------------------------
 
 LAYER = {  # BERT's part of a layer -> ours
-    "attention.self.query": "attention.query",
-    "attention.self.key": "attention.key",
-    "attention.self.value": "attention.value",
-    "attention.output.dense": "attention.output",
-    "attention.output.LayerNorm": "attention_norm",
-    "intermediate.dense": "up",
-    "output.dense": "down",
+    "attention.self.query": "attention.query", "attention.self.key": "attention.key",
+    "attention.self.value": "attention.value", "attention.output.dense": "attention.output",
+    "attention.output.LayerNorm": "attention_norm", "intermediate.dense": "up", "output.dense": "down",
     "output.LayerNorm": "mlp_norm",
-}
+}  # fmt: skip
 SENTENCES = ["the squat", "lower the hips.", "push, then stand"]
 
 
@@ -340,9 +311,11 @@ def decoder_from(folder: str | Path, **changes: object):
     return build_model(config, inputs).decoder, inputs.tokenizer
 
 
-@pytest.mark.parametrize("vocabulary", ["full", "train"])
-def test_the_decoder_starts_as_the_bert(home, bert, vocabulary):
-    decoder, tokenizer = decoder_from(bert, decoder__vocabulary=vocabulary)
+@pytest.mark.parametrize(("kind", "vocabulary"), [
+    ("vocab.txt", "full"), ("vocab.txt", "train"), ("tokenizer.json", "train"), ("pytorch_model.bin", "train"),
+])  # fmt: skip
+def test_the_decoder_starts_as_the_bert(home, bert, tmp_path, kind, vocabulary):
+    decoder, tokenizer = decoder_from(bert_folder(bert, tmp_path / "bert", kind), decoder__vocabulary=vocabulary)
     theirs, ours = load_file(bert / "model.safetensors"), dict(decoder.named_parameters())
     full = (bert / "vocab.txt").read_text().splitlines()
     kept = [full.index(piece) for piece in tokenizer.pieces]
@@ -353,31 +326,20 @@ def test_the_decoder_starts_as_the_bert(home, bert, vocabulary):
     assert torch.equal(ours["transform.weight"], theirs["cls.predictions.transform.dense.weight"])
     segment = theirs["bert.embeddings.token_type_embeddings.weight"][0]
     assert torch.equal(ours["position.weight"], theirs["bert.embeddings.position_embeddings.weight"][:48] + segment)
-    for layer in range(2):
-        for part, name in LAYER.items():
-            for kind in ("weight", "bias"):
-                value = theirs[f"bert.encoder.layer.{layer}.{part}.{kind}"]
-                assert torch.equal(ours[f"layers.{layer}.{name}.{kind}"], value), part
-
-
-@pytest.mark.parametrize("kind", ["tokenizer.json", "pytorch_model.bin"])
-def test_decoder_starts_from_any_kind_of_folder(home, bert, tmp_path, kind):
-    decoder, tokenizer = decoder_from(bert_folder(bert, tmp_path / "bert", kind))
-    theirs = load_file(bert / "model.safetensors")["bert.embeddings.word_embeddings.weight"]
-    full = (bert / "vocab.txt").read_text().splitlines()
-    assert torch.equal(decoder.word.weight, theirs[[full.index(piece) for piece in tokenizer.pieces]])
+    for layer, (part, name), kind in product(range(2), LAYER.items(), ("weight", "bias")):
+        value = theirs[f"bert.encoder.layer.{layer}.{part}.{kind}"]
+        assert torch.equal(ours[f"layers.{layer}.{name}.{kind}"], value), part
 
 
 def test_the_decoder_starts_from_a_hub_id(home, bert, tmp_path, monkeypatch):
     """The paper preset's default: 'bert-base-uncased' and decoder.weights 'text'."""
     assert (build("paper").text.model, build("paper").decoder.weights) == ("bert-base-uncased", "text")
-    hub = tmp_path / "hub"  # what a download leaves
-    place = hub / "models--somebody--bert"
+    place = tmp_path / "hub" / "models--somebody--bert"  # what a download leaves
     bert_folder(bert, place / "snapshots" / "0123", "vocab.txt")
     (place / "refs").mkdir()
     (place / "refs" / "main").write_text("0123")
     for module in ("huggingface_hub.constants", "transformers.utils.hub"):
-        monkeypatch.setattr(f"{module}.HF_HUB_CACHE", str(hub), raising=False)
+        monkeypatch.setattr(f"{module}.HF_HUB_CACHE", str(place.parent), raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert TextEncoder(TextConfig(model="somebody/bert")).dim == 32
     decoder, _ = decoder_from("somebody/bert")

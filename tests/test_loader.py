@@ -12,17 +12,8 @@ from hypothesis import strategies as st
 import formsim
 from efa.baselines.inputs import prepare
 from efa.config import FolderData, FormSimData, build
-from efa.data.loader import (
-    ClipDataset,
-    EpochSampler,
-    augment,
-    cached_array,
-    data_fingerprint,
-    in_processes,
-    load_frames,
-    open_dataset,
-    pixels,
-)
+from efa.data import loader
+from efa.data.loader import ClipDataset, EpochSampler, augment, in_processes, load_frames, open_dataset, pixels
 from efa.predict import predict
 from efa.train import fit
 from efa.utils.errors import InputError
@@ -55,34 +46,33 @@ def test_flip_mirrors_and_no_augmentation_changes_nothing():
     assert all(m or np.array_equal(f, clip) for m, f in zip(mirrored, flipped, strict=True))
 
 
-def clips_of(home, **changes) -> ClipDataset:
+def train_clips(**changes) -> ClipDataset:
     config = tiny.config().data
     dataset = open_dataset(config)
-    video = load_frames(dataset, config)
     rows = np.flatnonzero((dataset.table["split"] == "train").to_numpy())
-    texts = torch.zeros(len(dataset.table), 4, dtype=torch.long)
-    settings_ = {"seed": 0, "train": True} | changes
-    return ClipDataset(dataset, rows, video, texts, np.arange(len(dataset.table)), config, **settings_)
+    count = len(dataset.table)
+    frames, texts = load_frames(dataset, config), torch.zeros(count, 4, dtype=torch.long)
+    return ClipDataset(dataset, rows, frames, texts, np.arange(count), config, **{"seed": 0, "train": True} | changes)
 
 
 def test_augmentation_depends_on_seed_epoch_and_row_only(home):
-    clips = clips_of(home)
-    alone = torch.cat([pixels(clips.__getitems__([i])) for i in range(6)])
-    assert torch.equal(pixels(clips.__getitems__([*range(6)])), alone)
-    assert torch.equal(pixels(clips.__getitems__([5, 4, 3, 2, 1, 0])).flip(0), alone)
+    clips = train_clips()
+    six = [*range(6)]
+    alone = torch.cat([pixels(clips.__getitems__([i])) for i in six])
+    assert torch.equal(pixels(clips.__getitems__(six)), alone)
+    assert torch.equal(pixels(clips.__getitems__(six[::-1])).flip(0), alone)
     clips.epoch = 1
-    assert not torch.equal(pixels(clips.__getitems__([*range(6)])), alone)
-    assert not torch.equal(pixels(clips_of(home, seed=1).__getitems__([*range(6)])), alone)
-    held_out = clips_of(home, train=False)
-    before = held_out.__getitems__([0, 1])
+    assert not torch.equal(pixels(clips.__getitems__(six)), alone)
+    assert not torch.equal(pixels(train_clips(seed=1).__getitems__(six)), alone)
+    held_out = train_clips(train=False)
     held_out.epoch = 5
-    assert torch.equal(pixels(held_out.__getitems__([0, 1])), pixels(before))
-    assert torch.equal(pixels(before), torch.from_numpy(clips.video[clips.rows[:2]]).permute(0, 1, 4, 2, 3))
-    assert before["row"].tolist() == clips.rows[:2].tolist()
+    batch = held_out.__getitems__([0, 1])
+    assert torch.equal(pixels(batch), torch.from_numpy(clips.video[clips.rows[:2]]).permute(0, 1, 4, 2, 3))
+    assert batch["row"].tolist() == clips.rows[:2].tolist()
 
 
 def test_a_batch_is_flipped_and_cropped_clip_by_clip(home):
-    clips = clips_of(home)
+    clips = train_clips()
     batch = clips.__getitems__([3, 0, 5])
     for row, clip in zip(batch["row"].tolist(), pixels(batch), strict=True):
         draw = np.random.RandomState(zlib.crc32(f"0 0 {row}".encode()))
@@ -114,31 +104,30 @@ def test_a_cache_file_appears_whole_or_not_at_all(tmp_path):
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        cached_array(target, (4, 3), np.float32, broken)
+        loader.cached_array(target, (4, 3), np.float32, broken)
     assert [p.name for p in target.parent.iterdir()] == ["a.lock"]  # nothing is lost by leaving an empty lock
     steps: list[tuple[int, int]] = []
-    made = cached_array(target, (4, 3), np.float32, lambda: iter([np.ones((2, 3))] * 2), lambda *at: steps.append(at))
+    made = loader.cached_array(
+        target, (4, 3), np.float32, lambda: iter([np.ones((2, 3))] * 2), lambda *at: steps.append(at)
+    )
     assert np.array_equal(made, np.ones((4, 3)))
     assert steps == [(2, 4), (4, 4)]
     assert sorted(p.name for p in target.parent.iterdir()) == ["a.lock", "a.npy"]
-    assert np.array_equal(cached_array(target, (4, 3), np.float32, broken), made)  # not made again
+    assert np.array_equal(loader.cached_array(target, (4, 3), np.float32, broken), made)  # not made again
 
 
 def test_the_order_of_an_epoch_is_a_permutation_of_its_own():
     sampler = EpochSampler(50, 3)
     first = list(sampler)
-    assert sorted(first) == list(range(50))
-    assert list(sampler) == first
-    assert list(EpochSampler(50, 3)) == first
+    assert sorted(first) == list(range(len(sampler))) == list(range(50))
+    assert list(sampler) == list(EpochSampler(50, 3)) == first
     sampler.epoch = 1
     assert list(sampler) != first
     assert list(EpochSampler(50, 4)) != first
-    assert len(sampler) == 50
 
 
 def test_weights_make_rare_clips_as_frequent_as_others():
-    weights = np.array([0.5 / 90] * 90 + [0.5 / 10] * 10)
-    sampler = EpochSampler(100, 0, weights)
+    sampler = EpochSampler(100, 0, np.repeat([0.5 / 90, 0.5 / 10], [90, 10]))
     drawn = []
     for sampler.epoch in range(50):
         drawn += list(sampler)
@@ -146,30 +135,25 @@ def test_weights_make_rare_clips_as_frequent_as_others():
     assert len(drawn) == 5000
 
 
-def test_work_comes_back_in_order():
-    assert list(in_processes(abs, [-3, 2, -1])) == [3, 2, 1]
-    assert list(in_processes(abs, [])) == []
-
-
-@pytest.mark.slow
-def test_work_comes_back_in_order_from_many_processes():
-    assert list(in_processes(abs, range(-200, 0))) == list(range(200, 0, -1))
+@pytest.mark.parametrize(
+    "items", [[-3, 2, -1], [], pytest.param(range(-200, 0), marks=pytest.mark.slow, id="in many processes")]
+)
+def test_work_comes_back_in_order(items):
+    assert list(in_processes(abs, items)) == [abs(item) for item in items]
 
 
 def test_the_fingerprint_changes_with_the_clips():
-    configs = [tiny.config(), tiny.config(data__clips=31), tiny.config(data__seed=1)]
-    configs.append(tiny.config(data__benchmark="standards"))
-    prints = [data_fingerprint(open_dataset(config.data), config.data) for config in configs]
-    assert len(set(prints)) == 4
-    assert prints[0] == data_fingerprint(open_dataset(tiny.config(data__size=64).data), tiny.config(data__size=64).data)
+    changes = [{}, {"data__clips": 31}, {"data__seed": 1}, {"data__benchmark": "standards"}, {"data__size": 64}]
+    configs = [tiny.config(**change).data for change in changes]
+    first, *others, resized = (loader.data_fingerprint(open_dataset(config), config) for config in configs)
+    assert len({first, *others}) == 4
+    assert resized == first
 
 
 def test_a_folder_that_is_no_data_set_is_an_input_error(tmp_path):
-    with pytest.raises(InputError):
-        open_dataset(FolderData(source=str(tmp_path / "absent")))
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError):
-        open_dataset(FolderData(source=str(tmp_path / "empty")))
+    for folder in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(InputError):
+            open_dataset(FolderData(source=str(folder)))
 
 
 def test_exported_folder_trains_and_predicts(home, tmp_path):
@@ -187,9 +171,5 @@ def test_exported_folder_trains_and_predicts(home, tmp_path):
     frames = load_frames(inside, formsim_data)
     assert inputs.video.shape == frames.shape
     assert np.abs(inputs.video[:, 2].astype(int) - frames[:, 2]).mean() < 16  # compressed, and other moments
-    run = tmp_path / "run"
-    run.mkdir()
-    model = fit(config, inputs, run)
-    predictions = predict(model, inputs, config)
-    assert len(predictions) == 1
+    predictions = predict(fit(config, inputs, tmp_path), inputs, config)
     assert predictions["split"].tolist() == ["test"]

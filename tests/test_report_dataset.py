@@ -37,10 +37,9 @@ def sources(about: Source) -> Sources:
 
 
 def all_tables(shown: Sources) -> list[Html]:
-    about = shown.about
-    several = [getattr(dataset_tables, name) for name in ("counts", "texts", "splits", "released")]
-    single = [getattr(dataset_tables, name) for name in ("definitions", "cues", "steps", "types", "oddities")]
-    return [*(make(shown) for make in several), *(make(about) for make in single)]
+    names = ("definitions", "cues", "steps", "types", "oddities")
+    of_one = [getattr(dataset_tables, name)(shown.about) for name in names]
+    return [getattr(dataset_tables, name)(shown) for name in ("counts", "texts", "splits", "released")] + of_one
 
 
 def test_tables_have_a_stamp_and_full_rows():
@@ -54,32 +53,30 @@ def test_tables_have_a_stamp_and_full_rows():
             assert len(set(rows)) == 1 < len(rows), shown.text
 
 
-def test_table_1_compares_counts_with_the_paper():
-    text = dataset_tables.counts(sources(source())).text
-    assert "clips | 6 | 6 as in the paper | 6" in text
-    assert "explanations | 9 | 6 paper: 9 | 6" in text
-    assert "workout types | n/a | 1 | 1" in text
-    assert "The paper's numbers, from: a book." in text
-
-
-def test_table_2_says_how_far_off_the_paper_is():
+def test_tables_1_and_2_compare_with_the_paper():
     shown = sources(source())
+    text = dataset_tables.counts(shown).text
+    for line in (
+        "clips | 6 | 6 as in the paper | 6",
+        "explanations | 9 | 6 paper: 9 | 6",
+        "workout types | n/a | 1 | 1",
+    ):
+        assert line in text
+    assert "The paper's numbers, from: a book." in text
     assert "-3.2 %" in dataset_tables.texts(shown).text
-    assert "Within 5% of the paper: words a text." in dataset_tables.texts(shown).text
-    assert dataset_tables.near_paper(shown) == {"words a text": True}
     far = Sources(shown.about, (), PAPER.assign(value=30.0))
-    assert dataset_tables.near_paper(far) == {"words a text": False}
-    assert "Further than 5% from the paper: words a text." in dataset_tables.texts(far).text
+    for given, near, distance in ((shown, True, "Within 5% of"), (far, False, "Further than 5% from")):
+        assert dataset_tables.near_paper(given) == {"words a text": near}
+        assert f"{distance} the paper: words a text." in dataset_tables.texts(given).text
 
 
 def test_tables_without_explanations():
     silent = sources(source(explanation=""))
-    assert "has no explanations" in dataset_tables.definitions(silent.about).text
-    assert "has no explanations" in dataset_tables.cues(silent.about).text
+    for table in (dataset_tables.definitions, dataset_tables.cues):
+        assert "has no explanations" in table(silent.about).text
     assert "FormSim" in dataset_tables.texts(silent).text  # which has some
     assert dataset_tables.texts(Sources(silent.about, (), PAPER)).text == "No data set here has an explanation."
-    assert dataset_figures.words(silent.about) is None
-    assert dataset_figures.vocabulary(silent) is None
+    assert dataset_figures.words(silent.about) is dataset_figures.vocabulary(silent) is None
     assert "mine has nothing to draw here" in dataset_figures.show_figure(None, [silent.about], "alt", "").text
 
 
@@ -102,6 +99,7 @@ def test_lexicon_names_actions_of_a_data_set_at_hand():
     assert {"lunge", "squat", "leg"} <= set(labels(named))
     assert not {"lunge", "squat"} & set(labels(bare))
     assert "manual\n2 actions\n6 clips" in labels(bare)
+    assert html.show(named, "alt").source == html.show(dataset_figures.lexicon(here), "alt").source
 
 
 def test_sunburst_sectors_are_proportional():
@@ -114,10 +112,9 @@ def test_sunburst_sectors_are_proportional():
 
 def test_vocabulary_shows_curve_estimate_and_paper():
     draw = np.random.RandomState(0)
-    rows = []
-    for i in range(240):
-        text = " ".join(f"w{n}" for n in draw.zipf(1.5, 20) % 900) if i % 2 else ""
-        rows.append(manifests.records()[i % 6] | {"clip_id": f"c{i}", "path": f"{i}.mp4", "explanation": text})
+    rows = [manifests.records()[i % 6] | {"clip_id": f"c{i}", "path": f"{i}.mp4"} for i in range(240)]
+    for i, row in enumerate(rows):
+        row["explanation"] = " ".join(f"w{n}" for n in draw.zipf(1.5, 20) % 900) if i % 2 else ""
     about = Source("mine", measure(make_dataset(rows, manifests.STEPS)), "", "")
     paper = pd.DataFrame([("I", "texts", 240, "x"), ("II", "vocabulary", 700, "x")], columns=PAPER.columns)
     figure = dataset_figures.vocabulary(Sources(about, (), paper))
@@ -127,16 +124,12 @@ def test_vocabulary_shows_curve_estimate_and_paper():
 
 
 def test_pipeline_marks_missing_numbers():
-    text = labels(dataset_figures.pipeline(sources(source())))
+    first, second = (dataset_figures.pipeline(sources(source())) for _ in range(2))
+    text = labels(first)
+    assert html.show(first, "alt").source == html.show(second, "alt").source
     assert {"CoT-AFA", "UI-PRMD", "FormSim"} <= set(text)
     assert "6 explanations,\ntrue fault known" in text
     assert "explanations:\nn/a are released" in text
-
-
-def test_data_figures_are_deterministic():
-    about = source()
-    for draw in (lambda: dataset_figures.lexicon(about), lambda: dataset_figures.pipeline(sources(about))):
-        assert html.show(draw(), "alt").source == html.show(draw(), "alt").source
 
 
 # examples -------------------------------------------------------------------------------------------------------------
@@ -182,10 +175,6 @@ def test_examples_and_contact_sheet_of_own_videos(tmp_path: Path, home: Path):
     sheet = dataset_figures.save_contact_sheet(folder, tmp_path / "sheet.png", size=16)
     assert Image.open(sheet).size == (4 * 2 * 16 + 2, 2 * 16)
     assert not dataset_figures.views(dataset_figures.Examples())
-
-
-def test_examples_without_videos_say_why(tmp_path: Path, home: Path):
-    folder = folder_of_frames(tmp_path / "own")
     shutil.rmtree(folder / "frames")
     about = dataset_sources.load_sources(str(folder), "smoke").about
     assert "no videos to show" in dataset_figures.find_examples(about).problem
@@ -193,17 +182,14 @@ def test_examples_without_videos_say_why(tmp_path: Path, home: Path):
     assert "only its numbers are published" in dataset_figures.find_examples(bare).problem
 
 
-def test_without_published_numbers_formsim_is_shown(home: Path):
+def test_without_published_numbers_formsim_is_shown(tmp_path: Path, home: Path):
     shown = dataset_sources.load_sources(preset="smoke")
     assert shown.about.name == "FormSim"
     assert shown.paper.empty
     assert "n/a" in dataset_tables.counts(shown).text
     assert set(shown.about.tables) <= set(TABLES)
-
-
-def test_own_folder_named_like_a_known_data_set(tmp_path: Path, home: Path):
-    shown = dataset_sources.load_sources(str(manifests.write(tmp_path / "FormSim")), "smoke")
-    assert [one.name for one in shown.all] == ["FormSim (yours)", "FormSim"]
+    own = dataset_sources.load_sources(str(manifests.write(tmp_path / "FormSim")), "smoke")
+    assert [one.name for one in own.all] == ["FormSim (yours)", "FormSim"]
 
 
 def test_ui_prmd_contact_sheet_is_small():

@@ -59,19 +59,14 @@ def test_even_attention_is_the_mean_of_the_values(model, given):
 
 
 def test_a_fixed_gate_takes_one_branch_or_half_of_each(model, given):
-    with torch.inference_mode():
-        first, second = torch.randn(2, 2, 4, model.config.fusion.dim)
-        for part, expected in {
-            "eq. 9: global branch alone": first,
-            "eq. 9: step branch alone": second,
-            "eq. 9: gate one half": (first + second) / 2,
-        }.items():
-            with parts.switched_off(model, part):
-                torch.testing.assert_close(model.fusion.merge(first, second)[0], expected)
+    first, second = torch.randn(2, 2, 4, model.config.fusion.dim)
+    expected = {"global branch alone": first, "step branch alone": second, "gate one half": (first + second) / 2}
+    for part, value in expected.items():
+        with torch.inference_mode(), parts.switched_off(model, f"eq. 9: {part}"):
+            torch.testing.assert_close(model.fusion.merge(first, second)[0], value)
 
 
 def test_steps_that_see_nothing_keep_their_text(model, given):
-    """Then the step branch is the same for whatever the steps would have looked at."""
     branch, text = model.fusion.step_branch, torch.randn(1, 5, model.config.fusion.dim)
     seen = []
     branch.video_attention.register_forward_pre_hook(lambda _, args: seen.append(args[1]))
@@ -93,25 +88,16 @@ def test_a_missing_part_cannot_be_switched_off():
 
 def auc_lines(losses: list[float]) -> pd.DataFrame:
     """The whole model at 80 plus the seed, and what `EVEN` loses, seed by seed."""
-    levels = [(parts.WHOLE, seed, 80.0 + seed) for seed in range(3)]
-    levels += [(EVEN, seed, 80.0 + seed - loss) for seed, loss in enumerate(losses)]
-    lines = [("4", "EFA", seed, part, "quality_auc", level) for part, seed, level in levels]
+    lines = [("4", "EFA", seed, parts.WHOLE, "quality_auc", 80.0 + seed) for seed in range(3)]
+    lines += [("4", "EFA", seed, EVEN, "quality_auc", 80.0 + seed - loss) for seed, loss in enumerate(losses)]
     return pd.DataFrame(lines, columns=list(parts.COLUMNS))
 
 
-@pytest.mark.parametrize(
-    ("losses", "outcome"),
-    [
-        ([5.0, 5.1, 4.9], "used"),
-        ([0.5, 0.5, 0.51], "not used"),
-        ([0.0, 0.0, 0.0], "not used"),
-        ([-3.0, -3.1, -2.9], "in the way"),
-        ([9.0, 0.0, 1.0], "inconclusive"),
-        ([1.2, 0.9, 1.0], "used"),
-        ([0.9, 0.4, 1.6], "inconclusive"),
-        ([2.0], "inconclusive"),  # one seed has no interval
-    ],
-)
+@pytest.mark.parametrize(("losses", "outcome"), [
+    ([5.0, 5.1, 4.9], "used"), ([0.5, 0.5, 0.51], "not used"), ([0.0, 0.0, 0.0], "not used"),
+    ([-3.0, -3.1, -2.9], "in the way"), ([9.0, 0.0, 1.0], "inconclusive"), ([1.2, 0.9, 1.0], "used"),
+    ([0.9, 0.4, 1.6], "inconclusive"), ([2.0], "inconclusive"),  # one seed has no interval
+])  # fmt: skip
 def test_outcome_of_a_change(losses, outcome):
     """Paired by seed: the seeds' own levels, which differ by a point each, take no part."""
     found = parts.estimate_change(auc_lines(losses), EVEN, "quality_auc")

@@ -31,9 +31,8 @@ def _parser(monkeypatch):
     monkeypatch.setattr(qualitative, "fault_parser", lambda results: Parser())
 
 
-def results(tmp_path, **changes):
-    table = predictions(14).assign(**changes)
-    table.to_parquet(tmp_path / "p.parquet")
+def results(tmp_path, table=None, **changes):
+    (predictions(14) if table is None else table).assign(**changes).to_parquet(tmp_path / "p.parquet")
     return made({"EFA": {0: 50.0}}, predictions={("EFA", 0): tmp_path / "p.parquet"})
 
 
@@ -56,10 +55,8 @@ def chosen(found):
 def test_choice_ignores_scores_and_order(tmp_path):
     one = chosen(results(tmp_path))
     table = pd.read_parquet(tmp_path / "p.parquet").sample(frac=1, random_state=1)
-    table["quality_prob"] = table["quality_prob"].clip(0.01, 0.99)
-    table.to_parquet(tmp_path / "p.parquet")
-    again = made({"EFA": {0: 50.0}}, predictions={("EFA", 0): tmp_path / "p.parquet"})
-    assert chosen(again) == one
+    changed = results(tmp_path, table, quality_prob=table["quality_prob"].clip(0.01, 0.99))
+    assert chosen(changed) == one
 
 
 @given(WORDS, WORDS)

@@ -25,28 +25,17 @@ def test_tokens_are_those_of_the_caption_metrics():
 
 
 def test_tokens_of_a_sentence_with_everything():
-    assert tokens("The knee's bent, isn't it? (90-degree)") == [
-        *("the", "knee", "'s", "bent", "is", "n't", "it", "90-degree")
-    ]
+    assert " ".join(tokens("The knee's bent, isn't it? (90-degree)")) == "the knee 's bent is n't it 90-degree"
     assert tokens("Bad form.", punctuation=True) == ["bad", "form", "."]
     assert tokens("CAFÉ don’t") == ["café", "do", "n't"]
 
 
-@pytest.mark.parametrize(
-    ("text", "count"),
-    [
-        ("One. Two! Three?", 3),
-        ("About 1.5 times the width.", 1),
-        ("Wide, e.g. at 1.5 m, i.e. too wide etc. and so on. Mend it.", 2),
-        ("It holds etc. The knee bends.", 2),
-        ("Mend it: 1. narrow the grip 2. brace the core. Then lift.", 2),
-        ("The action is bad.The knee bends.", 2),
-        ('He stops ("early."). Then he goes on...', 2),
-        ("No end", 1),
-        (" . ", 0),
-        ("", 0),
-    ],
-)
+@pytest.mark.parametrize(("text", "count"), [
+    ("One. Two! Three?", 3), ("About 1.5 times the width.", 1),
+    ("Wide, e.g. at 1.5 m, i.e. too wide etc. and so on. Mend it.", 2), ("It holds etc. The knee bends.", 2),
+    ("Mend it: 1. narrow the grip 2. brace the core. Then lift.", 2), ("The action is bad.The knee bends.", 2),
+    ('He stops ("early."). Then he goes on...', 2), ("No end", 1), (" . ", 0), ("", 0),
+])  # fmt: skip
 def test_sentences_survive_decimals_abbreviations_and_lists(text, count):
     assert len(sentences(text)) == count
 
@@ -75,28 +64,25 @@ def test_plain_words_count_the_same_by_every_definition(parts):
 
 def test_cues_are_whole_words_the_longest_first():
     pattern = wording.cue_pattern(["lead* to", "lead* to injury", "since"])
-    assert pattern.findall("leading to injury, sincere, leads  to pain since") == [
-        *("leading to injury", "leads  to", "since")
-    ]
+    found = pattern.findall("leading to injury, sincere, leads  to pain since")
+    assert found == ["leading to injury", "leads  to", "since"]
+    assert all(set(lists["narrow"]) < set(lists["wide"]) for lists in CUES.values())
 
 
 def test_cue_numbers_of_two_texts():
     texts = ["It is bad because it leads to pain. Because. To improve, she should stop.", "Good."]
     rates = {(what, measure, name): value for what, measure, name, value in wording.cue_rates(texts)}
-    assert rates["reasoning", "occurrences a text", "narrow"] == 1.0  # twice 'because' in two texts
-    assert rates["reasoning", "occurrences a text", "wide"] == 1.5
-    assert rates["reasoning", "sentences a text", "wide"] == 1.0
-    assert rates["reasoning", "share of texts", "wide"] == 0.5
-    assert rates["suggestion", "occurrences a text", "narrow"] == 0.5
-    assert rates["suggestion", "occurrences a text", "wide"] == 1.0
+    expected = {
+        ("reasoning", "occurrences a text", "narrow"): 1.0,  # twice 'because' in two texts
+        ("reasoning", "occurrences a text", "wide"): 1.5, ("reasoning", "sentences a text", "wide"): 1.0,
+        ("reasoning", "share of texts", "wide"): 0.5, ("suggestion", "occurrences a text", "narrow"): 0.5,
+        ("suggestion", "occurrences a text", "wide"): 1.0,
+    }  # fmt: skip
+    assert {key: rates[key] for key in expected} == expected
     table = wording.cue_table(texts).set_index(["what", "cue"])
     assert table.loc[("reasoning", "because"), ["texts", "occurrences"]].tolist() == [1, 2]
     assert table.loc[("reasoning", "lead* to"), "list"] == "wide"
     assert wording.cue_rates([]) == []
-
-
-def test_the_wide_list_holds_the_narrow_one():
-    assert all(set(lists["narrow"]) < set(lists["wide"]) for lists in CUES.values())
 
 
 def test_the_lexicon_pairs_a_cue_with_what_follows_in_its_clause():
@@ -107,11 +93,9 @@ def test_the_lexicon_pairs_a_cue_with_what_follows_in_its_clause():
     ]
     found = lexicon(texts).set_index(["what", "parent", "word"])["texts"].to_dict()
     assert found == {
-        ("reasoning", "lead* to", ""): 1,
-        ("reasoning", "lead* to", "pain"): 1,
-        ("suggestion", "focus", ""): 2,
+        ("reasoning", "lead* to", ""): 1, ("reasoning", "lead* to", "pain"): 1, ("suggestion", "focus", ""): 2,
         ("suggestion", "focus", "grip"): 2,
-    }
+    }  # fmt: skip
     assert lexicon([]).empty
     assert lexicon(texts * 3, heads=1, words=0)["word"].tolist() == ["", ""]
 

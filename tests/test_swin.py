@@ -1,7 +1,9 @@
 """Video Swin against a slow reference and published sizes."""
 
 import math
+from itertools import product
 
+import numpy as np
 import pytest
 import torch
 
@@ -22,7 +24,7 @@ def slow_window_attention(layer: WindowAttention, x: torch.Tensor) -> torch.Tens
     grid[: size[0], : size[1], : size[2]] = x
     q, k, v = layer.qkv(grid).split(dim, -1)
     full = layer.window
-    places = [(t, h, w) for t in range(padded[0]) for h in range(padded[1]) for w in range(padded[2])]
+    places = list(product(*map(range, padded)))
 
     def rolled(place):
         return [(p - s) % n for p, s, n in zip(place, shift, padded, strict=True)]
@@ -32,39 +34,35 @@ def slow_window_attention(layer: WindowAttention, x: torch.Tensor) -> torch.Tens
 
     def inside(place):  # number inside the window -> coordinates of the full window, as index[:N, :N] reads them
         t, h, w = (r % n for r, n in zip(rolled(place), window, strict=True))
-        number = (t * window[1] + h) * window[2] + w
-        return number // (full[1] * full[2]), number // full[2] % full[1], number % full[2]
+        return np.unravel_index((t * window[1] + h) * window[2] + w, full)
+
+    def number(place):
+        return [r // n for r, n in zip(rolled(place), window, strict=True)]
 
     result = torch.zeros(*padded, dim)
     for a in places:
-        window_of_a = [r // n for r, n in zip(rolled(a), window, strict=True)]
-        seen = [b for b in places if [r // n for r, n in zip(rolled(b), window, strict=True)] == window_of_a]
+        seen = [b for b in places if number(b) == number(a)]
         for head in range(heads):
             part = slice(head * dim // heads, (head + 1) * dim // heads)
             scores = []
             for b in seen:
                 t, h, w = (i - j + n - 1 for i, j, n in zip(inside(a), inside(b), full, strict=True))
                 row = (t * (2 * full[1] - 1) + h) * (2 * full[2] - 1) + w
-                score = (q[a][part] @ k[b][part]) / (dim // heads) ** 0.5 + layer.relative_position_bias_table[
-                    row, head
-                ]
-                scores.append(score - (100 if slab(a) != slab(b) else 0))
+                bias = layer.relative_position_bias_table[row, head] - (100 if slab(a) != slab(b) else 0)
+                scores.append((q[a][part] @ k[b][part]) / (dim // heads) ** 0.5 + bias)
             weights = torch.stack(scores).softmax(0)
             result[a][part] = sum(weight * v[b][part] for weight, b in zip(weights, seen, strict=True))
     return layer.proj(result)[: size[0], : size[1], : size[2]]
 
 
-@pytest.mark.parametrize(
-    ("size", "shift"),
-    [
-        ((2, 3, 3), (0, 0, 0)),  # exactly one window
-        ((2, 6, 6), (1, 1, 1)),  # time is no longer than its window, so only space shifts
-        ((4, 6, 3), (1, 1, 1)),
-        ((3, 5, 7), (1, 1, 1)),  # every axis padded
-        ((3, 4, 2), (0, 0, 0)),  # a shrunken axis reads index[:N, :N]
-        ((1, 5, 4), (1, 1, 1)),
-    ],
-)
+@pytest.mark.parametrize(("size", "shift"), [
+    ((2, 3, 3), (0, 0, 0)),  # exactly one window
+    ((2, 6, 6), (1, 1, 1)),  # time is no longer than its window, so only space shifts
+    ((4, 6, 3), (1, 1, 1)),
+    ((3, 5, 7), (1, 1, 1)),  # every axis padded
+    ((3, 4, 2), (0, 0, 0)),  # a shrunken axis reads index[:N, :N]
+    ((1, 5, 4), (1, 1, 1)),
+])  # fmt: skip
 def test_window_attention_equals_the_slow_reference(size, shift):
     torch.manual_seed(0)
     layer = WindowAttention(8, (2, 3, 3), shift, heads=2)
@@ -75,9 +73,10 @@ def test_window_attention_equals_the_slow_reference(size, shift):
         torch.testing.assert_close(layer(x), slow, atol=1e-5, rtol=1e-5)
 
 
-def test_published_size_of_swin_b():
+def test_published_size_and_grid_of_swin_b():
     with torch.device("meta"):
         model = VideoSwin(EncoderConfig())
+        assert model.grid(6, 224, 224) == (6, 7, 7)  # the paper's six times 49
     assert sum(p.numel() for p in model.parameters()) == 87_638_984  # torchvision's 88,048,984 less the 400-way head
     assert len(model.state_dict()) == 351  # the 353 keys of the checkpoint, less the head's two
 
@@ -87,20 +86,12 @@ def test_published_size_of_swin_b():
     [((2, 4, 4), 1, 6, 6), ((2, 4, 4), 2, 6, 3), ((2, 4, 4), 2, 5, 3), ((2, 4, 4), 1, 5, 5), ((1, 4, 4), 1, 6, 6)],
 )
 def test_shapes(patch, stride, frames, positions):
-    config = EncoderConfig(
-        patch=patch, temporal_stride=stride, window=(2, 3, 3), dim=8, depths=(1, 1, 1), heads=(1, 2, 4)
-    )
-    model = VideoSwin(config)
+    sizes = {"window": (2, 3, 3), "dim": 8, "depths": (1, 1, 1), "heads": (1, 2, 4)}
+    model = VideoSwin(EncoderConfig(patch=patch, temporal_stride=stride, **sizes))
     for height, width in ((32, 32), (30, 45)):
         features = model(torch.randn(1, frames, 3, height, width))
-        assert features.shape == (1, *model.grid(frames, height, width), 32)
-        assert features.shape[1] == positions
-
-
-def test_paper_grid_is_six_times_49():
-    with torch.device("meta"):
-        model = VideoSwin(EncoderConfig())
-        assert model.grid(6, 224, 224) == (6, 7, 7)
+        grid = model.grid(frames, height, width)
+        assert features.shape == (1, positions, *grid[1:], 32) == (1, *grid, 32)
 
 
 def test_stride_one_appends_one_zero_frame():

