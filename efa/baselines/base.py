@@ -122,13 +122,10 @@ ROWS = {"word.weight", "bias", "output.weight", "out.weight", "out.bias"}  # one
 
 
 def language_weights(text_decoder: nn.Module) -> dict[str, Tensor]:
-    """What text alone can teach a text decoder: name of a parameter -> its part, in the parameter's own memory.
-
-    Left out: what reads the video, also S2VT's columns for the video's state, and LAVENDER's answers.
-    """
+    """What text alone can teach a text decoder: parameter name -> a view of its part that does not read the video."""
     word = cast(nn.Embedding, text_decoder.word)
     weights = {name: parameter.detach() for name, parameter in language_parameters(text_decoder).items()}
-    weights |= {name: weights[name][: word.num_embeddings] for name in ROWS & weights.keys()}
+    weights |= {name: weights[name][: word.num_embeddings] for name in ROWS & weights.keys()}  # no answers of LAVENDER
     if (name := "language.weight_ih_l0") in weights:  # S2VT's second network reads [video state, word]
         weights[name] = weights[name][:, -word.embedding_dim :]
     return weights

@@ -9,7 +9,7 @@ import functools
 import inspect
 import pkgutil
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -86,8 +86,7 @@ def decoder_file(config: Config) -> str:
 
 def trunk(model: Model) -> nn.Module:
     """The part that pre-trained weights are for: of systems that look at several short clips, what looks at one."""
-    inner: nn.Module = getattr(model.encoder, "trunk", model.encoder)
-    return inner
+    return cast(nn.Module, getattr(model.encoder, "trunk", model.encoder))
 
 
 def load_trunk(model: Model, config: Config) -> None:
