@@ -184,9 +184,8 @@ class Checkpoints:
 
         def edit(folder: Path) -> None:
             state = load_file(folder / "model.safetensors")
-            names = [name for name, value in state.items() if name.startswith(only) and value.is_floating_point()]
-            assert names
-            state |= {name: change(state[name]).contiguous() for name in names}
+            chosen = {n: v for n, v in state.items() if n.startswith(only) and v.is_floating_point()}
+            state |= {name: change(value).contiguous() for name, value in chosen.items()}
             save_file(state, folder / "model.safetensors")
 
         return changed(self.copy, edit)
@@ -364,8 +363,7 @@ CONFIGS: list[Case] = [
     ("no seed", NOTHING, ("run", "6/EFA", "--seeds", ""), "--seeds 0,1,2"),
     ("seed below 0", NOTHING, ("run", "6/EFA", "--seeds", "0,-1"), "negative"),
     ("seed of 30 digits", NOTHING, ("status", "6/EFA", "--seeds", "9" * 30), "below 4294967296"),
-    ("action", NOTHING, ("assess", "{good}", "--action", "sqat", "--checkpoint", "{checkpoint}"),
-     "did you mean 'squat'"),
+    ("action", NOTHING, ("assess", "{good}", "--action", "sqat", "--checkpoint", "{checkpoint}"), "'squat'"),
 ]  # fmt: skip
 
 LOADED = cases(LOAD, [

@@ -2,10 +2,12 @@
 
 import inspect
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+import tiny
 import torch
 import torch.nn.functional as F
 
@@ -15,13 +17,10 @@ from efa.data.video import write_mp4
 
 
 def render_stand_ins(folder: Path, qualities: Mapping[str, int], size: int = 64, frames: int = 12) -> Path:
-    """workout_ori/NN/NN_MM.mp4 for each clip NN_MM.
+    """workout_ori/NN/NN_MM.mp4 of `size` pixels and `frames` frames at 6 a second, for each clip NN_MM.
 
-    Clips of a class show one FormSim action, of the clip's own quality; no two show the same performance.
-
-    Args:
-        qualities: clip -> 0 standard or 1 non-standard.
-        size, frames: of the videos, in pixels and in number, at 6 frames a second.
+    Clips of a class show one FormSim action, of the clip's own quality (0 standard, 1 non-standard); no two show the
+    same performance.
     """
     pool: dict[tuple[str, int], list[formsim.Clip]] = defaultdict(list)
     for clip in formsim.clips("main", 3392, 1):
@@ -49,3 +48,10 @@ def coloured_clips(size: int, count: int) -> torch.Tensor:
     """uint8 [count, 6, 3, size, size]: coloured blocks that change from frame to frame."""
     blocks = torch.randint(0, 256, (count * 6, 3, 8, 8), generator=torch.Generator().manual_seed(1)).float()
     return F.interpolate(blocks, size=(size, size)).to(torch.uint8).unflatten(0, (count, 6))
+
+
+@pytest.fixture(scope="module")
+def module_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Runs and caches of a file's tests go to a folder of their own."""
+    with tiny.home(tmp_path_factory.mktemp("home")) as folder:
+        yield folder

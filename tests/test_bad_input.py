@@ -64,12 +64,6 @@ def ask(monkeypatch, capfd, tmp_path, checkpoint, good):
     return run
 
 
-def shown(path: Path) -> str:
-    """A path as a line of text has it."""
-    text = " ".join(str(path).split())
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_bad(ask, name):
     make, command, hint = CASES[name]
@@ -81,7 +75,8 @@ def test_bad(ask, name):
     assert hint in line
     assert len(line) > len("efa: ") + len(hint)
     if "{in}" in command:
-        assert shown(path) in line
+        shown = " ".join(str(path).split())
+        assert "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown) in line
     assert not Path("harm").exists()
     if command == ASSESS:  # the rest is done, and what was not is listed
         first, second = json.loads(out)

@@ -194,7 +194,7 @@ def test_text_logits_are_causal_and_match_generation(name):
     assert len({word for line in written for word in line}) > 1
 
 
-def test_mtl_aqa_reads_clips_in_order_and_repeats_the_last_frame():
+def test_mtl_aqa_reads_in_order_and_repeats_the_last_frame():
     captioner = mtl_aqa.S2VT(6, V, dim=16).eval()
     video, tokens = torch.randn(2, 3, 6), texts(2)
     model, frames = make("C3DAVG").eval(), coloured_clips(64, 1)
@@ -205,15 +205,27 @@ def test_mtl_aqa_reads_clips_in_order_and_repeats_the_last_frame():
         assert whole.shape[1] == 2
 
 
-@pytest.mark.parametrize(("frames", "size"), [(16, 180), (6, 64), (24, 100)])
-def test_mscadc_grids(frames, size):
+GRIDS = [(c3d.C3DTrunk, *clip) for clip in ((16, 112), (6, 64), (1, 16), (17, 100), (40, 33))]
+GRIDS += [(mtl_aqa.DilatedC3D, *clip) for clip in ((16, 180), (6, 64), (24, 100))]
+
+
+@pytest.mark.parametrize(("trunk", "frames", "size"), GRIDS)
+def test_grids(trunk, frames, size):
     with torch.device("meta"):
-        body = mtl_aqa.DilatedC3D(2)
+        body = trunk(2)
         states = body(torch.zeros(1, frames, 3, size, size))
         assert tuple(states.shape[2:]) == body.grid(frames, size)
-        for dilations in ((2, 4), (1, 1)):
+        for dilations in ((2, 4), (1, 1)) if trunk is mtl_aqa.DilatedC3D else ():
             out = mtl_aqa.Context(16, 2, 5, dilations)(states)
             assert tuple(out.shape[2:]) == tuple((n + 2) // 2 for n in states.shape[2:])
+
+
+def test_mscadc_sizes_of_the_paper():
+    with torch.device("meta"):
+        model = make("MSCADC", paper=True)
+    assert model.captioner.video.input_size == 1200
+    for head in (model.class_head, model.quality_head, model.caption_head):
+        assert sum(p.numel() for p in head.parameters()) / 1e6 == pytest.approx(0.44, abs=0.01)
 
 
 def test_mscadc_drops_features_of_a_frozen_body():
@@ -224,14 +236,6 @@ def test_mscadc_drops_features_of_a_frozen_body():
         seen = model.train().encode(features)
         assert (seen == 0).float().mean() == pytest.approx(0.5, abs=0.05)
         assert torch.equal(model.eval().encode(features).flatten(2).transpose(1, 2), features)
-
-
-def test_mscadc_caption_vector_at_paper_size():
-    with torch.device("meta"):
-        model = make("MSCADC", paper=True)
-    assert model.captioner.video.input_size == 1200
-    heads = [model.class_head, model.quality_head, model.caption_head]
-    assert all(sum(p.numel() for p in head.parameters()) / 1e6 == pytest.approx(0.44, abs=0.01) for head in heads)
 
 
 def test_swinbert_mask_isolates_video_tokens():
@@ -318,9 +322,6 @@ def test_rica2_batch_statistics(frozen):
     assert same == frozen
 
 
-# the joint transformer of SwinBERT and LAVENDER: which words it hides, and that it is BERT --------------------------
-
-
 def test_mask_words():
     torch.manual_seed(0)
     tokens = torch.randint(5, V, (400, 12))
@@ -372,8 +373,6 @@ def test_masked_lm_without_a_video_is_a_language_model():
         torch.manual_seed(1)
         torch.testing.assert_close(bert.loss(tokens, nothing), loss)
 
-
-# the recognition systems of Table V ---------------------------------------------------------------------------------
 
 each_recogniser = pytest.mark.parametrize("name", ["C3D", "TSM", "I3D", "TimeSformer", "Video Swin"])
 
@@ -433,14 +432,6 @@ def test_c3d_pools_as_the_original_at_its_size():
         down = floor(frames.transpose(1, 2))
     assert up.shape == (1, 8, 1, 4, 4)
     assert torch.equal(up, down)
-
-
-@pytest.mark.parametrize(("frames", "size"), [(16, 112), (6, 64), (1, 16), (17, 100), (40, 33)])
-def test_c3d_grid(frames, size):
-    trunk = c3d.C3DTrunk(1)
-    with torch.device("meta"):
-        shape = trunk.to("meta")(torch.zeros(1, frames, 3, size, size)).shape
-    assert tuple(shape[2:]) == trunk.grid(frames, size)
 
 
 def test_i3d_pads_the_odd_zero_at_the_end():

@@ -106,7 +106,7 @@ def test_broken_java_is_one_line_and_no_hang(script: str, tmp_path: Path, monkey
 
 
 @pytest.mark.slow
-def test_one_meteor_serves_all_scores_and_a_dead_one_is_replaced() -> None:
+def test_one_meteor_serves_all_and_a_dead_one_is_replaced() -> None:
     pairs = [[text] for text in REFERENCES], HYPOTHESES
     captions._end_meteor()
     once, _ = captions.meteor(*pairs)

@@ -1,8 +1,7 @@
 """Published weights of Video Swin and BERT without the files: every name they go by, and files that do not fit.
 
-The names of the official checkpoint are written down once more in `checkpoints`, from its own code's structure, so that
-a slip in `torchvision_names` cannot hide. Shapes are Swin-B's; where values are needed, its depths at an eighth of its
-width.
+`checkpoints` writes the official names down once more, from the official code's structure, so that a slip in
+`torchvision_names` cannot hide; shapes are Swin-B's, or its depths at an eighth of its width.
 """
 
 import math
@@ -20,6 +19,7 @@ import tiny
 import torch
 from checkpoints import SMALL, call, make_bert, official_shapes, official_state, paper, said, saved
 from safetensors.torch import load_file, save_file
+from stand_ins import module_home
 from transformers import AutoModel, AutoTokenizer
 
 from efa import runs
@@ -147,10 +147,7 @@ def test_an_odd_number_of_frames_gets_one_zero_frame(frames):
 # files that are no weights, through the command line --------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    with tiny.home(tmp_path_factory.mktemp("home")) as folder:
-        yield folder
+home = module_home
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ def test_the_names_of_old_checkpoint_files_are_understood():
     assert set(load_bert(ours, old)) == set(ours.state_dict())
 
 
-def test_takes_what_fits_of_a_deeper_bert_with_a_larger_vocabulary():
+def test_takes_what_fits_of_a_larger_bert():
     theirs, kept = bert(BertModel), [0, 7, 3, 49]
     ours = Decoder(tiny_config(depth=2), len(kept), memory_dim=10)
     copied = load_bert(ours, theirs.state_dict(), kept)

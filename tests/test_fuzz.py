@@ -32,11 +32,9 @@ def data_set(file: Path) -> Any:
     for problem in check_dataset(file.parent):
         str(problem)
     try:
-        counted: Any = load_dataset(file.parent, videos=False)
+        assert len(load_dataset(file.parent, videos=False).table)
     except InputError as error:
         check(error, file.parent)
-    else:
-        assert len(counted.table)
     return load_dataset(file.parent)
 
 

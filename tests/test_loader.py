@@ -8,6 +8,7 @@ import tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stand_ins import module_home
 
 import formsim
 from efa.baselines.inputs import prepare
@@ -19,11 +20,7 @@ from efa.train import fit
 from efa.utils.errors import InputError
 from efa_datasets.formsim_files import export
 
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    with tiny.home(tmp_path_factory.mktemp("home")) as folder:
-        yield folder
+home = module_home
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.5, 0.99]), st.sampled_from([0.0, 0.1, 0.4]))

@@ -81,19 +81,15 @@ def test_fingerprint(tmp_path: Path) -> None:
 
 
 def test_fingerprint_covers_file_ends_and_frame_folders(tmp_path: Path) -> None:
-    write(tmp_path)
-    video = tmp_path / "videos" / "c0.mp4"
+    video = write(tmp_path) / "videos" / "c0.mp4"
     prints = set()
-    for at in (0, 199_999):
-        content = bytearray(200_000)
-        content[at] = 1
+    for content in (b"\1" + bytes(199_999), bytes(199_999) + b"\1"):
         video.write_bytes(content)
         prints.add(load_dataset(tmp_path).fingerprint())
     video.unlink()
-    video.mkdir()
+    (video / "thumbnails").mkdir(parents=True)
     for content in (b"one", b"two"):
         (video / "0.jpg").write_bytes(content)
-        (video / "thumbnails").mkdir(exist_ok=True)
         prints.add(load_dataset(tmp_path).fingerprint())
     assert len(prints) == 4
     dataset = load_dataset(tmp_path)
@@ -200,9 +196,6 @@ def test_probe_opens_the_videos(tmp_path: Path) -> None:
     assert [(p.severity, p.row, p.column) for p in check_dataset(tmp_path, probe=True)] == [("error", 2, "path")]
 
 
-# files as users have them: dialects, damage, missing videos, steps ------------------------------------------------
-
-
 def test_dialects_of_csv(tmp_path: Path) -> None:
     file = write(tmp_path) / "manifest.csv"
     text = file.read_text().replace("Fine, really", "Fine really").replace('"', "").replace("clip_id", "Clip_ID ")
@@ -233,42 +226,31 @@ def test_broken_csv_names_its_row(tmp_path: Path, content: bytes, row: int | Non
     assert caught.value.row == row
 
 
-def changed_steps(**changes: Any) -> Any:
-    document = steps_document()
-    document["squat"] |= changes
-    return document
+TWICE = json.dumps(steps_document() | {"squat ": steps_document()["squat"]}).encode()
 
 
-TWICE = changed_steps() | {"squat ": changed_steps()["squat"]}
-
-
-@pytest.mark.parametrize("content", [b"\xff", b"{", b'{"squat": []}', b'{"\\ud800": 1}', json.dumps(TWICE).encode()])
-def test_broken_steps(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"\xff", ""), (b"{", ""), (b'{"squat": []}', ""), (b'{"\\ud800": 1}', ""), (TWICE, ".*the key is there twice")],
+)
+def test_broken_steps(tmp_path: Path, content: bytes, message: str) -> None:
     """`test_bad_input` has every other kind."""
     write(tmp_path)
     (tmp_path / "steps.json").write_bytes(content)
-    with pytest.raises(
-        InputError, match=r"steps\.json.*the key is there twice" if b"squat " in content else r"steps\.json"
-    ):
+    with pytest.raises(InputError, match=rf"steps\.json{message}"):
         load_dataset(tmp_path)
 
 
 def test_steps_warnings(tmp_path: Path) -> None:
-    steps = changed_steps(steps=["a", "b\u200b", "c", "d", "e"]) | {"plank": changed_steps()["squat"]}
-    write(tmp_path, steps=steps)
+    steps = steps_document()
+    steps["squat"]["steps"][1] = "b\u200b"
+    write(tmp_path, steps=steps | {"plank": steps["lunge"]})
     assert found(check_dataset(tmp_path)) == [("warning", "squat", "steps[1]", ""), ("warning", "plank", None, "")]
     assert load_dataset(tmp_path).steps["squat"].steps[1] == "b"
 
 
 def test_files_missing_or_too_many(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such folder"):
-        load_dataset(tmp_path / "none")
-    with pytest.raises(InputError, match=r"neither manifest\.parquet nor manifest\.csv"):
-        load_dataset(tmp_path)
     write(tmp_path)
-    (tmp_path / "steps.json").unlink()
-    with pytest.raises(InputError, match=r"steps\.json: no such file"):
-        load_dataset(tmp_path)
     write(tmp_path, kind="parquet")
     assert found(check_dataset(tmp_path)) == [("warning", None, None, "")]
     with pytest.raises(InputError, match="another manifest"):
@@ -280,9 +262,6 @@ def test_files_missing_or_too_many(tmp_path: Path) -> None:
     (tmp_path / "manifest.parquet").mkdir()
     with pytest.raises(InputError, match=r"manifest\.parquet"):
         load_dataset(tmp_path)
-
-
-# any text, any table, any document ----------------------------------------------------------------------------------
 
 
 @given(st.text())

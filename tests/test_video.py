@@ -1,5 +1,6 @@
 """Reading and writing clips: which frames, which way up, what size, and one line for every bad file."""
 
+import os
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -101,9 +102,8 @@ def test_read_takes_the_frames_of_the_rule(tmp_path: Path) -> None:
 
 
 def test_release_rule_stops_early_but_knows_the_length(tmp_path: Path) -> None:
-    path = tmp_path / "long.mp4"
-    video.write_mp4(path, np.repeat(grey(15, 16, 16), 10, axis=0), fps=50)
-    clip = video.load_clip(path, rule="release")
+    video.write_mp4(tmp_path / "long.mp4", np.repeat(grey(15, 16, 16), 10, axis=0), fps=50)
+    clip = video.load_clip(tmp_path / "long.mp4", rule="release")
     assert indices(clip.frames) == [0, 1, 3, 5, 7, 9]
     assert (clip.info.frames, clip.info.seconds) == (150, 3.0)
 
@@ -177,8 +177,7 @@ def test_any_picture_becomes_the_square(height: int, width: int, size: int, crop
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 2), (3, 5), (32, 48)])
 def test_write_then_read(tmp_path: Path, height: int, width: int) -> None:
-    path = tmp_path / "clip.mp4"
-    frames = grey(5, height, width)
+    path, frames = tmp_path / "clip.mp4", grey(5, height, width)
     video.write_mp4(path, frames, fps=29.97)
     back = video.read_clip(path, frames=5)
     assert back.shape[1:3] == (height + height % 2, width + width % 2)
@@ -253,8 +252,7 @@ def test_huge_frames_are_refused(tmp_path: Path) -> None:
 
 def test_broken_tail_gives_what_decodes(tmp_path: Path) -> None:
     path = encode(tmp_path / "clip.mkv", grey(30))
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) * 2 // 3])
+    os.truncate(path, path.stat().st_size * 2 // 3)
     clip = video.load_clip(path)
     assert 1 <= clip.info.frames < 30
     assert clip.frames.shape[0] == 6
