@@ -65,15 +65,12 @@ class FolderData(ClipSettings):
 
 
 DataConfig = FormSimData | FolderData
-System = Literal[
-    "EFA", "C3D", "TSM", "I3D", "TimeSformer", "Video Swin", "C3DAVG", "MSCADC", "SwinBERT", "LAVENDER", "RICA2"
-]
 
 
 class SystemConfig(Section):
     """Which of the compared systems a run trains, and at which size."""
 
-    name: System = "EFA"
+    name: str = "EFA"  # or a name that a module of efa.baselines registers
     small: bool = False  # a compared system at a laptop's size; the size of EFA is set in the other sections
 
 
@@ -207,7 +204,7 @@ class Config(Section):
         """
         known = [f"{section}.{name}" for section, values in Config().to_dict().items() for name in values]
         if unknown := [key for key in overrides if key not in known]:
-            raise InputError(f"unknown setting '{unknown[0]}'", hint=_did_you_mean(unknown[0], known))
+            raise InputError(f"unknown setting '{unknown[0]}'", hint=did_you_mean(unknown[0], known))
         sections: dict[str, Any] = {}
         for section, values in self:
             kind = type(values)
@@ -263,11 +260,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 def build(preset: str = "laptop", overrides: dict[str, Any] | None = None) -> Config:
     """The preset's settings with `overrides` on top, as `Config.with_`; an unknown preset raises InputError."""
     if preset not in PRESETS:
-        raise InputError(f"unknown preset '{preset}'", hint=_did_you_mean(preset, list(PRESETS)))
+        raise InputError(f"unknown preset '{preset}'", hint=did_you_mean(preset, list(PRESETS)))
     return Config().with_(PRESETS[preset]).with_(overrides or {})
 
 
-def _did_you_mean(word: str, known: list[str]) -> str:
+def did_you_mean(word: str, known: list[str]) -> str:
+    """A hint for an unknown name: the nearest known one, or all of them."""
     close = difflib.get_close_matches(word, known, n=1)
     return f"did you mean '{close[0]}'?" if close else f"one of: {', '.join(known)}"
 

@@ -1,14 +1,11 @@
 """Every compared system is made, trained and asked by the same code as EFA."""
 
-from typing import get_args
-
 import pandas as pd
 import pytest
 import tiny
 import torch
 from stand_ins import module_home
 
-from efa import config
 from efa.baselines import registry as systems
 from efa.baselines.base import System
 from efa.baselines.inputs import build_model, prepare
@@ -20,7 +17,7 @@ from efa.predict import EFA, predict
 from efa.train import build_optimizer, fit
 from efa.utils.errors import InputError
 
-NAMES = get_args(config.System)
+NAMES = ("EFA", *systems())
 WRITERS = {"EFA", "C3DAVG", "MSCADC", "SwinBERT", "LAVENDER", "RICA2"}
 each = pytest.mark.parametrize("name", NAMES)
 

@@ -187,12 +187,12 @@ def test_bad_files_are_skipped_with_a_reason(root, tmp_path, case):
 
 
 TOO_SHORT = r"row \d+: the compressed file ends too early|too few frames: 0"
-PACKED = gzip.compress(GOOD.encode())
+PACKED = gzip.compress(GOOD.encode(), mtime=0)
 DAMAGED = [(PACKED[:cut], TOO_SHORT) for cut in (0, 5, 300, -4)]
 DAMAGED += [(b"plain text, not packed", "not gzip"), (PACKED[:40] + bytes(80) + PACKED[120:], "positions")]
 
 
-@pytest.mark.parametrize(("content", "message"), DAMAGED)
+@pytest.mark.parametrize(("content", "message"), DAMAGED, ids=range(len(DAMAGED)))
 def test_damaged_gz(tmp_path, content, message):
     with pytest.raises(InputError, match=message):
         ui_prmd_markers.read_markers(put(tmp_path, "m01_s01_e02_positions.txt.gz", content))

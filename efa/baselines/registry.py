@@ -16,7 +16,7 @@ from torch import nn
 
 import efa.baselines
 from efa.baselines.base import SPECS, Spec, System, text_file
-from efa.config import Config
+from efa.config import Config, did_you_mean
 from efa.model.assessor import EFAModel
 from efa.model.base import Adapter
 from efa.model.decoder import Decoder
@@ -35,6 +35,13 @@ def systems() -> dict[str, Spec]:
     return SPECS
 
 
+def find_system(name: str) -> Spec:
+    """What builds a compared system; InputError for a name that nothing registers."""
+    if name not in systems():
+        raise InputError(f"setting 'system.name' cannot be '{name}'", hint=did_you_mean(name, ["EFA", *systems()]))
+    return systems()[name]
+
+
 def build_system(config: Config, actions: int, vocabulary_size: int, text_dim: int = 0, mask_id: int = 0) -> Model:
     """The system `system.name`, with random weights, for A `actions`, V words and text vectors of length E.
 
@@ -46,7 +53,7 @@ def build_system(config: Config, actions: int, vocabulary_size: int, text_dim: i
     if config.system.name == "EFA":
         model = EFAModel(config, actions, vocabulary_size, text_dim)
     else:
-        spec = systems()[config.system.name]
+        spec = find_system(config.system.name)
         clip = {"frames": config.data.frames, "size": config.data.size, "encoder": config.encoder}
         fields = {field.name for field in dataclasses.fields(spec.config)}
         sizes = (spec.small if config.system.small else {}) | {n: value for n, value in clip.items() if n in fields}
@@ -68,7 +75,7 @@ def build_system(config: Config, actions: int, vocabulary_size: int, text_dim: i
 
 def trunk_name(config: Config) -> str:
     """Systems with the same name here have the same trunk, and may share its weights."""
-    return "formsim" if config.system.name == "EFA" else systems()[config.system.name].trunk
+    return "formsim" if config.system.name == "EFA" else find_system(config.system.name).trunk
 
 
 def encoder_file(config: Config) -> str:
@@ -79,7 +86,7 @@ def encoder_file(config: Config) -> str:
 
 def decoder_file(config: Config) -> str:
     """The file that `decoder.weights` names; '' where nothing is read, and for 'text', the text encoder's own file."""
-    system: Any = EFAModel if config.system.name == "EFA" else systems()[config.system.name].system
+    system: Any = EFAModel if config.system.name == "EFA" else find_system(config.system.name).system
     kind, name = system.TEXT_WEIGHTS, config.decoder.weights
     return "" if not kind or name == "text" else str(text_file(kind)) if name == "formsim" else name
 

@@ -76,8 +76,8 @@ class Windows(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """Normalised frames [B, T, 3, H, W] -> [B, windows, C]."""
         size = min(self.config.window, frames.shape[1])
-        first = torch.linspace(0, frames.shape[1] - size, self.config.windows).round().long()
-        at = (first[:, None] + torch.arange(size)).to(frames.device)  # [windows, window]
+        first = torch.linspace(0, frames.shape[1] - size, self.config.windows, device="cpu").round().long()
+        at = (first[:, None] + torch.arange(size, device="cpu")).to(frames.device)  # [windows, window]
         return self.trunk(frames[:, at].flatten(0, 1)).mean((2, 3, 4)).unflatten(0, (-1, len(at)))
 
 
