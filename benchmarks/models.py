@@ -1,7 +1,5 @@
 """What is compared: the same weights in our decoder, in transformers' BERT, in the release's way of decoding."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

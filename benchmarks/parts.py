@@ -1,7 +1,5 @@
 """The parts of the benchmark. Each runs in a process of its own, with nothing else measured there."""
 
-from __future__ import annotations
-
 import resource
 import sys
 import tempfile

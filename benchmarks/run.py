@@ -1,7 +1,5 @@
 """The command: runs the parts, each in a process of its own, and keeps their rows and how they were made."""
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import datetime

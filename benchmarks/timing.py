@@ -1,7 +1,5 @@
 """Processes of their own, and rows of the table from times: alternating rounds, median and range."""
 
-from __future__ import annotations
-
 import multiprocessing
 import statistics
 import time

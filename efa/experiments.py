@@ -1,7 +1,5 @@
 """The paper's tables as data: table -> rows -> overrides of one configuration. One line here adds an ablation."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any

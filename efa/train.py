@@ -8,8 +8,6 @@ optimizer state. Where memory does not hold a batch, its gradient is accumulated
 `(alg-1-N)` name the lines of Algorithm 1; those inside the model and the losses are in `efa/model/assessor.py`.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import time

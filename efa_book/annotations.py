@@ -3,8 +3,6 @@
 The files are those of `efa audit annotations`; nothing is computed again but the differences to the paper's numbers.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from typing import Any

@@ -1,7 +1,5 @@
 """Where EFA's five steps look, by frame: computed from a finished run, published beside its predictions, read again."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast

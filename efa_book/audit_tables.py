@@ -1,7 +1,5 @@
 """The audit for the notebook: the list of findings, one section a finding, and what needs results or a model."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 

@@ -1,7 +1,5 @@
 """Speed and memory for the notebook: operations counted live, wall clock and memory from `python -m benchmarks`."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from pathlib import Path

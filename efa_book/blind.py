@@ -1,7 +1,5 @@
 """What a text is worth that was written without looking: the floor under the scores of an explanation."""
 
-from __future__ import annotations
-
 import hashlib
 from functools import cache
 

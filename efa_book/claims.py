@@ -14,8 +14,6 @@ does not, or another row is better with an interval that excludes 0. 'inconclusi
 Either way 'cannot be tested here', with the reason, if a row has been scored and has no such number.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

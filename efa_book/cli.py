@@ -1,7 +1,5 @@
 """The commands `efa audit ...`, `efa explore ...` and `efa publish`, which pyproject.toml registers as entry points."""
 
-from __future__ import annotations
-
 import json
 import shlex
 from pathlib import Path
@@ -43,13 +41,13 @@ def audit_annotations(
         print(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))
         return
     for name, reason in made.skipped.items():
-        err.print(f"left out: {name}: {reason}", markup=False, highlight=False, soft_wrap=True)
+        err.print(f"left out: {name}: {reason}", soft_wrap=True)
     for population, part in made.blind.groupby("population", sort=False):
         _print_scores(f"{population}: {part['clips'].iloc[0]} clips", part, ["predictor"])
     if len(made.shortcuts):
         _print_scores("without a video", made.shortcuts, ["rule", "title"])  # two rules may have the same title
     for file in files:
-        out.print(f"written: {file}", markup=False, highlight=False)
+        out.print(f"written: {file}")
 
 
 def _print_scores(title: str, scores: Any, by: list[str]) -> None:
@@ -77,7 +75,7 @@ def audit_cuts(
     from efa_book.audit.cuts import count, default
 
     for name, value in count(root, to or default()).items():
-        out.print(f"{name}: {value:.6g}", markup=False, highlight=False)
+        out.print(f"{name}: {value:.6g}")
 
 
 @explore_app.command("attention")
@@ -91,7 +89,7 @@ def explore_attention(
     from efa_book.attention import publish
 
     path = publish(preset, seed, {"data.source": dataset} if dataset else None, to)
-    out.print(f"published to {path}", markup=False, highlight=False)
+    out.print(f"published to {path}")
 
 
 @explore_app.command("parts")
@@ -106,7 +104,7 @@ def explore_parts(
 
     with bar("runs") as update:
         path = publish(preset, seeds_of(seeds), {"data.source": dataset} if dataset else None, to, update)
-    out.print(f"published to {path}", markup=False, highlight=False)
+    out.print(f"published to {path}")
 
 
 @explore_app.command("page")
@@ -126,7 +124,7 @@ def explore_page(
     if not to.parent.is_dir():
         raise InputError("no such folder", file=to.parent, hint="create it, or choose another one")
     write_safely(to, lambda partly: partly.write_text(explorer.html_page(document), encoding="utf-8"))
-    out.print(f"{len(document['clips'])} clips in {to}", markup=False, highlight=False)
+    out.print(f"{len(document['clips'])} clips in {to}")
 
 
 def publish(
@@ -140,6 +138,6 @@ def publish(
     from efa_book.published import publish as publish_runs
 
     folder, missing = publish_runs(preset, seeds_of(seeds), to, settings_of(settings), what)
-    out.print(f"published to {folder}", markup=False, highlight=False)
+    out.print(f"published to {folder}")
     if missing:
-        out.print(f"not finished: {', '.join(missing)}", markup=False, highlight=False, soft_wrap=True)
+        out.print(f"not finished: {', '.join(missing)}", soft_wrap=True)

@@ -1,7 +1,5 @@
 """A table's results: scores, states and predictions, from finished runs or from published results."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import math

@@ -1,7 +1,5 @@
 """The tables about data: what the paper counts (Tables I to III) beside the counts of the annotations."""
 
-from __future__ import annotations
-
 from efa_book import html
 from efa_book.dataset_sources import DEFINITIONS, Source, Sources, stamp
 from efa_book.html import Cell, Html

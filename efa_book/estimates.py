@@ -3,8 +3,6 @@
 Also why a row has no number (`absence`), and what is reached without looking at a clip (`floor`).
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """Single clips for the notebooks: which ones, what they look like, and a model to open up."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

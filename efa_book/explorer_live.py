@@ -1,7 +1,5 @@
 """The explorer in JupyterLab: the same module beside controls that assess a video of your own."""
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ Numbers come from `estimates`, frames and weights from the caller. The neutral p
 on a light and on a dark page.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps

@@ -1,7 +1,5 @@
 """Tables and JSON below results/: read with errors that name the file, written whole or not at all."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

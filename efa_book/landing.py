@@ -1,7 +1,5 @@
 """The first page: what the paper claims, what came out here, and one clip with its assessment."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """How the runs learnt: losses by epoch, where sigma and the gate go, and what a run costs."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes

@@ -1,7 +1,5 @@
 """results/paper.csv: the paper's own numbers, as far as they are known, each with its source."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from pathlib import Path

@@ -6,8 +6,6 @@ if it did not look: even attention weights, half a gate, nothing. Where no score
 part explains an answer.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence

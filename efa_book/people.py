@@ -3,8 +3,6 @@
 A person is the unit. A bootstrap draws people, with all that they did, and two rows are compared within each person.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Where numbers come from: the stamp under every table and figure, and how the shipped weights were made."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import re

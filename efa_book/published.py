@@ -1,7 +1,5 @@
 """The published results in results/<data set>-<preset>/: `publish` writes them from finished runs."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Sequence

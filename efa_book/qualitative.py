@@ -1,7 +1,5 @@
 """Figure 7 again: clips with what was written about them, chosen by rule, failures beside successes."""
 
-from __future__ import annotations
-
 import difflib
 import hashlib
 import re

@@ -3,8 +3,6 @@
 To show another metric in a table, add it to one line of `TABLE_SPECS`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Literal
 

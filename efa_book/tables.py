@@ -1,7 +1,5 @@
 """The paper's tables and the benchmarks beside them: what the paper says and what came out here, as HTML."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import pandas as pd

@@ -2,8 +2,6 @@
 
 `efa.cli` loads this module; import that one first."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Annotated
@@ -54,9 +52,9 @@ def leave_one_subject_out(
     if judged:
         to = to or paths.results() / f"{folder.resolve().name}-{preset}"
         publish(judged, to)
-        out.print(f"{scores_table(load_results(to))!r}\nwritten to {to}", markup=False, highlight=False)
+        out.print(f"{scores_table(load_results(to))!r}\nwritten to {to}")
     for row in dict.fromkeys(fold.row for fold in folds if fold.row not in judged):
-        err.print(f"'{row}' is not written: not all of its trainings are finished", markup=False, highlight=False)
+        err.print(f"'{row}' is not written: not all of its trainings are finished")
     report_failures(failures)
 
 
@@ -88,4 +86,4 @@ def statistics(
         counts.add_row(about, quantity, definition, f"{value:,.6g}")
     out.print(counts)
     if to:
-        out.print(f"written: {to}", markup=False, highlight=False)
+        out.print(f"written: {to}")

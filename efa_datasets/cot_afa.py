@@ -10,8 +10,6 @@ read as non-standard. Action names keep the release's spelling, since the texts 
 are released; the other two are drawn here, before any clip is left out, so that they do not depend on the videos.
 """
 
-from __future__ import annotations
-
 import importlib
 import os
 import re
@@ -84,7 +82,7 @@ def command(
     lines[-1] += f"{standard} standard / {len(table) - standard} non-standard, {texts} with text"
     if (folder / ANNOTATIONS_ONLY).is_file():
         lines.append(f"{NO_VIDEOS}; --videos DIR says where they are")
-    out.print("\n".join([*lines, f"each oddity: {folder / 'oddities.csv'}"]), markup=False, highlight=False)
+    out.print("\n".join([*lines, f"each oddity: {folder / 'oddities.csv'}"]))
 
 
 def convert(

@@ -4,8 +4,6 @@ A clip is called NN_MM: NN is the class, the position of its action in step_inst
 GYM88.xlsx (one a clip, Chinese column names) are numbered as a spreadsheet shows them.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import math

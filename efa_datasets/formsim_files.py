@@ -1,7 +1,5 @@
 """FormSim as files: mp4 videos, manifest and steps, a data set like any other."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path

@@ -5,8 +5,6 @@ Intervals are drawn over people, not over clips: two repetitions by one person a
 >>> # efa leave-one-subject-out my-data --preset laptop --seeds 0,1,2 --markers UI-PRMD
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import json

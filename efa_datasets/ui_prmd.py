@@ -5,8 +5,6 @@ subjects, about ten correct and ten incorrect repetitions each. The data set has
 steps and instructions are our own (ui_prmd.yaml).
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -70,8 +68,8 @@ def command(
     with bar("rendering") as update:
         count, skipped = export(root, Export(folder, size, fps, rate, images), test_subject, repetitions, update)
     for problem in skipped:
-        err.print(f"left out: {problem}", markup=False, highlight=False, soft_wrap=True)
-    out.print(f"{count} clips in {folder}, {len(skipped)} files left out", highlight=False, markup=False)
+        err.print(f"left out: {problem}", soft_wrap=True)
+    out.print(f"{count} clips in {folder}, {len(skipped)} files left out")
 
 
 def export(

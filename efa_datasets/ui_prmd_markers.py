@@ -9,8 +9,6 @@ and ankles from the lateral marker moved inwards by half a joint's width, all el
 x forward, y left, z up, metres, floor at 0.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import gzip
 import re

@@ -4,8 +4,6 @@ The paper (Table II) does not say how it counted, so each number is counted by s
 first of a dictionary, and the others say how much depends on it.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections import Counter

@@ -5,8 +5,6 @@ by one of three standards stated in the steps, so that only the text says whethe
 like ``main``, but its test split shows actions that training and validation never do.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What is held, sat on or hung from, placed by the joints of the clip alone."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

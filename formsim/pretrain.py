@@ -13,8 +13,6 @@ are wider than the benchmarks': random offsets, several faults at once, any rang
     $ efa pretrain decoder                             # formsim_decoder.safetensors and its vocabulary
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

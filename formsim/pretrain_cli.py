@@ -1,7 +1,5 @@
 """`efa pretrain`: train the parts again that ship with the package; an entry point of the group `efa.commands`."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path

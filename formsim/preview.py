@@ -1,7 +1,5 @@
 """Contact sheets, `python -m formsim preview squat`: what an action looks like done right, and with each fault."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Sequence
 from pathlib import Path

@@ -3,8 +3,6 @@
 Formulas for capped cones, cylinders and boxes: https://iquilezles.org/articles/intersectors.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -126,7 +126,7 @@ def test_nobody_sinks_into_the_floor_and_feet_touch_it(name):
     for joints, pose, done in performances(action, (0.4, 1.0, 1.4)):
         assert np.isfinite(joints).all()
         assert joints[..., 2].min() > -0.03, (motion.JOINTS[int(joints[..., 2].min(axis=0).argmin())], done)
-        if motion.ANCHORS[action.anchor].low == motion._FEET:
+        if motion.ANCHORS[action.anchor].low == motion.ANCHORS["stand"].low:
             ankles, toes = (joints[:, [motion.INDEX[f"{part}_{s}"] for s in "lr"], 2] for part in ("ankle", "toe"))
             pitch = np.deg2rad(np.stack([pose[f"foot_{s}"] for s in "lr"], axis=1))
             lowest = np.minimum(ankles - 0.08 * np.cos(pitch), toes - 0.02).min(axis=1)

@@ -4,8 +4,6 @@ Sphinx writes a long signature as a definition list without terms, and the bibli
 become plain elements that look the same.
 """
 
-from __future__ import annotations
-
 import re
 from html.parser import HTMLParser
 from typing import Any

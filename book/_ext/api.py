@@ -13,8 +13,6 @@ object becomes one of Sphinx's Python domain, with its anchor, its place in the 
 that the file does not define is a Sphinx warning, which fails the book.
 """
 
-from __future__ import annotations
-
 import ast
 import copy
 import io

@@ -14,8 +14,6 @@ Sphinx warning, which fails the book: an unknown file, object or marker; a marke
 of the book, or to which the label's page has no link.
 """
 
-from __future__ import annotations
-
 import ast
 import html
 import io

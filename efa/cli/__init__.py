@@ -1,7 +1,5 @@
 """The command line. A user's mistake ends in one line and exit status 2, never in a traceback."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json

@@ -1,7 +1,5 @@
 """What the commands share: where they print, and a progress bar with the time left."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """`efa data ...`: check and preview data sets, and whatever the entry points of the group `efa.datasets` add."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """What commands that train share: where runs work, what is printed about them, and the exit status."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -15,7 +13,7 @@ from efa.utils.errors import InputError
 from efa.utils.signals import sigterm_interrupts
 
 Cluster = AbstractContextManager[grid.Launch]
-_print_line = partial(err.print, markup=False, highlight=False, soft_wrap=True)
+_print_line = partial(err.print, soft_wrap=True)
 
 
 def select_cluster(

@@ -1,7 +1,5 @@
 """Options that several commands share, and what is read from them."""
 
-from __future__ import annotations
-
 from importlib.metadata import entry_points
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """A batch in parts: for the text loss, for several processes, and where memory does not hold all of it at once."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """What a manifest and its steps.json must hold, and every way in which they may fail to."""
 
-from __future__ import annotations
-
 import codecs
 import difflib
 import json

@@ -1,7 +1,5 @@
 """From a data set to batches: frames rendered or decoded once, kept as uint8 in one file, augmented per clip."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import os
@@ -36,7 +34,10 @@ class FormSimSource:
     """FormSim's clips, rendered in memory."""
 
     config: FormSimData
-    version = f"formsim v{formsim.VERSION}"  # what the frames depend on, besides the table
+
+    @property
+    def version(self) -> str:  # what the frames depend on, besides the table
+        return f"formsim v{formsim.VERSION}"
 
     def open(self) -> DataSet:
         clips = formsim_clips(self.config)

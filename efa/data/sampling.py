@@ -1,7 +1,5 @@
 """Which frames of a clip, rotated how, at what size: pure functions on indices and arrays."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

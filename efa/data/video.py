@@ -5,8 +5,6 @@ thread: what libav makes of damaged data depends on the number of threads, and c
 Only the chosen frames are converted to RGB, so memory does not grow with the length of the clip.
 """
 
-from __future__ import annotations
-
 import re
 import warnings
 from collections.abc import Collection

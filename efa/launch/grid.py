@@ -4,8 +4,6 @@ A small model gains little from a second thread, so two cores train two rows in 
 A run that fails does not stop the others. Finished runs stay, and an interrupted one resumes after its last epoch.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os

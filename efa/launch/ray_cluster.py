@@ -4,8 +4,6 @@ Every machine reads and writes the same project folder, runs the same code and h
 run checks that before it writes anything. A Ray task starts the same subprocess as a grid on one machine.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import math

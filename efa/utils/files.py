@@ -1,7 +1,5 @@
 """Files that appear whole or not at all, and locks between processes."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os

@@ -1,7 +1,5 @@
 """What to do where memory does not hold a batch: the same work, fewer clips at once."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import TypeVar

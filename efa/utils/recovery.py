@@ -1,7 +1,5 @@
 """What a killed process, a full disk or a power cut left in a run's folder: broken files are removed, others kept."""
 
-from __future__ import annotations
-
 import json
 import zipfile
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Lists of seeds as users write them: on the command line, as a notebook's parameter or in EFA_SEEDS."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from efa.utils.errors import InputError

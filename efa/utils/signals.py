@@ -1,7 +1,5 @@
 """Interrupts and helper processes: helpers leave Ctrl-C to their parent and never outlive it."""
 
-from __future__ import annotations
-
 import contextlib
 import multiprocessing
 import os

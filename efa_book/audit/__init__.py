@@ -1,7 +1,5 @@
 """What the paper, its released code and its annotations say, measured again: small tables of numbers with units."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ compares it with the paper's numbers. It takes any data set's folder (see `efa.d
 manifest cannot give is left out and listed in `Audit.skipped`.
 """
 
-from __future__ import annotations
-
 import datetime
 import hashlib
 import importlib.metadata

@@ -5,8 +5,6 @@ they sum over clips is kept (counts of n-grams, lengths, matches). Every pair of
 however many writers and draws share it.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence

@@ -5,8 +5,6 @@ writer that finds none of the kind it wants takes any training text, and that is
 is here, too: NN_MM is the MM-th clip of class NN, and the standard ones come first.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections import Counter

@@ -4,8 +4,6 @@ Beside each stand the release's figures (`efa_book.audit.costs`) and the target 
 is run; FLOPs are 2 x multiply-adds of matrix products and convolutions.
 """
 
-from __future__ import annotations
-
 import math
 from functools import cache
 from typing import Any

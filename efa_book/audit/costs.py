@@ -4,8 +4,6 @@ Modules are made on PyTorch's device 'meta', whose tensors have sizes and no con
 model of any size. FLOPs are 2 x multiply-adds of matrix products and convolutions, in a forward pass unless said.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from functools import cache, partial

@@ -4,8 +4,6 @@
 results/cot-afa/cuts.csv, which the book reads. FormSim's are computed where they are shown.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path

@@ -5,8 +5,6 @@ does was read in its code (GitHub MICLAB-BUPT/EFA, commit 69acb6a); 'run' means 
 since no checkpoint is released. What is measured here is measured on our code and on `efa_book.audit.release`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path

@@ -4,8 +4,6 @@ Everything runs on a CPU in seconds. Video tokens are random, texts are FormSim'
 them, attentions are random and drawn from fixed seeds: what is shown is structure, not what training makes of it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from functools import cache
 from statistics import fmean

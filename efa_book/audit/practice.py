@@ -1,7 +1,5 @@
 """How the release trains and evaluates, beside ours: masks, looks at the test split, augmentation, order of batches."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from statistics import NormalDist
 

@@ -5,8 +5,6 @@ audit counts or moves: which part reads which, how often, and at what size. Ever
 transformer, the heads) is the book's own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, cast
 
