@@ -254,7 +254,7 @@ def pixels(batch: dict[str, Tensor]) -> Tensor:
 
 
 class EpochSampler(Sampler[int]):
-    """A shuffle that depends on (seed, epoch) alone, so that an interrupted run goes on where it was.
+    """A shuffle that depends on (seed, epoch) alone, so that an interrupted run resumes with the same order.
 
     With `weights` it draws with replacement, otherwise every clip comes once.
     """

@@ -231,7 +231,7 @@ def outcome(low: float, high: float) -> str:
     """What an interval of 'blind minus paper' allows one to say."""
     if low > 0:
         return "reaches it, and lies above"
-    return "does not reach it" if high < 0 else "cannot be told from it"
+    return "does not reach it" if high < 0 else "inconclusive"
 
 
 CAUTION = (
