@@ -59,7 +59,7 @@ def command(
     kaggle_id: Annotated[str | None, typer.Option(help="OWNER/NAME for --download")] = None,
     seed: Annotated[int, typer.Option(help="of the training and validation splits", min=0, max=2**32 - 1)] = 0,
 ) -> None:
-    """Turn CoT-AFA as released into a data set.   Example: efa data cot-afa CoT-AFA my-data"""
+    """Turn CoT-AFA as released into a data set.   Example: efa data cot-afa CoT-AFA cot-afa"""
     from rich.table import Table
 
     from efa.cli.console import out

@@ -2,7 +2,7 @@
 
 Intervals are drawn over people, not over clips: two repetitions by one person are nearly the same clip.
 
->>> # efa leave-one-subject-out my-data --preset laptop --seeds 0,1,2 --markers UI-PRMD
+    efa leave-one-subject-out my-data --preset laptop --seeds 0,1,2 --markers UI-PRMD
 """
 
 import dataclasses

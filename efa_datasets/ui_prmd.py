@@ -62,7 +62,7 @@ def command(
     rate: Annotated[float, typer.Option(help="frames per second of the files; the originals have 100")] = 100,
     images: Annotated[bool, typer.Option("--images", help="folders of PNG frames instead of mp4")] = False,
 ) -> None:
-    """Render UI-PRMD's motion, front and side, with manifest and steps.   Example: efa data ui-prmd UI-PRMD my-data"""
+    """Render UI-PRMD's motion, front and side, with manifest and steps.   Example: efa data ui-prmd UI-PRMD ui-prmd"""
     from efa.cli.console import bar, err, out
 
     with bar("rendering") as update:

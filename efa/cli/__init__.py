@@ -135,7 +135,7 @@ def assess(
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Action, verdict and explanation of a video.   Example: efa assess squat.mp4 --action Squat --json"""
+    """Action, verdict and explanation of a video.   Example: efa assess squat.mp4 --json"""
     from efa.config import FormSimData
     from efa.predict import EFA
     from efa.runs import default_checkpoint
@@ -181,7 +181,7 @@ def _cautions(answer: dict[str, Any], formsim: bool) -> list[str]:
 
 @app.command()
 def score(predictions: Path, as_json: options.AsJson = False) -> None:
-    """Score a predictions file.   Example: efa score results/formsim-laptop/predictions/EFA-0.parquet"""
+    """Score a predictions file.   Example: efa score results/formsim-laptop/predictions/6-EFA-0.parquet"""
     import formsim
     from efa import metrics
 
