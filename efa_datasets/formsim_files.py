@@ -36,7 +36,7 @@ def command(
     assert isinstance(config, FormSimData)
     with bar("rendering") as update:
         export(config, folder, fps, update)
-    out.print(f"{clips} clips in {folder}", highlight=False, markup=False)
+    out.print(f"{clips} clips in {folder}")
 
 
 def export(

@@ -28,7 +28,12 @@ MUTATIONS = {
         "return given + self.sigma * result if self.printed else result + self.sigma * given",
         "test_fusion.py",
     ),
-    "told the true class": ("efa/predict.py", 'if protocol == "predicted":', "if False:", "test_inference.py"),
+    "true class leaks into prediction": (
+        "efa/predict.py",
+        'if protocol == "predicted":',
+        "if False:",
+        "test_inference.py",
+    ),
     "decay on biases": (
         "efa/train.py",
         "config.weight_decay if parameter.ndim >= 2 else 0.0",

@@ -15,11 +15,11 @@ HINT = "set training.checkpointing=true, or take a smaller data.size or model, o
 def halve_on_full_memory(
     work: Callable[[int], T], size: int, on_halving: Callable[[int], object] = lambda size: None
 ) -> T:
-    """`work(size)`, begun again with half the size as often as memory is full.
+    """`work(size)`, restarted with half the size as often as memory is full.
 
     Args:
         work: gets how many clips to take at once. What it says of a clip must not depend on the others.
-        on_halving: told each new size.
+        on_halving: called with each new size.
 
     Raises:
         InputError: memory does not hold a single clip.
@@ -33,10 +33,7 @@ def halve_on_full_memory(
         on_halving(size)
         return size
 
-    def attempt(batch_size: int) -> T:
-        return work(batch_size)
-
-    return find_executable_batch_size(attempt, size, smaller)()
+    return find_executable_batch_size(work, size, smaller)()
 
 
 def run_in_batches(work: Callable[[slice], T], count: int, size: int) -> list[T]:
