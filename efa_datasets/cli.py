@@ -1,6 +1,8 @@
-"""`efa leave-one-subject-out` and `efa data statistics`: commands for any data set, registered in pyproject.toml.
+"""`efa data ...` and `efa leave-one-subject-out`: commands for any data set, registered in pyproject.toml.
 
-`efa.cli` loads this module; import that one first."""
+`efa.cli` loads this module; import that one first. A data set of its own adds a command of `efa data` by the entry
+point group `efa.datasets`.
+"""
 
 import json
 from pathlib import Path
@@ -11,6 +13,9 @@ import typer
 from efa.cli import options
 from efa.cli.console import err, out
 from efa.utils.errors import InputError
+
+data_app = typer.Typer(no_args_is_help=True, help="Make, convert and check data sets.")
+options.register_commands("efa.datasets", data_app)
 
 
 def leave_one_subject_out(
@@ -58,6 +63,7 @@ def leave_one_subject_out(
     report_failures(failures)
 
 
+@data_app.command()
 def statistics(
     folder: Annotated[Path, typer.Argument(help="a data set; its videos need not be there")],
     to: Annotated[Path | None, typer.Option(help="write the tables there, as .csv with provenance")] = None,
@@ -87,3 +93,39 @@ def statistics(
     out.print(counts)
     if to:
         out.print(f"written: {to}")
+
+
+@data_app.command()
+def check(folder: Path, probe: Annotated[bool, typer.Option(help="open every video, too")] = False) -> None:
+    """Every problem in a data set, each with its row and what was done about it.   Example: efa data check my-data"""
+    from efa.data.manifest import ANNOTATIONS_ONLY, check_dataset
+
+    problems = check_dataset(folder, probe)
+    if (folder / ANNOTATIONS_ONLY).is_file():  # one line in place of thousands
+        kept = [one for one in problems if one.column != "path" or "no such file" not in one.message]
+        reason = (folder / ANNOTATIONS_ONLY).read_text(encoding="utf-8", errors="replace").strip()
+        out.print(f"{len(problems) - len(kept)} clips have no video: {reason}")
+        problems = kept
+    for problem in problems:
+        out.print(str(problem))
+    errors = sum(problem.severity == "error" for problem in problems)
+    out.print(f"{errors} errors, {len(problems) - errors} warnings")
+    if errors:
+        raise typer.Exit(2)
+
+
+@data_app.command()
+def preview(
+    actions: Annotated[list[str] | None, typer.Argument(help="names; all by default")] = None,
+    to: Annotated[Path, typer.Option(help="PNG file")] = Path("preview.png"),
+    size: Annotated[int, typer.Option(help="pixels of a frame's side, 16 to 4096")] = 128,
+) -> None:
+    """A contact sheet: each action's standard beside each of its faults.   Example: efa data preview Squat"""
+    from formsim.preview import sheet
+
+    if not 16 <= size <= 4096:
+        raise InputError(f"--size cannot be {size}", hint="16 to 4096 pixels")
+    if to.suffix.lower() != ".png":
+        raise InputError("a contact sheet is a PNG picture", file=to, hint="call it something.png")
+    sheet(actions or [], to, size)
+    out.print(f"written: {to}")

@@ -9,11 +9,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import bad_inputs as bad
+import input_makers as makers
 import pytest
 import tiny
-from bad_inputs import ASSESS, CASES, CHECKPOINTS, DATA, DATA_CHECK, DESCRIBED, KINDS, LOOK, ODD, VIDEOS, Make
+from bad_inputs import ASSESS, CASES, CHECKPOINTS, DATA, DATA_CHECK, DESCRIBED, KINDS, LOOK, ODD, VIDEOS
 from checkpoints import call, said
+from input_makers import Make
 
 pytest.importorskip("av")
 
@@ -27,13 +28,13 @@ def home(tmp_path_factory):
 @pytest.fixture(scope="module", autouse=True)
 def checkpoint(home) -> Path:
     """Without a text encoder, which takes half a second to load."""
-    CHECKPOINTS.source = bad.save_tiny(home / "checkpoint", tiny.config(fusion__text="none"))
+    CHECKPOINTS.source = makers.save_tiny(home / "checkpoint", tiny.config(fusion__text="none"))
     return CHECKPOINTS.source
 
 
 @pytest.fixture(scope="module")
 def good(home) -> Path:
-    return bad.film("good.mp4", 6)(home)
+    return makers.film("good.mp4", 6)(home)
 
 
 def refuse_unreadable(monkeypatch) -> None:

@@ -44,6 +44,13 @@ def test_line_counts_are_true(part):
     assert int(said.replace(",", "")) == pytest.approx(count_lines(part), rel=0.05)
 
 
+def test_no_file_is_longer_than_a_stranger_reads():
+    lengths = {
+        file: len(file.read_text("utf-8").splitlines()) for part in PARTS for file in (ROOT / part).rglob("*.py")
+    }
+    assert {str(file): length for file, length in lengths.items() if length > 400} == {}
+
+
 def test_mutations_are_listed():
     for name, (*_, test) in MUTATIONS.items():
         assert f"| {name} | `{test}` |" in TEXT

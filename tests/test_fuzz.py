@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import bad_inputs as bad
+import input_makers as makers
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -51,9 +51,9 @@ def copied(folder: Path) -> Path:
 
 READERS: dict[str, tuple[Callable[[Path], Path], Reader]] = {
     "manifest.csv": (place_of("manifest.csv"), data_set), "manifest.parquet": (place_of("manifest.parquet"), data_set),
-    "steps.json": (place_of("steps.json"), data_set), "steps file": (bad.note(), read_step_text),
-    "action": (copied, read_action), "predictions.parquet": (bad.predictions(), read_predictions),
-    "predictions.csv": (bad.predictions("csv"), read_predictions),
+    "steps.json": (place_of("steps.json"), data_set), "steps file": (makers.note(), read_step_text),
+    "action": (copied, read_action), "predictions.parquet": (makers.predictions(), read_predictions),
+    "predictions.csv": (makers.predictions("csv"), read_predictions),
 }  # fmt: skip
 
 

@@ -13,22 +13,22 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from efa.model.swin import VideoSwin, load_encoder
-from formsim import pretrain
+from formsim import pretrain, streams
 from formsim.body import Subject
 from formsim.motion import ANCHORS, ANGLES, INDEX, JOINTS, joints
 from formsim.pretrain_cli import pretrain_app
 
 
 @pytest.fixture(scope="module")
-def batch(tmp_path_factory) -> pretrain.Batch:
-    clips = pretrain.read_clips(3, 5, tmp_path_factory.mktemp("stream"), frames=2, size=24)
-    return pretrain.tensors(clips, slice(None))
+def batch(tmp_path_factory) -> streams.Batch:
+    clips = streams.read_clips(3, 5, tmp_path_factory.mktemp("stream"), frames=2, size=24)
+    return streams.tensors(clips, slice(None))
 
 
 def test_a_mirror_swaps_sided_names_and_negates_sideways_angles():
     wanted = {"yaw", "pelvis.roll", "pelvis.twist", "trunk.side", "trunk.side_upper", "trunk.twist", "neck.side"}
-    assert {ANGLES[i] for i in pretrain.NEGATED_ANGLES} == wanted
-    for names, swap in ((JOINTS, pretrain.SWAPPED_JOINTS), (ANGLES, pretrain.SWAPPED_ANGLES)):
+    assert {ANGLES[i] for i in streams.NEGATED_ANGLES} == wanted
+    for names, swap in ((JOINTS, streams.SWAPPED_JOINTS), (ANGLES, streams.SWAPPED_ANGLES)):
         assert [swap[i] for i in swap] == list(range(len(names)))
         for i, name in enumerate(names):
             assert (swap[i] != i) == bool(re.search(r"_[lr](\.|$)", name)), name
@@ -36,8 +36,8 @@ def test_a_mirror_swaps_sided_names_and_negates_sideways_angles():
 
 def test_marked_clips_are_mirrored_and_twice_gives_them_back(batch):
     marked = torch.tensor([True, False, True])
-    once = pretrain.mirror(*batch, marked)
-    for new, old, again in zip(once, batch, pretrain.mirror(*once, marked), strict=True):
+    once = streams.mirror(*batch, marked)
+    for new, old, again in zip(once, batch, streams.mirror(*once, marked), strict=True):
         assert torch.equal(new[1], old[1])
         assert not torch.equal(new[0], old[0])
         assert torch.allclose(again.double(), old.double(), atol=1e-6)
@@ -60,12 +60,12 @@ def test_mirrored_targets_match_the_mirrored_body(pose, anchor, arms):
         return torch.from_numpy(local - local[0]), torch.from_numpy(np.stack([np.sin(turn), np.cos(turn)], axis=-1))
 
     angles = np.array([pose[name] for name in ANGLES])
-    other = angles[pretrain.SWAPPED_ANGLES]
-    other[pretrain.NEGATED_ANGLES] *= -1
+    other = angles[streams.SWAPPED_ANGLES]
+    other[streams.NEGATED_ANGLES] *= -1
     given, wanted = ((*target(turn), torch.from_numpy(np.deg2rad(turn))) for turn in (angles, other))
     body, sines, turns = (part[None, None] for part in given)
     frames, places = torch.zeros(1, 1, 3, 2, 2, dtype=torch.uint8), torch.zeros(1, 1, 20, 2)
-    new = pretrain.mirror(frames, body, sines, places, turns, torch.ones(1, dtype=torch.bool))
+    new = streams.mirror(frames, body, sines, places, turns, torch.ones(1, dtype=torch.bool))
     for found, right, tolerance in zip((new[1], new[2], new[4]), wanted, (1e-4, 1e-6, 1e-6), strict=True):
         assert torch.allclose(found[0, 0], right, atol=tolerance)
 
@@ -109,7 +109,7 @@ def test_zoom_moves_places_with_the_picture():
     frames = torch.zeros(4, 2, 3, 64, 64)
     places = torch.tensor([0.6, 0.5]).expand(4, 2, 20, 2)
     frames[:, :, :, 30:34, 36:41] = 255.0  # a blob at (0.6, 0.5)
-    seen, moved = pretrain.zoom(frames, places, np.random.RandomState(0))
+    seen, moved = streams.zoom(frames, places, np.random.RandomState(0))
     weight = seen[:, 0, 0] / seen[:, 0, 0].sum((1, 2), keepdim=True)
     middle = (torch.arange(64) + 0.5) / 64
     found = torch.stack([(weight.sum(1) * middle).sum(1), (weight.sum(2) * middle).sum(1)], -1)
@@ -119,7 +119,7 @@ def test_zoom_moves_places_with_the_picture():
 
 def test_recolor_swaps_and_scales_channels_of_a_clip():
     frames = torch.rand(3, 2, 3, 8, 8) * 200
-    seen = pretrain.recolor(frames, np.random.RandomState(1))
+    seen = streams.recolor(frames, np.random.RandomState(1))
     for before, after in zip(frames, seen, strict=True):
         for c in range(3):  # each new channel is one of the old ones, times one number for all frames
             ratios = [after[:, c] / before[:, k] for k in range(3)]
@@ -136,10 +136,10 @@ def test_decoder_pretraining_learns_the_texts(tmp_path):
 
 
 def test_stream_clips_are_rendered_once(tmp_path):
-    first = pretrain.read_clips(2, 5, tmp_path, frames=2, size=16)
-    again = pretrain.read_clips(2, 5, tmp_path, frames=2, size=16, parallel_map=None)  # would fail to render
+    first = streams.read_clips(2, 5, tmp_path, frames=2, size=16)
+    again = streams.read_clips(2, 5, tmp_path, frames=2, size=16, parallel_map=None)  # would fail to render
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
-    assert not np.array_equal(first[0], pretrain.read_clips(2, 6, tmp_path, frames=2, size=16)[0])
+    assert not np.array_equal(first[0], streams.read_clips(2, 6, tmp_path, frames=2, size=16)[0])
 
 
 COMMANDS = [

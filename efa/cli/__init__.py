@@ -15,13 +15,11 @@ from rich.table import Table
 
 from efa.cli import options
 from efa.cli.console import err, out, printable
-from efa.cli.data import data_app
 from efa.data.checks import read_step_text
 from efa.utils import distributed
 from efa.utils.errors import Diverged, InputError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-app.add_typer(data_app, name="data")
 options.register_commands("efa.commands", app)
 
 
