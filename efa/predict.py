@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from efa.baselines.inputs import TrainingInputs
+from efa.baselines.inputs import TrainingInputs, randomise
 from efa.baselines.registry import Model, build_system
 from efa.config import Config
 from efa.data.checks import Log, StepText, near, parse_step_text
@@ -72,28 +72,27 @@ def predict(
 
     found = run_in_batches(recognize, len(rows), config.prediction.batch)
     features, logits = (torch.cat(parts) for parts in zip(*found, strict=True))  # [n, N, C], [n, A]
-    probability = logits.softmax(1)  # [n, A]
-    best = probability.topk(min(5, len(actions)), dim=1).indices.tolist()
     guessed = list(dataset.table["action"])
     if protocol == "predicted":
-        for row, top in zip(rows, best, strict=True):
-            guessed[row] = actions[top[0]]
+        for row, number in zip(rows, logits.argmax(1).tolist(), strict=True):
+            guessed[row] = actions[number]
     keys = text_keys(dataset, config, guessed, wrong=protocol == "wrong")[rows]
     if protocol == "none":
         keys = np.full(len(rows), -1)
 
-    def explain(part: slice) -> tuple[list[float], list[str]]:
-        key = torch.as_tensor(keys[part])
-        steps, instruction = (v[key.clamp(min=0)].to(device) for v in (inputs.steps, inputs.instruction))
-        seen = (features[part], steps, instruction, (key >= 0).to(device))
-        verdicts = model(*seen).quality_logit.sigmoid().tolist()
+    def explain(part: slice) -> tuple[list[list[int]], list[float], list[str]]:
+        key, at = torch.as_tensor(keys[part], device=device), torch.as_tensor(rows[part], device=device)
+        seen = (features[part], *inputs.embed(model, key, at), key >= 0)
+        output = model(*seen)
+        best = output.class_logits.softmax(1).topk(min(5, len(actions)), dim=1).indices.tolist()
+        verdicts = output.quality_logit.sigmoid().tolist()
         if not generate:
-            return verdicts, []
+            return best, verdicts, []
         ids = model.generate(*seen, inputs.tokenizer.begin, inputs.tokenizer.end, limit)
-        return verdicts, [inputs.tokenizer.decode(line) for line in ids]
+        return best, verdicts, [inputs.tokenizer.decode(line) for line in ids]
 
     answers = run_in_batches(explain, len(rows), config.prediction.batch)
-    quality, texts = (list(chain.from_iterable(parts)) for parts in zip(*answers, strict=True))
+    best, quality, texts = (list(chain.from_iterable(parts)) for parts in zip(*answers, strict=True))
     table = dataset.table.iloc[rows]
     columns = {
         "clip_id": table["clip_id"].to_numpy(),
@@ -129,7 +128,7 @@ class EFA:
     def __post_init__(self) -> None:
         self.model.eval()
         self._text: TextEncoder | None = None
-        self._vectors: dict[tuple[str, ...], tuple[Tensor, Tensor]] = {}
+        self._vectors: dict[StepText, tuple[Tensor, Tensor]] = {}
 
     @staticmethod
     def from_material(model: Model, config: Config, inputs: TrainingInputs) -> EFA:
@@ -205,13 +204,12 @@ class EFA:
         with torch.inference_mode():
             batch = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)[None]  # [1, T, 3, H, W]
             features = self.model.encode_video(batch)
-            probability = self.model.classify(features).softmax(1)[0]
-            order = probability.argsort(descending=True).tolist()
-            name = action or self.actions[order[0]]
-            text = steps or self._steps_of(name)
+            text = steps or self._steps_of(action or self.actions[int(self.model.classify(features).argmax())])
             vectors = self._encode(text)
             limit = min(self.config.prediction.max_tokens, self.config.decoder.max_tokens)
             output = self.model(features, *vectors, None)
+            probability = output.class_logits.softmax(1)[0]
+            order = probability.argsort(descending=True).tolist()
             tokens = self.model.generate(features, *vectors, None, self.tokenizer.begin, self.tokenizer.end, limit)
         attention: list[Any] = [None] * 5
         if isinstance(self.model, EFAModel) and output.fusion.step_attention is not None:  # [1, 5, N]
@@ -220,7 +218,7 @@ class EFA:
         wrong = float(output.quality_logit.sigmoid()[0])
         return {
             "video": None if isinstance(video, np.ndarray) else str(video),
-            "action": name,
+            "action": action or self.actions[order[0]],
             "protocol": "oracle" if action or steps else "predicted",
             "top5": [{"action": self.actions[i], "probability": round(float(probability[i]), 6)} for i in order[:5]],
             "quality": "non-standard" if wrong >= 0.5 else "standard",
@@ -242,12 +240,12 @@ class EFA:
         """Vectors of the steps [1, 5, C] and of the instruction [1, 1, C]; None for a model without text."""
         if self.config.fusion.text == "none":
             return None, None
-        sentences = (*text.steps, text.instruction)
-        if sentences not in self._vectors:
-            self._text = self._text or TextEncoder(self.config.text)
-            vectors = self._text.encode(list(sentences))
-            self._vectors[sentences] = vectors[None, :5], vectors[None, 5:]
-        return self._vectors[sentences]
+        if text not in self._vectors:
+            self._text = self._text or self.model.text_encoder or TextEncoder(self.config.text)
+            vectors = self._text.encode(list(text.sentences))  # [6, E]
+            vectors = randomise(text, vectors) if self.config.fusion.text == "random" else vectors
+            self._vectors[text] = vectors[None, :5], vectors[None, 5:]
+        return self._vectors[text]
 
 
 def _download(name: str) -> Path:

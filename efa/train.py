@@ -101,7 +101,7 @@ def _train(
         clips, training.batch, sampler=sampler, collate_fn=as_is, drop_last=len(clips) >= training.batch
     )
 
-    # Model
+    # Model (alg-1-1)
     model = build_model(config, inputs).to(distributed.state().device)
 
     # Optimizer and schedule: linear warm-up, linear decay
@@ -125,7 +125,7 @@ def _train(
 
     step = distributed.data_parallel(TrainingStep(model, config, inputs, clips))
     started = time.time()
-    for epoch in range(done, training.epochs):
+    for epoch in range(done, training.epochs):  # (alg-1-2)
         clips.epoch = sampler.epoch = epoch
         own = f" {distributed.rank()}" if distributed.rank() else ""
         torch.manual_seed(zlib.crc32(f"epoch {training.seed} {epoch}{own}".encode()))  # dropout and noise of this epoch
@@ -133,7 +133,7 @@ def _train(
         if isinstance(model, System):
             model.progress = epoch / training.epochs
         sums: dict[str, float] = {}
-        for i, batch in enumerate(loader):  # (alg-1-1)
+        for i, batch in enumerate(loader):  # (alg-1-3)
             batch = order_for_text_loss(batch, training)
             try:
                 for name, value in accumulate_gradient(step, model, batch, micro_batch).items():
@@ -148,7 +148,7 @@ def _train(
             if progress:
                 progress(epoch * len(loader) + i + 1, total)
 
-        # Validate, and keep the best weights
+        # Validate, and keep the best weights (alg-1-13)
         row: dict[str, float] = {"epoch": epoch + 1, "lr": float(schedule.get_last_lr()[0])}
         row["seconds"] = round(time.time() - started, 2)
         row |= {f"train_{name}": value for name, value in sums.items()} | mean_sigmas(model)
@@ -167,9 +167,9 @@ def _train(
             state |= {"schedule": schedule.state_dict(), "epoch": epoch + 1, "best": best, "history": history}
             write_safely(resume, partial(torch.save, state))
         report(json.dumps({k: round(v, 4) for k, v in row.items()}))
-    if main:
+    if main:  # (alg-1-14)
         model.load_state_dict(load_file(folder / "best.safetensors"))
-    return model.eval()
+    return model.eval()  # (alg-1-15)
 
 
 def accumulate_gradient(step: nn.Module, model: nn.Module, batch: Batch, micro_batch: int) -> dict[str, float]:
@@ -235,18 +235,18 @@ def compute_losses(
     batch = {name: value if name == "told" else value.to(device) for name, value in batch.items()}
     with torch.autocast(device.type, torch.bfloat16, enabled=config.training.precision == "bf16"):
         video = batch["video"]
-        features = encode_video(pixels(batch)) if video.dtype == torch.uint8 else video  # (alg-1-2) [B, N, C]
+        features = encode_video(pixels(batch)) if video.dtype == torch.uint8 else video  # (alg-1-5) F_v [B, N, C]
         if model.training and spread is not None:
             features = features + torch.randn_like(features) * spread.to(device) * config.training.feature_noise
         key = batch["key"]  # (alg-1-4) [B] the row of the true class in the table of texts
         seen = key >= 0  # [B]
         if model.training and config.fusion.text_dropout:
             seen = seen & (torch.rand(len(key), device=key.device) >= config.fusion.text_dropout)
-        steps, instruction = inputs.steps.to(device), inputs.instruction.to(device)  # [K, 5, E], [K, 1, E]
+        steps, instruction = inputs.embed(model, key, batch["row"])  # (alg-1-6) F_t^s [B, 5, E], F_t^g [B, 1, E]
         tokens = batch["tokens"][: int(batch.get("told", len(key)))] if config.training.weight_text else None
         tokens = None if tokens is None or len(tokens) == 0 else tokens  # [B', L]
-        output = forward(features, steps[key.clamp(min=0)], instruction[key.clamp(min=0)], seen, tokens)
-    for name in ("class_logits", "quality_logit", "text_logits"):
+        output = forward(features, steps, instruction, seen, tokens)
+    for name in ("class_logits", "blind_logits", "quality_logit", "text_logits"):
         if (logits := getattr(output, name)) is not None:
             setattr(output, name, logits.float())  # losses in full precision
     if tokens is not None:

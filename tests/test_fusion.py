@@ -10,13 +10,14 @@ D = 12
 VARIANTS = {
     "full": {}, "without global": {"global_branch": False}, "without step": {"step_branch": False},
     "Q-text": {"query": "text"}, "Q-video": {"query": "video"}, "concatenate": {"merge": "concatenate"},
-    "add": {"merge": "add"}, "no text": {"text": "none"}, "shuffled text": {"text": "shuffled"},
+    "add": {"merge": "add"}, "no text": {"text": "none"}, "step positions": {"step_position": True},
+    "one head": {"heads": 1}, "scalar sigma": {"sigma_shape": "scalar"},
     "released residual": {"residual": "released"}, "fixed sigma": {"learn_sigma": False},
 }  # fmt: skip
 
 
 def config(**changes):
-    return FusionConfig(**({"dim": D, "sigma": 0.5} | changes))
+    return FusionConfig(**({"dim": D, "heads": 3, "sigma": 0.5} | changes))
 
 
 def inputs(b=3, n=7, c=10, e=8):
@@ -25,13 +26,19 @@ def inputs(b=3, n=7, c=10, e=8):
 
 
 def attend(layer, queries, memory):
-    q, k, v = layer.query(queries), layer.key(memory), layer.value(memory)
-    return torch.nn.functional.scaled_dot_product_attention(q, k, v)
+    """PyTorch's multi-head attention with the layer's weights and no output projection."""
+    reference = torch.nn.MultiheadAttention(D, layer.heads, batch_first=True)
+    parts = layer.query, layer.key, layer.value
+    reference.in_proj_weight.data = torch.cat([part.weight for part in parts])
+    reference.in_proj_bias.data = torch.cat([part.bias for part in parts])
+    reference.out_proj.weight.data = torch.eye(D)
+    return reference(queries, memory, memory)[0]
 
 
+@pytest.mark.parametrize("heads", [1, 3])
 @pytest.mark.parametrize("residual", ["printed", "released"])
-def test_branch_is_equations_5_to_8(residual):
-    branch = Branch(config(residual=residual))
+def test_branch_is_equations_5_to_8(residual, heads):
+    branch = Branch(config(residual=residual, heads=heads))
     video, text = torch.randn(2, 7, D), torch.randn(2, 5, D)
     result, to_video, to_text = branch(video, text)
     a = attend(branch.text_attention, text, video)  # eq. 6

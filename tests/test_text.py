@@ -29,7 +29,7 @@ def folder(tmp_path_factory):
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
 def test_a_sentence_does_not_depend_on_its_neighbours(folder, pooling):
-    encoder = TextEncoder(TextConfig(model=folder, pooling=pooling))
+    encoder = TextEncoder(TextConfig(model=folder, pooling=pooling, frozen=True))
     together = encoder.encode(SENTENCES)
     assert together.shape == (4, encoder.dim) == (4, 16)
     alone = torch.cat([encoder.encode([sentence]) for sentence in SENTENCES])
@@ -39,7 +39,7 @@ def test_a_sentence_does_not_depend_on_its_neighbours(folder, pooling):
 
 
 def test_pooling_reads_real_tokens_only(folder):
-    encoder = TextEncoder(TextConfig(model=folder))
+    encoder = TextEncoder(TextConfig(model=folder, frozen=True))
     batch = encoder.tokenize(["push", SENTENCES[2]])
     hidden = encoder.bert(**batch).last_hidden_state
     assert batch["attention_mask"][0].sum() == 3  # [CLS] push [SEP]
@@ -48,7 +48,7 @@ def test_pooling_reads_real_tokens_only(folder):
 
 
 def test_a_frozen_bert_is_used_but_not_owned(folder):
-    encoder = TextEncoder(TextConfig(model=folder))
+    encoder = TextEncoder(TextConfig(model=folder, frozen=True))
     parent = nn.ModuleDict({"text": encoder, "head": nn.Linear(2, 2)})
     assert not any(key.startswith("text") for key in parent.state_dict())
     assert list(encoder.parameters()) == []

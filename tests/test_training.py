@@ -158,19 +158,19 @@ def names_of(dataset, keys: np.ndarray) -> list[str]:
     return [names[key] if key >= 0 else "" for key in keys]
 
 
-def test_text_is_right_or_where_shuffled_and_wrong_never_right(inputs, standards):
+def test_text_is_right_or_never_right(inputs, standards):
     actions, levels = standards.table["action"], standards.table["standard"]
     wanted = [f"{action} [{level}]" for action, level in zip(actions, levels, strict=True)]
-    shuffled = tiny.config(fusion__text="shuffled")
+    other_text = tiny.config(fusion__text="wrong")
     for dataset, names in ((inputs.dataset, list(inputs.dataset.table["action"])), (standards, wanted)):
         right = text_keys(dataset, tiny.config())
         assert names_of(dataset, right) == names
-        for keys in (text_keys(dataset, shuffled), text_keys(dataset, tiny.config(), wrong=True)):
+        for keys in (text_keys(dataset, other_text), text_keys(dataset, tiny.config(), wrong=True)):
             assert (keys >= 0).all()
             assert (keys != right).all()
             assert len(set(keys)) > 5
     wrong = names_of(standards, text_keys(standards, tiny.config(), wrong=True))
-    other = names_of(standards, text_keys(standards, shuffled))
+    other = names_of(standards, text_keys(standards, other_text))
     assert [name.split(" [")[0] for name in wrong] == list(actions)
     assert np.mean([name.split(" [")[0] == action for name, action in zip(other, actions, strict=True)]) < 0.2
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from efa.baselines.mtl_aqa import S2VT
 from efa.baselines.registry import Model, build_system, decoder_file, encoder_file, load_trunk, trunk_name
 from efa.config import RESULTS_VERSION, Config, TextConfig
 from efa.data.loader import Progress, cached_array, data_fingerprint, load_frames, open_dataset
-from efa.data.manifest import DataSet
+from efa.data.manifest import DataSet, StepText
 from efa.data.tokenizer import Tokenizer
 from efa.model.decoder import Decoder, load_bert
 from efa.model.swin import SwinBlock
@@ -31,6 +32,27 @@ class TrainingInputs:
     steps: Tensor  # [K, 5, E]
     instruction: Tensor  # [K, 1, E]
     tokenizer: Tokenizer
+    order: Tensor | None = None  # int64 [N, 5], in which each clip gets its steps; None: as they are
+
+    def embed(self, model: Model, keys: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors F_t^s [B, 5, E] and F_t^g [B, 1, E] of clips, on the keys' device, by the model's own text encoder
+        if it trains one.
+
+        Args:
+            keys: [B], each clip's row of `steps`; -1: no text, any vectors. rows: [B], of the table.
+        """
+        keys = keys.clamp(min=0)
+        if model.text_encoder is None:
+            steps, instruction = self.steps.to(keys.device)[keys], self.instruction.to(keys.device)[keys]
+        else:
+            wanted, at = keys.unique(return_inverse=True)
+            texts = list(self.dataset.steps.values())
+            sentences = [sentence for i in wanted.tolist() for sentence in texts[i].sentences]
+            both = model.text_encoder.encode(sentences).unflatten(0, (-1, 6))[at]  # [B, 6, E]
+            steps, instruction = both[:, :5], both[:, 5:]
+        if self.order is not None:
+            steps = steps.take_along_dim(self.order.to(rows.device)[rows][:, :, None], 1)
+        return steps, instruction
 
     def rows(self, split: str) -> np.ndarray:
         return np.flatnonzero((self.dataset.table["split"] == split).to_numpy())
@@ -39,16 +61,35 @@ class TrainingInputs:
 def prepare(config: Config, progress: Progress | None = None) -> TrainingInputs:
     """Opens the data set and runs whatever is frozen, once."""
     dataset = open_dataset(config.data)
-    if config.encoder.frozen:
-        video = video_features(dataset, config, progress)
-    else:
-        video = load_frames(dataset, config.data, progress)
-    return TrainingInputs(dataset, video, *text_vectors(dataset, config.text), vocabulary(dataset, config))
+    vectors = text_vectors(dataset, config.text)  # [K, 6, E], before hours of decoding
+    if config.fusion.text == "random":
+        vectors = torch.stack([randomise(*pair) for pair in zip(dataset.steps.values(), vectors, strict=True)])
+    order = step_order(dataset) if config.fusion.text == "shuffled" else None
+    words = vocabulary(dataset, config)
+    load = (
+        video_features(dataset, config, progress)
+        if config.encoder.frozen
+        else load_frames(dataset, config.data, progress)
+    )
+    return TrainingInputs(dataset, load, vectors[:, :5], vectors[:, 5:], words, order)
 
 
-def text_vectors(dataset: DataSet, config: TextConfig) -> tuple[Tensor, Tensor]:
-    """Vectors of steps [K, 5, E] and instructions [K, 1, E], one row for each key of `dataset.steps` in order."""
-    texts = [sentence for text in dataset.steps.values() for sentence in (*text.steps, text.instruction)]
+def randomise(text: StepText, vectors: Tensor) -> Tensor:
+    """A random vector as long as the real one for each of an action's six sentences, [6, E]; its text is the seed."""
+    draw = torch.Generator().manual_seed(zlib.crc32("\n".join(text.sentences).encode()))
+    noise = torch.randn(vectors.shape, generator=draw)
+    return noise * vectors.norm(dim=1, keepdim=True) / noise.norm(dim=1, keepdim=True)
+
+
+def step_order(dataset: DataSet) -> Tensor:
+    """A random order of the five steps for each clip, int64 [N, 5], the same whenever it is asked for."""
+    seeds = [zlib.crc32(f"order {clip}".encode()) for clip in dataset.table["clip_id"]]
+    return torch.from_numpy(np.stack([np.random.RandomState(seed).permutation(5) for seed in seeds]))
+
+
+def text_vectors(dataset: DataSet, config: TextConfig) -> Tensor:
+    """Vectors of the five steps and the instruction, [K, 6, E], one row for each key of `dataset.steps` in order."""
+    texts = [sentence for text in dataset.steps.values() for sentence in text.sentences]
     folder = Path(config.model)
     files = sorted(file for file in folder.glob("*") if file.is_file()) if folder.is_dir() else []
     settings = [texts, config.model, config.pooling, config.max_tokens]
@@ -59,8 +100,7 @@ def text_vectors(dataset: DataSet, config: TextConfig) -> tuple[Tensor, Tensor]:
     if not path.is_file():
         vectors = TextEncoder(config).encode(texts).detach().numpy()
         cached_array(path, vectors.shape, np.float32, lambda: iter([vectors]))
-    both = torch.from_numpy(np.load(path)).unflatten(0, (-1, 6))  # [K, 6, E]
-    return both[:, :5], both[:, 5:]
+    return torch.from_numpy(np.load(path)).unflatten(0, (-1, 6))
 
 
 def video_features(dataset: DataSet, config: Config, progress: Progress | None = None) -> np.ndarray:

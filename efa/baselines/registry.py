@@ -21,10 +21,14 @@ from efa.model.assessor import EFAModel
 from efa.model.base import Adapter
 from efa.model.decoder import Decoder
 from efa.model.swin import load_encoder, torchvision_names
+from efa.model.text import TextEncoder
 from efa.utils import paths
 from efa.utils.errors import InputError
 
 Model = EFAModel | System
+# Video Swin-B, pre-trained on Kinetics-600 by its authors.
+KINETICS = "https://github.com/SwinTransformer/storage/releases/download/v1.0.4/"
+KINETICS += "swin_base_patch244_window877_kinetics600_22k.pth"
 
 
 @functools.cache
@@ -61,6 +65,8 @@ def build_system(config: Config, actions: int, vocabulary_size: int, text_dim: i
         wanted = inspect.signature(spec.system).parameters
         model = spec.system(spec.config(**sizes), **{n: value for n, value in given.items() if n in wanted})
         model.encoder.requires_grad_(not config.encoder.frozen)
+    if model.READS_STEPS and not config.text.frozen and config.fusion.text != "none":
+        model.text_encoder = TextEncoder(config.text)
     if isinstance(model.text_decoder, Decoder):
         model.text_decoder.beams = config.prediction.beams
     elif config.prediction.beams > 1 and model.text_decoder is not None:
@@ -79,8 +85,12 @@ def trunk_name(config: Config) -> str:
 
 
 def encoder_file(config: Config) -> str:
-    """The file that `encoder.weights` names: '' for random weights, 'formsim' for the system's trunk in the package."""
+    """The file that `encoder.weights` names: '' for random weights, 'formsim' for the system's trunk in the package,
+    'kinetics600' for the official Swin-B; with that, trunks other than Swin, which the paper leaves open, start random.
+    """
     name = config.encoder.weights
+    if name == "kinetics600":
+        return str(paths.home() / "weights" / KINETICS.rpartition("/")[2]) if trunk_name(config) == "formsim" else ""
     return str(paths.WEIGHTS / f"{trunk_name(config)}.safetensors") if name == "formsim" else name
 
 

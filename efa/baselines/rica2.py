@@ -181,6 +181,7 @@ class Encoded(NamedTuple):
 @register("RICA2", RICA2Config, SMALL, trunk="i3d")
 class RICA2(System):
     TEXT_DECODER = TEXT_WEIGHTS = "decoder"
+    READS_STEPS = True
     noise: Tensor
 
     def __init__(self, config: RICA2Config, actions: int, vocabulary_size: int, text_dim: int):

@@ -77,6 +77,7 @@ def run(
     ray_address: options.RayAddress = None,
     cpus_per_run: options.Cpus = None,
     gpus_per_run: options.Gpus = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print what each run would cost, and train nothing")] = False,
 ) -> None:
     """Train, predict and score what is missing.   Example: efa run 6/EFA --preset laptop --seeds 0,1,2
 
@@ -88,10 +89,22 @@ def run(
     from efa.experiments import select
 
     chosen = select(what, preset, options.seeds_of(seeds), options.settings_of(settings))
+    if dry_run:
+        return _print_plans(chosen)
     cluster = select_cluster(executor, jobs, ray_address, cpus_per_run, gpus_per_run)
     failures = run_all(chosen, jobs, cluster, retries)
     _print_status(chosen)
     report_failures(failures)
+
+
+def _print_plans(chosen: list[Any]) -> None:
+    from efa.launch.plan import describe_plan
+
+    for one in chosen:
+        table = Table(one.label, "arithmetic, not a measurement")
+        for line in describe_plan(one.config):
+            table.add_row(*line)
+        out.print(table)
 
 
 @app.command()

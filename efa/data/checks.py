@@ -66,6 +66,10 @@ class StepText:
     steps: tuple[str, ...]
     instruction: str
 
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        return (*self.steps, self.instruction)
+
 
 @dataclass(frozen=True)
 class Problem:

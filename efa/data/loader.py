@@ -161,14 +161,14 @@ def text_keys(dataset: DataSet, config: Config, actions: list[str] | None = None
         return np.full(len(dataset.table), -1)
     keys = list(dataset.steps)
     number = {key: i for i, key in enumerate(keys)}
-    table, shuffled = dataset.table, config.fusion.text == "shuffled"
+    table, other = dataset.table, config.fusion.text == "wrong"
     out = []
     for action, standard, clip in zip(actions or table["action"], table["standard"], table["clip_id"], strict=True):
         key = step_key(action, standard)
         others = [k for k in keys if k != key]
-        if not shuffled:  # else any other key, drawn anew for each clip, so that it carries nothing
+        if not other:  # else any other key, drawn anew for each clip, so that it carries nothing
             others = [k for k in others if k.startswith(f"{action} [")] or others
-        if (wrong or shuffled) and others:
+        if (wrong or other) and others:
             key = others[zlib.crc32(f"shuffled {clip}".encode()) % len(others)]
         out.append(number.get(key, -1))
     return np.array(out)

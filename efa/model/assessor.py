@@ -1,6 +1,7 @@
 """EFA, the Explainable Fitness Assessor, and its losses.
 
 frames -> Video Swin -> F_v -> class; the class's text, F_v -> fusion (eq. 1-10) -> F_f -> quality, explanation
+(`fusion.class_from` reads the class from F_f instead)
 """
 
 import itertools
@@ -28,12 +29,14 @@ class Output(SystemOutput):
 class EFAModel(VideoModel):
     """The whole model but the text encoder, for A `actions`, V words (id 0 is padding) and text vectors of length E.
 
-    Class logits come from F_v, before any text and any adapter, so that prediction can pick the steps by them; as
-    printed, the class comes from F_f, which already needs the class's text. Swin knows only relative positions inside
-    a window, so each token gets a learned vector for its frame and one for its place; the paper is silent here.
+    The paper reads the class from F_f (Section IV-B; Algorithm 1, line 8), which needs the class's text, and at
+    inference has the class pick the text (IV-C). So there are three readings, `fusion.class_from`; in each, `classify`
+    picks the steps without any text. Swin knows only relative positions inside a window, so each token gets a learned
+    vector for its frame and one for its place, which the paper does not mention.
     """
 
     TEXT_DECODER = TEXT_WEIGHTS = "decoder"
+    READS_STEPS = True
     encoder: VideoSwin
 
     def __init__(self, config: Config, actions: int, vocabulary_size: int, text_dim: int):
@@ -45,16 +48,23 @@ class EFAModel(VideoModel):
         self.place_position = nn.Parameter(torch.randn(1, self.grid[1] * self.grid[2], c) * 0.02)
         self.fusion = Fusion(config.fusion, c, text_dim)
         frames = self.grid[0] if config.fusion.pool == "frames" else 1
-        self.class_head = mlp(frames * c, 256, 128, actions)  # widths as released
-        self.quality_head = mlp(frames * d, 128, 32, 1)
+        seen = c if config.fusion.class_from == "video" else d
+        self.class_head = mlp(frames * seen, 256, 128, actions)  # MLP_c; widths as released
+        self.quality_head = mlp(frames * d, 128, 32, 1)  # MLP_q
         if config.fusion.pool_norm:
-            self.class_head.insert(0, nn.BatchNorm1d(frames * c, affine=False))
+            self.class_head.insert(0, nn.BatchNorm1d(frames * seen, affine=False))
             self.quality_head.insert(0, nn.BatchNorm1d(frames * d, affine=False))
         self.decoder = Decoder(config.decoder, vocabulary_size, d)
 
     def classify(self, features: Tensor) -> Tensor:
-        """F_v [B, N, C] -> class logits [B, A]; all that is needed to pick the steps."""
-        return self.class_head(self.pool(features))
+        """F_v [B, N, C] -> class logits [B, A] without any text, by which the steps are picked."""
+        if self.config.fusion.class_from == "video":
+            return self.class_head(self.pool(features))
+        return self.class_head(self.pool(self.fusion(self.place(features), None, None).fused))
+
+    def place(self, features: Tensor) -> Tensor:
+        """F_v [B, N, C] -> the same through the adapter, with a vector added for each token's frame and place."""
+        return self.adapter(features) + (self.frame_position + self.place_position).flatten(0, 1)
 
     def pool(self, tokens: Tensor) -> Tensor:
         """[B, N, D] -> the mean over all tokens [B, D], or over each frame's, frames in order [B, T' D]."""
@@ -73,12 +83,14 @@ class EFAModel(VideoModel):
             text_mask: bool [B], False for a clip without text.
             tokens: ids [B', L] of the explanations of the first B' <= B clips, bos first; None: no text logits.
         """
-        video = self.adapter(features) + (self.frame_position + self.place_position).flatten(0, 1)  # [B, N, C]
-        fusion = self.fusion(video, steps, instruction, text_mask)  # (alg-1-5)
+        class_from = self.config.fusion.class_from
+        fusion = self.fusion(self.place(features), steps, instruction, text_mask)  # (alg-1-7) F_f
+        fused = self.pool(fusion.fused)  # [B, D], or [B, T' D]
         return Output(
-            class_logits=self.classify(features),  # (alg-1-3)
-            quality_logit=self.quality_head(self.pool(fusion.fused))[:, 0],  # (alg-1-6)
-            # (alg-1-7)
+            class_logits=self.classify(features) if class_from == "video" else self.class_head(fused),  # (alg-1-8)
+            blind_logits=self.classify(features) if class_from == "two_pass" and self.training else None,
+            quality_logit=self.quality_head(fused)[:, 0],  # (alg-1-9)
+            # (alg-1-10)
             text_logits=None if tokens is None else self.decoder(tokens, fusion.fused[: len(tokens)]),
             fusion=fusion,
         )
@@ -100,6 +112,9 @@ def losses(
 ) -> dict[str, Tensor]:
     """Eq. 11: lambda * CE(class) + BCE(quality) + CE(text, label smoothing).
 
+    Eq. 11 and Section V-C put lambda on the class loss (`weight_class`), Algorithm 1 (line 11) and the end of IV-C on
+    the quality loss (`weight_quality`).
+
     Args:
         output: its `extra` terms are added as they are, but 'masked_lm' replaces the text's loss.
         batch: `action` ids [B], `quality` 0 or 1 [B] and `tokens` [B, L] from bos to eos, padded on the right with 0;
@@ -110,9 +125,12 @@ def losses(
         Scalars: `class`, `quality`, `text` before weighting, and `total`, the one to minimise.
     """
     quality = batch["quality"].to(output.quality_logit.dtype)
+    class_loss = F.cross_entropy(output.class_logits, batch["action"])
+    if output.blind_logits is not None:
+        class_loss = (class_loss + F.cross_entropy(output.blind_logits, batch["action"])) / 2
     parts = {
-        "class": F.cross_entropy(output.class_logits, batch["action"]),  # (alg-1-8)
-        "quality": F.binary_cross_entropy_with_logits(output.quality_logit, quality),  # (alg-1-9)
+        "class": class_loss,  # L_c
+        "quality": F.binary_cross_entropy_with_logits(output.quality_logit, quality),  # L_q
         "text": output.quality_logit.new_zeros(()),
     }
     if output.text_logits is not None:
@@ -120,8 +138,8 @@ def losses(
         settings: dict[str, Any] = {"ignore_index": 0, "label_smoothing": config.label_smoothing, "reduction": "none"}
         each = F.cross_entropy(output.text_logits.flatten(0, 1), targets.flatten(), **settings).view_as(targets)
         weight = (targets != 0) * batch.get("text_weight", quality.new_ones(len(targets)))[:, None]  # [B, L]
-        # (alg-1-10)
-        parts["text"] = (each * weight).sum() / weight.sum().clamp(min=1e-6)  # a batch without any text: 0, not NaN
+        # L_t; a batch without any text gives 0, not NaN
+        parts["text"] = (each * weight).sum() / weight.sum().clamp(min=1e-6)
     extra = dict(output.extra)
     parts["text"] = extra.pop("masked_lm", parts["text"])
     if shares is not None:

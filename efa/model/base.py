@@ -25,6 +25,7 @@ class SystemOutput:
     class_logits: Tensor  # [B, A]
     quality_logit: Tensor  # [B]; positive means non-standard form
     text_logits: Tensor | None = None  # [B', L, V], position i predicting token i + 1; None without tokens or decoder
+    blind_logits: Tensor | None = None  # [B, A] of a pass without text, where that is trained, too ('two_pass')
     extra: dict[str, Tensor] = field(default_factory=dict)  # weighted loss terms; `masked_lm` is a loss of the text
 
 
@@ -68,6 +69,7 @@ class VideoModel(nn.Module):
 
     TEXT_DECODER: ClassVar[str] = ""  # name of the attribute that holds the text decoder
     TEXT_WEIGHTS: ClassVar[str] = ""  # which pre-trained weights it takes, a name for `baselines.base.text_file`
+    READS_STEPS: ClassVar[bool] = False  # whether it has a use for a text encoder
     FROZEN_TEXT: ClassVar[tuple[str, ...]] = ("",)  # `freeze_text` freezes its parameters with these prefixes
     mean: Tensor
     std: Tensor
@@ -76,6 +78,7 @@ class VideoModel(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.adapter: nn.Module = nn.Identity()  # or an `Adapter`, set by `registry.build_system`
+        self.text_encoder: Any = None  # or a `TextEncoder` that is trained, set by `registry.build_system`
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
@@ -100,7 +103,8 @@ class VideoModel(nn.Module):
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
         """Parameters that start pre-trained and learn at `training.lr`; all others learn at `training.head_lr`."""
-        return [*self.encoder.parameters(), *language_parameters(self.text_decoder).values()]
+        text = [] if self.text_encoder is None else self.text_encoder.parameters()
+        return [*self.encoder.parameters(), *text, *language_parameters(self.text_decoder).values()]
 
     def text_memory(self, features: Tensor, steps: Text, instruction: Text, text_mask: Text) -> Any:
         """What the text decoder reads of features, steps, instruction and text mask."""

@@ -1,7 +1,8 @@
 """Fusion of video and text: equations 1-10 and every variant of Table VI.
 
-F_v [B, N, D] are the video tokens, F_t^g [B, 1, D] the instruction, F_t^s [B, 5, D] the steps. A comment `# (eq-4)`
-marks the line that does equation 4; the book links to it.
+The paper's letters: F_v [B, N, D] are the video tokens, F_t^g [B, 1, D] the instruction, F_t^s [B, 5, D] the steps,
+F_t^g* and F_t^s* both after they have attended to the video, F_v^g and F_v^s the video after it has attended to these,
+G the gate, F_f the fused features. A comment `# (eq-4)` marks the line of equation 4; the book links to it.
 """
 
 from dataclasses import dataclass
@@ -20,37 +21,44 @@ class FusionOutput:
     """Result of the fusion; None where the variant does not compute it."""
 
     fused: Tensor  # F_f [B, N, D]
-    gate: Tensor | None = None  # g of eq. 9 [B, N, D]; near 1 trusts the global branch, near 0 the step branch
-    step_attention: Tensor | None = None  # [B, 5, N], softmax of eq. 6: where in the video each step looks
-    video_attention: Tensor | None = None  # [B, N, 5], softmax of eq. 8: which step each video token reads
-    global_attention: Tensor | None = None  # [B, 1, N], softmax of eq. 2
+    gate: Tensor | None = None  # G of eq. 9 [B, N, D]; near 1 trusts the global branch, near 0 the step branch
+    # Softmaxes, averaged over heads: of eq. 6, where in the video a step looks; of eq. 8, which step a token reads
+    step_attention: Tensor | None = None  # [B, 5, N]
+    video_attention: Tensor | None = None  # [B, N, 5]
+    global_attention: Tensor | None = None  # [B, 1, N], of eq. 2
 
 
 class Attention(nn.Module):
-    """One head, no output projection: softmax(Q K^T / sqrt(d)) V. Written out, as the weights are an output, too."""
+    """Multi-head attention: softmax(Q K^T / sqrt(d_k)) V for each of `heads` parts of width d_k, side by side.
 
-    def __init__(self, dim: int):
+    W_Q, W_K and W_V are all that eq. 2, 4, 6 and 8 print: there is no output projection. Written out, as the weights
+    are an output, too.
+    """
+
+    def __init__(self, dim: int, heads: int):
         super().__init__()
-        self.query = nn.Linear(dim, dim)
-        self.key = nn.Linear(dim, dim)
-        self.value = nn.Linear(dim, dim)
+        self.heads = heads
+        self.query = nn.Linear(dim, dim)  # W_Q
+        self.key = nn.Linear(dim, dim)  # W_K
+        self.value = nn.Linear(dim, dim)  # W_V
 
     def forward(self, queries: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """Queries [B, n, D], memory [B, m, D] -> result [B, n, D], weights [B, n, m]."""
-        q, k, v = self.query(queries), self.key(memory), self.value(memory)
-        weights = (q @ k.transpose(1, 2) / q.shape[-1] ** 0.5).softmax(-1)
-        return weights @ v, weights
+        """Queries [B, n, D], memory [B, m, D] -> result [B, n, D], weights [B, n, m], the mean over heads."""
+        parts = self.query(queries), self.key(memory), self.value(memory)
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)  # each [B, heads, ., d_k]
+        weights = (q @ k.transpose(2, 3) / q.shape[-1] ** 0.5).softmax(-1)  # [B, heads, n, m]
+        return (weights @ v).transpose(1, 2).flatten(2), weights.mean(1)
 
 
 class Residual(nn.Module):
-    """The (+) of eq. 1, 3, 5, 7: 'printed' result + sigma * input, 'released' input + sigma * result."""
+    """The sum of eq. 1, 3, 5, 7: 'printed' result + sigma * input, 'released' input + sigma * result."""
 
-    sigma: Tensor
+    sigma: Tensor  # sigma_1, ..., sigma_4: a vector [D], or a scalar
 
     def __init__(self, config: FusionConfig):
         super().__init__()
         self.printed = config.residual == "printed"
-        sigma = torch.tensor(float(config.sigma))
+        sigma = torch.full((config.dim,) if config.sigma_shape == "vector" else (), config.sigma)
         if config.learn_sigma:
             self.sigma = nn.Parameter(sigma)
         else:
@@ -73,21 +81,21 @@ class Branch(nn.Module):
         super().__init__()
         self.text_queries, self.video_queries = config.query != "video", config.query != "text"
         if self.text_queries:
-            self.text_attention = Attention(config.dim)
+            self.text_attention = Attention(config.dim, config.heads)
             self.text_residual = Residual(config)
         if self.video_queries:
-            self.video_attention = Attention(config.dim)
+            self.video_attention = Attention(config.dim, config.heads)
         self.video_residual = Residual(config)
         self.dropout = nn.Dropout(config.dropout)  # on the result of each attention
 
     def forward(self, video: Tensor, text: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """F_v [B, N, D], F_t [B, S, D] -> updated F_v [B, N, D], weights [B, S, N] and [B, N, S]."""
+        """F_v [B, N, D], F_t [B, S, D] -> F_v^g or F_v^s [B, N, D], weights [B, S, N] and [B, N, S]."""
         text_weights = video_weights = None
         if self.text_queries:
             result, text_weights = self.text_attention(text, video)  # (eq-2, eq-6) Q = F_t, K = V = F_v
-            text = self.text_residual(self.dropout(result), text)  # (eq-1, eq-5)
+            text = self.text_residual(self.dropout(result), text)  # (eq-1, eq-5) F_t*
         if self.video_queries:
-            result, video_weights = self.video_attention(video, text)  # (eq-4, eq-8) Q = F_v, K = V = F_t'
+            result, video_weights = self.video_attention(video, text)  # (eq-4, eq-8) Q = F_v, K = V = F_t*
         else:
             result = text.mean(1, keepdim=True)  # [B, 1, D], the same for every video token
         return self.video_residual(self.dropout(result), video), text_weights, video_weights  # (eq-3, eq-7)
@@ -98,12 +106,12 @@ class Gate(nn.Module):
 
     def __init__(self, dim: int):
         super().__init__()
-        self.linear = nn.Linear(2 * dim, dim)
+        self.linear = nn.Linear(2 * dim, dim)  # W_g, b_g
 
     def forward(self, of_global: Tensor, of_steps: Tensor) -> tuple[Tensor, Tensor]:
-        """F_g, F_s [B, N, D] -> F_f [B, N, D], g [B, N, D]."""
-        g = self.linear(torch.cat([of_global, of_steps], -1)).sigmoid()  # (eq-9)
-        return g * of_global + (1 - g) * of_steps, g  # (eq-10)
+        """F_v^g, F_v^s [B, N, D] -> F_f [B, N, D], G [B, N, D]."""
+        gate = self.linear(torch.cat([of_global, of_steps], -1)).sigmoid()  # (eq-9)
+        return gate * of_global + (1 - gate) * of_steps, gate  # (eq-10)
 
 
 class Fusion(nn.Module):
@@ -112,7 +120,10 @@ class Fusion(nn.Module):
     Each is brought to width D by a Linear (nothing where the sizes agree) and a LayerNorm, on which the paper is
     silent. Without the norm, text would count by how short it is: a mean-pooled MiniLM vector has a root mean square
     of 0.2-0.4 that falls with the sentence's length, a video token 1. Learnt vectors replace the text of a clip
-    without any. For `text='shuffled'` the caller passes another action's text.
+    without any. Which text a clip gets (its own, shuffled, another action's) is the caller's business.
+
+    Eq. 5-8 do not see the order of the steps: permuting them permutes the softmax's terms, and F_f stays. With
+    `step_position` each step has a learnt vector for its place, and the order can matter.
     """
 
     def __init__(self, config: FusionConfig, video_dim: int, text_dim: int):
@@ -126,6 +137,9 @@ class Fusion(nn.Module):
         if config.step_branch:
             self.null_steps = nn.Parameter(torch.randn(1, STEPS, config.dim))
             self.step_branch = Branch(config)
+        self.step_position: Tensor | None = None
+        if config.step_branch and config.step_position:
+            self.step_position = nn.Parameter(torch.randn(1, STEPS, config.dim) * 0.02)
         self.merge: nn.Module | None = None
         if config.global_branch and config.step_branch and config.merge != "add":
             self.merge = Gate(config.dim) if config.merge == "gate" else nn.Linear(2 * config.dim, config.dim)
@@ -143,6 +157,7 @@ class Fusion(nn.Module):
             parts.append(fused)
         if self.config.step_branch:
             text = self._text(steps, self.null_steps, video, text_mask)  # F_t^s [B, 5, D]
+            text = text if self.step_position is None else text + self.step_position
             fused, output.step_attention, output.video_attention = self.step_branch(video, text)  # eq. 5-8
             parts.append(fused)
         if len(parts) == 1:

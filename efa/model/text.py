@@ -57,7 +57,7 @@ class TextEncoder(nn.Module):
             bert = AutoModel.from_pretrained(source)
         except Exception as error:  # transformers raises OSError, ValueError, KeyError, SafetensorError, ...
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            hint = "text.model must be 'minilm', the hub id of a BERT, or a folder that holds one"
+            hint = f"run 'hf download {config.model}', or set text.model to 'minilm', another BERT's id or a folder"
             raise InputError(f"cannot load the text encoder '{config.model}': {reason}", hint=hint) from None
         if not hasattr(bert.config, "hidden_size") or bert.config.is_encoder_decoder:
             raise InputError(f"'{config.model}' is no BERT-like encoder", hint="set text.model to a BERT")
