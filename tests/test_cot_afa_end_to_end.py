@@ -22,8 +22,9 @@ from efa_datasets.cot_afa import read_release
 from efa_datasets.cot_afa_files import REFERENCES, SHEET
 
 SHRUNK: dict[str, object] = {  # what the paper preset needs to run on one core in seconds
-    "data.size": 32, "encoder.dim": 16, "encoder.depths": "1,1", "encoder.heads": "1,2", "fusion.dim": 32,
-    "decoder.dim": 32, "decoder.depth": 1, "decoder.heads": 2, "decoder.weights": "", "decoder.vocabulary": "train",
+    "data.size": 32, "encoder.dim": 16, "encoder.depths": "1,1", "encoder.heads": "1,2", "encoder.weights": "",
+    "fusion.dim": 32, "fusion.heads": 2, "decoder.dim": 32, "decoder.depth": 1, "decoder.heads": 2,
+    "decoder.weights": "", "decoder.vocabulary": "train",
     "decoder.max_tokens": 64, "training.epochs": 1, "training.batch": 8, "prediction.max_tokens": 16,
 }  # fmt: skip
 TEXTLESS = ("05", "06", "15")  # of each class, training and validation clips that lose their text

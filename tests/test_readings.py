@@ -5,11 +5,14 @@ import dataclasses
 import pytest
 import tiny
 import torch
+from checkpoints import call
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from efa.baselines.inputs import build_model, prepare
-from efa.config import FusionConfig
+from efa.baselines.registry import encoder_file
+from efa.config import FusionConfig, build
+from efa.launch.plan import measure_step
 from efa.model.fusion import Fusion
 from efa.predict import EFA, predict
 from efa.train import compute_losses, fit
@@ -134,3 +137,44 @@ def test_a_trained_text_encoder_learns_and_is_kept(home, tmp_path):
     torch.testing.assert_close(again._encode(text)[0][0], model.text_encoder.encode(list(text.steps)))
     frame = torch.zeros(config.data.frames, config.data.size, config.data.size, 3, dtype=torch.uint8).numpy()
     assert again.assess(frame)["explanation"] == assessor.assess(frame)["explanation"]
+
+
+def test_the_paper_preset_is_refused_without_its_weights(home, monkeypatch, capfd):
+    """One line with the command that fetches them, before anything is made."""
+    status, _, error = call(monkeypatch, capfd, "run", "4/EFA", "--preset", "paper")
+    assert status == 2
+    assert len(error.splitlines()) == 1
+    assert "curl --location" in error
+    assert error.rstrip(")\n").endswith("swin_base_patch244_window877_kinetics600_22k.pth")
+    config = build("paper")
+    assert (config.training.epochs, config.text.frozen, config.data.frames) == (300, False, 6)
+    assert (config.training.weight_class, config.fusion.sigma, config.fusion.sigma_shape) == (3, 1e-3, "vector")
+    assert encoder_file(build("paper", {"system.name": "Video Swin"})).endswith(".pth")
+    assert encoder_file(build("paper", {"system.name": "TSM"})) == ""  # the paper does not say where it starts
+
+
+@pytest.mark.parametrize("row", ["4/EFA", "4/SwinBERT", "5/RICA2", "5/C3D"])
+def test_a_dry_run_prints_a_plan_and_trains_nothing(home, monkeypatch, capfd, row):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("efa.launch.grid.execute_all", lambda *_: pytest.fail("it trains"))
+        status, out, _ = call(monkeypatch, capfd, "run", row, "--preset", "paper", "--dry-run")
+    assert status == 0
+    assert "29,400 (300 epochs)" in out
+    for what in (
+        "parameters: all, trained",
+        "TFLOP forward and backward",
+        "days on two RTX A6000",
+        "hours on one H200",
+    ):
+        assert what in out
+    assert ("curl" in out) == (row in ("4/EFA", "4/SwinBERT"))
+
+
+def test_a_plan_counts_the_model_that_is_trained(home):
+    config = tiny.config(training__text_share=1.0)
+    need, model = measure_step(config), build_model(config, prepare(config))
+    assert sum(need["parts"].values()) == sum(p.numel() for p in model.parameters())
+    assert need["trained"] == sum(p.numel() for p in model.parameters() if p.requires_grad)
+    double = measure_step(config.with_({"training.batch": 16}))
+    assert double["flops"] == pytest.approx(2 * need["flops"], rel=0.01)
+    assert double["activations"] > 1.5 * need["activations"]

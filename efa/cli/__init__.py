@@ -77,7 +77,9 @@ def run(
     ray_address: options.RayAddress = None,
     cpus_per_run: options.Cpus = None,
     gpus_per_run: options.Gpus = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="print what each run would cost, and train nothing")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="print what each run would cost, and train nothing")
+    ] = False,
 ) -> None:
     """Train, predict and score what is missing.   Example: efa run 6/EFA --preset laptop --seeds 0,1,2
 

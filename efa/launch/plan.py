@@ -17,7 +17,10 @@ from efa.data.loader import open_dataset
 from efa.model.text import locate
 
 # Peaks of matrix products without sparsity in FLOP/s, by the vendor's data sheets: fp32, TF32, bf16.
-GPUS = {"two RTX A6000 (the paper's)": (2 * 38.7e12, 2 * 77.4e12, 2 * 154.8e12), "one H200": (67e12, 494.5e12, 989.5e12)}
+GPUS = {
+    "two RTX A6000 (the paper's)": (2 * 38.7e12, 2 * 77.4e12, 2 * 154.8e12),
+    "one H200": (67e12, 494.5e12, 989.5e12),
+}
 SHARE = 0.45  # of the peak that a training step is assumed to reach
 ADAMW_BYTES = 16  # a trained parameter: weight, gradient and two moments of 4 bytes
 
