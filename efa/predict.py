@@ -255,6 +255,3 @@ def _download(name: str) -> Path:
     except Exception as error:  # the hub's own errors are many; each means that there is no checkpoint to load
         message = f"no checkpoint folder or hub id '{name}' ({type(error).__name__})"
         raise InputError(message, hint="train one: efa run 6/EFA") from None
-
-
-__all__ = ["EFA", "PROTOCOLS", "predict"]
