@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -34,7 +34,6 @@ from efa.utils.errors import InputError
 from efa.utils.files import write_safely
 from efa.utils.memory import run_in_batches
 
-BROKEN = (OSError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError, RuntimeError)
 PROTOCOLS = ("predicted", "oracle", "none", "wrong")
 
 
@@ -128,8 +127,10 @@ class EFA:
 
     def __post_init__(self) -> None:
         self.model.eval()
-        self._text: TextEncoder | None = None
-        self._vectors: dict[tuple[str, ...], tuple[Tensor, Tensor]] = {}
+
+    @cached_property
+    def _text(self) -> TextEncoder:
+        return TextEncoder(self.config.text)
 
     @staticmethod
     def from_material(model: Model, config: Config, inputs: TrainingInputs) -> EFA:
@@ -171,7 +172,7 @@ class EFA:
         except InputError as error:  # of a setting or a step, which do not know their file
             file = error.file or folder / "config.json"
             raise InputError(error.message, file=file, row=error.row, hint=error.hint) from None
-        except (*BROKEN, SafetensorError) as error:
+        except Exception as error:  # each reader raises a dozen kinds of its own on a broken file
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"this checkpoint cannot be read: {reason}", file=folder, hint=train_again) from None
         return EFA(model, config, tokenizer, steps, actions, int(meta["text_dim"]))
@@ -242,12 +243,8 @@ class EFA:
         """Vectors of the steps [1, 5, C] and of the instruction [1, 1, C]; None for a model without text."""
         if self.config.fusion.text == "none":
             return None, None
-        sentences = (*text.steps, text.instruction)
-        if sentences not in self._vectors:
-            self._text = self._text or TextEncoder(self.config.text)
-            vectors = self._text.encode(list(sentences))
-            self._vectors[sentences] = vectors[None, :5], vectors[None, 5:]
-        return self._vectors[sentences]
+        vectors = self._text.encode([*text.steps, text.instruction])
+        return vectors[None, :5], vectors[None, 5:]
 
 
 def _download(name: str) -> Path:
@@ -258,6 +255,3 @@ def _download(name: str) -> Path:
     except Exception as error:  # the hub's own errors are many; each means that there is no checkpoint to load
         message = f"no checkpoint folder or hub id '{name}' ({type(error).__name__})"
         raise InputError(message, hint="train one: efa run 6/EFA") from None
-
-
-__all__ = ["EFA", "PROTOCOLS", "predict"]
