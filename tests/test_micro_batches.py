@@ -67,7 +67,7 @@ def test_shares_of_the_pieces_are_one_in_all(inputs):
         parts = [part_of_batch(batch, i, number) for i in range(number)]
         rows = [row for part in parts for row in part["row"].tolist()]
         assert sorted(rows) == sorted(batch["row"].tolist())
-        assert sum(int(part["told"]) for part in parts) == int(batch["told"])
+        assert sum(int(part["text_clips"]) for part in parts) == int(batch["text_clips"])
         for hidden in (0.0, 0.15, 0.5):
             clips, texts = zip(*(shares_of_batch(part, batch, hidden) for part in parts), strict=True)
             assert math.isclose(sum(clips), 1)
@@ -80,8 +80,8 @@ def test_shares_of_the_pieces_are_one_in_all(inputs):
 @pytest.mark.parametrize("share", [0.15, 0.5])
 def test_a_masked_text_weighs_what_is_hidden_of_it(inputs, share):
     batch = batch_gradients.batch_of(inputs, tiny.config())
-    told = batch["tokens"][: int(batch["told"])]
-    _, hidden = mask_words(told, share, 0.8, 1, 50)
+    learnt = batch["tokens"][: int(batch["text_clips"])]
+    _, hidden = mask_words(learnt, share, 0.8, 1, 50)
     assert text_weight(batch, share) == int(hidden.sum())
     silent = {"tokens": torch.tensor([[2, 3, 0], [0, 0, 0]])}
     assert text_weight(silent, share) == int(mask_words(silent["tokens"], share, 0.8, 1, 50)[1].sum()) == 1

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from efa.data.video import check_file, probe
+from efa.data.video import check_file, load_clip
 from efa.utils.errors import InputError
 
 COLUMNS = {  # name -> what a cell holds
@@ -175,7 +175,7 @@ def read_step_text(path: Path) -> tuple[StepText, list[str]]:
     with log.catch():
         text = parse_step_text(None, _read_json(log, ONE_STEP_TEXT), ONE_STEP_TEXT, log)
     if text is None or log.errors:
-        raise InputError(f"this is no steps file: {log.errors[0].message}", file=path, hint=log.errors[0].action)
+        raise InputError(f"not a steps file: {log.errors[0].message}", file=path, hint=log.errors[0].action)
     return text, [str(problem.error()) for problem in log.problems if problem.column]  # a byte order mark is common
 
 
@@ -281,7 +281,7 @@ def check_rows(
 def _check_video(path: Path, log: Log, row: int, clip: str, open_it: bool) -> None:
     try:
         check_file(path)
-        for warning in probe(path).warnings if open_it else ():
+        for warning in load_clip(path, frames=1, rule="release").warnings if open_it else ():
             log.warn(warning, "used as described", row, "path", clip)
     except InputError as error:
         log.error(f"{path}: {error.message}", error.hint or "fix the file or delete the row", row, "path", clip)
