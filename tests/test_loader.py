@@ -107,16 +107,14 @@ def test_a_cache_file_appears_whole_or_not_at_all(tmp_path):
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        loader.cached_array(target, (4, 3), np.float32, broken)
+        loader.cached_array(target, (4, 3), np.float32, broken())
     assert [p.name for p in target.parent.iterdir()] == ["a.lock"]  # nothing is lost by leaving an empty lock
     steps: list[tuple[int, int]] = []
-    made = loader.cached_array(
-        target, (4, 3), np.float32, lambda: iter([np.ones((2, 3))] * 2), lambda *at: steps.append(at)
-    )
+    made = loader.cached_array(target, (4, 3), np.float32, [np.ones((2, 3))] * 2, lambda *at: steps.append(at))
     assert np.array_equal(made, np.ones((4, 3)))
     assert steps == [(2, 4), (4, 4)]
     assert sorted(p.name for p in target.parent.iterdir()) == ["a.lock", "a.npy"]
-    assert np.array_equal(loader.cached_array(target, (4, 3), np.float32, broken), made)  # not made again
+    assert np.array_equal(loader.cached_array(target, (4, 3), np.float32, broken()), made)  # not made again
 
 
 def test_the_order_of_an_epoch_is_a_permutation_of_its_own():

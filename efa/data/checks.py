@@ -109,7 +109,9 @@ class Log:
     def errors(self) -> list[Problem]:
         return [problem for problem in self.problems if problem.severity == "error"]
 
-    def without_bom(self, raw: bytes) -> bytes:
+    def read_file(self) -> bytes:
+        """The file's bytes without a byte order mark."""
+        raw = self.file.read_bytes()
         if raw.startswith(codecs.BOM_UTF8):
             self.warn("byte order mark at the start", "left out")
         return raw.removeprefix(codecs.BOM_UTF8)
@@ -189,7 +191,7 @@ def _read_json(log: Log, shape: str) -> Any:
         return dict(pairs)
 
     try:
-        return json.loads(log.without_bom(log.file.read_bytes()).decode(), object_pairs_hook=unique)
+        return json.loads(log.read_file().decode(), object_pairs_hook=unique)
     except FileNotFoundError as error:
         raise InputError("no such file", hint=shape) from error
     except (ValueError, RecursionError) as error:
@@ -245,7 +247,6 @@ def check_rows(
         return None
     first_rows: dict[str, int] = {}  # clip -> its first row
     places: dict[str, str] = {}  # path -> split of its first row
-    used: set[str] = set()
     find_near = cache(lambda key: near(key, sorted(keys)) or "add it to steps.json")
     records = []
     for number, cells in rows:
@@ -256,7 +257,6 @@ def check_rows(
         if clip and (first := first_rows.setdefault(clip, number)) != number:
             log.error(f"{clip!r} is in row {first} already", "give each clip its own id", number, "clip_id", clip)
         key = step_key(record["action"], record["standard"])
-        used.add(key)
         if record["action"] and key not in keys:
             log.error(f"{key[:200]!r} is not in steps.json", find_near(key), number, "action", clip)
         path, split = record["path"], record["split"]
@@ -265,12 +265,11 @@ def check_rows(
             if folder is not None:
                 _check_video(folder / path, log, number, clip, open_videos)
         elif path and split and places[path] != split:
-            message = f"same video in {places[path]} and {split}"
-            log.warn(message, "kept; scores will be too good", number, "path", clip)
+            log.warn(f"same video in {places[path]} and {split}", "kept; scores will be too good", number, "path", clip)
     for name in SPLITS:
         if not any(record["split"] == name for record in records):
             log.warn(f"no clip in split {name}", "kept", None, "split")
-    for key in sorted(keys - used):
+    for key in sorted(keys - {step_key(record["action"], record["standard"]) for record in records}):
         log.warn("no clip of this action", "kept as a class", key)
     if log.errors:
         return None

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import os
 import zlib
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -57,7 +57,7 @@ def load_frames(dataset: DataSet, config: DataConfig, progress: Progress | None 
     name += f"-{config.clutter:g}" if isinstance(config, FormSimData) else ""
     shape = (len(dataset.table), config.frames, config.size, config.size, 3)
     path = paths.cache() / "frames" / f"{name}.npy"
-    return cached_array(path, shape, np.uint8, lambda: _make_frames(dataset, config), progress)
+    return cached_array(path, shape, np.uint8, _make_frames(dataset, config), progress)
 
 
 def _make_frames(dataset: DataSet, config: DataConfig) -> Iterator[Array]:
@@ -73,13 +73,9 @@ def _make_frames(dataset: DataSet, config: DataConfig) -> Iterator[Array]:
 
 
 def cached_array(
-    path: Path,
-    shape: tuple[int, ...],
-    dtype: Any,
-    make: Callable[[], Iterator[Array]],
-    progress: Progress | None = None,
+    path: Path, shape: tuple[int, ...], dtype: Any, parts: Iterable[Array], progress: Progress | None = None
 ) -> Array:
-    """A .npy file of `shape`, filled row by row by `make` unless it is there; it appears whole or not at all.
+    """A .npy file of `shape`, filled with `parts`, some rows each, unless it is there; it appears whole or not at all.
 
     Of several processes that ask for it at once one makes it, and the others wait.
     """
@@ -89,7 +85,7 @@ def cached_array(
             return np.load(path, mmap_mode="r")
         for killed in path.parent.glob(f"{path.stem}.*.partly"):  # nobody else writes while the lock is held
             killed.unlink(missing_ok=True)
-        partly, parts, done = path.with_suffix(f".{os.getpid()}.partly"), make(), 0
+        partly, done = path.with_suffix(f".{os.getpid()}.partly"), 0
         try:
             with named(path):
                 out = np.lib.format.open_memmap(partly, "w+", dtype, shape)
@@ -187,13 +183,8 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
         at = torch.as_tensor(rows)
         tokens = self.texts[at]
         longest = max(1, int((tokens != 0).sum(1).max())) if len(tokens) else 1
-        batch = {
-            "video": video,
-            "action": self.action[at],
-            "quality": self.quality[at],
-            "key": torch.as_tensor(self.keys)[at],
-        }
-        return batch | {"tokens": tokens[:, :longest], "row": at} | crop
+        batch = {"video": video, "action": self.action[at], "quality": self.quality[at], "row": at}
+        return batch | {"key": torch.as_tensor(self.keys)[at], "tokens": tokens[:, :longest]} | crop
 
 
 def flip_and_crop(size: int, config: DataConfig, draw: np.random.RandomState) -> tuple[Array, Array]:

@@ -23,7 +23,6 @@ from efa.utils.errors import InputError
 
 Frames = NDArray[np.uint8]
 Rule = Literal["uniform", "release"]
-Crop = Literal["pad", "centre", "squeeze"]
 
 RELEASE_SPAN = 108  # the released code looks at the first 108 frames only
 MAX_SIDE = 16_384  # pixels; what H.264 and HEVC allow
@@ -44,21 +43,12 @@ class Clip(NamedTuple):
 
 @dataclass
 class _Source:
-    """One pass over a file or folder: the time of every frame, and the images of the wanted ones, resized already."""
+    """One pass over a file: the time of every frame, and the images of the wanted ones, resized already."""
 
     times: list[int] = field(default_factory=list)
     end: int = 0
     images: dict[int, Frames] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-
-    def choose(self, frames: int, rule: Rule) -> list[int]:
-        if rule == "release":
-            return release_indices(len(self.times), frames)
-        return uniform_indices(self.times, self.end, frames)
-
-    def clip(self, picked: list[int], length: int) -> Clip:
-        frames = np.stack([self.images[i] for i in picked])
-        return Clip(frames, length, tuple(dict.fromkeys(self.notes)))
 
     def set_times(self, ticks: list[tuple[int | None, int | None]]) -> None:
         """From time and duration (0 or None: unknown) of each frame. Unusable times count as evenly spaced."""
@@ -135,9 +125,7 @@ def reason(error: BaseException) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def _scan(
-    path: Path, wanted: Collection[int] | None = None, stop: int = -1, fit: tuple[int | None, Crop] = (None, "pad")
-) -> _Source:
+def _scan(path: Path, wanted: Collection[int] | None = None, stop: int = -1, size: int | None = None) -> _Source:
     """One pass over a file; without `wanted` nothing is decoded, and the frames are those that the packets announce.
 
     Damaged packets are left out, with a note. Decoding ends once frame `stop` is there.
@@ -164,7 +152,7 @@ def _scan(
                     if not ticks:
                         shape = _shape(frame, stream, path, found.notes)
                     if len(ticks) in wanted:
-                        found.images[len(ticks)] = _image(av, frame, path, shape, *fit)
+                        found.images[len(ticks)] = _image(av, frame, path, shape, size)
                     ticks.append((frame.pts, frame.duration))
             except (av.FFmpegError, *DECODE_ERRORS) as failure:  # of the file: then the next packet is None
                 error = failure
@@ -211,12 +199,12 @@ def _shape(frame: Any, stream: Any, path: Path, notes: list[str]) -> tuple[int, 
     return width, height
 
 
-def _image(av: ModuleType, frame: Any, path: Path, shape: tuple[int, int], size: int | None, crop: Crop) -> Frames:
+def _image(av: ModuleType, frame: Any, path: Path, shape: tuple[int, int], size: int | None) -> Frames:
     _check_size(frame.width, frame.height, path)
     scale = av.video.reformatter.Interpolation
     exact = int(scale.BILINEAR | scale.ACCURATE_RND | scale.BITEXACT | scale.FULL_CHR_H_INT)  # same bytes on any CPU
     image = frame.reformat(format="rgb24", interpolation=exact).to_ndarray()
-    return resize(_turn(image, frame), *shape, size, crop)
+    return resize(_turn(image, frame), *shape, size)
 
 
 def _image_files(folder: Path) -> list[Path]:
@@ -227,11 +215,14 @@ def _image_files(folder: Path) -> list[Path]:
     return sorted(files, key=lambda p: ([int(n) for n in re.findall(r"\d+", p.stem, re.ASCII)], p.name))
 
 
-def _load_folder(folder: Path, frames: int, rule: Rule, size: int | None, crop: Crop) -> Clip:
-    files, found, last_error = _image_files(folder), _Source(), ""
+def _choose(times: Sequence[int], end: int, frames: int, rule: Rule) -> list[int]:
+    return release_indices(len(times), frames) if rule == "release" else uniform_indices(times, end, frames)
+
+
+def _load_folder(folder: Path, frames: int, rule: Rule, size: int | None) -> Clip:
+    files, notes, last_error = _image_files(folder), [], ""
     while files:  # an unreadable image is left out, and frames are chosen again
-        found.times, found.end = list(range(len(files))), len(files)
-        picked, images = found.choose(frames, rule), {}
+        picked, images = _choose(range(len(files)), len(files), frames, rule), {}
         for i in picked:
             try:
                 with warnings.catch_warnings():
@@ -240,52 +231,48 @@ def _load_folder(folder: Path, frames: int, rule: Rule, size: int | None, crop: 
                         _check_size(picture.width, picture.height, files[i])
                         images[i] = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
             except (Image.DecompressionBombError, *DECODE_ERRORS) as error:
-                found.notes.append(f"{files.pop(i).name} cannot be read and was left out")
+                notes.append(f"{files.pop(i).name} cannot be read and was left out")
                 last_error = str(error)
                 break
         else:
-            first = files[picked[0]].name
             height, width = images[picked[0]].shape[:2]  # frames of another size are stretched to the first one's
             for i, image in images.items():
                 if image.shape[:2] != (height, width):
-                    found.notes.append(f"{files[i].name} has another size: stretched to that of {first}")
-            found.images = {i: resize(image, width, height, size, crop) for i, image in images.items()}
-            return found.clip(picked, len(files))
+                    notes.append(f"{files[i].name} has another size: stretched to that of {files[picked[0]].name}")
+            return Clip(np.stack([resize(images[i], width, height, size) for i in picked]), len(files), tuple(notes))
     raise InputError(f"no image in this folder can be read: {last_error}", file=folder, hint="copy the frames again")
 
 
-def load_clip(
-    path: str | Path, frames: int = 6, size: int | None = None, rule: Rule = "uniform", crop: Crop = "pad"
-) -> Clip:
+def load_clip(path: str | Path, frames: int = 6, size: int | None = None, rule: Rule = "uniform") -> Clip:
     """Read T frames of a video file, or of a folder of jpg or png frames.
 
     Args:
         path: video file in any format libav decodes, or folder of images (ordered by the numbers in their names).
         frames: T. A clip of fewer frames repeats some.
-        size: side of the square output in pixels; None keeps the displayed size (the first frame's).
+        size: side of the square output in pixels, see `resize`; None keeps the displayed size (the first frame's).
         rule: 'uniform' (`uniform_indices`) or 'release' (`release_indices`).
-        crop: how the picture fits the square, see `resize`.
 
     Raises:
         InputError: no frame can be read; a damaged file that gives at least one is used, with a warning.
     """
-    if rule not in get_args(Rule) or crop not in get_args(Crop):
-        raise ValueError(f"unknown rule {rule!r} or crop {crop!r}")
+    if rule not in get_args(Rule):
+        raise ValueError(f"unknown rule {rule!r}")
     if frames < 1 or (size is not None and size < 1):
         raise ValueError(f"frames and size must be positive, not {frames} and {size}")
     path = Path(path)
     check_file(path)
     if path.is_dir():
-        return _load_folder(path, frames, rule, size, crop)
+        return _load_folder(path, frames, rule, size)
     announced = _scan(path)
     stop = release_indices(RELEASE_SPAN, frames)[-1] if rule == "release" else -1
-    picked = announced.choose(frames, rule) if announced.times else []
-    found = _scan(path, picked, stop, (size, crop))
-    picked = found.choose(frames, rule)
+    picked = _choose(announced.times, announced.end, frames, rule) if announced.times else []
+    found = _scan(path, picked, stop, size)
+    picked = _choose(found.times, found.end, frames, rule)
     if not found.images.keys() >= set(picked):  # the packets promised other frames than came: damage, edit lists
-        found = _scan(path, picked, stop, (size, crop))
+        found = _scan(path, picked, stop, size)
     stopped = 0 <= stop < len(found.times) < len(announced.times)  # then the rest is taken to be as announced
-    return found.clip(picked, len(announced.times if stopped else found.times))
+    length = len(announced.times if stopped else found.times)
+    return Clip(np.stack([found.images[i] for i in picked]), length, tuple(dict.fromkeys(found.notes)))
 
 
 def uniform_indices(times: Sequence[int], end: int, frames: int) -> list[int]:
@@ -309,30 +296,22 @@ def release_indices(count: int, frames: int) -> list[int]:
     return [min(k * RELEASE_SPAN // frames, count - 1) for k in range(frames)]
 
 
-def resize(image: Frames, width: int, height: int, size: int | None, crop: Crop) -> Frames:
-    """Resize a stored image uint8 [h, w, 3] to [size, size, 3] (bilinear, antialiased, Pillow).
+def resize(image: Frames, width: int, height: int, size: int | None = None) -> Frames:
+    """Fit a stored image uint8 [h, w, 3] into a black square [size, size, 3] (bilinear, antialiased, Pillow).
 
     Args:
         width, height: displayed size; the stored pixels need not be square.
         size: side of the square output; None: [height, width, 3].
-        crop: 'pad' fits the longer side and centres the picture on black, 'centre' fits the shorter side and keeps the
-            middle square, 'squeeze' ignores the aspect ratio.
     """
-    h, w = image.shape[:2]
-    target, box = (width, height) if size is None else (size, size), (0.0, 0.0, float(w), float(h))
-    if size is not None and crop == "pad":
+    if size is not None:
         longer = max(width, height)
-        target = max(1, round(width * size / longer)), max(1, round(height * size / longer))
-    elif size is not None and crop == "centre":
-        shorter = min(width, height)
-        dx, dy = w * (1 - shorter / width) / 2, h * (1 - shorter / height) / 2
-        box = (dx, dy, w - dx, h - dy)
-    if target != (w, h) or box != (0.0, 0.0, w, h):
+        width, height = max(1, round(width * size / longer)), max(1, round(height * size / longer))
+    if image.shape[:2] != (height, width):
         picture = Image.fromarray(np.ascontiguousarray(image))
-        image = np.asarray(picture.resize(target, Image.Resampling.BILINEAR, box=box))
-    if size is not None and target != (size, size):
-        left, top = (size - target[0]) // 2, (size - target[1]) // 2
-        canvas = np.zeros((size, size, 3), np.uint8)
-        canvas[top : top + target[1], left : left + target[0]] = image
-        return canvas
-    return np.ascontiguousarray(image)
+        image = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+    if size is None or width == height == size:
+        return np.ascontiguousarray(image)
+    left, top = (size - width) // 2, (size - height) // 2
+    canvas = np.zeros((size, size, 3), np.uint8)
+    canvas[top : top + height, left : left + width] = image
+    return canvas

@@ -122,7 +122,7 @@ def augment_per_frame(frames: np.ndarray, seed: int = 0) -> np.ndarray:
     draw = np.random.RandomState(seed)
     out = []
     for frame in frames:
-        tall = resize(frame, SIDE, RESIZED, None, "squeeze")
+        tall = resize(frame, SIDE, RESIZED)
         top, mirror = draw.randint(RESIZED - SIDE + 1), draw.random_sample() < 0.5
         out.append(tall[top : top + SIDE, :: -1 if mirror else 1])
     return np.stack(out)
