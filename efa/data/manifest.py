@@ -125,7 +125,8 @@ def save_dataset(dataset: DataSet, folder: str | Path, kind: Literal["parquet", 
         write_safely(folder / f"manifest.{kind}", lambda path: write(path, index=False))
         write_safely(folder / "steps.json", lambda path: path.write_text(text, encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"cannot be written: {error}", file=folder, hint="check the folder and the disk space") from error
+        hint = "check the folder and the disk space"
+        raise InputError(f"cannot be written: {error}", file=folder, hint=hint) from error
 
 
 def manifest_files(folder: Path) -> list[Path]:
