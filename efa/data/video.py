@@ -168,7 +168,7 @@ def _scan(path: Path, wanted: Collection[int] | None = None, stop: int = -1, siz
 
 
 def _turn(image: Frames, frame: Any) -> Frames:
-    """Apply a frame's display matrix [a b . c d .]: x' = a x + c y, y' = b x + d y, snapped to quarter turns and flips."""
+    """Apply a display matrix [a b . c d .]: x' = a x + c y, y' = b x + d y, snapped to quarter turns and flips."""
     matrices = [np.frombuffer(bytes(data), "<i4") for data in frame.side_data if data.type.name == "DISPLAYMATRIX"]
     if not matrices:
         return image
