@@ -106,6 +106,7 @@ def make_dataset(rows: Iterable[Mapping[str, Any]], steps: Mapping[str, StepText
 
 
 def _usable(log: Log, folder: Path | None, table: pd.DataFrame | None, steps: dict[str, StepText]) -> DataSet:
+    """The data set of a table; where there is none, InputError: the first in the log."""
     if table is None:
         raise log.errors[0].error()
     return DataSet(folder, table, steps)
