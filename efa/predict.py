@@ -199,10 +199,10 @@ class EFA:
         else:
             from efa.data.video import load_clip
 
-            frames, info = load_clip(video, data.frames, data.size, data.sampling)
-            notes = list(info.warnings)
-            if info.frames < data.frames:
-                notes.append(f"{info.frames} frame{'s' * (info.frames > 1)} for {data.frames}: some are repeated")
+            frames, length, warnings = load_clip(video, data.frames, data.size, data.sampling)
+            notes = list(warnings)
+            if length < data.frames:
+                notes.append(f"{length} frame{'s' * (length > 1)} for {data.frames}: some are repeated")
         with torch.inference_mode():
             batch = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)[None]  # [1, T, 3, H, W]
             features = self.model.encode_video(batch)

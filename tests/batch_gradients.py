@@ -54,7 +54,7 @@ def calm(model: nn.Module) -> None:
 def batch_of(inputs: TrainingInputs, config: Config) -> Batch:
     texts = inputs.tokenizer.batch(list(inputs.dataset.table["explanation"]), config.decoder.max_tokens)
     keys = text_keys(inputs.dataset, config)
-    clips = ClipDataset(inputs.dataset, inputs.rows("train"), inputs.video, texts, keys, config.data, 0, True)
+    clips = ClipDataset(inputs.dataset, inputs.rows("train"), inputs.video, texts, keys, config.data, 0)
     loader = DataLoader(clips, config.training.batch, sampler=EpochSampler(len(clips), 0), collate_fn=as_is)
     return order_for_text_loss(next(iter(loader)), config.training)
 
@@ -63,7 +63,7 @@ def gradient(config: Config, inputs: TrainingInputs) -> tuple[dict, dict, list[i
     """Gradients and running statistics by name, losses, and the clips that this process saw."""
     model = build_model(config, inputs).double().train()  # else a maximum between near equals (MSCADC) goes either way
     calm(model)
-    clips = ClipDataset(inputs.dataset, inputs.rows("train"), inputs.video, *[torch.zeros(1)] * 2, config.data, 0, True)
+    clips = ClipDataset(inputs.dataset, inputs.rows("train"), inputs.video, *[torch.zeros(1)] * 2, config.data, 0)
     step = TrainingStep(model, config, inputs, clips)
     seen: list[int] = []
     step.register_forward_pre_hook(lambda module, given: seen.extend(given[0]["row"].tolist()))

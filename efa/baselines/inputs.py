@@ -58,7 +58,7 @@ def text_vectors(dataset: DataSet, config: TextConfig) -> tuple[Tensor, Tensor]:
     path = paths.cache() / "text" / f"{name}.npy"
     if not path.is_file():
         vectors = TextEncoder(config).encode(texts).detach().numpy()
-        cached_array(path, vectors.shape, np.float32, lambda: iter([vectors]))
+        cached_array(path, vectors.shape, np.float32, [vectors])
     both = torch.from_numpy(np.load(path)).unflatten(0, (-1, 6))  # [K, 6, E]
     return both[:, :5], both[:, 5:]
 
@@ -84,7 +84,7 @@ def video_features(dataset: DataSet, config: Config, progress: Progress | None =
     path = paths.cache() / "features" / f"{data_fingerprint(dataset, config.data)}-{name}.npy"
     shape = (len(frames), *encode(frames[:1]).shape[1:])
     starts = range(0, len(frames), 32)
-    return cached_array(path, shape, np.float16, lambda: (encode(frames[i : i + 32]) for i in starts), progress)
+    return cached_array(path, shape, np.float16, (encode(frames[i : i + 32]) for i in starts), progress)
 
 
 def word_pieces(config: TextConfig) -> Tokenizer:
