@@ -6,7 +6,6 @@ clip. Pools round up: the original's round down and leave nothing of six frames 
 """
 
 import math
-from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,16 +13,6 @@ from torch import Tensor, nn
 from efa.baselines.base import Recogniser, register
 
 LAYERS = ((1,), (2,), (4, 4), (8, 8), (8, 8))  # channels of the convolutions over `width`; a pool after each row
-SMALL = {"frames": 6, "size": 64, "width": 8, "hidden": 256}
-
-
-@dataclass(frozen=True)
-class C3DConfig:
-    frames: int = 16
-    size: int = 112  # pixels
-    width: int = 64  # channels of the first convolution
-    hidden: int = 4096  # of fc6 and fc7
-    dropout: float = 0.5
 
 
 class C3DTrunk(nn.Module):
@@ -55,13 +44,15 @@ class C3DTrunk(nn.Module):
         return math.ceil(frames / 16), side, side
 
 
-@register("C3D", C3DConfig, SMALL, trunk="c3d")
+@register("C3D", trunk="c3d", width=8, hidden=256)
 class C3D(Recogniser):
-    def __init__(self, config: C3DConfig, actions: int):
-        trunk = C3DTrunk(config.width)
-        super().__init__(trunk, config, config.hidden, actions)
-        self.fc6 = nn.Linear(trunk.out_dim * math.prod(trunk.grid(config.frames, config.size)), config.hidden)
-        self.fc7 = nn.Linear(config.hidden, config.hidden)
+    """`width` channels of the first convolution, `hidden` values of fc6 and fc7."""
+
+    def __init__(self, actions: int, frames: int = 16, size: int = 112, width: int = 64, hidden: int = 4096):
+        trunk = C3DTrunk(width)
+        super().__init__(trunk, hidden, actions)
+        self.fc6 = nn.Linear(trunk.out_dim * math.prod(trunk.grid(frames, size)), hidden)
+        self.fc7 = nn.Linear(hidden, hidden)
         he_init(self.fc6)
         he_init(self.fc7)
 

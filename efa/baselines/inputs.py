@@ -11,7 +11,7 @@ from torch import Tensor
 
 from efa.baselines.base import ROWS, load_text
 from efa.baselines.mtl_aqa import S2VT
-from efa.baselines.registry import Model, build_system, decoder_file, encoder_file, load_trunk, trunk_name
+from efa.baselines.registry import Model, build_system, decoder_file, encoder_file, load_trunk
 from efa.config import RESULTS_VERSION, Config, TextConfig
 from efa.data.loader import Progress, cached_array, data_fingerprint, load_frames, open_dataset
 from efa.data.manifest import DataSet
@@ -57,7 +57,7 @@ def text_vectors(dataset: DataSet, config: TextConfig) -> tuple[Tensor, Tensor]:
     name = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
     path = paths.cache() / "text" / f"{name}.npy"
     if not path.is_file():
-        vectors = TextEncoder(config).encode(texts).detach().numpy()
+        vectors = TextEncoder(config).encode(texts).numpy()
         cached_array(path, vectors.shape, np.float32, lambda: iter([vectors]))
     both = torch.from_numpy(np.load(path)).unflatten(0, (-1, 6))  # [K, 6, E]
     return both[:, :5], both[:, 5:]
@@ -78,7 +78,7 @@ def video_features(dataset: DataSet, config: Config, progress: Progress | None =
     weights = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else "random"
     encoder = {name: value for name, value in config.to_dict()["encoder"].items() if name != "adapter"}
     settings = [encoder, config.to_dict()["data"], weights, RESULTS_VERSION]
-    if trunk_name(config) != "formsim":
+    if model.TRUNK != "formsim":
         settings += [config.system.name, config.system.small]
     name = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
     path = paths.cache() / "features" / f"{data_fingerprint(dataset, config.data)}-{name}.npy"

@@ -66,6 +66,8 @@ class VideoModel(nn.Module):
     After ``encoder.requires_grad_(False)`` the encoder stays in eval mode, so that features can be computed once.
     """
 
+    TRUNK: ClassVar[str] = "formsim"  # whose pre-trained weights the trunk takes: a file of `efa/model/weights`
+    SMALL: ClassVar[dict[str, Any]] = {}  # arguments at a laptop's size, beside those of the clips and of Swin
     TEXT_DECODER: ClassVar[str] = ""  # name of the attribute that holds the text decoder
     TEXT_WEIGHTS: ClassVar[str] = ""  # which pre-trained weights it takes, a name for `baselines.base.text_file`
     FROZEN_TEXT: ClassVar[tuple[str, ...]] = ("",)  # `freeze_text` freezes its parameters with these prefixes
@@ -128,9 +130,8 @@ def language_parameters(text_decoder: nn.Module | None) -> dict[str, nn.Paramete
     return {name: parameter for name, parameter in named if VIDEO_PARTS.isdisjoint(name.split("."))}
 
 
-def read_weights(file: str | Path, what: str) -> Any:
+def read_weights(path: Path, what: str) -> Any:
     """The content of a .safetensors or PyTorch file, on the CPU; InputError if it is damaged or needs code to run."""
-    path = Path(file)
     try:
         return load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except Exception as error:  # damaged bytes raise almost anything

@@ -144,14 +144,14 @@ class Decoder(Bert):
         return layer(x, layer.attention.keys_values(x), cross, causal=True)
 
     @torch.no_grad()
-    def generate(self, memory: Tensor, bos: int, eos: int, max_tokens: int, use_cache: bool = True) -> list[list[int]]:
+    def generate(self, memory: Tensor, bos: int, eos: int, max_tokens: int) -> list[list[int]]:
         """Greedy decoding or beam search from F_f [B, N, D] -> B lists of ids without `bos` and `eos`; in eval mode.
 
-        `config.max_tokens` is a limit as well. Without cache the whole prefix runs again for every token.
+        `config.max_tokens` is a limit as well.
         """
         limit = min(max_tokens, self.config.max_tokens)
         memory = memory.repeat_interleave(self.beams, 0)  # [B*K, N, D]
-        cache = _Cache(self, memory, limit) if use_cache else _NoCache(self, memory)
+        cache = _Cache(self, memory, limit)
         if self.beams > 1:
             return beam_search(cache, len(memory) // self.beams, bos, eos, limit, self.beams, memory.device)
         return greedy(lambda ids, i: cache.step(ids[:, None], i), len(memory), bos, eos, limit, memory.device)
@@ -182,21 +182,6 @@ class _Cache:
         self.keys, self.values = self.keys[:, rows], self.values[:, rows]
 
 
-class _NoCache:
-    """The interface of `_Cache`, running the whole prefix again at each step."""
-
-    def __init__(self, decoder: Decoder, memory: Tensor):
-        self.decoder, self.memory = decoder, memory
-        self.tokens = torch.empty(len(memory), 0, dtype=torch.long, device=memory.device)
-
-    def step(self, tokens: Tensor, i: int) -> Tensor:
-        self.tokens = torch.cat([self.tokens, tokens], 1)  # [B, i + 1]
-        return self.decoder(self.tokens, self.memory)[:, -1]
-
-    def reorder(self, rows: Tensor) -> None:
-        self.tokens = self.tokens[rows]
-
-
 def greedy(
     step: Callable[[Tensor, int], Tensor], rows: int, bos: int, eos: int, max_tokens: int, device: torch.device
 ) -> list[list[int]]:
@@ -216,7 +201,7 @@ def greedy(
 
 
 def beam_search(
-    cache: _Cache | _NoCache, rows: int, bos: int, eos: int, limit: int, beams: int, device: torch.device
+    cache: _Cache, rows: int, bos: int, eos: int, limit: int, beams: int, device: torch.device
 ) -> list[list[int]]:
     """Keeps the `beams` most likely prefixes of each row, and returns the text with the highest mean log-likelihood.
 
