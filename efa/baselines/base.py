@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from efa.data.tokenizer import SPECIAL
 from efa.model.assessor import mlp
-from efa.model.base import MEAN, RGB, STD, Adapter, SystemOutput, Text, VideoModel, language_parameters, read_weights
+from efa.model.base import Adapter, SystemOutput, Text, VideoModel, language_parameters, read_weights
 from efa.utils import paths
 from efa.utils.errors import InputError
 
@@ -83,24 +83,19 @@ class System(VideoModel):
 class Recogniser(System):
     """A system of Table V: class and verdict, no text.
 
-    The original's class head, one linear layer after dropout, and EFA's quality head read the vectors that `pool`
+    The original's class head, one linear layer after dropout, and EFA's quality head read the vectors that `encode`
     returns (frames, windows in time), of length D = `dim`, and average the logits over them, as the originals do.
     """
 
-    def __init__(
-        self, encoder: nn.Module, dim: int, actions: int, mean: RGB = MEAN, std: RGB = STD, dropout: float = 0.5
-    ):
-        super().__init__(encoder, mean, std)
+    def __init__(self, encoder: nn.Module, dim: int, actions: int, dropout: float = 0.5):
+        super().__init__(encoder)
         self.dropout = nn.Dropout(dropout)
         self.class_head = nn.Linear(dim, actions)
         self.quality_head = mlp(dim, 128, 32, 1)  # EFA's own, in all systems
 
-    def pool(self, features: Tensor) -> Tensor:
-        """Features [B, N, C] -> vectors [B, M, D]."""
-        return features
-
     def encode(self, features: Tensor, *_: Text) -> Tensor:
-        return self.dropout(self.pool(features))  # [B, M, D]
+        """Features [B, N, C] -> vectors after dropout [B, M, D]."""
+        return self.dropout(features)
 
     def heads(self, encoded: Tensor) -> SystemOutput:
         return SystemOutput(self.class_head(encoded).mean(1), self.quality_head(encoded).mean(1)[:, 0])

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from efa.baselines.base import Recogniser, register
+from efa.model.base import Text
 
 LAYERS = ((1,), (2,), (4, 4), (8, 8), (8, 8))  # channels of the convolutions over `width`; a pool after each row
 
@@ -60,10 +61,10 @@ class C3D(Recogniser):
         """Frames [B, T, 3, H, W] -> pool5 [B, N, C], N = T' H' W'."""
         return self.encoder(self.normalise(frames)).flatten(2).transpose(1, 2)
 
-    def pool(self, features: Tensor) -> Tensor:
-        """pool5 [B, N, C] -> fc7 [B, 1, D]."""
+    def encode(self, features: Tensor, *_: Text) -> Tensor:
+        """pool5 [B, N, C] -> fc7 after dropout [B, 1, D]."""
         x = F.relu(self.fc6(features.transpose(1, 2).flatten(1)))  # channels first, the order of released weights
-        return F.relu(self.fc7(self.dropout(x)))[:, None]
+        return super().encode(F.relu(self.fc7(self.dropout(x)))[:, None])
 
 
 def he_init(module: nn.Module) -> None:

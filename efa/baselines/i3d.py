@@ -104,9 +104,11 @@ class I3DTrunk(nn.Module):
 class I3D(Recogniser):
     """`width` is the share of the original's channels."""
 
+    MEAN = STD = (0.5, 0.5, 0.5)
+
     def __init__(self, actions: int, width: float = 1.0):
-        trunk, half = I3DTrunk(width), (0.5, 0.5, 0.5)
-        super().__init__(trunk, trunk.out_dim, actions, mean=half, std=half)
+        trunk = I3DTrunk(width)
+        super().__init__(trunk, trunk.out_dim, actions)
 
     def encode_video(self, frames: Tensor) -> Tensor:
         """Frames [B, T, 3, H, W] -> pooled windows [B, N, C]; N = 7 for 64 frames of 224 px, 1 below 17 frames."""

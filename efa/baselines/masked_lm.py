@@ -137,9 +137,6 @@ class MaskedCaptioner(System):
     encoder: VideoSwin
     bert: MaskedLM
 
-    def __init__(self, config: EncoderConfig):
-        super().__init__(VideoSwin(config).requires_grad_(not config.frozen))
-
     def score_text(self, output: SystemOutput, encoded: Any, tokens: Tensor) -> None:
         if self.training:
             output.extra["masked_lm"] = self.bert.loss(tokens, self.memory(encoded, len(tokens)))
@@ -162,7 +159,7 @@ class SwinBERT(MaskedCaptioner):
         projection: int = 512,  # between Swin's width and BERT's
         bert: DecoderConfig = BERT_BASE,
     ):
-        super().__init__(encoder)
+        super().__init__(VideoSwin(encoder))
         dim, first = bert.dim, nn.Linear(self.encoder.out_dim, projection)
         self.video_in = nn.Sequential(first, nn.Linear(projection, dim), nn.Dropout(bert.dropout))
         tokens = math.prod(self.encoder.grid(frames, size, size))
@@ -207,7 +204,7 @@ class LAVENDER(MaskedCaptioner):
         encoder: EncoderConfig = SWIN_B,
         bert: DecoderConfig = BERT_BASE,
     ):
-        super().__init__(encoder)
+        super().__init__(VideoSwin(encoder))
         self.actions, dim = actions, bert.dim
         self.grid = self.encoder.grid(frames, size, size)  # (T', H', W')
         self.video_in = nn.Linear(self.encoder.out_dim, dim)

@@ -17,6 +17,7 @@ from transformers import TimesformerConfig, TimesformerModel
 
 from efa.baselines.base import Recogniser, register
 from efa.config import EncoderConfig
+from efa.model.base import Text
 from efa.model.swin import StochasticDepth, VideoSwin
 
 STOCK_SWIN = EncoderConfig(temporal_stride=2)
@@ -43,6 +44,8 @@ class TimeSformerTrunk(nn.Module):
 
 @register("TimeSformer", trunk="timesformer", patch=8, dim=64, depth=2, heads=4, drop_path=0.0)
 class TimeSformer(Recogniser):
+    MEAN, STD = (0.45, 0.45, 0.45), (0.225, 0.225, 0.225)  # of the release, not ImageNet's
+
     def __init__(
         self,
         actions: int,
@@ -55,16 +58,15 @@ class TimeSformer(Recogniser):
         drop_path: float = 0.1,
     ):
         trunk = TimeSformerTrunk(frames, size, patch, dim, depth, heads, drop_path)
-        mean, std = (0.45, 0.45, 0.45), (0.225, 0.225, 0.225)  # of the release, not ImageNet's
-        super().__init__(trunk, dim, actions, mean, std, dropout=0.0)
+        super().__init__(trunk, dim, actions, dropout=0.0)
 
 
 @register("Video Swin")
 class VideoSwinRecogniser(Recogniser):
     def __init__(self, actions: int, encoder: EncoderConfig = STOCK_SWIN):
-        trunk = VideoSwin(encoder).requires_grad_(not encoder.frozen)
+        trunk = VideoSwin(encoder)
         super().__init__(trunk, trunk.out_dim, actions)
 
-    def pool(self, features: Tensor) -> Tensor:
-        """F_v [B, N, C] -> its mean [B, 1, C]."""
-        return features.mean(1, keepdim=True)
+    def encode(self, features: Tensor, *_: Text) -> Tensor:
+        """F_v [B, N, C] -> its mean after dropout [B, 1, C]."""
+        return super().encode(features.mean(1, keepdim=True))

@@ -12,9 +12,7 @@ from torch import Tensor, nn
 
 from efa.utils.errors import InputError
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of RGB in [0, 1]
 VIDEO_PARTS = {"cross", "memory_in", "video"}  # parts of a text decoder that read the video
-RGB = tuple[float, float, float]
 Text = Tensor | None  # what a model reads of the clips' texts; None where no clip has one
 
 
@@ -61,11 +59,13 @@ class Adapter(nn.Module):
 
 
 class VideoModel(nn.Module):
-    """Base of EFA and of every compared system; `mean` and `std` of RGB in [0, 1] normalise the encoder's frames.
+    """Base of EFA and of every compared system.
 
     After ``encoder.requires_grad_(False)`` the encoder stays in eval mode, so that features can be computed once.
     """
 
+    MEAN: ClassVar[tuple[float, ...]] = (0.485, 0.456, 0.406)  # of RGB in [0, 1] in the encoder's frames: ImageNet's
+    STD: ClassVar[tuple[float, ...]] = (0.229, 0.224, 0.225)
     TRUNK: ClassVar[str] = "formsim"  # whose pre-trained weights the trunk takes: a file of `efa/model/weights`
     SMALL: ClassVar[dict[str, Any]] = {}  # arguments at a laptop's size, beside those of the clips and of Swin
     TEXT_DECODER: ClassVar[str] = ""  # name of the attribute that holds the text decoder
@@ -74,12 +74,12 @@ class VideoModel(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, encoder: nn.Module, mean: RGB = MEAN, std: RGB = STD):
+    def __init__(self, encoder: nn.Module):
         super().__init__()
         self.encoder = encoder
         self.adapter: nn.Module = nn.Identity()  # or an `Adapter`, set by `registry.build_system`
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(self.MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(self.STD).view(3, 1, 1), persistent=False)
 
     @property
     def text_decoder(self) -> Any:

@@ -176,7 +176,10 @@ class PatchEmbed(nn.Module):
 
 
 class VideoSwin(nn.Module):
-    """Stages of windowed attention over patches of a clip; `config.dim` channels, doubled by each further stage."""
+    """Stages of windowed attention over patches of a clip; `config.dim` channels, doubled by each further stage.
+
+    With `config.frozen` no parameter gets a gradient.
+    """
 
     def __init__(self, config: EncoderConfig):
         super().__init__()
@@ -200,6 +203,7 @@ class VideoSwin(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+        self.requires_grad_(not config.frozen)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Normalised frames [B, T, 3, H, W] -> features [B, T', H', W', C]."""
