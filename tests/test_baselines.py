@@ -13,7 +13,7 @@ from efa.baselines.base import Recogniser, System
 from efa.baselines.masked_lm import MaskedLM, mask_words
 from efa.baselines.rica2 import attention_losses
 from efa.config import DecoderConfig, build
-from efa.model.decoder import load_bert
+from efa.model.decoder import Attention, load_bert
 from efa.model.swin import StochasticDepth
 
 A, B, V, E = 4, 8, 40, 16  # actions, clips, words, length of a step's vector
@@ -155,7 +155,7 @@ def test_learns_one_batch(name):
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm3d):
             module.momentum = 0.5  # so that evaluation finds what these few steps have seen
-        if isinstance(module, torch.nn.GRU):
+        if isinstance(module, (torch.nn.GRU, Attention)):
             module.dropout = 0.0
         if isinstance(module, (torch.nn.Dropout, StochasticDepth)):
             module.p = 0.0
@@ -222,10 +222,10 @@ def test_grids(trunk, frames, size):
     with torch.device("meta"):
         body = trunk(2)
         states = body(torch.zeros(1, frames, 3, size, size))
-        assert tuple(states.shape[2:]) == body.grid(frames, size)
+        assert tuple(states.shape[1:4]) == body.grid(frames, size)
         for dilations in ((2, 4), (1, 1)) if trunk is mtl_aqa.DilatedC3D else ():
-            out = mtl_aqa.Context(16, 2, 5, dilations)(states)
-            assert tuple(out.shape[2:]) == tuple((n + 2) // 2 for n in states.shape[2:])
+            out = mtl_aqa.Context(16, 2, 5, dilations)(states.movedim(-1, 1))
+            assert tuple(out.shape[2:]) == tuple((n + 2) // 2 for n in states.shape[1:4])
 
 
 def test_mscadc_sizes_of_the_paper():
@@ -437,8 +437,8 @@ def test_c3d_pools_as_the_original_at_its_size():
             if isinstance(part, torch.nn.MaxPool3d):
                 part.ceil_mode = False
         down = floor(frames.transpose(1, 2))
-    assert up.shape == (1, 8, 1, 4, 4)
-    assert torch.equal(up, down)
+    assert up.shape == (1, 1, 4, 4, 8)
+    assert torch.equal(up, down.movedim(1, -1))
 
 
 def test_i3d_pads_the_odd_zero_at_the_end():

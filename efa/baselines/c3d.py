@@ -35,8 +35,8 @@ class C3DTrunk(nn.Module):
         he_init(self)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Normalised frames [B, T, 3, H, W] -> [B, 8 width, T', H', W'], of `grid`."""
-        return self.layers(frames.transpose(1, 2))
+        """Normalised frames [B, T, 3, H, W] -> [B, T', H', W', 8 width], of `grid`; C3D: pool5."""
+        return self.layers(frames.transpose(1, 2)).movedim(1, -1)
 
     @staticmethod
     def grid(frames: int, size: int) -> tuple[int, int, int]:
@@ -56,10 +56,6 @@ class C3D(Recogniser):
         self.fc7 = nn.Linear(hidden, hidden)
         he_init(self.fc6)
         he_init(self.fc7)
-
-    def encode_video(self, frames: Tensor) -> Tensor:
-        """Frames [B, T, 3, H, W] -> pool5 [B, N, C], N = T' H' W'."""
-        return self.encoder(self.normalise(frames)).flatten(2).transpose(1, 2)
 
     def encode(self, features: Tensor, *_: Text) -> Tensor:
         """pool5 [B, N, C] -> fc7 after dropout [B, 1, D]."""

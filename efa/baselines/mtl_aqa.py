@@ -87,7 +87,7 @@ class Clips(nn.Module):
         if missing := -frames.shape[1] % self.clip:
             frames = torch.cat([frames, frames[:, -1:].expand(-1, missing, -1, -1, -1)], 1)
         clips = frames.unflatten(1, (-1, self.clip))  # [B, M, clip, 3, H, W]
-        return self.trunk(clips.flatten(0, 1)).flatten(1).unflatten(0, clips.shape[:2])
+        return self.trunk(clips.flatten(0, 1)).movedim(-1, 1).flatten(1).unflatten(0, clips.shape[:2])
 
 
 @register("C3DAVG", trunk="c3d", clip=3, width=8, hidden=256, word_dim=128)
@@ -136,10 +136,10 @@ class DilatedC3D(nn.Module):
         he_init(self)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Normalised frames [B, T, 3, H, W] -> [B, 8 width, T', H', W'], of `grid`."""
+        """Normalised frames [B, T, 3, H, W] -> [B, T', H', W', 8 width], of `grid`."""
         t = frames.shape[1]
         at = torch.arange(max(t, 16), device=frames.device) * t // max(t, 16)  # 0, 0, 1, ... below 16 frames
-        return self.layers(frames[:, at].transpose(1, 2))
+        return self.layers(frames[:, at].transpose(1, 2)).movedim(1, -1)
 
     @staticmethod
     def grid(frames: int, size: int) -> tuple[int, int, int]:
@@ -189,10 +189,6 @@ class MSCADC(S2VTCaptioner):
         )
         dim = bottleneck * math.prod((n + 2) // 2 - 1 for n in self.grid)
         self.captioner = S2VT(dim, vocabulary_size, word_dim)
-
-    def encode_video(self, frames: Tensor) -> Tensor:
-        """Frames [B, T, 3, H, W] -> the body's positions [B, N, C], N = T' H' W'."""
-        return self.encoder(self.normalise(frames)).flatten(2).transpose(1, 2)
 
     def encode(self, features: Tensor, *_: Text) -> Tensor:
         """The body's positions [B, N, C] -> its map after dropout [B, C, T', H', W']."""

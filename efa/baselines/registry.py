@@ -19,7 +19,6 @@ from efa.config import Config, did_you_mean
 from efa.model.assessor import EFAModel
 from efa.model.base import Adapter
 from efa.model.decoder import Decoder
-from efa.model.swin import load_encoder
 from efa.utils import paths
 from efa.utils.errors import InputError
 
@@ -82,9 +81,3 @@ def decoder_file(config: Config) -> str:
 def trunk(model: Model) -> nn.Module:
     """The part that pre-trained weights are for: of systems that look at several short clips, what looks at one."""
     return cast(nn.Module, getattr(model.encoder, "trunk", model.encoder))
-
-
-def load_trunk(model: Model, config: Config) -> None:
-    """Fills the trunk from `encoder_file`, if there is one; InputError as `load_encoder`."""
-    if file := encoder_file(config):
-        load_encoder(trunk(model), file)

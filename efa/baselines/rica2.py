@@ -27,7 +27,7 @@ from efa.baselines.i3d import I3DTrunk
 from efa.config import DecoderConfig
 from efa.model.assessor import mlp
 from efa.model.base import Text
-from efa.model.decoder import Decoder
+from efa.model.decoder import Attention, Decoder
 from efa.model.swin import StochasticDepth
 
 STEPS = 5
@@ -76,23 +76,15 @@ class Neighbours(nn.Module):
         return self.norm(self.conv(x.transpose(1, 2)).transpose(1, 2))
 
 
-class Attention(nn.Module):
-    """Multi-head attention that returns its weights as well."""
+class WeighedAttention(Attention):
+    """Attention with `weigh`, which returns its weights as well."""
 
-    def __init__(self, dim: int, out_dim: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.query, self.key, self.value = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
-        self.output = nn.Linear(dim, out_dim)
-        self.dropout = nn.Dropout(DROPOUT)
-
-    def forward(self, queries: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    def weigh(self, queries: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """[B, L, D], [B, M, D] twice -> [B, L, out_dim] and weights [B, heads, L, M]."""
-        parts = self.query(queries), self.key(keys), self.value(values)
-        q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts)
+        q, k, v = (self._split(part) for part in (self.query(queries), self.key(keys), self.value(values)))
         weights = (q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])).softmax(-1)
-        x = (self.dropout(weights) @ v).transpose(1, 2).flatten(2)
-        return self.dropout(self.output(x)), weights
+        x = (F.dropout(weights, self.dropout, self.training) @ v).transpose(1, 2).flatten(2)
+        return F.dropout(self.output(x), self.dropout, self.training), weights
 
 
 class Path(nn.Module):
@@ -121,14 +113,14 @@ class EncoderLayer(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(dim)
         self.queries, self.keys, self.values = Neighbours(dim), Neighbours(dim), Neighbours(dim)
-        self.attention = Attention(dim, dim, heads)
+        self.attention = WeighedAttention(dim, heads, DROPOUT)
         self.path = Path(dim, path_scale)
         self.mlp = feed_forward(dim, dim, path_scale)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, L, D] -> the same shape."""
         y = self.norm(x)
-        x = x + self.path(self.attention(self.queries(y), self.keys(y), self.values(y))[0])
+        x = x + self.path(self.attention.weigh(self.queries(y), self.keys(y), self.values(y))[0])
         return x + self.mlp(x)
 
 
@@ -139,13 +131,13 @@ class DecoderLayer(nn.Module):
         super().__init__()
         self.norm, self.memory_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.queries = Neighbours(dim)
-        self.attention = Attention(dim, 2 * dim, heads)
+        self.attention = WeighedAttention(dim, heads, DROPOUT, 2 * dim)
         self.mlp = feed_forward(dim, 4 * dim, path_scale)
 
     def forward(self, x: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Queries [B, S, D], video [B, W, D] -> queries [B, S, D] and weights [B, heads, S, W]."""
         memory = self.memory_norm(memory)
-        result, weights = self.attention(self.queries(self.norm(x)), memory, memory)
+        result, weights = self.attention.weigh(self.queries(self.norm(x)), memory, memory)
         scale, shift = result.chunk(2, 2)  # each [B, S, D]
         x = x * scale + shift
         return x + self.mlp(x), weights

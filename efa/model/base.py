@@ -1,6 +1,7 @@
 """What EFA and all compared systems share: a video trunk, an adapter, perhaps a text decoder; reading weights."""
 
 import pickle
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -97,7 +98,7 @@ class VideoModel(nn.Module):
         return (frames / 255 - self.mean) / self.std if frames.dtype == torch.uint8 else frames
 
     def encode_video(self, frames: Tensor) -> Tensor:
-        """Frames [B, T, 3, H, W], uint8 RGB or normalised float -> features F_v [B, N, C]; Swin: N = T' H' W'."""
+        """Frames [B, T, 3, H, W], uint8 RGB or normalised float -> features F_v [B, N, C], N = T' H' W'."""
         return self.encoder(self.normalise(frames)).flatten(1, -2)
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
@@ -117,10 +118,10 @@ class VideoModel(nn.Module):
         memory = self.text_memory(features, steps, instruction, text_mask)
         return self.text_decoder.generate(memory, begin, end, max_tokens)
 
-    def freeze_text(self) -> None:
-        """Freezes what pre-training on text alone has learnt (`FROZEN_TEXT`); nothing that reads the video."""
+    def freeze_text(self, learning: Collection[str] = ()) -> None:
+        """Freezes what pre-training on text alone has learnt (`FROZEN_TEXT`), but the parameters named `learning`."""
         for name, parameter in language_parameters(self.text_decoder).items():
-            if name.startswith(self.FROZEN_TEXT):
+            if name.startswith(self.FROZEN_TEXT) and name not in learning:
                 parameter.requires_grad_(False)
 
 

@@ -176,10 +176,7 @@ class PatchEmbed(nn.Module):
 
 
 class VideoSwin(nn.Module):
-    """Stages of windowed attention over patches of a clip; `config.dim` channels, doubled by each further stage.
-
-    With `config.frozen` no parameter gets a gradient.
-    """
+    """Stages of windowed attention over patches of a clip; `config.dim` channels, doubled by each further stage."""
 
     def __init__(self, config: EncoderConfig):
         super().__init__()
