@@ -36,7 +36,7 @@ def bert_state(name: str) -> dict[str, Tensor]:
 
 
 class TextEncoder(nn.Module):
-    """A frozen BERT whose last hidden states are pooled over the real tokens only. It reads steps and instruction.
+    """A frozen BERT; its last hidden states are pooled over real tokens only. One serves steps and instruction alike.
 
     InputError if there is no such model, or it is no text encoder.
     """
