@@ -47,7 +47,7 @@ def decoding(sizes: Sizes, rounds: int, limit: float = LIMIT) -> list[Row]:
     rows = [_compare(KINDS["transformers"], ours, generate, length, rounds) for length in sizes.lengths]
     released, joint = models.masked(sizes, theirs), models.video_tokens(sizes, sizes.joint)
     del theirs, generate
-    uncached: Run = partial(models.write_ours, decoder, fused, use_cache=False)
+    uncached: Run = partial(models.write_uncached, decoder, fused)
     masked: Run = partial(models.write_masked, released, joint)
     rows += _slow(sizes, KINDS["uncached"], ours, uncached, models.flops_uncached, rounds, limit)
     return rows + _slow(sizes, KINDS["masked"], ours, masked, models.flops_masked, rounds, limit)

@@ -23,6 +23,7 @@ from efa.baselines.inputs import TrainingInputs, build_model, prepare
 from efa.config import Config
 from efa.data.batches import Batch, order_for_text_loss
 from efa.data.loader import ClipDataset, EpochSampler, as_is, text_keys
+from efa.model.decoder import Attention
 from efa.model.swin import StochasticDepth
 from efa.train import NotFiniteError, TrainingStep, accumulate_gradient, fit
 from efa.utils import distributed
@@ -47,7 +48,7 @@ def calm(model: nn.Module) -> None:
     for part in model.modules():
         if isinstance(part, (nn.Dropout, StochasticDepth)):
             part.p = 0.0
-        if isinstance(part, nn.GRU):
+        if isinstance(part, (nn.GRU, Attention)):
             part.dropout = 0.0
 
 
