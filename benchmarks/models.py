@@ -111,9 +111,18 @@ def video_tokens(sizes: Sizes, tokens: int) -> Tensor:
     return torch.randn(1, tokens, sizes.config.decoder.dim, generator=torch.Generator().manual_seed(1))
 
 
-def write_ours(ours: Decoder, fused: Tensor, length: int, use_cache: bool = True) -> list[int]:
+def write_ours(ours: Decoder, fused: Tensor, length: int) -> list[int]:
     """So many ids, greedily."""
-    return ours.generate(fused, BEGIN, NEVER, length, use_cache)[0]
+    return ours.generate(fused, BEGIN, NEVER, length)[0]
+
+
+@torch.no_grad()
+def write_uncached(ours: Decoder, fused: Tensor, length: int) -> list[int]:
+    """The same, running the whole text so far again for each word."""
+    ids = torch.full((1, 1), BEGIN)
+    for _ in range(length):
+        ids = torch.cat([ids, ours(ids, fused)[:, -1:].argmax(-1)], 1)
+    return list(ids[0, 1:].tolist())
 
 
 @torch.no_grad()
@@ -147,7 +156,7 @@ def write_masked(model: Released, fused: Tensor, length: int) -> list[int]:
 
 
 def flops_uncached(sizes: Sizes, length: int) -> int:
-    """FLOPs of `write_ours` without its cache."""
+    """FLOPs of `write_uncached`."""
     with torch.device("meta"):
         ours, fused = decoder(sizes), empty(1, sizes.memory, sizes.config.decoder.dim)
     return series(lambda tokens: flops(lambda: ours(token_ids(1, tokens), fused)), 1, length)

@@ -47,7 +47,7 @@ def decoding(sizes: Sizes, rounds: int, limit: float = LIMIT) -> list[Row]:
     rows = [_compare(KINDS["transformers"], ours, generate, length, rounds) for length in sizes.lengths]
     released, joint = models.masked(sizes, theirs), models.video_tokens(sizes, sizes.joint)
     del theirs, generate
-    uncached: Run = partial(models.write_ours, decoder, fused, use_cache=False)
+    uncached: Run = partial(models.write_uncached, decoder, fused)
     masked: Run = partial(models.write_masked, released, joint)
     rows += _slow(sizes, KINDS["uncached"], ours, uncached, models.flops_uncached, rounds, limit)
     return rows + _slow(sizes, KINDS["masked"], ours, masked, models.flops_masked, rounds, limit)
@@ -174,7 +174,7 @@ def feeding(sizes: Sizes, rounds: int) -> list[Row]:
             frames = np.lib.format.open_memmap(Path(folder) / "frames.npy", "w+", np.uint8, shape)
             frames[:] = np.random.RandomState(0).randint(0, 256, frames.shape[1:]).astype(np.uint8)
             tokens, actions = torch.ones(count, 2, dtype=torch.long), np.zeros(count, np.int64)
-            clips = ClipDataset(dataset, np.arange(count), frames, tokens, actions, config, seed=0, train=True)
+            clips = ClipDataset(dataset, np.arange(count), frames, tokens, actions, config, seed=0)
             batches = [list(range(i, i + BATCH)) for i in range(0, len(clips) - BATCH + 1, BATCH)]
             given, cropped = [], []
             for _ in range(rounds + 1):  # the first is to warm up

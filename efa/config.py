@@ -31,11 +31,6 @@ RULES = {"int_type": "it must be a whole number", "bool_type": "it must be true 
 class Section(BaseModel, frozen=True, strict=True, extra="forbid", allow_inf_nan=False):
     """One group of settings; instances are hashable, and a value is checked when it is given."""
 
-    @pydantic.field_validator("*", mode="before")
-    @classmethod
-    def _parse_value(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
-        return _parse(value, cls.model_fields[info.field_name or ""].default)
-
 
 class ClipSettings(Section):
     """How a clip becomes frames, whatever the source."""
@@ -304,8 +299,9 @@ def _parse(value: Any, default: Any) -> Any:
 
 def _validate(kind: type[Section], section: str, values: dict[str, Any]) -> Section:
     """A section of the configuration; InputError for its first wrong setting, with the value and the rule."""
+    defaults = {name: field.default for name, field in kind.model_fields.items()}
     try:
-        return kind(**values)
+        return kind(**{name: _parse(value, defaults.get(name)) for name, value in values.items()})
     except pydantic.ValidationError as error:
         fault = error.errors(include_url=False)[0]
     name = str(fault["loc"][0])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -34,7 +34,6 @@ from efa.utils.errors import InputError
 from efa.utils.files import write_safely
 from efa.utils.memory import run_in_batches
 
-BROKEN = (OSError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError, RuntimeError)
 PROTOCOLS = ("predicted", "oracle", "none", "wrong")
 
 
@@ -127,8 +126,10 @@ class EFA:
 
     def __post_init__(self) -> None:
         self.model.eval()
-        self._text: TextEncoder | None = None
-        self._vectors: dict[StepText, tuple[Tensor, Tensor]] = {}
+
+    @cached_property
+    def _text(self) -> TextEncoder:
+        return self.model.text_encoder or TextEncoder(self.config.text)
 
     @staticmethod
     def from_material(model: Model, config: Config, inputs: TrainingInputs) -> EFA:
@@ -170,7 +171,7 @@ class EFA:
         except InputError as error:  # of a setting or a step, which do not know their file
             file = error.file or folder / "config.json"
             raise InputError(error.message, file=file, row=error.row, hint=error.hint) from None
-        except (*BROKEN, SafetensorError) as error:
+        except Exception as error:  # each reader raises a dozen kinds of its own on a broken file
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"this checkpoint cannot be read: {reason}", file=folder, hint=train_again) from None
         return EFA(model, config, tokenizer, steps, actions, int(meta["text_dim"]))
@@ -197,10 +198,10 @@ class EFA:
         else:
             from efa.data.video import load_clip
 
-            frames, info = load_clip(video, data.frames, data.size, data.sampling)
-            notes = list(info.warnings)
-            if info.frames < data.frames:
-                notes.append(f"{info.frames} frame{'s' * (info.frames > 1)} for {data.frames}: some are repeated")
+            frames, length, warnings = load_clip(video, data.frames, data.size, data.sampling)
+            notes = list(warnings)
+            if length < data.frames:
+                notes.append(f"{length} frame{'s' * (length > 1)} for {data.frames}: some are repeated")
         with torch.inference_mode():
             batch = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)[None]  # [1, T, 3, H, W]
             features = self.model.encode_video(batch)
@@ -240,12 +241,9 @@ class EFA:
         """Vectors of the steps [1, 5, C] and of the instruction [1, 1, C]; None for a model without text."""
         if self.config.fusion.text == "none":
             return None, None
-        if text not in self._vectors:
-            self._text = self._text or self.model.text_encoder or TextEncoder(self.config.text)
-            vectors = self._text.encode(list(text.sentences))  # [6, E]
-            vectors = randomise(text, vectors) if self.config.fusion.text == "random" else vectors
-            self._vectors[text] = vectors[None, :5], vectors[None, 5:]
-        return self._vectors[text]
+        vectors = self._text.encode(list(text.sentences))  # [6, E]
+        vectors = randomise(text, vectors) if self.config.fusion.text == "random" else vectors
+        return vectors[None, :5], vectors[None, 5:]
 
 
 def _download(name: str) -> Path:
@@ -256,6 +254,3 @@ def _download(name: str) -> Path:
     except Exception as error:  # the hub's own errors are many; each means that there is no checkpoint to load
         message = f"no checkpoint folder or hub id '{name}' ({type(error).__name__})"
         raise InputError(message, hint="train one: efa run 6/EFA") from None
-
-
-__all__ = ["EFA", "PROTOCOLS", "predict"]

@@ -70,14 +70,6 @@ class Run:
     def finished(self) -> bool:
         return state_of(self) == "done"
 
-    def to_json(self) -> dict[str, Any]:
-        """The run as plain values, for a process that executes it."""
-        return vars(self) | {"config": self.config.to_dict()}
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Run:
-        return cls(**values | {"config": Config.from_dict(values["config"]), "protocols": tuple(values["protocols"])})
-
     def execute(self, progress: Progress | None = None, report: Report = lambda line: None) -> Path:
         """Trains, predicts and scores whatever of this run is missing, and returns its folder.
 

@@ -28,7 +28,7 @@ from efa.baselines.base import System, SystemOutput
 from efa.baselines.inputs import TrainingInputs, build_model
 from efa.baselines.registry import Model
 from efa.config import Config, TrainingConfig
-from efa.data.batches import Batch, Shares, order_for_text_loss, split_batch
+from efa.data.batches import Batch, Shares, learnt_texts, order_for_text_loss, split_batch
 from efa.data.loader import ClipDataset, EpochSampler, Progress, as_is, pixels, text_keys
 from efa.model.assessor import Output, losses
 from efa.utils import distributed
@@ -91,8 +91,8 @@ def _train(
         texts = texts[:, : training.text_tokens]
     keys = text_keys(inputs.dataset, config)  # [N] the row of each clip's true class in the table of texts
     shared = (inputs.video, texts, keys, config.data)
-    clips = ClipDataset(inputs.dataset, inputs.rows("train"), *shared, training.seed, True)
-    held_out = ClipDataset(inputs.dataset, inputs.rows("val"), *shared, 0, False)
+    clips = ClipDataset(inputs.dataset, inputs.rows("train"), *shared, training.seed)
+    held_out = ClipDataset(inputs.dataset, inputs.rows("val"), *shared, None)
     if (batch_size := min(training.batch, len(clips))) < distributed.count():
         hint = "start fewer processes, or set a larger training.batch"
         raise InputError(f"{distributed.count()} processes cannot share {batch_size} clips", hint=hint)
@@ -232,7 +232,7 @@ def compute_losses(
     """
     device = distributed.state().device
     encode_video, forward = compiled or (model.encode_video, model)
-    batch = {name: value if name == "told" else value.to(device) for name, value in batch.items()}
+    batch = {name: value.to(device) for name, value in batch.items()}
     with torch.autocast(device.type, torch.bfloat16, enabled=config.training.precision == "bf16"):
         video = batch["video"]
         features = encode_video(pixels(batch)) if video.dtype == torch.uint8 else video  # (alg-1-5) F_v [B, N, C]
@@ -243,7 +243,7 @@ def compute_losses(
         if model.training and config.fusion.text_dropout:
             seen = seen & (torch.rand(len(key), device=key.device) >= config.fusion.text_dropout)
         steps, instruction = inputs.embed(model, key, batch["row"])  # (alg-1-6) F_t^s [B, 5, E], F_t^g [B, 1, E]
-        tokens = batch["tokens"][: int(batch.get("told", len(key)))] if config.training.weight_text else None
+        tokens = learnt_texts(batch) if config.training.weight_text else None
         tokens = None if tokens is None or len(tokens) == 0 else tokens  # [B', L]
         output = forward(features, steps, instruction, seen, tokens)
     for name in ("class_logits", "blind_logits", "quality_logit", "text_logits"):

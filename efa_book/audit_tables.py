@@ -5,7 +5,7 @@ import torch
 
 import formsim
 from efa.config import FormSimData, build
-from efa.data.loader import augment, formsim_clips
+from efa.data.loader import flip_and_crop, formsim_clips
 from efa.model.assessor import EFAModel
 from efa.model.text import TextEncoder
 from efa.utils.errors import InputError
@@ -123,11 +123,11 @@ def pictures(preset: str = "laptop") -> Html:
     assert isinstance(data, FormSimData)
     clip = next(c for c in formsim_clips(data) if c.split == "train" and c.view == "side")
     frames = formsim.render_clip(clip, 128, data.frames)
-    draw = np.random.RandomState(1)
     ours = FormSimData().model_copy(update={"flip": 1.0})  # so that there is something to see
+    lines, columns = flip_and_crop(128, ours, np.random.RandomState(1))
     views = {
         "as it is": frames,
-        "flipped and cropped once a clip, as here": augment(frames, ours, draw),
+        "flipped and cropped once a clip, as here": frames[:, lines][:, :, columns],
         "stretched, flipped and cropped frame by frame, as in the release (re-created)": practice.augment_per_frame(
             frames
         ),

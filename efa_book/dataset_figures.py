@@ -284,11 +284,11 @@ def _frames(source: Source, clip: pd.Series[Any], size: int) -> np.ndarray:
     if source.config is not None:
         known = next(one for one in formsim_clips(source.config) if one.clip_id == clip["clip_id"])
         return formsim.render_clip(known, size, FRAMES_SHOWN)
-    from efa.data.video import read_clip
+    from efa.data.video import load_clip
 
     assert source.dataset is not None
     assert source.dataset.folder is not None
-    return read_clip(source.dataset.folder / str(clip["path"]), frames=FRAMES_SHOWN, size=size, rule="uniform")
+    return load_clip(source.dataset.folder / str(clip["path"]), FRAMES_SHOWN, size).frames
 
 
 @styled
@@ -325,7 +325,7 @@ def save_contact_sheet(folder: Path, to: Path, size: int = 104) -> Path:
     $ python -c "from pathlib import Path as P; from efa_book.dataset_figures import save_contact_sheet as save
     save(P('ui-prmd-data'), P('book/_static/ui-prmd.png'))"
     """
-    from efa.data.video import read_clip
+    from efa.data.video import load_clip
 
     dataset = load_dataset(folder)
     clips = dataset.table.sort_values("clip_id")
@@ -337,7 +337,7 @@ def save_contact_sheet(folder: Path, to: Path, size: int = 104) -> Path:
             chosen = (clips["action"] == action) & (clips["view"] == view) & (clips["quality"] == quality)
             strip = blank
             for path in clips.loc[chosen, "path"].head(1):
-                frames = read_clip(folder / path, frames=5, size=size, rule="uniform")
+                frames = load_clip(folder / path, 5, size).frames
                 strip = np.concatenate([frames[1], frames[2]], axis=1)
             strips.append(strip)
         strips.insert(2, blank[:, : size // 8])

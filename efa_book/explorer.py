@@ -21,7 +21,7 @@ import pandas as pd
 import formsim
 from efa.config import FormSimData
 from efa.data.loader import formsim_clips, open_dataset
-from efa.data.video import read_clip
+from efa.data.video import load_clip
 from efa.experiments import CAPTIONERS, RECOGNISERS, table_config
 from efa.metrics import FaultParser, step_in_text
 from efa.metrics.forms import one_line
@@ -97,7 +97,8 @@ def build_document(results: Sequence[Results], clips: int = 128, size: int = 128
         if isinstance(config, FormSimData):
             pictures = formsim.render_clip(rendered[clip_id], size, count, config.clutter)
         else:
-            pictures = read_clip(Path(config.source) / str(table.loc[clip_id, "path"]), count, size, config.sampling)
+            video = Path(config.source) / str(table.loc[clip_id, "path"])
+            pictures = load_clip(video, count, size, config.sampling).frames
         out.append({
             "id": clip_id, "action": action, "view": str(table.loc[clip_id, "view"]), "quality": int(row["quality"]),
             "fault": marker.describe(row["fault"], row["fault_step"]),

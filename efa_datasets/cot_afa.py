@@ -75,7 +75,7 @@ def command(
         kinds.add_row(str(count), what, done)
     out.print(kinds)
     table = made.dataset.table
-    sizes = ", ".join(f"{len(made.dataset.split(name))} {name}" for name in ("train", "val", "test"))
+    sizes = ", ".join(f"{(table['split'] == name).sum()} {name}" for name in ("train", "val", "test"))
     standard, texts = (table["quality"] == 0).sum(), (table["explanation"].str.strip() != "").sum()
     lines = [f"{len(table)} clips ({sizes}) in {folder}"]
     lines += [f"{table['action'].nunique()} actions, {table['type'].nunique()} types, "]

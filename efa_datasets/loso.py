@@ -23,6 +23,7 @@ from torch import Tensor
 from efa.baselines.inputs import TrainingInputs, prepare
 from efa.baselines.registry import Model
 from efa.config import build
+from efa.data.checks import step_key
 from efa.data.loader import Progress, open_dataset
 from efa.experiments import FINE_TUNED, LOSO_ROWS
 from efa.predict import EFA, predict
@@ -158,7 +159,7 @@ def judge_zero_shot(runs: Sequence[Run], folder: str | Path, preset: str = "lapt
     inputs = _prepare(build(preset, {"data.source": str(Path(folder).resolve()), "decoder.vocabulary": "full"}))
     table = inputs.dataset.table
     number = {key: i for i, key in enumerate(inputs.dataset.steps)}
-    keys = torch.tensor([number[inputs.dataset.step_key(row)] for _, row in table.iterrows()])  # [N]
+    keys = torch.tensor([number[step_key(*row)] for row in zip(table["action"], table["standard"], strict=True)])  # [N]
     parts = []
     for run in runs:
         probabilities = _predict_quality(EFA.from_pretrained(run.folder).model.eval(), inputs, keys)

@@ -183,7 +183,7 @@ def _performer_phase(clip: Clip, phase: Array) -> Array:
 
 
 def sample_phases(frames: int) -> Array:
-    """The middle of each of `frames` equal parts of a clip, as `video.read_clip` samples a file by rule 'uniform'."""
+    """The middle of each of `frames` equal parts of a clip, as `video.load_clip` samples a file by rule 'uniform'."""
     return (np.arange(frames) + 0.5) / frames
 
 

@@ -25,13 +25,13 @@ from torch.nn import functional as F
 from efa.baselines.base import language_weights, text_file
 from efa.baselines.inputs import word_pieces
 from efa.baselines.masked_lm import MaskedLM
-from efa.baselines.registry import build_system, trunk, trunk_name
+from efa.baselines.registry import build_system, find_system, trunk
 from efa.config import Config, FormSimData
 from efa.config import build as build
 from efa.data.loader import in_processes
 from efa.data.tokenizer import Tokenizer
 from efa.model.decoder import Decoder
-from efa.model.swin import VideoSwin, load_encoder, torchvision_names
+from efa.model.swin import VideoSwin, load_encoder
 from efa.runs import commit
 from efa.utils import paths
 from formsim.errors import InputError
@@ -130,7 +130,7 @@ def pretrain_encoder(
         Errors on held-out clips, as `evaluate_encoder`.
     """
     torch.manual_seed(seed)
-    out = out or paths.WEIGHTS / f"{trunk_name(config)}.safetensors"
+    out = out or paths.WEIGHTS / f"{find_system(config).TRUNK}.safetensors"
     out.parent.mkdir(parents=True, exist_ok=True)
     started = time.time()
     rendered = _read_clips(clips, STREAM_SEED + 2 * seed, config)
@@ -142,7 +142,7 @@ def pretrain_encoder(
             if isinstance(module, nn.Linear):  # narrow layers learn slowly from the usual deviation of 0.02
                 nn.init.trunc_normal_(module.weight, std=module.in_features**-0.5)
     if start:
-        load_encoder(model.trunk, start, torchvision_names if swin else dict)
+        load_encoder(model.trunk, start)
     log: list[dict[str, float]] = []
 
     def losses() -> Losses:

@@ -23,6 +23,7 @@ from efa.baselines.inputs import TrainingInputs, build_model, prepare
 from efa.config import Config
 from efa.data.batches import Batch, order_for_text_loss
 from efa.data.loader import ClipDataset, EpochSampler, as_is, text_keys
+from efa.model.decoder import Attention
 from efa.model.swin import StochasticDepth
 from efa.train import NotFiniteError, TrainingStep, accumulate_gradient, fit
 from efa.utils import distributed
@@ -47,14 +48,14 @@ def calm(model: nn.Module) -> None:
     for part in model.modules():
         if isinstance(part, (nn.Dropout, StochasticDepth)):
             part.p = 0.0
-        if isinstance(part, nn.GRU):
+        if isinstance(part, (nn.GRU, Attention)):
             part.dropout = 0.0
 
 
 def batch_of(inputs: TrainingInputs, config: Config) -> Batch:
     texts = inputs.tokenizer.batch(list(inputs.dataset.table["explanation"]), config.decoder.max_tokens)
     keys = text_keys(inputs.dataset, config)
-    clips = ClipDataset(inputs.dataset, inputs.rows("train"), inputs.video, texts, keys, config.data, 0, True)
+    clips = ClipDataset(inputs.dataset, inputs.rows("train"), inputs.video, texts, keys, config.data, 0)
     loader = DataLoader(clips, config.training.batch, sampler=EpochSampler(len(clips), 0), collate_fn=as_is)
     return order_for_text_loss(next(iter(loader)), config.training)
 
@@ -63,7 +64,7 @@ def gradient(config: Config, inputs: TrainingInputs) -> tuple[dict, dict, list[i
     """Gradients and running statistics by name, losses, and the clips that this process saw."""
     model = build_model(config, inputs).double().train()  # else a maximum between near equals (MSCADC) goes either way
     calm(model)
-    clips = ClipDataset(inputs.dataset, inputs.rows("train"), inputs.video, *[torch.zeros(1)] * 2, config.data, 0, True)
+    clips = ClipDataset(inputs.dataset, inputs.rows("train"), inputs.video, *[torch.zeros(1)] * 2, config.data, 0)
     step = TrainingStep(model, config, inputs, clips)
     seen: list[int] = []
     step.register_forward_pre_hook(lambda module, given: seen.extend(given[0]["row"].tolist()))

@@ -81,7 +81,8 @@ def paper(bert: Path, **changes: object) -> tuple[str, ...]:
     """`efa run 6/EFA --preset paper` in a size for tests; Swin-B's depths, patch and window stay."""
     settings: dict[str, object] = {
         "data.clips": 6, "data.size": 32, "encoder.dim": 16, "encoder.heads": "1,2,4,8", "encoder.weights": "",
-        "text.model": bert, "fusion.dim": 16, "fusion.heads": 2, "decoder.dim": 32, "decoder.depth": 2, "decoder.heads": 2, "decoder.weights": "",
+        "text.model": bert, "fusion.dim": 16, "fusion.heads": 2, "decoder.dim": 32, "decoder.depth": 2,
+        "decoder.heads": 2, "decoder.weights": "",
         "decoder.max_tokens": 32, "training.epochs": 1, "training.batch": 4, "prediction.max_tokens": 4,
     }  # fmt: skip
     settings |= {key.replace("__", "."): value for key, value in changes.items()}

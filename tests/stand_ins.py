@@ -13,7 +13,8 @@ import torch.nn.functional as F
 
 import formsim
 from efa.baselines.registry import systems
-from efa.data.video import write_mp4
+from efa.config import build
+from efa_datasets.mp4 import write_mp4
 
 
 def render_stand_ins(folder: Path, qualities: Mapping[str, int], size: int = 64, frames: int = 12) -> Path:
@@ -35,13 +36,14 @@ def render_stand_ins(folder: Path, qualities: Mapping[str, int], size: int = 64,
     return folder
 
 
-def make_system(name: str, paper: bool, actions: int, changes: dict[str, Any], **given: int) -> Any:
-    """A compared system from seed 0, at paper size or small; `given` goes to those constructors that want it."""
-    spec = systems()[name]
-    torch.manual_seed(0)
-    wanted = inspect.signature(spec.system).parameters
-    config = spec.config(**({} if paper else spec.small) | changes)
-    return spec.system(config, actions, **{key: value for key, value in given.items() if key in wanted})
+def make_system(name: str, paper: bool, actions: int, changes: dict[str, Any], seed: int = 0, **given: int) -> Any:
+    """A compared system, at paper size or small; `given` goes to those constructors that want it, as the clips do."""
+    system = systems()[name]
+    torch.manual_seed(seed)
+    wanted = inspect.signature(system).parameters
+    small = {} if paper else {"frames": 6, "size": 64, "encoder": build("laptop").encoder, **system.SMALL}
+    settings = given | small | changes
+    return system(**{key: value for key, value in settings.items() if key in wanted}, actions=actions)
 
 
 def coloured_clips(size: int, count: int) -> torch.Tensor:

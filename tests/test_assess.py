@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from efa import cli
 from efa.baselines.inputs import build_model, prepare
-from efa.data.video import write_mp4
 from efa.predict import EFA
+from efa_datasets.mp4 import write_mp4
 
 av = pytest.importorskip("av")
 ROOT = Path(__file__).resolve().parents[1]
@@ -109,7 +109,7 @@ def test_the_action_can_be_given_or_described(assess, video, tmp_path):
         steps.write_text(wrong)
         status, _, err = assess(*arguments)
         assert status == 2
-        assert "no steps file" in err
+        assert "not a steps file" in err
 
 
 POOR, SOUND = "The squat is performed with poor form.", "The squat in this video is standard."

@@ -51,7 +51,7 @@ def test_all_ways_of_decoding_write_the_same(theirs):
     written = models.write_ours(ours, fused, 16)
     assert len(written) == 16
     assert len(set(written)) > 2
-    assert models.write_ours(ours, fused, 16, use_cache=False) == written
+    assert models.write_uncached(ours, fused, 16) == written
     assert models.write_theirs(theirs, fused, 16) == written
 
 
@@ -76,7 +76,7 @@ def test_counted_operations_are_those_executed(theirs):
         return counter.get_total_flops()
 
     fused, joint = models.video_tokens(TINY, TINY.memory), models.video_tokens(TINY, TINY.joint)
-    assert executed(models.write_ours, ours, fused, 9, use_cache=False) == models.flops_uncached(TINY, 9)
+    assert executed(models.write_uncached, ours, fused, 9) == models.flops_uncached(TINY, 9)
     assert executed(models.write_masked, released, joint, 9) == models.flops_masked(TINY, 9)
 
 

@@ -138,6 +138,21 @@ def test_beam_search_equals_transformers(beams, eos_bias):
     assert ours.generate(memory, 1, 2, 12) == expected
 
 
+class Uncached(_Cache):
+    """Runs the whole text so far again at each step."""
+
+    def __init__(self, decoder, memory):
+        self.decoder, self.memory, self.tokens = decoder, memory, torch.empty(len(memory), 0, dtype=torch.long)
+
+    def step(self, tokens, i):
+        self.tokens = torch.cat([self.tokens, tokens], 1)
+        return self.decoder(self.tokens, self.memory)[:, -1]
+
+    def reorder(self, rows):
+        self.tokens = self.tokens[rows]
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("beams", [1, 3])
 def test_cache_and_batch_mates_change_nothing(beams):
     decoder = pair(1, 4.0)[1] if beams > 1 else busy(Decoder(tiny_config(), V, DIM))
@@ -146,9 +161,9 @@ def test_cache_and_batch_mates_change_nothing(beams):
     texts = decoder.generate(memory, 1, 2, 16)
     assert len({tuple(text) for text in texts}) > 1  # or the test would say nothing
     if beams == 1:
-        with torch.no_grad():
-            assert beam_search(_Cache(decoder, memory, 16), 6, 1, 2, 16, 1, memory.device) == texts
-    assert decoder.generate(memory, 1, 2, 16, use_cache=False) == texts
+        assert beam_search(_Cache(decoder, memory, 16), 6, 1, 2, 16, 1, memory.device) == texts
+    uncached = Uncached(decoder, memory.repeat_interleave(beams, 0))
+    assert beam_search(uncached, 6, 1, 2, 16, beams, memory.device) == texts
     assert [decoder.generate(row[None], 1, 2, 16)[0] for row in memory] == texts
     tokens = torch.randint(0, 30, (6, 9))
     torch.testing.assert_close(decoder(tokens, memory)[2:3], decoder(tokens[2:3], memory[2:3]), atol=1e-5, rtol=1e-5)

@@ -14,7 +14,7 @@ from efa import metrics
 from efa import train as training
 from efa.baselines.inputs import build_model, prepare
 from efa.baselines.masked_lm import mask_words
-from efa.data.batches import order_for_text_loss, part_of_batch, shares_of_batch, split_batch, text_weight
+from efa.data.batches import learnt_texts, order_for_text_loss, part_of_batch, shares_of_batch, split_batch, text_weight
 from efa.predict import predict
 from efa.runs import Run
 from efa.train import MEMORY, fit
@@ -67,7 +67,7 @@ def test_shares_of_the_pieces_are_one_in_all(inputs):
         parts = [part_of_batch(batch, i, number) for i in range(number)]
         rows = [row for part in parts for row in part["row"].tolist()]
         assert sorted(rows) == sorted(batch["row"].tolist())
-        assert sum(int(part["told"]) for part in parts) == int(batch["told"])
+        assert sum(len(part["text_weight"]) for part in parts) == len(batch["text_weight"])
         for hidden in (0.0, 0.15, 0.5):
             clips, texts = zip(*(shares_of_batch(part, batch, hidden) for part in parts), strict=True)
             assert math.isclose(sum(clips), 1)
@@ -80,8 +80,7 @@ def test_shares_of_the_pieces_are_one_in_all(inputs):
 @pytest.mark.parametrize("share", [0.15, 0.5])
 def test_a_masked_text_weighs_what_is_hidden_of_it(inputs, share):
     batch = batch_gradients.batch_of(inputs, tiny.config())
-    told = batch["tokens"][: int(batch["told"])]
-    _, hidden = mask_words(told, share, 0.8, 1, 50)
+    _, hidden = mask_words(learnt_texts(batch), share, 0.8, 1, 50)
     assert text_weight(batch, share) == int(hidden.sum())
     silent = {"tokens": torch.tensor([[2, 3, 0], [0, 0, 0]])}
     assert text_weight(silent, share) == int(mask_words(silent["tokens"], share, 0.8, 1, 50)[1].sum()) == 1

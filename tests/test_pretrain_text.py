@@ -8,10 +8,11 @@ import pytest
 import tiny
 import torch
 from safetensors.torch import load_file, save_file
+from stand_ins import make_system
 from torch import nn
 
-from efa.baselines import masked_lm, mtl_aqa, rica2
 from efa.baselines.base import System, language_weights, load_text, text_file
+from efa.baselines.registry import systems
 from efa.config import DecoderConfig, build
 from efa.data.tokenizer import SPECIAL, Tokenizer
 from efa.utils.errors import InputError
@@ -30,21 +31,15 @@ ROWS = {  # one row a word piece
 }  # fmt: skip
 A, E, MASK = 3, 16, SPECIAL.index("[MASK]")
 FEATURES = {"C3DAVG": (2, 576), "MSCADC": (72, 64), "SwinBERT": (24, 192), "LAVENDER": (24, 192), "RICA2": (5, 256)}
-MODULES = {
-    "C3DAVG": (mtl_aqa, "C3DAVG_SMALL", ()), "MSCADC": (mtl_aqa, "MSCADC_SMALL", ()), "RICA2": (rica2, "SMALL", (E,)),
-    "SwinBERT": (masked_lm, "SWINBERT_SMALL", (MASK,)), "LAVENDER": (masked_lm, "LAVENDER_SMALL", (MASK,)),
-}  # fmt: skip
+SMALL = {name: system.SMALL for name, system in systems().items()}
 part = pytest.mark.parametrize("part", words.PARTS)
 each = pytest.mark.parametrize("name", FEATURES)
 
 
-def captioner(name: str, vocabulary: int, seed: int = 0, actions: int = A) -> System:
+def captioner(name: str, vocabulary: int, seed: int = 0, actions: int = A, **changes) -> System:
     """A small system that writes; RICA2's decoder is narrower than what it attends to."""
-    torch.manual_seed(seed)
-    module, small, extra = MODULES[name]
-    decoder = DecoderConfig(dim=32, depth=2, heads=2, dropout=0.0, max_tokens=16)
-    settings = getattr(module, small) | ({"decoder": decoder} if name == "RICA2" else {})
-    return getattr(module, name)(getattr(module, f"{name}Config")(**settings), actions, vocabulary, *extra)
+    changes = {"decoder": DecoderConfig(dim=32, depth=2, heads=2, dropout=0.0, max_tokens=16)} | changes
+    return make_system(name, False, actions, changes, seed, vocabulary_size=vocabulary, text_dim=E, mask_id=MASK)
 
 
 def saved(writer: nn.Module, folder: Path, pieces: list[str] = KNOWN, without: str = "") -> Path:
@@ -161,7 +156,7 @@ def test_frozen_weights_stay_and_the_others_learn(name, tmp_path):
 
 
 def test_a_system_without_a_writer_loads_nothing(tmp_path):
-    silent = rica2.RICA2(rica2.RICA2Config(**rica2.SMALL | {"decoder": None}), A, 9, E)
+    silent = captioner("RICA2", 9, decoder=None)
     silent.freeze_text()
     assert all(p.requires_grad for p in silent.parameters())
 
@@ -207,9 +202,7 @@ def test_weights_of_another_size_are_refused(change, tmp_path):
 def test_shipped_weights_fit_the_small_systems(name):
     file = text_file(captioner(name, 9).TEXT_WEIGHTS)
     pieces = file.with_suffix(".txt").read_text().splitlines()
-    model = captioner(name, len(pieces))
-    if name == "RICA2":
-        model = rica2.RICA2(rica2.RICA2Config(**rica2.SMALL), A, len(pieces), E)
+    model = captioner(name, len(pieces), decoder=SMALL["RICA2"]["decoder"])
     load_text(model.text_decoder, file, pieces)
     state = load_file(file)
     assert all(torch.equal(value, state[key].float()) for key, value in language_weights(model.text_decoder).items())
@@ -219,10 +212,9 @@ def test_small_writers_have_shipped_weights_and_laptop_size():
     assert {captioner(name, 9).TEXT_WEIGHTS for name in FEATURES} == set(words.PARTS)
     assert [text_file(part).stem for part in words.PARTS] == ["formsim_decoder", "s2vt", "swinbert", "lavender"]
     laptop = build("laptop").decoder
-    for bert in (masked_lm.SWINBERT_SMALL["bert"], masked_lm.LAVENDER_SMALL["bert"], rica2.SMALL["decoder"]):
+    joint, decoder = (SMALL["SwinBERT"]["bert"], SMALL["LAVENDER"]["bert"]), SMALL["RICA2"]["decoder"]
+    for bert in (*joint, decoder):
         for size in ("dim", "heads", "dropout", "max_tokens"):
             assert getattr(bert, size) == getattr(laptop, size)
-    assert rica2.SMALL["decoder"].depth == laptop.depth
-    assert (
-        masked_lm.SWINBERT_SMALL["bert"].depth == masked_lm.LAVENDER_SMALL["bert"].depth == 2
-    )  # these layers read the video as well
+    assert decoder.depth == laptop.depth
+    assert [bert.depth for bert in joint] == [2, 2]  # these layers read the video as well

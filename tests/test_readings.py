@@ -1,4 +1,4 @@
-"""What the paper leaves open or contradicts itself in: each reading is a setting, and each setting does what it says."""
+"""Where the paper leaves a choice or contradicts itself, each reading is a setting, and does what it says."""
 
 import dataclasses
 

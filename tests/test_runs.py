@@ -53,11 +53,6 @@ def test_the_key_changes_with_what_a_run_depends_on():
     assert len({one.key, *(other.key for other in others)}) == 1 + len(others)
 
 
-def test_a_run_survives_json():
-    run = make_run(seed=3, protocols=("predicted", "oracle"), fusion__merge="add")
-    assert Run.from_json(json.loads(json.dumps(run.to_json()))) == run
-
-
 def test_the_key_does_not_change_with_what_changes_no_result():
     assert make_run(prediction__batch=1).key == make_run().key
     assert config_hash(tiny.config(prediction__batch=1)) == config_hash(tiny.config())

@@ -56,7 +56,7 @@ def test_a_full_disk_names_the_file_and_keeps_the_old_one(name, tmp_path, full):
 
 def test_a_full_disk_stops_a_cache_before_it_is_filled(tmp_path, full):
     with pytest.raises(OSError, match=r"a\.npy") as caught:
-        cached_array(tmp_path / "a.npy", (1000, 1000), np.float32, lambda: iter([np.ones((1000, 1000))]))
+        cached_array(tmp_path / "a.npy", (1000, 1000), np.float32, [np.ones((1000, 1000))])
     assert describe_failure(make_run("EFA"), caught.value).kind == "disk"
     assert [path.name for path in tmp_path.iterdir()] == ["a.lock"]
 
@@ -89,7 +89,7 @@ def test_only_partial_files_are_removed(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {".lock", ".hidden", "a.1", "history.csv"}
     stale = tmp_path / "a.4711.partly"
     stale.touch()
-    cached_array(tmp_path / "a.npy", (2,), np.float32, lambda: iter([np.ones(2)]))
+    cached_array(tmp_path / "a.npy", (2,), np.float32, [np.ones(2)])
     assert not stale.exists()
 
 

@@ -31,7 +31,7 @@ def test_class_balancing(inputs, tmp_path, monkeypatch, balanced):
 
     def record(self, indices):
         batch = getitems(self, indices)
-        drawn.extend(batch["quality"].tolist() if self.train else [])
+        drawn.extend(batch["quality"].tolist() if self.seed is not None else [])
         return batch
 
     monkeypatch.setattr(ClipDataset, "__getitems__", record)

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from efa.data import sampling, video
+from efa.data import video
 from efa.utils.errors import InputError
+from efa_datasets.mp4 import write_mp4
 
 av = pytest.importorskip("av")
 
@@ -71,120 +72,117 @@ def sound(path: Path) -> Path:
     return path
 
 
+def glance(path: Path) -> video.Clip:
+    """How a data set's check looks at a clip: its first frame is decoded, the rest is what the file announces."""
+    return video.load_clip(path, frames=1, rule="release")
+
+
 @given(st.integers(1, 400), st.integers(1, 32))
 def test_uniform_at_constant_rate_takes_segment_middles(count: int, frames: int) -> None:
-    picked = sampling.uniform_indices(range(0, 7 * count, 7), 7 * count, frames)
+    picked = video.uniform_indices(range(0, 7 * count, 7), 7 * count, frames)
     assert picked == [(2 * k + 1) * count // (2 * frames) for k in range(frames)]
 
 
 @given(st.lists(st.integers(1, 10**15), min_size=1, max_size=40), st.integers(1, 12), st.integers(-(10**17), 10**17))
 def test_uniform_takes_the_frame_on_display(lengths: list[int], frames: int, start: int) -> None:
     edges = [start + sum(lengths[:i]) for i in range(len(lengths) + 1)]
-    picked = sampling.uniform_indices(edges[:-1], edges[-1], frames)
+    picked = video.uniform_indices(edges[:-1], edges[-1], frames)
     for k, i in enumerate(picked):
         middle = edges[0] + Fraction((2 * k + 1) * (edges[-1] - edges[0]), 2 * frames)
         assert edges[i] <= middle < edges[i + 1]
 
 
 def test_release_rule() -> None:
-    assert sampling.release_indices(400, 6) == [0, 18, 36, 54, 72, 90]
-    assert sampling.release_indices(50, 6) == [0, 18, 36, 49, 49, 49]
-    assert sampling.release_indices(1, 6) == [0] * 6
+    assert video.release_indices(400, 6) == [0, 18, 36, 54, 72, 90]
+    assert video.release_indices(50, 6) == [0, 18, 36, 49, 49, 49]
+    assert video.release_indices(1, 6) == [0] * 6
 
 
 def test_read_takes_the_frames_of_the_rule(tmp_path: Path) -> None:
     path = encode(tmp_path / "clip.mp4", grey(30))
-    assert indices(video.read_clip(path)) == [2, 7, 12, 17, 22, 27]
-    assert indices(video.read_clip(path, rule="release")) == [0, 18, 29, 29, 29, 29]
-    assert indices(video.read_clip(path, frames=1)) == [15]
+    assert indices(video.load_clip(path).frames) == [2, 7, 12, 17, 22, 27]
+    assert indices(video.load_clip(path, rule="release").frames) == [0, 18, 29, 29, 29, 29]
+    assert indices(video.load_clip(path, frames=1).frames) == [15]
     ten_bits = encode(tmp_path / "ten.mkv", grey(4), codec="ffv1", pix_fmt="yuv420p10le")
-    assert indices(video.read_clip(ten_bits, frames=4)) == [0, 1, 2, 3]
+    assert indices(video.load_clip(ten_bits, frames=4).frames) == [0, 1, 2, 3]
 
 
 def test_release_rule_stops_early_but_knows_the_length(tmp_path: Path) -> None:
-    video.write_mp4(tmp_path / "long.mp4", np.repeat(grey(15, 16, 16), 10, axis=0), fps=50)
+    write_mp4(tmp_path / "long.mp4", np.repeat(grey(15, 16, 16), 10, axis=0), fps=50)
     clip = video.load_clip(tmp_path / "long.mp4", rule="release")
     assert indices(clip.frames) == [0, 1, 3, 5, 7, 9]
-    assert (clip.info.frames, clip.info.seconds) == (150, 3.0)
+    assert clip.length == 150
 
 
 def test_variable_frame_rate_follows_time_not_frame_numbers(tmp_path: Path) -> None:
     times = [*range(10), 60, 110]  # ten short frames, one of two seconds, one of two again
     clip = video.load_clip(encode(tmp_path / "vfr.mkv", grey(12), times=times), frames=4)
     assert indices(clip.frames) == [9, 9, 10, 10]  # middles at 15, 45, 75, 105 of 120: the last lasts the mean of 10
-    assert clip.info.frames == 12
-    assert clip.info.seconds > 4.4
+    assert clip.length == 12
 
 
 def test_one_frame_repeats(tmp_path: Path) -> None:
     clip = video.load_clip(encode(tmp_path / "one.mp4", grey(5)[4:]), size=16)
-    assert (clip.frames.shape, clip.info.frames) == ((6, 16, 16, 3), 1)
+    assert (clip.frames.shape, clip.length) == ((6, 16, 16, 3), 1)
     assert (clip.frames == clip.frames[0]).all()
 
 
-@pytest.mark.parametrize(("degrees", "hflip", "names", "clockwise"), [
-    (0, False, "RGBW", 0), (-90, False, "BRWG", 90), (90, False, "GWRB", 270), (180, False, "WBGR", 180),
-    (0, True, "GRWB", None),
-])  # fmt: skip
-def test_display_matrix_is_honoured(
-    tmp_path: Path, degrees: int, hflip: bool, names: str, clockwise: int | None
-) -> None:
+@pytest.mark.parametrize(
+    ("degrees", "hflip", "names"),
+    [(0, False, "RGBW"), (-90, False, "BRWG"), (90, False, "GWRB"), (180, False, "WBGR"), (0, True, "GRWB")],
+)
+def test_display_matrix_is_honoured(tmp_path: Path, degrees: int, hflip: bool, names: str) -> None:
     path = encode(tmp_path / "turned.mp4", corners()[None], rotation=degrees, hflip=hflip)
     clip = video.load_clip(path)
     assert corner_names(clip.frames[0]) == names
-    assert clip.info == video.probe(path)
-    assert clip.info.rotation == clockwise or clockwise is None
+    assert clip[1:] == glance(path)[1:]
     assert clip.frames.shape[1:3] == ((80, 40) if degrees in (90, -90) else (40, 80))
-    assert (clip.info.height, clip.info.width) == clip.frames.shape[1:3]
 
 
-@pytest.mark.parametrize(("name", "shape", "rotation"), [("video_0", (320, 568), 0), ("video_90", (568, 320), 90)])
-def test_real_rotation(shared: Path, name: str, shape: tuple[int, int], rotation: int) -> None:
+@pytest.mark.parametrize(("name", "shape"), [("video_0", (320, 568)), ("video_90", (568, 320))])
+def test_real_rotation(shared: Path, name: str, shape: tuple[int, int]) -> None:
     clip = video.load_clip(shared / "real-clips" / "decoder" / f"{name}.mov")
-    assert (clip.frames.shape[1:3], clip.info.rotation) == (shape, rotation)
+    assert clip.frames.shape[1:3] == shape
 
 
 def test_pixel_aspect_ratio(tmp_path: Path) -> None:
     path = encode(tmp_path / "wide.mkv", corners(40, 40)[None], aspect=Fraction(2))
-    assert video.read_clip(path).shape[1:3] == (40, 80)
-    padded = video.read_clip(path, size=40)[0]
+    assert video.load_clip(path).frames.shape[1:3] == (40, 80)
+    padded = video.load_clip(path, size=40).frames[0]
     assert padded[:8].max() < 16
     assert corner_names(padded[10:30]) == "RGBW"
 
 
-def test_crops() -> None:
+def test_a_picture_is_padded_to_the_square() -> None:
     image = corners(40, 80)
-    padded = sampling.resize(image, 80, 40, 80, "pad")
+    padded = video.resize(image, 80, 40, 80)
     assert not padded[:20].any() | padded[60:].any()
     np.testing.assert_array_equal(padded[20:60], image)
-    np.testing.assert_array_equal(sampling.resize(image, 80, 40, 40, "centre"), image[:, 20:60])
-    assert corner_names(sampling.resize(image, 80, 40, 40, "squeeze")) == "RGBW"
-    assert sampling.resize(image, 80, 40, None, "pad").shape == image.shape
+    assert video.resize(image, 80, 40).shape == image.shape
     flat = np.zeros((1, 16384, 3), np.uint8)  # its square would take a lot of memory
-    assert sampling.resize(flat, 16384, 1, 224, "centre").shape == (224, 224, 3)
+    assert video.resize(flat, 16384, 1, 224).shape == (224, 224, 3)
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 64), st.sampled_from(["pad", "centre", "squeeze"]))
-def test_any_picture_becomes_the_square(height: int, width: int, size: int, crop: sampling.Crop) -> None:
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 64))
+def test_any_picture_becomes_the_square(height: int, width: int, size: int) -> None:
     image = np.full((height, width, 3), 200, np.uint8)
-    square = sampling.resize(image, width, height, size, crop)
+    square = video.resize(image, width, height, size)
     assert (square.shape, square.dtype) == ((size, size, 3), np.uint8)
     assert square[(size - 1) // 2, (size - 1) // 2, 0] == 200  # the picture is in the middle
-    if crop != "pad":
-        assert (square == 200).all()
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 2), (3, 5), (32, 48)])
 def test_write_then_read(tmp_path: Path, height: int, width: int) -> None:
     path, frames = tmp_path / "clip.mp4", grey(5, height, width)
-    video.write_mp4(path, frames, fps=29.97)
-    back = video.read_clip(path, frames=5)
+    write_mp4(path, frames, fps=29.97)
+    back = video.load_clip(path, frames=5).frames
     assert back.shape[1:3] == (height + height % 2, width + width % 2)
     assert np.abs(back[:, :height, :width].astype(int) - frames).max() <= 4
-    assert video.probe(path).fps == pytest.approx(29.97, rel=1e-3)
+    with av.open(str(path)) as container:
+        assert float(container.streams.video[0].average_rate) == pytest.approx(29.97, rel=1e-3)
     first = path.read_bytes()
-    video.write_mp4(path, frames, fps=29.97)
+    write_mp4(path, frames, fps=29.97)
     if height > 1:  # libx264 does not always write the same bytes for a single pixel
         assert path.read_bytes() == first
 
@@ -194,12 +192,12 @@ def test_folder_of_images(tmp_path: Path) -> None:
         Image.fromarray(image).save(tmp_path / f"frame_{i}.png")  # 10 and 11 come after 9, not after 1
     (tmp_path / "notes.txt").write_text("not an image")
     (tmp_path / "._frame_0.png").write_bytes(b"a trace of macOS")
-    assert indices(video.read_clip(tmp_path)) == [1, 3, 5, 7, 9, 11]
+    assert indices(video.load_clip(tmp_path).frames) == [1, 3, 5, 7, 9, 11]
     (tmp_path / "frame_5.png").write_bytes(b"broken")
     clip = video.load_clip(tmp_path)
     assert indices(clip.frames) == [0, 2, 4, 7, 9, 11]
-    assert "frame_5.png" in clip.info.warnings[0]
-    assert video.probe(tmp_path).frames == 12
+    assert "frame_5.png" in clip.warnings[0]
+    assert glance(tmp_path).length == 12
 
 
 def test_folder_honours_exif_and_mixed_sizes(tmp_path: Path) -> None:
@@ -207,7 +205,7 @@ def test_folder_honours_exif_and_mixed_sizes(tmp_path: Path) -> None:
     exif[0x0112] = 6  # turn 90 degrees clockwise
     Image.fromarray(corners()).save(tmp_path / "0.jpg", exif=exif, quality=95)
     Image.fromarray(corners(20, 10)).save(tmp_path / "1.png")
-    frames = video.read_clip(tmp_path, frames=2)
+    frames = video.load_clip(tmp_path, frames=2).frames
     assert (frames.shape, corner_names(frames[0])) == ((2, 80, 40, 3), "BRWG")
 
 
@@ -216,7 +214,7 @@ def bad(path: Path) -> str:
     with pytest.raises(InputError) as caught:
         video.load_clip(path)
     with pytest.raises(InputError):
-        video.probe(path)
+        glance(path)
     assert str(caught.value.file) == str(path)
     assert caught.value.hint
     assert "\n" not in str(caught.value)
@@ -237,8 +235,8 @@ def test_bad_files_give_one_line(tmp_path: Path) -> None:
 def test_names_that_look_like_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("http:clip.mp4", "-clip.mp4", "übung 100%.mp4", "a:b|c.mp4"):
-        video.write_mp4(name, grey(2))
-        assert video.read_clip(name).shape[0] == 6
+        write_mp4(name, grey(2))
+        assert video.load_clip(name).frames.shape[0] == 6
 
 
 def test_huge_frames_are_refused(tmp_path: Path) -> None:
@@ -255,15 +253,15 @@ def test_broken_tail_gives_what_decodes(tmp_path: Path) -> None:
     path = encode(tmp_path / "clip.mkv", grey(30))
     os.truncate(path, path.stat().st_size * 2 // 3)
     clip = video.load_clip(path)
-    assert 1 <= clip.info.frames < 30
+    assert 1 <= clip.length < 30
     assert clip.frames.shape[0] == 6
     assert indices(clip.frames)[-1] < 29
 
 
 def test_real_damage_is_reported(shared: Path) -> None:
     clip = video.load_clip(shared / "real-clips" / "decoder" / "corrupted.mp4", size=64)
-    assert 28 <= clip.info.frames < 50
-    assert "damaged" in clip.info.warnings[0]
+    assert 28 <= clip.length < 50
+    assert "damaged" in clip.warnings[0]
     assert "Git LFS" in bad(shared / "real-clips" / "decoder" / "git_lfs_pointer_not_a_video.mp4")
 
 
@@ -272,18 +270,15 @@ def test_real_clips(shared: Path) -> None:
     assert len(paths) == 8
     for path in paths:
         clip = video.load_clip(path, size=56)
-        assert (clip.frames.shape, clip.info.warnings) == ((6, 56, 56, 3), ())
-        assert 2 < clip.info.seconds < 10
-        announced = video.probe(path)
-        assert announced.frames == clip.info.frames
-        assert announced.seconds == pytest.approx(clip.info.seconds, abs=0.05)
+        assert (clip.frames.shape, clip.warnings) == ((6, 56, 56, 3), ())
+        assert glance(path).length == clip.length
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A video, written once: after a damaged one was read, libx264 now and then writes a few bytes more or less."""
     path = tmp_path_factory.mktemp("whole") / "clip.mp4"
-    video.write_mp4(path, grey(8, 16, 16))
+    write_mp4(path, grey(8, 16, 16))
     return path.read_bytes()
 
 
@@ -308,14 +303,14 @@ def test_says_how_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (tmp_path / "clip.mp4").write_bytes(b"x")
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(InputError, match="pip install av"):
-        video.read_clip(tmp_path / "clip.mp4")
+        video.load_clip(tmp_path / "clip.mp4")
 
 
 def test_wrong_calls_are_value_errors(tmp_path: Path) -> None:
     with pytest.raises(ValueError):
-        video.write_mp4(tmp_path / "a.mp4", np.zeros((2, 4, 4), np.uint8))
+        write_mp4(tmp_path / "a.mp4", np.zeros((2, 4, 4), np.uint8))
     for wrong in ({"rule": "every"}, {"size": 0}):
         with pytest.raises(ValueError):
-            video.read_clip(tmp_path / "a.mp4", **wrong)  # type: ignore[arg-type]
+            video.load_clip(tmp_path / "a.mp4", **wrong)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="cannot be written"):
-        video.write_mp4(tmp_path / "no" / "such" / "a.mp4", grey(1))
+        write_mp4(tmp_path / "no" / "such" / "a.mp4", grey(1))

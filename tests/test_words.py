@@ -5,21 +5,17 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from stand_ins import make_system
 
 from efa.baselines.base import ROWS, System, language_weights, load_text
-from efa.baselines.masked_lm import SWINBERT_SMALL, SwinBERT, SwinBERTConfig
-from efa.baselines.mtl_aqa import C3DAVG, C3DAVG_SMALL, C3DAVGConfig
 from efa.utils.errors import InputError
 
 KNOWN = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "hip", "knee", "bar"]
 OWN = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "bar", "rope", "hip"]
 
 
-def make(name: str, seed: int) -> System:
-    torch.manual_seed(seed)
-    if name == "C3DAVG":
-        return C3DAVG(C3DAVGConfig(**C3DAVG_SMALL), 3, len(KNOWN))
-    return SwinBERT(SwinBERTConfig(**SWINBERT_SMALL), 3, len(KNOWN), mask_id=4)
+def make(name: str, seed: int, words: int = len(KNOWN)) -> System:
+    return make_system(name, False, 3, {}, seed, vocabulary_size=words, mask_id=4)
 
 
 def saved(system: System, folder: Path, pieces: list[str]) -> Path:
@@ -47,8 +43,7 @@ def test_words_load_by_piece_and_video_parts_stay(name, tmp_path):
 @pytest.mark.parametrize(("pieces", "lacking"), [(KNOWN, 0), (OWN, 1), (KNOWN[:5], 0)])
 def test_missing_pieces_are_counted(tmp_path, pieces, lacking):
     """The last: a data set without explanations leaves the five special pieces only."""
-    torch.manual_seed(1)
-    decoder = C3DAVG(C3DAVGConfig(**C3DAVG_SMALL), 3, len(pieces)).text_decoder
+    decoder = make("C3DAVG", 1, len(pieces)).text_decoder
     assert load_text(decoder, saved(make("C3DAVG", 0), tmp_path, KNOWN), pieces) == lacking
 
 

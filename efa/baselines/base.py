@@ -2,38 +2,27 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from efa.data.tokenizer import SPECIAL
 from efa.model.assessor import mlp
-from efa.model.base import MEAN, RGB, STD, Adapter, SystemOutput, Text, VideoModel, language_parameters, read_weights
+from efa.model.base import Adapter, SystemOutput, Text, VideoModel, language_parameters, read_weights
 from efa.utils import paths
 from efa.utils.errors import InputError
 
 __all__ = ["SystemOutput"]
 T = TypeVar("T", bound="type[System]")
+SYSTEMS: dict[str, "type[System]"] = {}  # by the name that `system.name` gives
 
 
-class Spec(NamedTuple):
-    """How `registry.build_system` makes a registered system."""
-
-    system: "Callable[..., System]"
-    config: type[Any]
-    small: dict[str, Any]  # what `system.small` overrides in the config
-    trunk: str  # whose pre-trained weights the trunk takes: a file of `efa/model/weights`
-
-
-SPECS: dict[str, Spec] = {}
-
-
-def register(name: str, config: type[Any], small: dict[str, Any], trunk: str = "formsim") -> Callable[[T], T]:
-    """Class decorator: the class is what `system.name` = `name` means; the default trunk is EFA's Video Swin."""
+def register(name: str, trunk: str = "formsim", **small: Any) -> Callable[[T], T]:
+    """Class decorator: gives a system its name, its trunk's weights and the arguments that `system.small` changes."""
 
     def add(system: T) -> T:
-        SPECS[name] = Spec(system, config, small, trunk)
+        SYSTEMS[name], system.TRUNK, system.SMALL = system, trunk, small
         return system
 
     return add
@@ -42,17 +31,14 @@ def register(name: str, config: type[Any], small: dict[str, Any], trunk: str = "
 class System(VideoModel):
     """A compared system, trained and used by the same code as `EFAModel`.
 
-    The constructor takes the system's config, `actions` (A) and whichever it names of `vocabulary_size` (V),
-    `text_dim` (E) and `mask_id`. A subclass defines `heads`, usually `encode`, and `memory` where it writes text. Its
-    text decoder is called as ``text_decoder(tokens [B', L], memory) -> logits [B', L, V]`` and has
-    ``generate(memory, begin, end, max_tokens)``; with memory None it is a language model.
+    The constructor takes `actions` (A), whichever it names of `vocabulary_size` (V), `text_dim` (E), `mask_id`,
+    `frames`, `size` (pixels) and `encoder` (Swin's size), and settings of its own; defaults are the original's. A
+    subclass defines `heads`, usually `encode`, and `memory` where it writes text. Its text decoder is called as
+    ``text_decoder(tokens [B', L], memory) -> logits [B', L, V]`` and has ``generate(memory, begin, end, max_tokens)``;
+    with memory None it is a language model.
     """
 
     progress: float = 0.0  # share of the training that is over; the training loop sets it
-
-    def __init__(self, encoder: nn.Module, config: Any, mean: RGB = MEAN, std: RGB = STD):
-        super().__init__(encoder, mean, std)
-        self.config = config
 
     def encode(self, features: Tensor, steps: Text = None, text_mask: Text = None) -> Any:
         """What heads and text decoder both start from; arguments as `forward`. By default the features."""
@@ -97,22 +83,19 @@ class System(VideoModel):
 class Recogniser(System):
     """A system of Table V: class and verdict, no text.
 
-    The original's class head, one linear layer after dropout, and EFA's quality head read the vectors that `pool`
+    The original's class head, one linear layer after dropout, and EFA's quality head read the vectors that `encode`
     returns (frames, windows in time), of length D = `dim`, and average the logits over them, as the originals do.
     """
 
-    def __init__(self, encoder: nn.Module, config: Any, dim: int, actions: int, mean: RGB = MEAN, std: RGB = STD):
-        super().__init__(encoder, config, mean, std)
-        self.dropout = nn.Dropout(config.dropout)
+    def __init__(self, encoder: nn.Module, dim: int, actions: int, dropout: float = 0.5):
+        super().__init__(encoder)
+        self.dropout = nn.Dropout(dropout)
         self.class_head = nn.Linear(dim, actions)
         self.quality_head = mlp(dim, 128, 32, 1)  # EFA's own, in all systems
 
-    def pool(self, features: Tensor) -> Tensor:
-        """Features [B, N, C] -> vectors [B, M, D]."""
-        return features
-
     def encode(self, features: Tensor, *_: Text) -> Tensor:
-        return self.dropout(self.pool(features))  # [B, M, D]
+        """Features [B, N, C] -> vectors after dropout [B, M, D]."""
+        return self.dropout(features)
 
     def heads(self, encoded: Tensor) -> SystemOutput:
         return SystemOutput(self.class_head(encoded).mean(1), self.quality_head(encoded).mean(1)[:, 0])
@@ -146,12 +129,12 @@ def load_text(text_decoder: nn.Module, file: str | Path, pieces: Sequence[str]) 
         InputError: a file is missing or cannot be read, belongs to a text decoder of another kind or size, or shares
             no word piece with `pieces`, unless these are special pieces only (a data set without explanations).
     """
-    path = Path(file)
-    for part in (path, path.with_suffix(".txt")):
+    path, vocabulary = Path(file), Path(file).with_suffix(".txt")
+    for part in (path, vocabulary):
         if not part.is_file():
             raise InputError("no such file of pre-trained words", file=part, hint="run 'efa pretrain decoder'")
     state = read_weights(path, "pre-trained words")
-    known = {piece: i for i, piece in enumerate(path.with_suffix(".txt").read_text("utf-8").splitlines())}
+    known = {piece: i for i, piece in enumerate(vocabulary.read_text("utf-8").splitlines())}
     pairs = [(i, known[piece]) for i, piece in enumerate(pieces) if piece in known]
     words = set(pieces).difference(SPECIAL)
     if words and words.isdisjoint(known):

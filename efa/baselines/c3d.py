@@ -6,24 +6,14 @@ clip. Pools round up: the original's round down and leave nothing of six frames 
 """
 
 import math
-from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from efa.baselines.base import Recogniser, register
+from efa.model.base import Text
 
 LAYERS = ((1,), (2,), (4, 4), (8, 8), (8, 8))  # channels of the convolutions over `width`; a pool after each row
-SMALL = {"frames": 6, "size": 64, "width": 8, "hidden": 256}
-
-
-@dataclass(frozen=True)
-class C3DConfig:
-    frames: int = 16
-    size: int = 112  # pixels
-    width: int = 64  # channels of the first convolution
-    hidden: int = 4096  # of fc6 and fc7
-    dropout: float = 0.5
 
 
 class C3DTrunk(nn.Module):
@@ -45,8 +35,8 @@ class C3DTrunk(nn.Module):
         he_init(self)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Normalised frames [B, T, 3, H, W] -> [B, 8 width, T', H', W'], of `grid`."""
-        return self.layers(frames.transpose(1, 2))
+        """Normalised frames [B, T, 3, H, W] -> [B, T', H', W', 8 width], of `grid`; C3D: pool5."""
+        return self.layers(frames.transpose(1, 2)).movedim(1, -1)
 
     @staticmethod
     def grid(frames: int, size: int) -> tuple[int, int, int]:
@@ -55,24 +45,22 @@ class C3DTrunk(nn.Module):
         return math.ceil(frames / 16), side, side
 
 
-@register("C3D", C3DConfig, SMALL, trunk="c3d")
+@register("C3D", trunk="c3d", width=8, hidden=256)
 class C3D(Recogniser):
-    def __init__(self, config: C3DConfig, actions: int):
-        trunk = C3DTrunk(config.width)
-        super().__init__(trunk, config, config.hidden, actions)
-        self.fc6 = nn.Linear(trunk.out_dim * math.prod(trunk.grid(config.frames, config.size)), config.hidden)
-        self.fc7 = nn.Linear(config.hidden, config.hidden)
+    """`width` channels of the first convolution, `hidden` values of fc6 and fc7."""
+
+    def __init__(self, actions: int, frames: int = 16, size: int = 112, width: int = 64, hidden: int = 4096):
+        trunk = C3DTrunk(width)
+        super().__init__(trunk, hidden, actions)
+        self.fc6 = nn.Linear(trunk.out_dim * math.prod(trunk.grid(frames, size)), hidden)
+        self.fc7 = nn.Linear(hidden, hidden)
         he_init(self.fc6)
         he_init(self.fc7)
 
-    def encode_video(self, frames: Tensor) -> Tensor:
-        """Frames [B, T, 3, H, W] -> pool5 [B, N, C], N = T' H' W'."""
-        return self.encoder(self.normalise(frames)).flatten(2).transpose(1, 2)
-
-    def pool(self, features: Tensor) -> Tensor:
-        """pool5 [B, N, C] -> fc7 [B, 1, D]."""
+    def encode(self, features: Tensor, *_: Text) -> Tensor:
+        """pool5 [B, N, C] -> fc7 after dropout [B, 1, D]."""
         x = F.relu(self.fc6(features.transpose(1, 2).flatten(1)))  # channels first, the order of released weights
-        return F.relu(self.fc7(self.dropout(x)))[:, None]
+        return super().encode(F.relu(self.fc7(self.dropout(x)))[:, None])
 
 
 def he_init(module: nn.Module) -> None:

@@ -6,8 +6,6 @@ which needs 9 frames of 193 px, shrinks to what is there. Batch statistics move 
 original's thousandth, too slow for a short training.
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -28,15 +26,6 @@ BLOCKS = {
     "5c": (384, 192, 384, 48, 128, 128),
 }
 POOLS = {"4b": 3, "5b": 2}  # window of the max pool of stride 2 before a block
-SMALL = {"frames": 6, "size": 64, "width": 0.25}
-
-
-@dataclass(frozen=True)
-class I3DConfig:
-    frames: int = 64
-    size: int = 224  # pixels
-    width: float = 1.0  # share of the channels
-    dropout: float = 0.5
 
 
 def pad_same(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
@@ -111,11 +100,15 @@ class I3DTrunk(nn.Module):
         return self.layers(frames.transpose(1, 2))
 
 
-@register("I3D", I3DConfig, SMALL, trunk="i3d")
+@register("I3D", trunk="i3d", width=0.25)
 class I3D(Recogniser):
-    def __init__(self, config: I3DConfig, actions: int):
-        trunk, half = I3DTrunk(config.width), (0.5, 0.5, 0.5)
-        super().__init__(trunk, config, trunk.out_dim, actions, mean=half, std=half)
+    """`width` is the share of the original's channels."""
+
+    MEAN = STD = (0.5, 0.5, 0.5)
+
+    def __init__(self, actions: int, width: float = 1.0):
+        trunk = I3DTrunk(width)
+        super().__init__(trunk, trunk.out_dim, actions)
 
     def encode_video(self, frames: Tensor) -> Tensor:
         """Frames [B, T, 3, H, W] -> pooled windows [B, N, C]; N = 7 for 64 frames of 224 px, 1 below 17 frames."""

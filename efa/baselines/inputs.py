@@ -12,13 +12,13 @@ from torch import Tensor
 
 from efa.baselines.base import ROWS, load_text
 from efa.baselines.mtl_aqa import S2VT
-from efa.baselines.registry import Model, build_system, decoder_file, encoder_file, load_trunk, trunk_name
+from efa.baselines.registry import Model, build_system, decoder_file, encoder_file, trunk
 from efa.config import RESULTS_VERSION, Config, TextConfig
 from efa.data.loader import Progress, cached_array, data_fingerprint, load_frames, open_dataset
 from efa.data.manifest import DataSet, StepText
 from efa.data.tokenizer import Tokenizer
 from efa.model.decoder import Decoder, load_bert
-from efa.model.swin import SwinBlock
+from efa.model.swin import SwinBlock, load_encoder
 from efa.model.text import TextEncoder, bert_state, locate
 from efa.utils import paths
 
@@ -99,7 +99,7 @@ def text_vectors(dataset: DataSet, config: TextConfig) -> Tensor:
     path = paths.cache() / "text" / f"{name}.npy"
     if not path.is_file():
         vectors = TextEncoder(config).encode(texts).detach().numpy()
-        cached_array(path, vectors.shape, np.float32, lambda: iter([vectors]))
+        cached_array(path, vectors.shape, np.float32, [vectors])
     return torch.from_numpy(np.load(path)).unflatten(0, (-1, 6))
 
 
@@ -107,24 +107,24 @@ def video_features(dataset: DataSet, config: Config, progress: Progress | None =
     """Features of the frozen trunk, float16 [N, tokens, C], memory-mapped; systems with the same trunk share them."""
     torch.manual_seed(0)
     model = build_system(config, len(dataset.actions), 8, 8).eval()  # only its trunk is used
-    load_trunk(model, config)  # before the frames: a wrong file is reported before an hour of decoding
+    if file := encoder_file(config):  # before the frames: a wrong file is reported before an hour of decoding
+        load_encoder(trunk(model), file)
     frames = load_frames(dataset, config.data, progress)
 
     @torch.no_grad()
     def encode(clips: np.ndarray) -> np.ndarray:
         return model.encode_video(torch.from_numpy(np.array(clips)).permute(0, 1, 4, 2, 3)).half().numpy()
 
-    file = encoder_file(config)
     weights = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else "random"
     encoder = {name: value for name, value in config.to_dict()["encoder"].items() if name != "adapter"}
     settings = [encoder, config.to_dict()["data"], weights, RESULTS_VERSION]
-    if trunk_name(config) != "formsim":
+    if model.TRUNK != "formsim":
         settings += [config.system.name, config.system.small]
     name = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
     path = paths.cache() / "features" / f"{data_fingerprint(dataset, config.data)}-{name}.npy"
     shape = (len(frames), *encode(frames[:1]).shape[1:])
     starts = range(0, len(frames), 32)
-    return cached_array(path, shape, np.float16, lambda: (encode(frames[i : i + 32]) for i in starts), progress)
+    return cached_array(path, shape, np.float16, (encode(frames[i : i + 32]) for i in starts), progress)
 
 
 def word_pieces(config: TextConfig) -> Tokenizer:
@@ -149,7 +149,8 @@ def build_model(config: Config, inputs: TrainingInputs) -> Model:
     torch.manual_seed(config.training.seed)
     tokenizer, text_dim = inputs.tokenizer, inputs.steps.shape[-1]
     model = build_system(config, len(inputs.dataset.actions), len(tokenizer), text_dim, tokenizer.mask)
-    load_trunk(model, config)
+    if file := encoder_file(config):
+        load_encoder(trunk(model), file)
     for part in model.modules():
         if isinstance(part, (SwinBlock, Decoder)):
             part.checkpointing = config.training.checkpointing
@@ -162,9 +163,5 @@ def build_model(config: Config, inputs: TrainingInputs) -> Model:
     elif file := decoder_file(config):
         new = load_text(writer, file, tokenizer.pieces)
     if config.decoder.frozen:
-        model.freeze_text()
-    if config.decoder.frozen and new:  # pieces that the file lacks are random: their table learns
-        for name, parameter in writer.named_parameters():
-            if name in ROWS:
-                parameter.requires_grad_(True)
+        model.freeze_text(ROWS if new else ())  # pieces that the file lacks are random: their table learns
     return model

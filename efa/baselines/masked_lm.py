@@ -9,7 +9,7 @@ themselves). Loss: masked LM + 0.5 x the mask's mean off-diagonal weight. AdamW 
 action form assessment, linear class head and quality head read the mean of the video tokens after BERT.
 In its mask as released, a pair costs 1e4 x (1 - sigmoid(w)). Starting at w ~ N(0, 1) every pair but the diagonal
 costs thousands, its softmax is exactly 0, and so is w's gradient, but for the sparsity term, which pushes further down:
-after Swin, video tokens see only themselves. Kept, as it is the system compared; `sparse_mask=False` is BERT without.
+after Swin, video tokens see only themselves. Kept, as it is the system compared.
 
 Original LAVENDER, on which the release of EFA is built: every task is a masked word. 4 to 6 frames of 224 px, Swin-B
 with temporal stride 1, each frame's tokens headed by a class token, with learnt places and frames; BERT-base; one
@@ -23,7 +23,6 @@ so that one pass over it answers all three.
 """
 
 import math
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -31,12 +30,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from efa.baselines.base import System, SystemOutput, register
-from efa.config import DecoderConfig, EncoderConfig, build
+from efa.baselines.video_transformers import STOCK_SWIN
+from efa.config import DecoderConfig, EncoderConfig
 from efa.model.assessor import mlp
 from efa.model.base import Text
 from efa.model.decoder import Bert, KeysValues, greedy
 from efa.model.swin import VideoSwin
 
+SWIN_B, BERT_BASE = EncoderConfig(), DecoderConfig(max_tokens=512)
+SMALL_BERT = DecoderConfig(dim=128, depth=2, heads=4, dropout=0.0, max_tokens=128)
 Memory = list[KeysValues]  # keys and values [B, heads, M, d] of what came before, layer by layer
 
 
@@ -135,9 +137,6 @@ class MaskedCaptioner(System):
     encoder: VideoSwin
     bert: MaskedLM
 
-    def __init__(self, config: Any):
-        super().__init__(VideoSwin(config.encoder).requires_grad_(not config.encoder.frozen), config)
-
     def score_text(self, output: SystemOutput, encoded: Any, tokens: Tensor) -> None:
         if self.training:
             output.extra["masked_lm"] = self.bert.loss(tokens, self.memory(encoded, len(tokens)))
@@ -145,86 +144,76 @@ class MaskedCaptioner(System):
             super().score_text(output, encoded, tokens)
 
 
-LAVENDER_SMALL: dict[str, Any] = {"frames": 6, "size": 64, "encoder": build("laptop").encoder}
-LAVENDER_SMALL["bert"] = DecoderConfig(dim=128, depth=2, heads=4, dropout=0.0, max_tokens=128)
-SWINBERT_SMALL = LAVENDER_SMALL | {"projection": 128}
-
-
-@dataclass(frozen=True)
-class SwinBERTConfig:
-    frames: int = 32
-    size: int = 224  # pixels
-    encoder: EncoderConfig = field(default_factory=lambda: EncoderConfig(temporal_stride=2))
-    projection: int = 512  # between Swin's width and BERT's
-    bert: DecoderConfig = field(default_factory=lambda: DecoderConfig(max_tokens=512))  # BERT-base
-    mask_share: float = 0.5  # of the words, hidden in training
-    mask_word: float = 0.8  # of these, replaced by [MASK]
-    sparse_mask: bool = True
-    sparsity: float = 0.5  # weight of the mask's own loss
-
-
-@register("SwinBERT", SwinBERTConfig, SWINBERT_SMALL)
+@register("SwinBERT", projection=128, bert=SMALL_BERT)
 class SwinBERT(MaskedCaptioner):
     TEXT_WEIGHTS = "swinbert"
 
-    def __init__(self, config: SwinBERTConfig, actions: int, vocabulary_size: int, mask_id: int):
-        super().__init__(config)
-        dim, projection = config.bert.dim, nn.Linear(self.encoder.out_dim, config.projection)
-        self.video_in = nn.Sequential(projection, nn.Linear(config.projection, dim), nn.Dropout(config.bert.dropout))
-        tokens = math.prod(self.encoder.grid(config.frames, config.size, config.size))
-        self.attention_weights = nn.Parameter(torch.randn(tokens, tokens)) if config.sparse_mask else None  # w
-        self.bert = MaskedLM(config.bert, vocabulary_size, mask_id, config.mask_share, config.mask_word)
+    def __init__(
+        self,
+        actions: int,
+        vocabulary_size: int,
+        mask_id: int,
+        frames: int = 32,
+        size: int = 224,
+        encoder: EncoderConfig = STOCK_SWIN,
+        projection: int = 512,  # between Swin's width and BERT's
+        bert: DecoderConfig = BERT_BASE,
+    ):
+        super().__init__(VideoSwin(encoder))
+        dim, first = bert.dim, nn.Linear(self.encoder.out_dim, projection)
+        self.video_in = nn.Sequential(first, nn.Linear(projection, dim), nn.Dropout(bert.dropout))
+        tokens = math.prod(self.encoder.grid(frames, size, size))
+        self.attention_weights = nn.Parameter(torch.randn(tokens, tokens))  # w
+        self.bert = MaskedLM(bert, vocabulary_size, mask_id, share=0.5, mask_word=0.8)
         self.class_head = nn.Linear(dim, actions)
         self.quality_head = mlp(dim, 128, 32, 1)
 
-    def mask(self) -> Tensor | None:
-        """The learnt mask [N, N], 1 on the diagonal; None where there is none."""
-        if self.attention_weights is None:
-            return None
+    def mask(self) -> Tensor:
+        """The learnt mask [N, N], 1 on the diagonal."""
         diagonal = torch.eye(len(self.attention_weights), dtype=torch.bool, device=self.attention_weights.device)
         return self.attention_weights.sigmoid().masked_fill(diagonal, 1.0)
 
     def encode(self, features: Tensor, *_: Text) -> tuple[Tensor, Memory]:
         """Swin's tokens [B, N, C] -> the mean video state [B, D], and what the text sees of the video."""
-        mask = self.mask()
-        states, memory = self.bert.run(self.video_in(features), mask=None if mask is None else (mask - 1) * 1e4)
+        states, memory = self.bert.run(self.video_in(features), mask=(self.mask() - 1) * 1e4)
         return states.mean(1), memory
 
     def heads(self, encoded: tuple[Tensor, Memory]) -> SystemOutput:
         """`extra` in training: `sparsity`."""
         output = SystemOutput(self.class_head(encoded[0]), self.quality_head(encoded[0])[:, 0])
-        if self.training and (mask := self.mask()) is not None:
-            output.extra["sparsity"] = self.config.sparsity * (mask.sum() - len(mask)) / mask.numel()
+        if self.training:
+            mask = self.mask()
+            output.extra["sparsity"] = 0.5 * (mask.sum() - len(mask)) / mask.numel()
         return output
 
     def memory(self, encoded: tuple[Tensor, Memory], rows: int | None = None) -> Memory:
         return first_rows(encoded[1], rows)
 
 
-@dataclass(frozen=True)
-class LAVENDERConfig:
-    frames: int = 6
-    size: int = 224  # pixels
-    encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    bert: DecoderConfig = field(default_factory=lambda: DecoderConfig(max_tokens=512))  # BERT-base
-    mask_share: float = 0.15  # of the words, hidden in training
-
-
-@register("LAVENDER", LAVENDERConfig, LAVENDER_SMALL)
+@register("LAVENDER", bert=SMALL_BERT)
 class LAVENDER(MaskedCaptioner):
     TEXT_WEIGHTS = "lavender"
 
-    def __init__(self, config: LAVENDERConfig, actions: int, vocabulary_size: int, mask_id: int):
-        super().__init__(config)
-        self.actions, dim = actions, config.bert.dim
-        self.grid = self.encoder.grid(config.frames, config.size, config.size)  # (T', H', W')
+    def __init__(
+        self,
+        actions: int,
+        vocabulary_size: int,
+        mask_id: int,
+        frames: int = 6,
+        size: int = 224,
+        encoder: EncoderConfig = SWIN_B,
+        bert: DecoderConfig = BERT_BASE,
+    ):
+        super().__init__(VideoSwin(encoder))
+        self.actions, dim = actions, bert.dim
+        self.grid = self.encoder.grid(frames, size, size)  # (T', H', W')
         self.video_in = nn.Linear(self.encoder.out_dim, dim)
         self.frame_token = nn.Parameter(torch.randn(dim) * 0.02)
         self.place_position = nn.Parameter(torch.randn(1 + self.grid[1] * self.grid[2], dim) * 0.02)
         self.frame_position = nn.Parameter(torch.randn(self.grid[0], 1, dim) * 0.02)
         self.video_norm = nn.LayerNorm(dim)
         self.task = nn.Parameter(torch.randn(3, dim) * 0.02)  # question, match, caption
-        self.bert = MaskedLM(config.bert, vocabulary_size, mask_id, config.mask_share, 1.0, answers=actions + 2)
+        self.bert = MaskedLM(bert, vocabulary_size, mask_id, share=0.15, mask_word=1.0, answers=actions + 2)
 
     def encode(self, features: Tensor, *_: Text) -> Memory:
         """Swin's tokens [B, N, C] -> what the text sees of the video, N + T' tokens."""

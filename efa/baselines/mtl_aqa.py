@@ -15,8 +15,6 @@ fewer than 16 frames to 16 by repeating them.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -34,10 +32,10 @@ class S2VT(nn.Module):
     is blank while clips are read. GRUs, as in the code of MTL-AQA; `dim` is the width of both and of the words.
     """
 
-    def __init__(self, video_dim: int, vocabulary_size: int, dim: int = 512, dropout: float = 0.5):
+    def __init__(self, video_dim: int, vocabulary_size: int, dim: int):
         super().__init__()
-        self.video = nn.GRU(video_dim, dim, 2, batch_first=True, dropout=dropout)
-        self.language = nn.GRU(2 * dim, dim, 2, batch_first=True, dropout=dropout)
+        self.video = nn.GRU(video_dim, dim, 2, batch_first=True, dropout=0.5)
+        self.language = nn.GRU(2 * dim, dim, 2, batch_first=True, dropout=0.5)
         self.word = nn.Embedding(vocabulary_size, dim)
         self.out = nn.Linear(dim, vocabulary_size)
 
@@ -77,17 +75,6 @@ class S2VTCaptioner(System):
     FROZEN_TEXT = ("word.",)  # the rest reads the state of the network that saw the video
 
 
-@dataclass(frozen=True)
-class C3DAVGConfig:
-    frames: int = 96
-    clip: int = 16  # frames that C3D sees at a time
-    size: int = 112  # pixels
-    width: int = 64  # channels of C3D's first convolution
-    hidden: int = 4096  # of fc6
-    text_dim: int = 512
-    text_dropout: float = 0.5
-
-
 class Clips(nn.Module):
     """C3D over one clip after another."""
 
@@ -100,39 +87,33 @@ class Clips(nn.Module):
         if missing := -frames.shape[1] % self.clip:
             frames = torch.cat([frames, frames[:, -1:].expand(-1, missing, -1, -1, -1)], 1)
         clips = frames.unflatten(1, (-1, self.clip))  # [B, M, clip, 3, H, W]
-        return self.trunk(clips.flatten(0, 1)).flatten(1).unflatten(0, clips.shape[:2])
+        return self.trunk(clips.flatten(0, 1)).movedim(-1, 1).flatten(1).unflatten(0, clips.shape[:2])
 
 
-C3DAVG_SMALL: dict[str, Any] = {"frames": 6, "clip": 3, "size": 64, "width": 8, "hidden": 256, "text_dim": 128}
-
-
-@register("C3DAVG", C3DAVGConfig, C3DAVG_SMALL, trunk="c3d")
+@register("C3DAVG", trunk="c3d", clip=3, width=8, hidden=256, word_dim=128)
 class C3DAVG(S2VTCaptioner):
-    def __init__(self, config: C3DAVGConfig, actions: int, vocabulary_size: int):
-        encoder = Clips(config.width, config.clip)
-        super().__init__(encoder, config)
-        dim = encoder.trunk.out_dim * math.prod(encoder.trunk.grid(config.clip, config.size))
-        self.fc6 = nn.Linear(dim, config.hidden)
+    def __init__(
+        self,
+        actions: int,
+        vocabulary_size: int,
+        clip: int = 16,  # frames that C3D sees at a time
+        size: int = 112,
+        width: int = 64,  # channels of C3D's first convolution
+        hidden: int = 4096,  # of fc6
+        word_dim: int = 512,  # width of S2VT
+    ):
+        encoder = Clips(width, clip)
+        super().__init__(encoder)
+        dim = encoder.trunk.out_dim * math.prod(encoder.trunk.grid(clip, size))
+        self.fc6 = nn.Linear(dim, hidden)
         he_init(self.fc6)
-        self.class_head = nn.Linear(config.hidden, actions)
-        self.quality_head = mlp(config.hidden, 128, 32, 1)
-        self.captioner = S2VT(dim, vocabulary_size, config.text_dim, config.text_dropout)
+        self.class_head = nn.Linear(hidden, actions)
+        self.quality_head = mlp(hidden, 128, 32, 1)
+        self.captioner = S2VT(dim, vocabulary_size, word_dim)
 
     def heads(self, encoded: Tensor) -> SystemOutput:
         vector = F.relu(self.fc6(encoded.mean(1)))  # [B, hidden]
         return SystemOutput(self.class_head(vector), self.quality_head(vector)[:, 0])
-
-
-@dataclass(frozen=True)
-class MSCADCConfig:
-    frames: int = 16
-    size: int = 180  # pixels
-    width: int = 32  # channels of the first convolution
-    bottleneck: int = 12  # channels that a context net squeezes the body's to
-    dilations: tuple[int, int] = (2, 4)  # of a context net's third and fourth convolution
-    dropout: float = 0.5  # after the body
-    text_dim: int = 512
-    text_dropout: float = 0.5
 
 
 def convolution(inputs: int, outputs: int, padding: int = 0, dilation: int = 1) -> list[nn.Module]:
@@ -155,10 +136,10 @@ class DilatedC3D(nn.Module):
         he_init(self)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Normalised frames [B, T, 3, H, W] -> [B, 8 width, T', H', W'], of `grid`."""
+        """Normalised frames [B, T, 3, H, W] -> [B, T', H', W', 8 width], of `grid`."""
         t = frames.shape[1]
         at = torch.arange(max(t, 16), device=frames.device) * t // max(t, 16)  # 0, 0, 1, ... below 16 frames
-        return self.layers(frames[:, at].transpose(1, 2))
+        return self.layers(frames[:, at].transpose(1, 2)).movedim(1, -1)
 
     @staticmethod
     def grid(frames: int, size: int) -> tuple[int, int, int]:
@@ -186,26 +167,28 @@ class Context(nn.Module):
         return self.layers(x)
 
 
-MSCADC_SMALL: dict[str, Any] = {"frames": 6, "size": 64, "width": 8, "bottleneck": 2, "text_dim": 128}
-MSCADC_SMALL["dilations"] = (1, 1)  # a map of 4 x 8 x 8 is smaller than the original's reach, nine to each side
-
-
-@register("MSCADC", MSCADCConfig, MSCADC_SMALL, trunk="mscadc")
+# Small, a map of 4 x 8 x 8 is less than the original's reach, nine to each side, so nothing is dilated.
+@register("MSCADC", trunk="mscadc", width=8, bottleneck=2, dilations=(1, 1), word_dim=128)
 class MSCADC(S2VTCaptioner):
-    def __init__(self, config: MSCADCConfig, actions: int, vocabulary_size: int):
-        super().__init__(DilatedC3D(config.width), config)
-        self.dropout = nn.Dropout(config.dropout)
-        self.grid = DilatedC3D.grid(config.frames, config.size)
-        channels, b = 8 * config.width, config.bottleneck
-        self.class_head = Context(channels, b, actions, config.dilations)
-        self.quality_head = Context(channels, b, 1, config.dilations)
-        self.caption_head = Context(channels, b, b, config.dilations)
-        dim = b * math.prod((n + 2) // 2 - 1 for n in self.grid)
-        self.captioner = S2VT(dim, vocabulary_size, config.text_dim, config.text_dropout)
-
-    def encode_video(self, frames: Tensor) -> Tensor:
-        """Frames [B, T, 3, H, W] -> the body's positions [B, N, C], N = T' H' W'."""
-        return self.encoder(self.normalise(frames)).flatten(2).transpose(1, 2)
+    def __init__(
+        self,
+        actions: int,
+        vocabulary_size: int,
+        frames: int = 16,
+        size: int = 180,
+        width: int = 32,  # channels of the first convolution
+        bottleneck: int = 12,  # channels that a context net squeezes the body's to
+        dilations: tuple[int, int] = (2, 4),  # of a context net's third and fourth convolution
+        word_dim: int = 512,  # width of S2VT
+    ):
+        super().__init__(DilatedC3D(width))
+        self.dropout = nn.Dropout(0.5)
+        self.grid = DilatedC3D.grid(frames, size)
+        self.class_head, self.quality_head, self.caption_head = (
+            Context(8 * width, bottleneck, outputs, dilations) for outputs in (actions, 1, bottleneck)
+        )
+        dim = bottleneck * math.prod((n + 2) // 2 - 1 for n in self.grid)
+        self.captioner = S2VT(dim, vocabulary_size, word_dim)
 
     def encode(self, features: Tensor, *_: Text) -> Tensor:
         """The body's positions [B, N, C] -> its map after dropout [B, C, T', H', W']."""

@@ -4,7 +4,6 @@
 >>> model = build_system(build("laptop", {"system.name": "TSM"}), actions=50, vocabulary_size=900, text_dim=384)
 """
 
-import dataclasses
 import functools
 import inspect
 import pkgutil
@@ -15,12 +14,11 @@ import torch
 from torch import nn
 
 import efa.baselines
-from efa.baselines.base import SPECS, Spec, System, text_file
+from efa.baselines.base import SYSTEMS, System, text_file
 from efa.config import Config, did_you_mean
 from efa.model.assessor import EFAModel
 from efa.model.base import Adapter
 from efa.model.decoder import Decoder
-from efa.model.swin import load_encoder, torchvision_names
 from efa.model.text import TextEncoder
 from efa.utils import paths
 from efa.utils.errors import InputError
@@ -32,17 +30,17 @@ KINETICS += "swin_base_patch244_window877_kinetics600_22k.pth"
 
 
 @functools.cache
-def systems() -> dict[str, Spec]:
-    """The compared systems by name: all modules of `efa.baselines` register theirs."""
+def systems() -> dict[str, type[Model]]:
+    """EFA and the compared systems by name: all modules of `efa.baselines` register theirs."""
     for module in pkgutil.iter_modules(efa.baselines.__path__, "efa.baselines."):
         import_module(module.name)
-    return SPECS
+    return {"EFA": EFAModel, **SYSTEMS}
 
 
-def find_system(name: str) -> Spec:
-    """What builds a compared system; InputError for a name that nothing registers."""
-    if name not in systems():
-        raise InputError(f"setting 'system.name' cannot be '{name}'", hint=did_you_mean(name, ["EFA", *systems()]))
+def find_system(config: Config) -> type[Model]:
+    """The class that `system.name` means; InputError for a name that nothing registers."""
+    if (name := config.system.name) not in systems():
+        raise InputError(f"setting 'system.name' cannot be '{name}'", hint=did_you_mean(name, list(systems())))
     return systems()[name]
 
 
@@ -53,18 +51,13 @@ def build_system(config: Config, actions: int, vocabulary_size: int, text_dim: i
     the trunk gets no gradient and stays in eval mode, and `encoder.adapter` puts a perceptron behind it. InputError if
     `prediction.beams` > 1 for a system with greedy decoding only.
     """
-    model: Model
-    if config.system.name == "EFA":
-        model = EFAModel(config, actions, vocabulary_size, text_dim)
-    else:
-        spec = find_system(config.system.name)
-        clip = {"frames": config.data.frames, "size": config.data.size, "encoder": config.encoder}
-        fields = {field.name for field in dataclasses.fields(spec.config)}
-        sizes = (spec.small if config.system.small else {}) | {n: value for n, value in clip.items() if n in fields}
-        given = {"actions": actions, "vocabulary_size": vocabulary_size, "text_dim": text_dim, "mask_id": mask_id}
-        wanted = inspect.signature(spec.system).parameters
-        model = spec.system(spec.config(**sizes), **{n: value for n, value in given.items() if n in wanted})
-        model.encoder.requires_grad_(not config.encoder.frozen)
+    system: Any = find_system(config)
+    given: dict[str, Any] = {"actions": actions, "vocabulary_size": vocabulary_size, "text_dim": text_dim}
+    given |= {"mask_id": mask_id, "config": config, "encoder": config.encoder}
+    given |= {"frames": config.data.frames, "size": config.data.size}
+    wanted, small = inspect.signature(system).parameters, system.SMALL if config.system.small else {}
+    model: Model = system(**small, **{name: value for name, value in given.items() if name in wanted})
+    model.encoder.requires_grad_(not config.encoder.frozen)
     if model.READS_STEPS and not config.text.frozen and config.fusion.text != "none":
         model.text_encoder = TextEncoder(config.text)
     if isinstance(model.text_decoder, Decoder):
@@ -79,34 +72,23 @@ def build_system(config: Config, actions: int, vocabulary_size: int, text_dim: i
     return model
 
 
-def trunk_name(config: Config) -> str:
-    """Systems with the same name here have the same trunk, and may share its weights."""
-    return "formsim" if config.system.name == "EFA" else find_system(config.system.name).trunk
-
-
 def encoder_file(config: Config) -> str:
     """The file that `encoder.weights` names: '' for random weights, 'formsim' for the system's trunk in the package,
     'kinetics600' for the official Swin-B; with that, trunks other than Swin, which the paper leaves open, start random.
     """
     name = config.encoder.weights
+    own = find_system(config).TRUNK
     if name == "kinetics600":
-        return str(paths.home() / "weights" / KINETICS.rpartition("/")[2]) if trunk_name(config) == "formsim" else ""
-    return str(paths.WEIGHTS / f"{trunk_name(config)}.safetensors") if name == "formsim" else name
+        return str(paths.home() / "weights" / KINETICS.rpartition("/")[2]) if own == "formsim" else ""
+    return str(paths.WEIGHTS / f"{own}.safetensors") if name == "formsim" else name
 
 
 def decoder_file(config: Config) -> str:
     """The file that `decoder.weights` names; '' where nothing is read, and for 'text', the text encoder's own file."""
-    system: Any = EFAModel if config.system.name == "EFA" else find_system(config.system.name).system
-    kind, name = system.TEXT_WEIGHTS, config.decoder.weights
+    kind, name = find_system(config).TEXT_WEIGHTS, config.decoder.weights
     return "" if not kind or name == "text" else str(text_file(kind)) if name == "formsim" else name
 
 
 def trunk(model: Model) -> nn.Module:
     """The part that pre-trained weights are for: of systems that look at several short clips, what looks at one."""
     return cast(nn.Module, getattr(model.encoder, "trunk", model.encoder))
-
-
-def load_trunk(model: Model, config: Config) -> None:
-    """Fills the trunk from `encoder_file`, if there is one; InputError as `load_encoder`."""
-    if file := encoder_file(config):
-        load_encoder(trunk(model), file, torchvision_names if trunk_name(config) == "formsim" else dict)

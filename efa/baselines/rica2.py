@@ -16,7 +16,6 @@ For action form assessment
 """
 
 import math
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -28,7 +27,7 @@ from efa.baselines.i3d import I3DTrunk
 from efa.config import DecoderConfig
 from efa.model.assessor import mlp
 from efa.model.base import Text
-from efa.model.decoder import Decoder
+from efa.model.decoder import Attention, Decoder
 from efa.model.swin import StochasticDepth
 
 STEPS = 5
@@ -36,47 +35,31 @@ GROUPS = ((0,), (1, 2, 3), (4,))  # of steps
 SAMPLES = 20  # of each step's Gaussian at test
 BETA = (1e-5, 5e-3)  # weight of the KL, at first and at last
 RANKING = SPARSITY = 0.05  # weights of these losses
-SMALL: dict[str, Any] = {"frames": 6, "size": 64, "windows": 5, "window": 2, "width": 0.25, "frozen_norm": False}
-SMALL |= {"dim": 128, "heads": 4, "path_scale": 1.0}
-SMALL["decoder"] = DecoderConfig(dim=128, depth=1, heads=4, dropout=0.0, max_tokens=128)
-
-
-@dataclass(frozen=True)
-class RICA2Config:
-    frames: int = 103
-    size: int = 224  # pixels
-    windows: int = 20
-    window: int = 8  # frames that I3D sees at a time
-    width: float = 1.0  # share of I3D's channels
-    frozen_norm: bool = True  # I3D's batch statistics stay those of its weights; not with random weights
-    dim: int = 512
-    heads: int = 8
-    depth: int = 2  # of convolutions, encoder and decoder
-    dropout: float = 0.1
-    drop_path: float = 0.1
-    path_scale: float = 1e-4  # where the learnt scale of a residual branch starts
-    decoder: DecoderConfig | None = None  # not the original's
+DEPTH = 2  # of convolutions, encoder and decoder
+DROPOUT = DROP_PATH = 0.1
+SMALL: dict[str, Any] = {"windows": 5, "window": 2, "width": 0.25, "frozen_norm": False, "dim": 128, "heads": 4}
+SMALL |= {"path_scale": 1.0, "decoder": DecoderConfig(dim=128, depth=1, heads=4, dropout=0.0, max_tokens=128)}
 
 
 class Windows(nn.Module):
     """I3D over evenly spaced, overlapping windows of a video."""
 
-    def __init__(self, config: RICA2Config):
+    def __init__(self, count: int, window: int, width: float, frozen_norm: bool):
         super().__init__()
-        self.config = config
-        self.trunk = I3DTrunk(config.width)
+        self.count, self.window, self.frozen_norm = count, window, frozen_norm
+        self.trunk = I3DTrunk(width)
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
         for module in self.modules():
-            if self.config.frozen_norm and isinstance(module, nn.BatchNorm3d):
+            if self.frozen_norm and isinstance(module, nn.BatchNorm3d):
                 module.eval()
         return self
 
     def forward(self, frames: Tensor) -> Tensor:
         """Normalised frames [B, T, 3, H, W] -> [B, windows, C]."""
-        size = min(self.config.window, frames.shape[1])
-        first = torch.linspace(0, frames.shape[1] - size, self.config.windows, device="cpu").round().long()
+        size = min(self.window, frames.shape[1])
+        first = torch.linspace(0, frames.shape[1] - size, self.count, device="cpu").round().long()
         at = (first[:, None] + torch.arange(size, device="cpu")).to(frames.device)  # [windows, window]
         return self.trunk(frames[:, at].flatten(0, 1)).mean((2, 3, 4)).unflatten(0, (-1, len(at)))
 
@@ -93,78 +76,68 @@ class Neighbours(nn.Module):
         return self.norm(self.conv(x.transpose(1, 2)).transpose(1, 2))
 
 
-class Attention(nn.Module):
-    """Multi-head attention that returns its weights as well."""
+class WeighedAttention(Attention):
+    """Attention with `weigh`, which returns its weights as well."""
 
-    def __init__(self, dim: int, out_dim: int, heads: int, dropout: float):
-        super().__init__()
-        self.heads = heads
-        self.query, self.key, self.value = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
-        self.output = nn.Linear(dim, out_dim)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, queries: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    def weigh(self, queries: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """[B, L, D], [B, M, D] twice -> [B, L, out_dim] and weights [B, heads, L, M]."""
-        parts = self.query(queries), self.key(keys), self.value(values)
-        q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts)
+        q, k, v = (self._split(part) for part in (self.query(queries), self.key(keys), self.value(values)))
         weights = (q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])).softmax(-1)
-        x = (self.dropout(weights) @ v).transpose(1, 2).flatten(2)
-        return self.dropout(self.output(x)), weights
+        x = (F.dropout(weights, self.dropout, self.training) @ v).transpose(1, 2).flatten(2)
+        return F.dropout(self.output(x), self.dropout, self.training), weights
 
 
 class Path(nn.Module):
     """The end of a residual branch: a learnt scale for each channel, and stochastic depth."""
 
-    def __init__(self, config: RICA2Config):
+    def __init__(self, dim: int, scale: float):
         super().__init__()
-        self.scale = nn.Parameter(torch.full((config.dim,), config.path_scale))
-        self.drop = StochasticDepth(config.drop_path)
+        self.scale = nn.Parameter(torch.full((dim,), scale))
+        self.drop = StochasticDepth(DROP_PATH)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.drop(self.scale * x)
 
 
-def feed_forward(config: RICA2Config, hidden: int) -> nn.Sequential:
+def feed_forward(dim: int, hidden: int, path_scale: float) -> nn.Sequential:
     """LayerNorm, two layers with GELU between, and the end of the branch."""
-    drop = nn.Dropout(config.dropout)
-    up, down = nn.Linear(config.dim, hidden), nn.Linear(hidden, config.dim)
-    return nn.Sequential(nn.LayerNorm(config.dim), up, nn.GELU(), drop, down, drop, Path(config))
+    drop = nn.Dropout(DROPOUT)
+    up, down = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
+    return nn.Sequential(nn.LayerNorm(dim), up, nn.GELU(), drop, down, drop, Path(dim, path_scale))
 
 
 class EncoderLayer(nn.Module):
     """Self-attention whose queries, keys and values are each convolved first, and an MLP of the same width."""
 
-    def __init__(self, config: RICA2Config):
+    def __init__(self, dim: int, heads: int, path_scale: float):
         super().__init__()
-        dim = config.dim
         self.norm = nn.LayerNorm(dim)
         self.queries, self.keys, self.values = Neighbours(dim), Neighbours(dim), Neighbours(dim)
-        self.attention = Attention(dim, dim, config.heads, config.dropout)
-        self.path = Path(config)
-        self.mlp = feed_forward(config, dim)
+        self.attention = WeighedAttention(dim, heads, DROPOUT)
+        self.path = Path(dim, path_scale)
+        self.mlp = feed_forward(dim, dim, path_scale)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, L, D] -> the same shape."""
         y = self.norm(x)
-        x = x + self.path(self.attention(self.queries(y), self.keys(y), self.values(y))[0])
+        x = x + self.path(self.attention.weigh(self.queries(y), self.keys(y), self.values(y))[0])
         return x + self.mlp(x)
 
 
 class DecoderLayer(nn.Module):
     """Cross-attention that scales and shifts the queries, channel by channel, and an MLP; no self-attention."""
 
-    def __init__(self, config: RICA2Config):
+    def __init__(self, dim: int, heads: int, path_scale: float):
         super().__init__()
-        dim = config.dim
         self.norm, self.memory_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.queries = Neighbours(dim)
-        self.attention = Attention(dim, 2 * dim, config.heads, config.dropout)
-        self.mlp = feed_forward(config, 4 * dim)
+        self.attention = WeighedAttention(dim, heads, DROPOUT, 2 * dim)
+        self.mlp = feed_forward(dim, 4 * dim, path_scale)
 
     def forward(self, x: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Queries [B, S, D], video [B, W, D] -> queries [B, S, D] and weights [B, heads, S, W]."""
         memory = self.memory_norm(memory)
-        result, weights = self.attention(self.queries(self.norm(x)), memory, memory)
+        result, weights = self.attention.weigh(self.queries(self.norm(x)), memory, memory)
         scale, shift = result.chunk(2, 2)  # each [B, S, D]
         x = x * scale + shift
         return x + self.mlp(x), weights
@@ -178,25 +151,38 @@ class Encoded(NamedTuple):
     weights: Tensor  # of the steps' attention to the windows, all layers [B, depth * heads, 5, W]
 
 
-@register("RICA2", RICA2Config, SMALL, trunk="i3d")
+@register("RICA2", trunk="i3d", **SMALL)
 class RICA2(System):
     TEXT_DECODER = TEXT_WEIGHTS = "decoder"
     READS_STEPS = True
     noise: Tensor
 
-    def __init__(self, config: RICA2Config, actions: int, vocabulary_size: int, text_dim: int):
-        encoder = Windows(config)
-        super().__init__(encoder, config)
-        dim, half = config.dim, config.dim // 2
+    def __init__(
+        self,
+        actions: int,
+        vocabulary_size: int,
+        text_dim: int,
+        windows: int = 20,
+        window: int = 8,  # frames that I3D sees at a time
+        width: float = 1.0,  # share of I3D's channels
+        frozen_norm: bool = True,  # I3D's batch statistics stay those of its weights; not with random weights
+        dim: int = 512,
+        heads: int = 8,
+        path_scale: float = 1e-4,  # where the learnt scale of a residual branch starts
+        decoder: DecoderConfig | None = None,  # not the original's
+    ):
+        encoder = Windows(windows, window, width, frozen_norm)
+        super().__init__(encoder)
+        half = dim // 2
         self.convolutions = nn.ModuleList(
-            nn.Conv1d(encoder.trunk.out_dim if i == 0 else dim, dim, 3, padding=1) for i in range(config.depth)
+            nn.Conv1d(encoder.trunk.out_dim if i == 0 else dim, dim, 3, padding=1) for i in range(DEPTH)
         )
-        self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.depth))
-        self.dropout = nn.Dropout(config.dropout)
+        self.layers = nn.ModuleList(EncoderLayer(dim, heads, path_scale) for _ in range(DEPTH))
+        self.dropout = nn.Dropout(DROPOUT)
         self.class_head = nn.Linear(dim, actions)
         self.text_in = nn.Linear(text_dim, dim)
         self.null_steps = nn.Parameter(torch.randn(STEPS, dim))
-        self.step_layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.depth))
+        self.step_layers = nn.ModuleList(DecoderLayer(dim, heads, path_scale) for _ in range(DEPTH))
         self.step_norm = nn.LayerNorm(dim)
         self.step_base = nn.Linear(dim, half)
         self.gaussian = mlp(half, half, 2 * half)  # mean and log variance of each step
@@ -205,7 +191,7 @@ class RICA2(System):
         generator = torch.Generator("cpu").manual_seed(0)
         noise = torch.randn(SAMPLES, 1, STEPS, half, generator=generator, device="cpu")
         self.register_buffer("noise", noise, persistent=False)
-        self.decoder = Decoder(config.decoder, vocabulary_size, dim) if config.decoder else None
+        self.decoder = Decoder(decoder, vocabulary_size, dim) if decoder else None
 
     def encode_windows(self, features: Tensor) -> Tensor:
         """Windows [B, W, C] -> encoder states [B, W, D]."""

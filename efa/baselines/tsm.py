@@ -4,7 +4,6 @@ The original classifies 8 frames of 224 px, one from each of 8 equal segments of
 logits. For action form assessment a quality head reads each frame's vector. The ResNet is that of transformers.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,18 +13,9 @@ from transformers.models.resnet.modeling_resnet import ResNetBottleNeckLayer
 
 from efa.baselines.base import Recogniser, register
 
-SMALL = {"frames": 6, "size": 64, "stem": 16, "widths": (32, 64, 128, 256), "depths": (2, 2, 2, 2)}
-
-
-@dataclass(frozen=True)
-class TSMConfig:
-    frames: int = 8
-    size: int = 224  # pixels
-    stem: int = 64  # channels of the first convolution
-    widths: tuple[int, ...] = (256, 512, 1024, 2048)
-    depths: tuple[int, ...] = (3, 4, 6, 3)
-    shift: int = 8  # one channel in so many moves a frame back, one in so many a frame on
-    dropout: float = 0.5
+SHARE = 8  # one channel in so many moves a frame back, one in so many a frame on
+Stages = tuple[int, ...]  # one number for each stage of the ResNet
+WIDTHS = (256, 512, 1024, 2048)
 
 
 def shift_frames(x: Tensor, frames: int, share: int) -> Tensor:
@@ -52,25 +42,29 @@ class ShiftedConvolution(nn.Module):
 class TSMTrunk(nn.Module):
     """ResNet with a shift in every block; its last features averaged over each frame."""
 
-    def __init__(self, config: TSMConfig):
+    def __init__(self, frames: int, stem: int, widths: Stages, depths: Stages):
         super().__init__()
-        self.config = config
-        widths, depths = list(config.widths), list(config.depths)
-        self.resnet = ResNetModel(ResNetConfig(embedding_size=config.stem, hidden_sizes=widths, depths=depths))
+        self.frames = frames
+        settings = ResNetConfig(embedding_size=stem, hidden_sizes=list(widths), depths=list(depths))
+        self.resnet = ResNetModel(settings)
         for block in self.resnet.modules():
             if isinstance(block, ResNetBottleNeckLayer):
                 first: Any = block.layer[0]
-                first.convolution = ShiftedConvolution(first.convolution, config.frames, config.shift)
+                first.convolution = ShiftedConvolution(first.convolution, frames, SHARE)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Normalised frames [B, T, 3, H, W] -> [B, T, C]; ValueError if T is not `config.frames`."""
+        """Normalised frames [B, T, 3, H, W] -> [B, T, C]; ValueError if T is not `frames`."""
         b, t = frames.shape[:2]
-        if t != self.config.frames:
-            raise ValueError(f"clips of {t} frames given to a TSM of {self.config.frames}")
+        if t != self.frames:
+            raise ValueError(f"clips of {t} frames given to a TSM of {self.frames}")
         return self.resnet(frames.flatten(0, 1)).pooler_output.view(b, t, -1)
 
 
-@register("TSM", TSMConfig, SMALL, trunk="tsm")
+@register("TSM", trunk="tsm", stem=16, widths=(32, 64, 128, 256), depths=(2, 2, 2, 2))
 class TSM(Recogniser):
-    def __init__(self, config: TSMConfig, actions: int):
-        super().__init__(TSMTrunk(config), config, config.widths[-1], actions)
+    """ResNet-50: `stem` channels of the first convolution, then `widths` channels and `depths` blocks of each stage."""
+
+    def __init__(
+        self, actions: int, frames: int = 8, stem: int = 64, widths: Stages = WIDTHS, depths: Stages = (3, 4, 6, 3)
+    ):
+        super().__init__(TSMTrunk(frames, stem, widths, depths), widths[-1], actions)

@@ -10,49 +10,29 @@ the encoder is EFA's own, frozen, so that the two rows differ in text and fusion
 For action form assessment a quality head reads the same vector as the class head.
 """
 
-from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 from transformers import TimesformerConfig, TimesformerModel
 
 from efa.baselines.base import Recogniser, register
-from efa.config import EncoderConfig, build
+from efa.config import EncoderConfig
+from efa.model.base import Text
 from efa.model.swin import StochasticDepth, VideoSwin
 
-TIMESFORMER_SMALL = {"frames": 6, "size": 64, "patch": 8, "dim": 64, "depth": 2, "heads": 4, "drop_path": 0.0}
-VIDEO_SWIN_SMALL: dict[str, Any] = {"frames": 6, "size": 64, "encoder": build("laptop").encoder}
-
-
-@dataclass(frozen=True)
-class TimeSformerConfig:
-    frames: int = 8
-    size: int = 224  # pixels
-    patch: int = 16  # pixels
-    dim: int = 768
-    depth: int = 12
-    heads: int = 12
-    drop_path: float = 0.1
-    dropout: float = 0.0
+STOCK_SWIN = EncoderConfig(temporal_stride=2)
 
 
 class TimeSformerTrunk(nn.Module):
     """The ViT up to its last LayerNorm. Attention over time starts at zero in every block, as in the released code."""
 
-    def __init__(self, config: TimeSformerConfig):
+    def __init__(self, frames: int, size: int, patch: int, dim: int, depth: int, heads: int, drop_path: float):
         super().__init__()
-        settings = TimesformerConfig(
-            image_size=config.size,
-            patch_size=config.patch,
-            num_frames=config.frames,
-            hidden_size=config.dim,
-            num_hidden_layers=config.depth,
-            num_attention_heads=config.heads,
-            intermediate_size=4 * config.dim,
-        )
-        self.vit = TimesformerModel(settings)
+        sizes: dict[str, Any] = {"num_frames": frames, "image_size": size, "patch_size": patch, "hidden_size": dim}
+        sizes |= {"num_hidden_layers": depth, "num_attention_heads": heads, "intermediate_size": 4 * dim}
+        self.vit = TimesformerModel(TimesformerConfig(**sizes))
         for i, layer in enumerate(self.vit.encoder.layer):  # here, as transformers takes whole numbers only
-            layer.drop_path = StochasticDepth(config.drop_path * i / max(config.depth - 1, 1))
+            layer.drop_path = StochasticDepth(drop_path * i / max(depth - 1, 1))
         for name, parameter in self.vit.named_parameters():
             if ".temporal_dense." in name:
                 nn.init.zeros_(parameter)
@@ -62,27 +42,31 @@ class TimeSformerTrunk(nn.Module):
         return self.vit(frames).last_hidden_state[:, :1]
 
 
-@register("TimeSformer", TimeSformerConfig, TIMESFORMER_SMALL, trunk="timesformer")
+@register("TimeSformer", trunk="timesformer", patch=8, dim=64, depth=2, heads=4, drop_path=0.0)
 class TimeSformer(Recogniser):
-    def __init__(self, config: TimeSformerConfig, actions: int):
-        mean, std = (0.45, 0.45, 0.45), (0.225, 0.225, 0.225)  # of the release, not ImageNet's
-        super().__init__(TimeSformerTrunk(config), config, config.dim, actions, mean, std)
+    MEAN, STD = (0.45, 0.45, 0.45), (0.225, 0.225, 0.225)  # of the release, not ImageNet's
+
+    def __init__(
+        self,
+        actions: int,
+        frames: int = 8,
+        size: int = 224,
+        patch: int = 16,  # pixels
+        dim: int = 768,
+        depth: int = 12,
+        heads: int = 12,
+        drop_path: float = 0.1,
+    ):
+        trunk = TimeSformerTrunk(frames, size, patch, dim, depth, heads, drop_path)
+        super().__init__(trunk, dim, actions, dropout=0.0)
 
 
-@dataclass(frozen=True)
-class VideoSwinConfig:
-    frames: int = 32
-    size: int = 224  # pixels
-    encoder: EncoderConfig = field(default_factory=lambda: EncoderConfig(temporal_stride=2))  # not its `weights`
-    dropout: float = 0.5
-
-
-@register("Video Swin", VideoSwinConfig, VIDEO_SWIN_SMALL)
+@register("Video Swin")
 class VideoSwinRecogniser(Recogniser):
-    def __init__(self, config: VideoSwinConfig, actions: int):
-        encoder = VideoSwin(config.encoder).requires_grad_(not config.encoder.frozen)
-        super().__init__(encoder, config, encoder.out_dim, actions)
+    def __init__(self, actions: int, encoder: EncoderConfig = STOCK_SWIN):
+        trunk = VideoSwin(encoder)
+        super().__init__(trunk, trunk.out_dim, actions)
 
-    def pool(self, features: Tensor) -> Tensor:
-        """F_v [B, N, C] -> its mean [B, 1, C]."""
-        return features.mean(1, keepdim=True)
+    def encode(self, features: Tensor, *_: Text) -> Tensor:
+        """F_v [B, N, C] -> its mean after dropout [B, 1, C]."""
+        return super().encode(features.mean(1, keepdim=True))

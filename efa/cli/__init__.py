@@ -31,7 +31,6 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a file's name need not be UTF-8; in JSON, too, this is an escape
             stream.reconfigure(errors="backslashreplace")
-    code = 2
     try:
         if distributed.count() > 1:  # processes of `accelerate launch`: the main one alone prints
             err.quiet = out.quiet = not distributed.main()
@@ -39,21 +38,18 @@ def main() -> None:
                 hint = "accelerate launch ... -m efa run ROW"
                 raise InputError("several processes can share a training only", hint=hint)
         app()
-        return
-    except InputError as error:
+    except (InputError, Diverged) as error:
         _print_error(error)
+        sys.exit(1 if isinstance(error, Diverged) else 2)
     except OSError as error:
         if error.filename is None:  # not about a file of the user's
             raise
         hint = "check the path, its permissions and the disk space"
         _print_error(InputError(f"{error.strerror}", file=os.fsdecode(error.filename), hint=hint))
-    except Diverged as error:
-        _print_error(error)
-        code = 1
+        sys.exit(2)
     except KeyboardInterrupt:
         err.print("efa: interrupted; rerun the same command to resume")
-        code = 130
-    sys.exit(code)
+        sys.exit(130)
 
 
 def _print_error(error: Exception) -> None:
@@ -77,9 +73,7 @@ def run(
     ray_address: options.RayAddress = None,
     cpus_per_run: options.Cpus = None,
     gpus_per_run: options.Gpus = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="print what each run would cost, and train nothing")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print what runs would cost, train nothing")] = False,
 ) -> None:
     """Train, predict and score what is missing.   Example: efa run 6/EFA --preset laptop --seeds 0,1,2
 
@@ -155,12 +149,11 @@ def assess(
 
     text, odd = read_step_text(steps) if steps else (None, [])
     efa = EFA.from_pretrained(checkpoint or default_checkpoint())
-    answers, failed = [], False
+    answers = []
     for video in videos:
         try:
             answer = efa.assess(video, action, text)
         except InputError as error:
-            failed = True
             err.print(f"efa: {error}", soft_wrap=True)
             answers.append({"video": str(video), "error": str(error)})
             continue
@@ -177,7 +170,7 @@ def assess(
                 out.print(f"  note     {warning}")
     if as_json:
         print(json.dumps(answers[0] if len(answers) == 1 else answers, indent=1, ensure_ascii=False, allow_nan=False))
-    if failed:
+    if any("error" in answer for answer in answers):
         raise typer.Exit(2)
 
 

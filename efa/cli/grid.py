@@ -1,5 +1,6 @@
 """What commands that train share: where runs work, what is printed about them, and the exit status."""
 
+import signal
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -8,9 +9,9 @@ import typer
 
 from efa.cli.console import bar, err, out
 from efa.launch import grid
+from efa.runs import Run
 from efa.utils import distributed
 from efa.utils.errors import InputError
-from efa.utils.signals import sigterm_interrupts
 
 Cluster = AbstractContextManager[grid.Launch]
 _print_line = partial(err.print, soft_wrap=True)
@@ -37,7 +38,7 @@ def select_cluster(
     return ray_cluster(jobs, address, 1.0 if cpus is None else cpus, gpus)
 
 
-def run_all(runs: Sequence[grid.Job], jobs: int, cluster: Cluster | None, retries: int) -> list[grid.Failure]:
+def run_all(runs: Sequence[Run], jobs: int, cluster: Cluster | None, retries: int) -> list[grid.Failure]:
     """Executes the runs with a progress bar, and returns the failures.
 
     Raises:
@@ -48,8 +49,10 @@ def run_all(runs: Sequence[grid.Job], jobs: int, cluster: Cluster | None, retrie
         jobs = 1
     elif not jobs:  # a cluster holds back what does not fit
         jobs = len(runs) if cluster else grid.default_jobs(runs)
+    # Slurm and Kubernetes send SIGTERM before they kill: it is taken like Ctrl-C.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with sigterm_interrupts(), bar("") as progress:
+        with bar("") as progress:
             outcomes = grid.execute_all(runs, jobs, progress, _print_line, cluster, retries)
     except grid.GridStoppedError as error:
         _print_line(f"efa: {error}; fix this, then rerun the same command to resume")
@@ -57,6 +60,8 @@ def run_all(runs: Sequence[grid.Job], jobs: int, cluster: Cluster | None, retrie
     except KeyboardInterrupt:
         _print_line("efa: interrupted; rerun the same command to resume")
         raise typer.Exit(130) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return [outcome for outcome in outcomes if isinstance(outcome, grid.Failure)]
 
 

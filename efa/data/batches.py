@@ -13,7 +13,7 @@ Shares = tuple[float, float]  # of the whole batch's clips, and of what its text
 
 
 def order_for_text_loss(batch: Batch, config: TrainingConfig) -> Batch:
-    """The batch with the explanations to train on first: `told` of them, each with its `text_weight`.
+    """The batch with the explanations to train on first: as many as `text_weight` has, one weight for each.
 
     Texts of faulty clips teach more, so more of them are taken; the weights make up for it, so that the loss is that of
     the batch.
@@ -28,8 +28,12 @@ def order_for_text_loss(batch: Batch, config: TrainingConfig) -> Batch:
     taken = [groups[0][:most], groups[1][: count - most]]
     order = torch.cat([*taken, groups[0][most:], groups[1][count - most :], torch.nonzero(~has_text)[:, 0]])
     each = [torch.full((len(part),), len(of) / max(1, len(part))) for part, of in zip(taken, groups, strict=True)]
-    weight = torch.cat(each).to(order.device)
-    return {name: value[order] for name, value in batch.items()} | {"text_weight": weight, "told": torch.tensor(count)}
+    return {name: value[order] for name, value in batch.items()} | {"text_weight": torch.cat(each).to(order.device)}
+
+
+def learnt_texts(batch: Batch) -> Tensor:
+    """The tokens [B', L] of the explanations that a batch trains on."""
+    return batch["tokens"][: len(batch.get("text_weight", batch["tokens"]))]
 
 
 def split_batch(
@@ -56,10 +60,7 @@ def split_batch(
 
 def part_of_batch(batch: Batch, first: int, step: int) -> Batch:
     """Every `step`-th clip from `first` on, so that each part gets its share of the texts that are trained."""
-    part = {name: value[first::step] for name, value in batch.items() if name != "told"}
-    if "told" in batch:
-        part["told"] = torch.tensor(len(range(first, int(batch["told"]), step)))
-    return part
+    return {name: value[first::step] for name, value in batch.items()}
 
 
 def shares_of_batch(part: Batch, whole: Batch, hidden: float = 0.0) -> Shares:
@@ -75,7 +76,7 @@ def text_weight(batch: Batch, hidden: float = 0.0) -> float:
         hidden: share of the words that a masked language model hides, which are then what it predicts, whatever a clip
             counts; 0: each word is predicted from those before it.
     """
-    tokens = batch["tokens"][: int(batch.get("told", len(batch["tokens"])))]  # [B', L]
+    tokens = learnt_texts(batch)
     if hidden:
         length = (tokens != 0).sum(1)
         return float((length * hidden).round().clamp(min=1).minimum(length - 1).clamp(min=0).sum())

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from efa.data.video import check_file, probe
+from efa.data.video import check_file, load_clip
 from efa.utils.errors import InputError
 
 COLUMNS = {  # name -> what a cell holds
@@ -113,7 +113,9 @@ class Log:
     def errors(self) -> list[Problem]:
         return [problem for problem in self.problems if problem.severity == "error"]
 
-    def without_bom(self, raw: bytes) -> bytes:
+    def read_file(self) -> bytes:
+        """The file's bytes without a byte order mark."""
+        raw = self.file.read_bytes()
         if raw.startswith(codecs.BOM_UTF8):
             self.warn("byte order mark at the start", "left out")
         return raw.removeprefix(codecs.BOM_UTF8)
@@ -179,7 +181,7 @@ def read_step_text(path: Path) -> tuple[StepText, list[str]]:
     with log.catch():
         text = parse_step_text(None, _read_json(log, ONE_STEP_TEXT), ONE_STEP_TEXT, log)
     if text is None or log.errors:
-        raise InputError(f"this is no steps file: {log.errors[0].message}", file=path, hint=log.errors[0].action)
+        raise InputError(f"not a steps file: {log.errors[0].message}", file=path, hint=log.errors[0].action)
     return text, [str(problem.error()) for problem in log.problems if problem.column]  # a byte order mark is common
 
 
@@ -193,7 +195,7 @@ def _read_json(log: Log, shape: str) -> Any:
         return dict(pairs)
 
     try:
-        return json.loads(log.without_bom(log.file.read_bytes()).decode(), object_pairs_hook=unique)
+        return json.loads(log.read_file().decode(), object_pairs_hook=unique)
     except FileNotFoundError as error:
         raise InputError("no such file", hint=shape) from error
     except (ValueError, RecursionError) as error:
@@ -249,7 +251,6 @@ def check_rows(
         return None
     first_rows: dict[str, int] = {}  # clip -> its first row
     places: dict[str, str] = {}  # path -> split of its first row
-    used: set[str] = set()
     find_near = cache(lambda key: near(key, sorted(keys)) or "add it to steps.json")
     records = []
     for number, cells in rows:
@@ -260,7 +261,6 @@ def check_rows(
         if clip and (first := first_rows.setdefault(clip, number)) != number:
             log.error(f"{clip!r} is in row {first} already", "give each clip its own id", number, "clip_id", clip)
         key = step_key(record["action"], record["standard"])
-        used.add(key)
         if record["action"] and key not in keys:
             log.error(f"{key[:200]!r} is not in steps.json", find_near(key), number, "action", clip)
         path, split = record["path"], record["split"]
@@ -269,12 +269,11 @@ def check_rows(
             if folder is not None:
                 _check_video(folder / path, log, number, clip, open_videos)
         elif path and split and places[path] != split:
-            message = f"same video in {places[path]} and {split}"
-            log.warn(message, "kept; scores will be too good", number, "path", clip)
+            log.warn(f"same video in {places[path]} and {split}", "kept; scores will be too good", number, "path", clip)
     for name in SPLITS:
         if not any(record["split"] == name for record in records):
             log.warn(f"no clip in split {name}", "kept", None, "split")
-    for key in sorted(keys - used):
+    for key in sorted(keys - {step_key(record["action"], record["standard"]) for record in records}):
         log.warn("no clip of this action", "kept as a class", key)
     if log.errors:
         return None
@@ -285,7 +284,7 @@ def check_rows(
 def _check_video(path: Path, log: Log, row: int, clip: str, open_it: bool) -> None:
     try:
         check_file(path)
-        for warning in probe(path).warnings if open_it else ():
+        for warning in load_clip(path, frames=1, rule="release").warnings if open_it else ():
             log.warn(warning, "used as described", row, "path", clip)
     except InputError as error:
         log.error(f"{path}: {error.message}", error.hint or "fix the file or delete the row", row, "path", clip)

@@ -4,9 +4,9 @@ import contextlib
 import hashlib
 import os
 import zlib
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,9 +18,10 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 import formsim
-from efa.config import Config, DataConfig, FolderData, FormSimData
+from efa.config import Config, DataConfig, FormSimData
 from efa.data.checks import step_key
 from efa.data.manifest import DataSet, StepText, load_dataset, make_dataset
+from efa.data.video import load_clip
 from efa.utils import paths
 from efa.utils.files import locked, named, reserve
 from efa.utils.signals import end_with_parent, ignore_interrupts
@@ -29,52 +30,14 @@ Array = np.ndarray
 Progress = Callable[[int, int], None]  # done, total
 
 
-@dataclass(frozen=True)
-class FormSimSource:
-    """FormSim's clips, rendered in memory."""
-
-    config: FormSimData
-
-    @property
-    def version(self) -> str:  # what the frames depend on, besides the table
-        return f"formsim v{formsim.VERSION}"
-
-    def open(self) -> DataSet:
-        clips = formsim_clips(self.config)
-        steps = {key: StepText(*text) for key, text in formsim.step_table(clips).items()}
-        return make_dataset([formsim.record(clip) for clip in clips], steps)
-
-    def frames(self, dataset: DataSet) -> tuple[str, Callable[..., Array], Sequence[Any]]:
-        """What their name in the cache ends in, what makes a clip's uint8 [T, S, S, 3], and from what, row by row."""
-        render = partial(formsim.render_clip, clutter=self.config.clutter)
-        return f"-{self.config.clutter:g}", render, formsim_clips(self.config)
-
-
-@dataclass(frozen=True)
-class FolderSource:
-    """A folder with manifest, steps.json and videos; the methods are `FormSimSource`'s."""
-
-    config: FolderData
-    version = ""
-
-    def open(self) -> DataSet:
-        return load_dataset(self.config.source)
-
-    def frames(self, dataset: DataSet) -> tuple[str, Callable[..., Array], Sequence[Any]]:
-        from efa.data.video import read_clip
-
-        videos = [Path(self.config.source) / path for path in dataset.table["path"]]
-        return "", partial(read_clip, rule=self.config.sampling), videos
-
-
-def data_source(config: DataConfig) -> FormSimSource | FolderSource:
-    return FormSimSource(config) if isinstance(config, FormSimData) else FolderSource(config)
-
-
 @cache
 def open_dataset(config: DataConfig) -> DataSet:
     """FormSim in memory, or the folder that `config.source` names; InputError when it cannot be used."""
-    return data_source(config).open()
+    if not isinstance(config, FormSimData):
+        return load_dataset(config.source)
+    clips = formsim_clips(config)
+    steps = {key: StepText(*text) for key, text in formsim.step_table(clips).items()}
+    return make_dataset([formsim.record(clip) for clip in clips], steps)
 
 
 def formsim_clips(config: FormSimData) -> tuple[formsim.Clip, ...]:
@@ -84,28 +47,35 @@ def formsim_clips(config: FormSimData) -> tuple[formsim.Clip, ...]:
 
 def data_fingerprint(dataset: DataSet, config: DataConfig) -> str:
     """What a run's data depend on: table, texts, videos and, for FormSim, its version."""
-    text = f"{dataset.fingerprint()} {data_source(config).version}"
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    version = f"formsim v{formsim.VERSION}" if isinstance(config, FormSimData) else ""
+    return hashlib.sha256(f"{dataset.fingerprint()} {version}".encode()).hexdigest()[:16]
 
 
 def load_frames(dataset: DataSet, config: DataConfig, progress: Progress | None = None) -> Array:
     """uint8 [N, T, S, S, 3] for every row of the table, memory-mapped; made once and shared by all runs."""
-    suffix, read, items = data_source(config).frames(dataset)
-    name = f"{data_fingerprint(dataset, config)}-{config.frames}x{config.size}-{config.sampling}{suffix}.npy"
+    name = f"{data_fingerprint(dataset, config)}-{config.frames}x{config.size}-{config.sampling}"
+    name += f"-{config.clutter:g}" if isinstance(config, FormSimData) else ""
     shape = (len(dataset.table), config.frames, config.size, config.size, 3)
-    read = partial(read, frames=config.frames, size=config.size)
-    path = paths.cache() / "frames" / name
-    return cached_array(path, shape, np.uint8, lambda: (clip[None] for clip in in_processes(read, items)), progress)
+    path = paths.cache() / "frames" / f"{name}.npy"
+    return cached_array(path, shape, np.uint8, _make_frames(dataset, config), progress)
+
+
+def _make_frames(dataset: DataSet, config: DataConfig) -> Iterator[Array]:
+    """The frames of each clip in turn, uint8 [1, T, S, S, 3], rendered or decoded."""
+    if isinstance(config, FormSimData):
+        render = partial(formsim.render_clip, size=config.size, frames=config.frames, clutter=config.clutter)
+        for frames in in_processes(render, formsim_clips(config)):
+            yield frames[None]
+    else:
+        read = partial(load_clip, size=config.size, frames=config.frames, rule=config.sampling)
+        for clip in in_processes(read, [Path(config.source) / path for path in dataset.table["path"]]):
+            yield clip.frames[None]
 
 
 def cached_array(
-    path: Path,
-    shape: tuple[int, ...],
-    dtype: Any,
-    make: Callable[[], Iterator[Array]],
-    progress: Progress | None = None,
+    path: Path, shape: tuple[int, ...], dtype: Any, parts: Iterable[Array], progress: Progress | None = None
 ) -> Array:
-    """A .npy file of `shape`, filled row by row by `make` unless it is there; it appears whole or not at all.
+    """A .npy file of `shape`, filled with `parts`, some rows each, unless it is there; it appears whole or not at all.
 
     Of several processes that ask for it at once one makes it, and the others wait.
     """
@@ -115,7 +85,7 @@ def cached_array(
             return np.load(path, mmap_mode="r")
         for killed in path.parent.glob(f"{path.stem}.*.partly"):  # nobody else writes while the lock is held
             killed.unlink(missing_ok=True)
-        partly, parts, done = path.with_suffix(f".{os.getpid()}.partly"), make(), 0
+        partly, done = path.with_suffix(f".{os.getpid()}.partly"), 0
         try:
             with named(path):
                 out = np.lib.format.open_memmap(partly, "w+", dtype, shape)
@@ -174,38 +144,26 @@ def text_keys(dataset: DataSet, config: Config, actions: list[str] | None = None
     return np.array(out)
 
 
+@dataclass(eq=False)
 class ClipDataset(Dataset[dict[str, Tensor]]):
-    """Batches of one split.
+    """Batches of one split."""
 
-    Args:
-        rows: positions in `dataset.table`.
-        video: frames uint8 [N, T, S, S, 3], or frozen features [N, tokens, C].
-        texts: token numbers [len(table), L].
-        keys: row of the step-text table for each clip, int64 [len(table)]; -1: no text.
-        train: augment frames by one flip and one crop a clip.
-    """
+    dataset: DataSet
+    rows: Array  # positions in `dataset.table`
+    video: Array  # frames uint8 [N, T, S, S, 3], or frozen features [N, tokens, C]
+    texts: Tensor  # token numbers [N, L]
+    keys: Array  # int64 [N], which row of the step-text table each clip sees; -1: no text
+    config: DataConfig
+    seed: int | None  # of the one flip and one crop that a clip gets in an epoch; None: neither
+    epoch: int = field(default=0, init=False)
 
-    def __init__(
-        self,
-        dataset: DataSet,
-        rows: Array,
-        video: Array,
-        texts: Tensor,
-        keys: Array,
-        config: DataConfig,
-        seed: int,
-        train: bool,
-    ):
-        self.rows, self.video, self.texts, self.keys = rows, video, texts, torch.as_tensor(keys)
-        self.action = torch.as_tensor(dataset.table["action"].map(dataset.actions.index).to_numpy(np.int64, copy=True))
-        self.quality = torch.as_tensor(dataset.table["quality"].to_numpy(np.float32, copy=True))
-        self.config, self.seed, self.train, self.epoch = config, seed, train, 0
+    def __post_init__(self) -> None:
+        table = self.dataset.table
+        self.action = torch.as_tensor(table["action"].map(self.dataset.actions.index).to_numpy(np.int64, copy=True))
+        self.quality = torch.as_tensor(table["quality"].to_numpy(np.float32, copy=True))
 
     def __len__(self) -> int:
         return len(self.rows)
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return {key: value[0] for key, value in self.__getitems__([index]).items()}
 
     def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
         """One batch: video, action [B], quality [B], key [B], tokens [B, L], row [B].
@@ -217,7 +175,7 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
         video, crop = torch.from_numpy(self.video[rows]), {}
         if video.dtype != torch.uint8:
             video = video.float()
-        elif self.train:
+        elif self.seed is not None:
             draws = [np.random.RandomState(zlib.crc32(f"{self.seed} {self.epoch} {r}".encode())) for r in rows]
             kept = [flip_and_crop(self.video.shape[2], self.config, draw) for draw in draws]
             lines, columns = (torch.from_numpy(np.stack(part)) for part in zip(*kept, strict=True))
@@ -225,8 +183,8 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
         at = torch.as_tensor(rows)
         tokens = self.texts[at]
         longest = max(1, int((tokens != 0).sum(1).max())) if len(tokens) else 1
-        batch = {"video": video, "action": self.action[at], "quality": self.quality[at], "key": self.keys[at]}
-        return batch | {"tokens": tokens[:, :longest], "row": at} | crop
+        batch = {"video": video, "action": self.action[at], "quality": self.quality[at], "row": at}
+        return batch | {"key": torch.as_tensor(self.keys)[at], "tokens": tokens[:, :longest]} | crop
 
 
 def flip_and_crop(size: int, config: DataConfig, draw: np.random.RandomState) -> tuple[Array, Array]:
@@ -238,19 +196,13 @@ def flip_and_crop(size: int, config: DataConfig, draw: np.random.RandomState) ->
     return lines, size - 1 - columns if mirrored else columns
 
 
-def augment(clip: Array, config: DataConfig, draw: np.random.RandomState) -> Array:
-    """One flip and one crop for the whole clip, uint8 [T, S, S, 3] -> the same shape."""
-    lines, columns = flip_and_crop(clip.shape[1], config, draw)
-    return np.ascontiguousarray(clip[:, lines][:, :, columns])
-
-
 def pixels(batch: dict[str, Tensor]) -> Tensor:
     """The frames of a batch of `ClipDataset`, flipped and cropped if it says so, uint8 [B, T, 3, S, S]."""
     video = batch["video"]  # [B, T, S, S, 3]
-    if "lines" not in batch:
-        return video.permute(0, 1, 4, 2, 3)
-    crops = zip(video, batch["lines"], batch["columns"], strict=True)
-    return torch.stack([clip[:, lines][:, :, columns] for clip, lines, columns in crops]).permute(0, 1, 4, 2, 3)
+    if "lines" in batch:
+        crops = zip(video, batch["lines"], batch["columns"], strict=True)
+        video = torch.stack([clip[:, lines][:, :, columns] for clip, lines, columns in crops])
+    return video.permute(0, 1, 4, 2, 3)
 
 
 class EpochSampler(Sampler[int]):

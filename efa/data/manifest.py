@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from efa.data.checks import COLUMNS, REQUIRED, SPLITS, Log, Problem, Rows, StepText, check_rows, read_steps, step_key
+from efa.data.checks import COLUMNS, REQUIRED, Log, Problem, Rows, StepText, check_rows, read_steps, step_key
 from efa.data.video import DECODE_ERRORS
 from efa.utils.errors import InputError
 from efa.utils.files import write_safely
@@ -39,17 +39,12 @@ class DataSet:
     Attributes:
         folder: where the videos are; None where clips are made in memory.
         table: one row a clip, columns as in `COLUMNS`. Empty text is '', an empty number NaN or NA.
-        steps: key (see `step_key`) -> how the action is done.
+        steps: 'action', or 'action [standard]' -> how the action is done.
     """
 
     folder: Path | None
     table: pd.DataFrame
     steps: dict[str, StepText]
-
-    @staticmethod
-    def step_key(row: Mapping[str, Any] | pd.Series[Any]) -> str:
-        """The key of a clip's steps: its action, or 'action [standard]'."""
-        return step_key(row["action"], row["standard"])
 
     @cached_property
     def actions(self) -> list[str]:
@@ -61,12 +56,6 @@ class DataSet:
         if (pairs["standard"] != "").any():
             spare = [re.sub(r" \[[^\[\]]+\]$", "", key) for key in spare]
         return sorted({*used.values(), *spare})
-
-    def split(self, name: str) -> pd.DataFrame:
-        """The rows of 'train', 'val' or 'test', in the table's order, numbered from 0."""
-        if name not in SPLITS:
-            raise ValueError(f"split {name!r} is none of {SPLITS}")
-        return self.table[self.table["split"] == name].reset_index(drop=True)
 
     def fingerprint(self) -> str:
         """sha256 of table, steps and, of each video file, name, size and the first and last 64 KiB; no times."""
@@ -96,12 +85,15 @@ def _ends(file: Path) -> bytes:
 
 def load_dataset(folder: str | Path, videos: bool = True) -> DataSet:
     """Read a data set, without `videos` the annotations only. InputError: the first that `check_dataset` would list."""
-    return _usable(*read_dataset(folder, videos))
+    log = Log(Path(folder))
+    return _usable(log, log.file, *_read(log, videos))
 
 
 def check_dataset(folder: str | Path, probe: bool = False) -> list[Problem]:
     """Every problem of a data set on disk; with `probe` each video is opened and its first frame decoded."""
-    return read_dataset(folder, probe=probe)[1]
+    log = Log(Path(folder))
+    _read(log, probe=probe)
+    return log.problems
 
 
 def make_dataset(rows: Iterable[Mapping[str, Any]], steps: Mapping[str, StepText]) -> DataSet:
@@ -110,16 +102,14 @@ def make_dataset(rows: Iterable[Mapping[str, Any]], steps: Mapping[str, StepText
     records = list(rows)
     header = [*dict.fromkeys(name for record in records for name in record)]
     values = [(i, [record.get(name) for name in header]) for i, record in enumerate(records, start=2)]
-    table = check_rows(header, values, set(steps), log, None)
-    return _usable(None if table is None else DataSet(None, table, dict(steps)), log.problems)
+    return _usable(log, None, check_rows(header, values, set(steps), log, None), dict(steps))
 
 
-def _usable(dataset: DataSet | None, problems: list[Problem]) -> DataSet:
-    for problem in problems:
-        if problem.severity == "error":
-            raise problem.error()
-    assert dataset is not None
-    return dataset
+def _usable(log: Log, folder: Path | None, table: pd.DataFrame | None, steps: dict[str, StepText]) -> DataSet:
+    """The data set of a table; where there is none, InputError: the first in the log."""
+    if table is None:
+        raise log.errors[0].error()
+    return DataSet(folder, table, steps)
 
 
 def save_dataset(dataset: DataSet, folder: str | Path, kind: Literal["parquet", "csv"] = "parquet") -> None:
@@ -145,14 +135,13 @@ def manifest_files(folder: Path) -> list[Path]:
     return [file for file in (folder / "manifest.parquet", folder / "manifest.csv") if file.exists()]
 
 
-def read_dataset(folder: str | Path, videos: bool = True, probe: bool = False) -> tuple[DataSet | None, list[Problem]]:
-    """A data set on disk, None where it cannot be used, and every problem found.
+def _read(log: Log, videos: bool = True, probe: bool = False) -> tuple[pd.DataFrame | None, dict[str, StepText]]:
+    """Table and steps of the log's folder; the table is None where something is an error.
 
     Args:
         videos: look for each video. probe: also open it and decode its first frame.
     """
-    folder = Path(folder)
-    log, dataset = Log(folder), None
+    folder, table, steps = log.file, None, {}
     with log.catch():
         files = manifest_files(folder)
         if not folder.is_dir():
@@ -163,23 +152,20 @@ def read_dataset(folder: str | Path, videos: bool = True, probe: bool = False) -
             raise InputError("neither manifest.parquet nor manifest.csv", hint=hint)
         if len(files) == 2:
             log.warn("both manifest.parquet and manifest.csv", "manifest.csv was not read")
-        steps: dict[str, StepText] = {}
         manifest, steps_file = Log(files[0], log.problems), Log(folder / "steps.json", log.problems)
         with steps_file.catch():
             steps = read_steps(steps_file)
         with manifest.catch():
-            header, rows = _read_parquet(files[0]) if files[0].suffix == ".parquet" else _read_csv(files[0], manifest)
+            header, rows = _read_parquet(files[0]) if files[0].suffix == ".parquet" else _read_csv(manifest)
             table = check_rows(header, rows, set(steps), manifest, folder if videos else None, probe)
-            dataset = None if table is None else DataSet(folder, table, steps)
-    return dataset, log.problems
+    return table, steps
 
 
-def _read_csv(file: Path, log: Log) -> tuple[list[Any], Rows]:
+def _read_csv(log: Log) -> tuple[list[Any], Rows]:
     """Header and numbered rows of text. InputError (with a row) where the file is no table."""
-    raw = file.read_bytes()
+    raw = log.read_file()
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise InputError("UTF-16 text", hint="save it as CSV UTF-8")
-    raw = log.without_bom(raw)
     if b"\r\n" in raw:
         log.warn("Windows line ends", "read like others")
     try:

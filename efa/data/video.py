@@ -7,20 +7,24 @@ Only the chosen frames are converted to RGB, so memory does not grow with the le
 
 import re
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from efa.data.sampling import RELEASE_SPAN, Crop, Frames, Rule, release_indices, resize, turn, uniform_indices
 from efa.utils.errors import InputError
 
+Frames = NDArray[np.uint8]
+Rule = Literal["uniform", "release"]
+
+RELEASE_SPAN = 108  # the released code looks at the first 108 frames only
 MAX_SIDE = 16_384  # pixels; what H.264 and HEVC allow
 MAX_PIXELS = 200_000_000  # a frame; 8K video has 33 million
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -29,62 +33,35 @@ LFS_HEAD = b"version https://git-lfs.github.com/spec/"
 DECODE_ERRORS = (OSError, ValueError, MemoryError, EOFError, RuntimeError, LookupError, ArithmeticError, SyntaxError)
 
 
-@dataclass(frozen=True)
-class ClipInfo:
-    """What a clip holds."""
-
-    frames: int
-    seconds: float  # from the first frame's start to the last one's end; 0 for a folder of images
-    fps: float  # mean frame rate; 0 for a folder of images
-    width: int  # pixels as displayed: after rotation and with square pixels
-    height: int
-    rotation: int  # degrees clockwise that the file asks for, applied already
-    warnings: tuple[str, ...] = ()  # what was wrong and what was done about it, one sentence each
-
-
 class Clip(NamedTuple):
-    """Sampled frames, uint8 RGB [T, H, W, 3], and what is known about their source."""
+    """Frames sampled from a video file or a folder of images."""
 
-    frames: Frames
-    info: ClipInfo
+    frames: Frames  # uint8 RGB [T, H, W, 3]
+    length: int  # number of frames of the source
+    warnings: tuple[str, ...]  # what was wrong with it and what was done about it, one sentence each
 
 
 @dataclass
 class _Source:
-    """One pass over a file or folder: the time of every frame, and the images of the wanted ones, resized already."""
+    """One pass over a file: the time of every frame, and the images of the wanted ones, resized already."""
 
     times: list[int] = field(default_factory=list)
     end: int = 0
-    unit: Fraction = Fraction(0)  # seconds per tick of `times`; 0 = unknown
     images: dict[int, Frames] = field(default_factory=dict)
-    shape: tuple[int, int, int] = (0, 0, 0)  # displayed width, height, rotation
     notes: list[str] = field(default_factory=list)
 
-    def clip(self, picked: list[int]) -> Clip:
-        seconds = float((self.end - self.times[0]) * self.unit)
-        fps = len(self.times) / seconds if seconds > 0 else 0.0
-        info = ClipInfo(len(self.times), seconds, fps, *self.shape, tuple(dict.fromkeys(self.notes)))
-        return Clip(np.stack([self.images[i] for i in picked]), info)
-
-    def choose(self, frames: int, rule: Rule) -> list[int]:
-        if rule == "release":
-            return release_indices(len(self.times), frames)
-        return uniform_indices(self.times, self.end, frames)
-
-    def set_times(self, stream: Any, ticks: list[tuple[int | None, int | None]]) -> None:
+    def set_times(self, ticks: list[tuple[int | None, int | None]]) -> None:
         """From time and duration (0 or None: unknown) of each frame. Unusable times count as evenly spaced."""
-        rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
         times = [time for time, _ in ticks if time is not None]
         if len(times) < len(ticks) or any(a >= b for a, b in pairwise(times)):
             self.notes.append("no usable time stamps: the frames count as evenly spaced")
-            self.times, self.end, self.unit = list(range(len(ticks))), len(ticks), 1 / rate
+            self.times, self.end = list(range(len(ticks))), len(ticks)
         elif times:
-            self.unit = Fraction(stream.time_base)
-            step = (times[-1] - times[0]) // (len(times) - 1) if len(times) > 1 else round(1 / (rate * self.unit))
-            self.times, self.end = times, times[-1] + max(1, ticks[-1][1] or step)
+            mean = (times[-1] - times[0]) // max(1, len(times) - 1)
+            self.times, self.end = times, times[-1] + max(1, ticks[-1][1] or mean)
 
 
-def _av() -> ModuleType:
+def load_av() -> ModuleType:
     """PyAV, silenced; InputError where it is not installed."""
     try:
         import av
@@ -126,7 +103,7 @@ def _open(av: ModuleType, path: Path) -> tuple[Any, Any]:
         # 'file:' and the whitelist: neither a name like 'http:x.mp4' nor a playlist renamed .mp4 reaches other places.
         container = av.open(f"file:{path}", options={"protocol_whitelist": "file"})
     except (av.FFmpegError, *DECODE_ERRORS) as error:
-        message = f"not a video that can be read: {_reason(error)}"
+        message = f"not a video that can be read: {reason(error)}"
         raise InputError(message, file=path, hint="convert it to mp4, or copy it again") from error
     covers = av.stream.Disposition.attached_pic
     stream = next((stream for stream in container.streams.video if not stream.disposition & covers), None)
@@ -143,20 +120,19 @@ def _open(av: ModuleType, path: Path) -> tuple[Any, Any]:
     return container, stream
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
+    """What an error of libav, Pillow or the system says."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def _scan(
-    path: Path, wanted: Collection[int] | None = None, stop: int = -1, fit: tuple[int | None, Crop] = (None, "pad")
-) -> _Source:
+def _scan(path: Path, wanted: Collection[int] | None = None, stop: int = -1, size: int | None = None) -> _Source:
     """One pass over a file; without `wanted` nothing is decoded, and the frames are those that the packets announce.
 
     Damaged packets are left out, with a note. Decoding ends once frame `stop` is there.
     """
-    av = _av()
+    av = load_av()
     container, stream = _open(av, path)
-    found = _Source()
+    found, shape = _Source(), (0, 0)
     error: BaseException | None = None
     ticks: list[tuple[int | None, int | None]] = []
     with container:
@@ -174,31 +150,36 @@ def _scan(
                         error = error or ValueError("broken frames")
                         continue
                     if not ticks:
-                        found.shape = _shape(frame, stream, path, found.notes)
+                        shape = _shape(frame, stream, path, found.notes)
                     if len(ticks) in wanted:
-                        found.images[len(ticks)] = _image(av, frame, path, found.shape, *fit)
+                        found.images[len(ticks)] = _image(av, frame, path, shape, size)
                     ticks.append((frame.pts, frame.duration))
             except (av.FFmpegError, *DECODE_ERRORS) as failure:  # of the file: then the next packet is None
                 error = failure
         if wanted is None:
             ticks.sort(key=lambda tick: tick[0] or 0)  # packets come in decoding order
-        found.set_times(stream, ticks)
+        found.set_times(ticks)
     if wanted is not None and not ticks:
-        message = f"no frame can be decoded: {_reason(error)}" if error else "no frame in the file"
+        message = f"no frame can be decoded: {reason(error)}" if error else "no frame in the file"
         raise InputError(message, file=path, hint="copy or convert the video again")
     if error:
-        found.notes.append(f"damaged ({_reason(error)}): only the frames that decode were used")
+        found.notes.append(f"damaged ({reason(error)}): only the frames that decode were used")
     return found
 
 
 def _turn(image: Frames, frame: Any) -> Frames:
-    """The image as the frame's display matrix wants it."""
+    """Apply a display matrix [a b . c d .]: x' = a x + c y, y' = b x + d y, snapped to quarter turns and flips."""
     matrices = [np.frombuffer(bytes(data), "<i4") for data in frame.side_data if data.type.name == "DISPLAYMATRIX"]
-    return turn(image, matrices[0].tolist() if matrices else None)
+    if not matrices:
+        return image
+    a, b, _, c, d = matrices[0][:5].tolist()
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        image, a, d = image.transpose(1, 0, 2), c, b
+    return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
-def _shape(frame: Any, stream: Any, path: Path, notes: list[str]) -> tuple[int, int, int]:
-    """Displayed width, height and rotation of a stream, from its first frame."""
+def _shape(frame: Any, stream: Any, path: Path, notes: list[str]) -> tuple[int, int]:
+    """Displayed width and height of a stream, from its first frame."""
     width, height = frame.width, frame.height
     _check_size(width, height, path)
     aspect = stream.sample_aspect_ratio or Fraction(1)
@@ -212,15 +193,15 @@ def _shape(frame: Any, stream: Any, path: Path, notes: list[str]) -> tuple[int, 
         notes.append(f"rotation of {rotation} degrees read as {round(rotation / 90) * 90 % 360}")
     if len(_turn(np.empty((1, 2, 3), np.uint8), frame)) == 2:
         width, height = height, width
-    return width, height, rotation
+    return width, height
 
 
-def _image(av: ModuleType, frame: Any, path: Path, shape: tuple[int, int, int], size: int | None, crop: Crop) -> Frames:
+def _image(av: ModuleType, frame: Any, path: Path, shape: tuple[int, int], size: int | None) -> Frames:
     _check_size(frame.width, frame.height, path)
     scale = av.video.reformatter.Interpolation
     exact = int(scale.BILINEAR | scale.ACCURATE_RND | scale.BITEXACT | scale.FULL_CHR_H_INT)  # same bytes on any CPU
     image = frame.reformat(format="rgb24", interpolation=exact).to_ndarray()
-    return resize(_turn(image, frame), shape[0], shape[1], size, crop)
+    return resize(_turn(image, frame), *shape, size)
 
 
 def _image_files(folder: Path) -> list[Path]:
@@ -231,11 +212,14 @@ def _image_files(folder: Path) -> list[Path]:
     return sorted(files, key=lambda p: ([int(n) for n in re.findall(r"\d+", p.stem, re.ASCII)], p.name))
 
 
-def _load_folder(folder: Path, frames: int, rule: Rule, size: int | None, crop: Crop) -> Clip:
-    files, found, reason = _image_files(folder), _Source(), ""
+def _choose(times: Sequence[int], end: int, frames: int, rule: Rule) -> list[int]:
+    return release_indices(len(times), frames) if rule == "release" else uniform_indices(times, end, frames)
+
+
+def _load_folder(folder: Path, frames: int, rule: Rule, size: int | None) -> Clip:
+    files, notes, last_error = _image_files(folder), [], ""
     while files:  # an unreadable image is left out, and frames are chosen again
-        found.times, found.end = list(range(len(files))), len(files)
-        picked, images = found.choose(frames, rule), {}
+        picked, images = _choose(range(len(files)), len(files), frames, rule), {}
         for i in picked:
             try:
                 with warnings.catch_warnings():
@@ -244,87 +228,87 @@ def _load_folder(folder: Path, frames: int, rule: Rule, size: int | None, crop: 
                         _check_size(picture.width, picture.height, files[i])
                         images[i] = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
             except (Image.DecompressionBombError, *DECODE_ERRORS) as error:
-                found.notes.append(f"{files.pop(i).name} cannot be read and was left out")
-                reason = str(error)
+                notes.append(f"{files.pop(i).name} cannot be read and was left out")
+                last_error = str(error)
                 break
         else:
-            first = files[picked[0]].name
             height, width = images[picked[0]].shape[:2]  # frames of another size are stretched to the first one's
             for i, image in images.items():
                 if image.shape[:2] != (height, width):
-                    found.notes.append(f"{files[i].name} has another size: stretched to that of {first}")
-            found.shape = (width, height, 0)
-            found.images = {i: resize(image, width, height, size, crop) for i, image in images.items()}
-            return found.clip(picked)
-    raise InputError(f"no image in this folder can be read: {reason}", file=folder, hint="copy the frames again")
+                    notes.append(f"{files[i].name} has another size: stretched to that of {files[picked[0]].name}")
+            return Clip(np.stack([resize(images[i], width, height, size) for i in picked]), len(files), tuple(notes))
+    raise InputError(f"no image in this folder can be read: {last_error}", file=folder, hint="copy the frames again")
 
 
-def load_clip(
-    path: str | Path, frames: int = 6, size: int | None = None, rule: Rule = "uniform", crop: Crop = "pad"
-) -> Clip:
-    """Read T frames of a video file, or of a folder of jpg or png frames, with what is known about the source.
+def load_clip(path: str | Path, frames: int = 6, size: int | None = None, rule: Rule = "uniform") -> Clip:
+    """Read T frames of a video file, or of a folder of jpg or png frames.
 
     Args:
         path: video file in any format libav decodes, or folder of images (ordered by the numbers in their names).
         frames: T. A clip of fewer frames repeats some.
-        size: side of the square output in pixels; None keeps the displayed size (the first frame's).
+        size: side of the square output in pixels, see `resize`; None keeps the displayed size (the first frame's).
         rule: 'uniform' (`uniform_indices`) or 'release' (`release_indices`).
-        crop: how the picture fits the square, see `resize`.
 
     Raises:
         InputError: no frame can be read; a damaged file that gives at least one is used, with a warning.
     """
-    if rule not in get_args(Rule) or crop not in get_args(Crop):
-        raise ValueError(f"unknown rule {rule!r} or crop {crop!r}")
+    if rule not in get_args(Rule):
+        raise ValueError(f"unknown rule {rule!r}")
     if frames < 1 or (size is not None and size < 1):
         raise ValueError(f"frames and size must be positive, not {frames} and {size}")
     path = Path(path)
     check_file(path)
     if path.is_dir():
-        return _load_folder(path, frames, rule, size, crop)
+        return _load_folder(path, frames, rule, size)
     announced = _scan(path)
     stop = release_indices(RELEASE_SPAN, frames)[-1] if rule == "release" else -1
-    picked = announced.choose(frames, rule) if announced.times else []
-    found = _scan(path, picked, stop, (size, crop))
-    picked = found.choose(frames, rule)
+    picked = _choose(announced.times, announced.end, frames, rule) if announced.times else []
+    found = _scan(path, picked, stop, size)
+    picked = _choose(found.times, found.end, frames, rule)
     if not found.images.keys() >= set(picked):  # the packets promised other frames than came: damage, edit lists
-        found = _scan(path, picked, stop, (size, crop))
-    if 0 <= stop < len(found.times) < len(announced.times):  # the rest is taken to be as announced
-        found.times, found.end, found.unit = announced.times, announced.end, announced.unit
-    return found.clip(picked)
+        found = _scan(path, picked, stop, size)
+    stopped = 0 <= stop < len(found.times) < len(announced.times)  # then the rest is taken to be as announced
+    length = len(announced.times if stopped else found.times)
+    return Clip(np.stack([found.images[i] for i in picked]), length, tuple(dict.fromkeys(found.notes)))
 
 
-def read_clip(
-    path: str | Path, frames: int = 6, size: int | None = None, rule: Rule = "uniform", crop: Crop = "pad"
-) -> Frames:
-    """The frames of `load_clip`: uint8 RGB [T, H, W, 3]."""
-    return load_clip(path, frames, size, rule, crop).frames
+def uniform_indices(times: Sequence[int], end: int, frames: int) -> list[int]:
+    """The frame on display in the middle of each of `frames` equal time segments.
 
+    Segment k of T lies between t_0 + k D / T and t_0 + (k + 1) D / T, where D = end - t_0; its frame is the last one
+    that starts at or before t_0 + (k + 1/2) D / T. At a constant rate that is frame floor((k + 1/2) N / T) of N.
 
-def probe(path: str | Path) -> ClipInfo:
-    """Look at a clip: its first frame must decode (else InputError), the rest is what the file announces."""
-    return load_clip(path, frames=1, rule="release").info
-
-
-def write_mp4(path: str | Path, frames: Frames, fps: float = 25) -> None:
-    """Write uint8 RGB frames [T, H, W, 3] as H.264 mp4 (libx264, yuv420p, crf 18).
-
-    yuv420p needs even sides: an odd picture repeats its last row or column.
+    Args:
+        times: start of each frame in presentation order, any unit, integers (so the choice is exact).
+        end: end of the last frame in the same unit.
+        frames: T.
     """
-    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape or not fps > 0:
-        raise ValueError(f"uint8 [T, H, W, 3] and fps > 0 are needed, not {frames.dtype} {list(frames.shape)}, {fps}")
-    frames = np.pad(frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge")
-    av, path = _av(), Path(path)
-    try:
-        with av.open(f"file:{path}", "w", format="mp4") as container:
-            stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
-            stream.height, stream.width = frames.shape[1:3]
-            stream.pix_fmt = "yuv420p"
-            stream.codec_context.thread_count = 1  # more threads give other bytes
-            stream.options = {"crf": "18"}
-            for frame in frames:
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
-            container.mux(stream.encode())
-    except (av.FFmpegError, OSError) as error:
-        message = f"cannot be written: {_reason(error)}"
-        raise InputError(message, file=path, hint="check the folder and the disk space") from error
+    doubled = (np.asarray(times, dtype=object) - times[0]) * (2 * frames)  # object: exact however long the clip
+    middles = [(2 * k + 1) * (end - times[0]) for k in range(frames)]
+    return [max(0, int(np.searchsorted(doubled, middle, side="right")) - 1) for middle in middles]
+
+
+def release_indices(count: int, frames: int) -> list[int]:
+    """The released code's choice: frames 0, 18, ..., 90 of the first 108 (for six); shorter clips repeat their last."""
+    return [min(k * RELEASE_SPAN // frames, count - 1) for k in range(frames)]
+
+
+def resize(image: Frames, width: int, height: int, size: int | None = None) -> Frames:
+    """Fit a stored image uint8 [h, w, 3] into a black square [size, size, 3] (bilinear, antialiased, Pillow).
+
+    Args:
+        width, height: displayed size; the stored pixels need not be square.
+        size: side of the square output; None: [height, width, 3].
+    """
+    if size is not None:
+        longer = max(width, height)
+        width, height = max(1, round(width * size / longer)), max(1, round(height * size / longer))
+    if image.shape[:2] != (height, width):
+        picture = Image.fromarray(np.ascontiguousarray(image))
+        image = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+    if size is None or width == height == size:
+        return np.ascontiguousarray(image)
+    left, top = (size - width) // 2, (size - height) // 2
+    canvas = np.zeros((size, size, 3), np.uint8)
+    canvas[top : top + height, left : left + width] = image
+    return canvas

@@ -1,16 +1,16 @@
 """A run in a subprocess of its own: when that dies, only its run is lost.
 
-The child, `python -m efa.launch.child`, reads its job as one line of JSON from stdin, and ends when the parent closes
-the pipe or dies. It writes lines of JSON to stdout: a string is a line of the run's report, a number the share of it
-that is done, and an object the end: the fields of a `grid.Failure`, or none.
+The child, `python -m efa.launch.child`, reads a pickled description of its job from stdin, and ends when the parent
+closes the pipe or dies. It writes lines of JSON to stdout: a string is a line of the run's report, a number the share
+of it that is done, and an object the end: the fields of a `grid.Failure`, or none.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -20,20 +20,19 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from efa.utils import paths
-from efa.utils.signals import GRACE, end_process_after, ignore_interrupts, interrupt
+from efa.utils.signals import GRACE, end_process_after, ignore_interrupts
 
 if TYPE_CHECKING:
-    from efa.launch.grid import Job
+    from efa.runs import Run
 
 Message = str | float | dict[str, Any] | None  # None: nothing new
 HEARTBEAT = 0.5  # seconds between two reports of progress
 
 
-def describe_job(job: Job, title: str = "") -> dict[str, Any]:
-    """What a child needs to know, ready for JSON; `title` is the first line of its report."""
-    name = f"{type(job).__module__}:{type(job).__qualname__}"
+def describe_job(run: Run, title: str = "") -> dict[str, Any]:
+    """What a child needs to know; `title` is the first line of its report."""
     home = str(paths.home().resolve())
-    return {"class": name, "job": job.to_json(), "key": job.key, "home": home, "threads": 1, "title": title}
+    return {"run": pickle.dumps(run), "key": run.key, "home": home, "threads": 1, "title": title}
 
 
 def run_in_child(description: dict[str, Any], cwd: str | None = None) -> Iterator[Message]:
@@ -47,7 +46,7 @@ def run_in_child(description: dict[str, Any], cwd: str | None = None) -> Iterato
         assert child.stdin is not None
         assert child.stdout is not None
         with contextlib.suppress(BrokenPipeError):  # it has died already
-            child.stdin.write(json.dumps(description).encode() + b"\n")
+            child.stdin.write(pickle.dumps(description))
             child.stdin.flush()
         for line in child.stdout:
             if line.endswith(b"\n"):  # else it was killed as it wrote
@@ -67,7 +66,7 @@ def run_in_child(description: dict[str, Any], cwd: str | None = None) -> Iterato
 
 def main() -> None:
     """The child. Signals and pipes are set up before anything heavy is imported."""
-    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: unfinished files are removed on the way
     output, lock, share = os.dup(1), threading.Lock(), 0.0
     os.dup2(2, 1)  # what libraries print must not mix with the messages
 
@@ -85,7 +84,7 @@ def main() -> None:
             send(share)
 
     try:
-        description = json.loads(sys.stdin.buffer.readline())
+        description = pickle.load(sys.stdin.buffer)  # plain values; the run in it, which imports all, comes later
         threading.Thread(target=send_progress, daemon=True).start()
         wait_for_closed_pipe = (lambda: os.read(0, 1),)
         threading.Thread(target=end_process_after, args=wait_for_closed_pipe, daemon=True).start()
@@ -96,9 +95,8 @@ def main() -> None:
 
         os.environ["EFA_HOME"] = description["home"]
         torch.set_num_threads(description["threads"])
-        module, _, name = description["class"].partition(":")
-        job = getattr(importlib.import_module(module), name).from_json(description["job"])
-        outcome = attempt(job, progress, lambda line: send(f"    {line}"), description["key"])
+        run = pickle.loads(description["run"])
+        outcome = attempt(run, progress, lambda line: send(f"    {line}"), description["key"])
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the parent now waits for this process to exit
         send({"message": outcome.message, "kind": outcome.kind} if isinstance(outcome, Failure) else {})
     except KeyboardInterrupt:  # SIGTERM; unfinished files are removed by now

@@ -15,15 +15,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 
 from efa.baselines.inputs import prepare
-from efa.config import Config
 from efa.data.loader import Progress
 from efa.launch.child import Message, describe_job, run_in_child
-from efa.runs import available_cores
+from efa.runs import Run, available_cores
 from efa.train import Report
 from efa.utils import distributed, paths
 from efa.utils.errors import Diverged, InputError
@@ -32,23 +31,6 @@ from efa.utils.recovery import TRACEBACK
 
 MAX_JOBS = 4  # processes by default: each holds a model, a text encoder and a data set, about 1 GB
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.ESTALE)  # no run can write
-
-
-class Job(Protocol):
-    """What a grid executes: `runs.Run` or `loso.Fold`. Jobs with the same key are the same, and share a folder."""
-
-    @property
-    def label(self) -> str: ...
-    @property
-    def config(self) -> Config: ...
-    @property
-    def key(self) -> str: ...
-    @property
-    def folder(self) -> Path: ...
-    @property
-    def finished(self) -> bool: ...
-    def execute(self, progress: Progress | None = None, report: Report = ...) -> Path: ...
-    def to_json(self) -> dict[str, Any]: ...  # the inverse is the class method `from_json`
 
 
 @dataclass(frozen=True)
@@ -73,17 +55,17 @@ class GridStoppedError(Exception):
 
 Outcome = Path | Failure
 Launch = Callable[[dict[str, Any]], Iterator[Message]]
-"""Executes the job of a `describe_job` in another process and yields its messages, as `run_in_child` does."""
+"""Executes the run of a `describe_job` in another process and yields its messages, as `run_in_child` does."""
 
 
-def default_jobs(runs: Sequence[Job]) -> int:
+def default_jobs(runs: Sequence[Run]) -> int:
     """One run at a time on a GPU or where a run has several threads; otherwise one per core, at most `MAX_JOBS`."""
     single = all(run.config.training.threads == 1 for run in runs)
     return max(1, min(MAX_JOBS, available_cores(), len(runs))) if single and not torch.cuda.is_available() else 1
 
 
 def execute_all(
-    runs: Sequence[Job],
+    runs: Sequence[Run],
     jobs: int = 1,
     progress: Progress | None = None,
     report: Report = lambda line: None,
@@ -188,50 +170,50 @@ def execute_all(
     return [outcomes[i] for i in range(len(runs))]
 
 
-def attempt(job: Job, progress: Progress | None, report: Report, key: str = "") -> Outcome:
-    """Executes a job and returns its folder, or any exception but an interrupt as a `Failure`.
+def attempt(run: Run, progress: Progress | None, report: Report, key: str = "") -> Outcome:
+    """Executes a run and returns its folder, or any exception but an interrupt as a `Failure`.
 
     Several processes that train one run together stay in step only if they all raise the error; other errors end them.
 
     Args:
-        key: what the job's key is on the machine that asks for it.
+        key: what the run's key is on the machine that asks for it.
     """
     try:
-        if key and job.key != key:
-            why = f"machine {socket.gethostname()} has other code, data or weights (key {job.key} there, {key} here)"
+        if key and run.key != key:
+            why = f"machine {socket.gethostname()} has other code, data or weights (key {run.key} there, {key} here)"
             raise InputError(f"{why}; it wrote nothing")
-        return job.execute(progress, report)
+        return run.execute(progress, report)
     except Exception as error:
         if distributed.count() > 1 and not isinstance(error, Diverged):
             raise
-        failure = describe_failure(job, error)
+        failure = describe_failure(run, error)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()  # for the next run
     return failure
 
 
-def describe_failure(job: Job, error: Exception) -> Failure:
+def describe_failure(run: Run, error: Exception) -> Failure:
     """The exception on one line, in the user's terms."""
     if isinstance(error, InputError):
-        return Failure(job.label, str(error), "mistake")
+        return Failure(run.label, str(error), "mistake")
     first = one_line(next(iter(str(error).splitlines()), ""))
     detail = f": {first}" if first else ""
     if isinstance(error, ArithmeticError):
-        return Failure(job.label, first if "diverge" in first else f"training diverged{detail}", "diverged")
+        return Failure(run.label, first if "diverge" in first else f"training diverged{detail}", "diverged")
     if isinstance(error, OSError) and error.errno:
         place = f"{one_line(os.fsdecode(error.filename))}: " if isinstance(error.filename, str | bytes | Path) else ""
         if error.errno in DISK_ERRORS:
-            return Failure(job.label, f"{place}{error.strerror}", "disk")
+            return Failure(run.label, f"{place}{error.strerror}", "disk")
         if place:
-            return Failure(job.label, f"{place}{error.strerror} (check the path and its permissions)", "mistake")
+            return Failure(run.label, f"{place}{error.strerror} (check the path and its permissions)", "mistake")
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in first:
-        return Failure(job.label, f"out of memory{detail} (reduce training.batch or --jobs)")
+        return Failure(run.label, f"out of memory{detail} (reduce training.batch or --jobs)")
     message = f"{type(error).__name__}{detail}"
     with contextlib.suppress(Exception):
-        text, file = "".join(traceback.format_exception(error)), job.folder / TRACEBACK
+        text, file = "".join(traceback.format_exception(error)), run.folder / TRACEBACK
         write_safely(file, lambda path: path.write_text(text, encoding="utf-8"))
         message += f" (traceback in {file})"
-    return Failure(job.label, message)
+    return Failure(run.label, message)
 
 
 def one_line(text: str) -> str:

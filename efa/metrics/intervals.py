@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-
-from efa.metrics.forms import balanced_accuracy
+from scipy.special import stdtrit  # quantiles of Student's t; scipy.stats imports four times as slowly
 
 
 def bootstrap(
@@ -33,54 +32,11 @@ def bootstrap(
     return float(low), float(high)
 
 
-def balanced_accuracy_interval(
-    quality: ArrayLike, quality_prob: ArrayLike, n: int = 1000, seed: int = 0
-) -> tuple[float, float]:
-    """Bootstrap interval of the balanced quality accuracy, in percent.
-
-    Args:
-        quality: [N] truth, 0, 1 or -1 (unknown: left out). quality_prob: [N] probability of non-standard form.
-    """
-    truth, prob = np.asarray(quality), np.asarray(quality_prob, dtype=float)
-    known = truth >= 0
-    pairs = np.stack([truth[known], prob[known] >= 0.5], axis=1)  # [N, 2]
-    return bootstrap(pairs, lambda rows: 100 * balanced_accuracy(rows[:, 0], rows[:, 1]), n, seed)
-
-
-def paired_bootstrap(a_correct: ArrayLike, b_correct: ArrayLike, n: int = 1000, seed: int = 0) -> tuple[float, float]:
-    """Interval of mean(a) - mean(b), two systems on the same clips in the same order; it excludes 0 where they differ.
-
-    Args:
-        a_correct, b_correct: [N] per clip, right or wrong or any per-clip score. ValueError where lengths differ.
-    """
-    a, b = np.asarray(a_correct, dtype=float), np.asarray(b_correct, dtype=float)
-    if a.shape != b.shape:
-        raise ValueError(f"paired values of shapes {a.shape} and {b.shape}")
-    return bootstrap(a - b, n=n, seed=seed)
-
-
 def mean_interval(seed_values: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
     """Mean over seeds and its Student-t interval: (mean, low, high). One seed has no interval: low = high = NaN."""
     values = np.asarray(seed_values, dtype=float)
     if len(values) < 2:
         return float(values[0]) if len(values) else math.nan, math.nan, math.nan
     mean = float(values.mean())
-    half = t_quantile(0.975, len(values) - 1) * float(values.std(ddof=1)) / math.sqrt(len(values))
+    half = float(stdtrit(len(values) - 1, 0.975) * values.std(ddof=1)) / math.sqrt(len(values))
     return mean, mean - half, mean + half
-
-
-def t_quantile(p: float, dof: int) -> float:
-    """Quantile of Student's t for p in [0.5, 1) and whole degrees of freedom, exact to 1e-9 relative.
-
-    By bisection on the closed form, Abramowitz & Stegun 26.7.3 and 26.7.4 (scipy is not a dependency).
-    """
-    odd = dof % 2
-    k = np.arange(2 + odd, dof - 1, 2)
-    low, high = 0.0, math.pi / 2  # theta = atan(t / sqrt(dof))
-    for _ in range(200):
-        theta = (low + high) / 2
-        cos, sin = math.cos(theta), math.sin(theta)
-        series = sin * np.cumprod([cos if odd else 1.0, *(cos * cos * (k - 1) / k)]).sum() if dof > 1 else 0.0
-        central = 2 / math.pi * (theta + series) if odd else series  # P(|t| < sqrt(dof) tan(theta))
-        low, high = (theta, high) if central < 2 * p - 1 else (low, theta)
-    return math.sqrt(dof) * math.tan((low + high) / 2)

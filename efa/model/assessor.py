@@ -40,7 +40,7 @@ class EFAModel(VideoModel):
     encoder: VideoSwin
 
     def __init__(self, config: Config, actions: int, vocabulary_size: int, text_dim: int):
-        super().__init__(VideoSwin(config.encoder).requires_grad_(not config.encoder.frozen))
+        super().__init__(VideoSwin(config.encoder))
         self.config = config
         self.grid = self.encoder.grid(config.data.frames, config.data.size, config.data.size)  # (T', H', W')
         c, d = self.encoder.out_dim, config.fusion.dim

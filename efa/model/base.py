@@ -1,6 +1,7 @@
 """What EFA and all compared systems share: a video trunk, an adapter, perhaps a text decoder; reading weights."""
 
 import pickle
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -12,9 +13,7 @@ from torch import Tensor, nn
 
 from efa.utils.errors import InputError
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of RGB in [0, 1]
 VIDEO_PARTS = {"cross", "memory_in", "video"}  # parts of a text decoder that read the video
-RGB = tuple[float, float, float]
 Text = Tensor | None  # what a model reads of the clips' texts; None where no clip has one
 
 
@@ -62,11 +61,15 @@ class Adapter(nn.Module):
 
 
 class VideoModel(nn.Module):
-    """Base of EFA and of every compared system; `mean` and `std` of RGB in [0, 1] normalise the encoder's frames.
+    """Base of EFA and of every compared system.
 
     After ``encoder.requires_grad_(False)`` the encoder stays in eval mode, so that features can be computed once.
     """
 
+    MEAN: ClassVar[tuple[float, ...]] = (0.485, 0.456, 0.406)  # of RGB in [0, 1] in the encoder's frames: ImageNet's
+    STD: ClassVar[tuple[float, ...]] = (0.229, 0.224, 0.225)
+    TRUNK: ClassVar[str] = "formsim"  # whose pre-trained weights the trunk takes: a file of `efa/model/weights`
+    SMALL: ClassVar[dict[str, Any]] = {}  # arguments at a laptop's size, beside those of the clips and of Swin
     TEXT_DECODER: ClassVar[str] = ""  # name of the attribute that holds the text decoder
     TEXT_WEIGHTS: ClassVar[str] = ""  # which pre-trained weights it takes, a name for `baselines.base.text_file`
     READS_STEPS: ClassVar[bool] = False  # whether it has a use for a text encoder
@@ -74,13 +77,13 @@ class VideoModel(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, encoder: nn.Module, mean: RGB = MEAN, std: RGB = STD):
+    def __init__(self, encoder: nn.Module):
         super().__init__()
         self.encoder = encoder
         self.adapter: nn.Module = nn.Identity()  # or an `Adapter`, set by `registry.build_system`
         self.text_encoder: Any = None  # or a `TextEncoder` that is trained, set by `registry.build_system`
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(self.MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(self.STD).view(3, 1, 1), persistent=False)
 
     @property
     def text_decoder(self) -> Any:
@@ -98,7 +101,7 @@ class VideoModel(nn.Module):
         return (frames / 255 - self.mean) / self.std if frames.dtype == torch.uint8 else frames
 
     def encode_video(self, frames: Tensor) -> Tensor:
-        """Frames [B, T, 3, H, W], uint8 RGB or normalised float -> features F_v [B, N, C]; Swin: N = T' H' W'."""
+        """Frames [B, T, 3, H, W], uint8 RGB or normalised float -> features F_v [B, N, C], N = T' H' W'."""
         return self.encoder(self.normalise(frames)).flatten(1, -2)
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
@@ -119,10 +122,10 @@ class VideoModel(nn.Module):
         memory = self.text_memory(features, steps, instruction, text_mask)
         return self.text_decoder.generate(memory, begin, end, max_tokens)
 
-    def freeze_text(self) -> None:
-        """Freezes what pre-training on text alone has learnt (`FROZEN_TEXT`); nothing that reads the video."""
+    def freeze_text(self, learning: Collection[str] = ()) -> None:
+        """Freezes what pre-training on text alone has learnt (`FROZEN_TEXT`), but the parameters named `learning`."""
         for name, parameter in language_parameters(self.text_decoder).items():
-            if name.startswith(self.FROZEN_TEXT):
+            if name.startswith(self.FROZEN_TEXT) and name not in learning:
                 parameter.requires_grad_(False)
 
 
@@ -132,9 +135,8 @@ def language_parameters(text_decoder: nn.Module | None) -> dict[str, nn.Paramete
     return {name: parameter for name, parameter in named if VIDEO_PARTS.isdisjoint(name.split("."))}
 
 
-def read_weights(file: str | Path, what: str) -> Any:
+def read_weights(path: Path, what: str) -> Any:
     """The content of a .safetensors or PyTorch file, on the CPU; InputError if it is damaged or needs code to run."""
-    path = Path(file)
     try:
         return load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except Exception as error:  # damaged bytes raise almost anything

@@ -22,13 +22,13 @@ KeysValues = tuple[Tensor, Tensor]  # each [B, heads, M, d]
 class Attention(nn.Module):
     """Multi-head attention with BERT's four matrices. Keys and values are computed apart, so that they can be kept."""
 
-    def __init__(self, dim: int, heads: int, dropout: float):
+    def __init__(self, dim: int, heads: int, dropout: float, out_dim: int | None = None):
         super().__init__()
         self.heads, self.dropout = heads, dropout
         self.query = nn.Linear(dim, dim)
         self.key = nn.Linear(dim, dim)
         self.value = nn.Linear(dim, dim)
-        self.output = nn.Linear(dim, dim)
+        self.output = nn.Linear(dim, out_dim or dim)
 
     def keys_values(self, x: Tensor) -> KeysValues:
         """[B, M, D] -> keys and values, each [B, heads, M, d]."""
@@ -37,7 +37,7 @@ class Attention(nn.Module):
     def forward(
         self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None, causal: bool = False
     ) -> Tensor:
-        """Queries from x [B, L, D] -> [B, L, D]; mask [L, M], bool or added to the scores."""
+        """Queries from x [B, L, D] -> [B, L, out_dim]; mask [L, M], bool or added to the scores."""
         dropout = self.dropout if self.training else 0.0
         x = F.scaled_dot_product_attention(self._split(self.query(x)), keys, values, mask, dropout, is_causal=causal)
         return self.output(x.transpose(1, 2).flatten(2))
@@ -144,14 +144,14 @@ class Decoder(Bert):
         return layer(x, layer.attention.keys_values(x), cross, causal=True)
 
     @torch.no_grad()
-    def generate(self, memory: Tensor, bos: int, eos: int, max_tokens: int, use_cache: bool = True) -> list[list[int]]:
+    def generate(self, memory: Tensor, bos: int, eos: int, max_tokens: int) -> list[list[int]]:
         """Greedy decoding or beam search from F_f [B, N, D] -> B lists of ids without `bos` and `eos`; in eval mode.
 
-        `config.max_tokens` is a limit as well. Without cache the whole prefix runs again for every token.
+        `config.max_tokens` is a limit as well.
         """
         limit = min(max_tokens, self.config.max_tokens)
         memory = memory.repeat_interleave(self.beams, 0)  # [B*K, N, D]
-        cache = _Cache(self, memory, limit) if use_cache else _NoCache(self, memory)
+        cache = _Cache(self, memory, limit)
         if self.beams > 1:
             return beam_search(cache, len(memory) // self.beams, bos, eos, limit, self.beams, memory.device)
         return greedy(lambda ids, i: cache.step(ids[:, None], i), len(memory), bos, eos, limit, memory.device)
@@ -182,21 +182,6 @@ class _Cache:
         self.keys, self.values = self.keys[:, rows], self.values[:, rows]
 
 
-class _NoCache:
-    """The interface of `_Cache`, running the whole prefix again at each step."""
-
-    def __init__(self, decoder: Decoder, memory: Tensor):
-        self.decoder, self.memory = decoder, memory
-        self.tokens = torch.empty(len(memory), 0, dtype=torch.long, device=memory.device)
-
-    def step(self, tokens: Tensor, i: int) -> Tensor:
-        self.tokens = torch.cat([self.tokens, tokens], 1)  # [B, i + 1]
-        return self.decoder(self.tokens, self.memory)[:, -1]
-
-    def reorder(self, rows: Tensor) -> None:
-        self.tokens = self.tokens[rows]
-
-
 def greedy(
     step: Callable[[Tensor, int], Tensor], rows: int, bos: int, eos: int, max_tokens: int, device: torch.device
 ) -> list[list[int]]:
@@ -216,7 +201,7 @@ def greedy(
 
 
 def beam_search(
-    cache: _Cache | _NoCache, rows: int, bos: int, eos: int, limit: int, beams: int, device: torch.device
+    cache: _Cache, rows: int, bos: int, eos: int, limit: int, beams: int, device: torch.device
 ) -> list[list[int]]:
     """Keeps the `beams` most likely prefixes of each row, and returns the text with the highest mean log-likelihood.
 
@@ -282,22 +267,19 @@ def load_bert(decoder: Bert, bert_state: dict[str, Tensor], kept_ids: list[int] 
     0 is added. `kept_ids` are BERT's ids of the decoder's word pieces, where the vocabularies differ. Returns the names
     of our parameters that were copied.
     """
-    state = {}
+    own, copied = decoder.state_dict(), []
+    segments = [table for name, table in bert_state.items() if name.endswith("token_type_embeddings.weight")]
     for name, value in bert_state.items():
         name = re.sub(r"\.gamma$", ".weight", re.sub(r"\.beta$", ".bias", name.removeprefix("bert.")))  # TensorFlow's
         for theirs, ours in BERT_NAMES.items():
             name = name.replace(theirs, ours)
-        state[name] = value
-    own, copied = decoder.state_dict(), []
-    for name, value in state.items():
         if name not in own:
             continue
         if name in ("word.weight", "bias") and kept_ids is not None:
             value = value[kept_ids]
         if name == "position.weight":
             value = value[: decoder.config.max_tokens]
-            if "embeddings.token_type_embeddings.weight" in state:
-                value = value + state["embeddings.token_type_embeddings.weight"][0]
+            value = value + segments[0][0] if segments else value
         if value.shape == own[name].shape:
             own[name].copy_(value)  # shares memory with the parameter
             copied.append(name)

@@ -7,7 +7,6 @@ ones after a change of names (`load_encoder`). Any input size and any number of 
 import functools
 import math
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -201,6 +200,7 @@ class VideoSwin(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+        self.requires_grad_(not config.frozen)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Normalised frames [B, T, 3, H, W] -> features [B, T', H', W', C]."""
@@ -217,13 +217,11 @@ class VideoSwin(nn.Module):
         return math.ceil(frames / self.config.temporal_stride), math.ceil(rows / scale), math.ceil(columns / scale)
 
 
-def load_encoder(
-    model: nn.Module, path: str | Path, rename: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None
-) -> None:
+def load_encoder(model: nn.Module, path: str | Path) -> None:
     """Loads weights in place. Nothing in the file is ever executed.
 
-    The file, .safetensors or PyTorch's, must have each of the model's parameters with its size, after `rename`; the
-    default understands torchvision's and the official names, and takes the ``encoder.`` part of a saved EFA model.
+    The file, .safetensors or PyTorch's, must have each of the model's parameters with its size. For Video Swin it may
+    have torchvision's or the official names, or be a saved EFA model, whose ``encoder.`` part is taken.
 
     Raises:
         InputError: the file is missing, broken, needs code to be unpickled, or belongs to another architecture.
@@ -240,7 +238,7 @@ def load_encoder(
     )
     if not dense or not state:
         raise InputError("this file holds no dictionary of encoder weights", file=path)
-    state, own = (rename or torchvision_names)(state), model.state_dict()
+    state, own = torchvision_names(state) if isinstance(model, VideoSwin) else state, model.state_dict()
     missing, other = [key for key in own if key not in state], [key for key in state if key not in own]
     sizes = [key for key in own if key in state and own[key].shape != state[key].shape]
     for keys, fault in ((missing, "lacks"), (other, "has, unlike this encoder,"), (sizes, "has another size of")):

@@ -1,9 +1,8 @@
 """The text encoder: one vector for each of the five steps (F_t^s) and one for the instruction (F_t^g)."""
 
 import importlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,19 +30,18 @@ def bert_state(name: str) -> dict[str, Tensor]:
     quiet = {f"_raise_exceptions_for_{what}": False for what in ("missing_entries", "connection_errors")}
     for file in ("model.safetensors", "pytorch_model.bin"):
         if found := cached_file(locate(name), file, **quiet):  # in a hub's cache, a download or a plain folder
-            return read_weights(found, "BERT weights")
+            return read_weights(Path(found), "BERT weights")
     hint = "text.model must be a BERT whose folder holds model.safetensors, or set decoder.weights to ''"
     raise InputError(f"'{name}' has no weights that a decoder could start from", hint=hint)
 
 
 class TextEncoder(nn.Module):
-    """A BERT whose last hidden states are pooled over the real tokens only. One serves steps and instruction alike.
+    """A BERT whose last hidden states are pooled over real tokens only. One serves steps and instruction alike.
 
-    A frozen BERT is missing from `parameters()` and `state_dict()`, because it is loaded from its source again.
+    A frozen one stays in eval mode; one that learns belongs to the model that trains it.
+
     InputError if there is no such model, or it is no text encoder.
     """
-
-    bert: Any
 
     def __init__(self, config: TextConfig):
         super().__init__()
@@ -54,25 +52,17 @@ class TextEncoder(nn.Module):
         logging.disable_progress_bar()
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(source)
-            bert = AutoModel.from_pretrained(source)
+            bert: Any = AutoModel.from_pretrained(source).eval().requires_grad_(not config.frozen)
         except Exception as error:  # transformers raises OSError, ValueError, KeyError, SafetensorError, ...
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             hint = f"run 'hf download {config.model}', or set text.model to 'minilm', another BERT's id or a folder"
             raise InputError(f"cannot load the text encoder '{config.model}': {reason}", hint=hint) from None
         if not hasattr(bert.config, "hidden_size") or bert.config.is_encoder_decoder:
             raise InputError(f"'{config.model}' is no BERT-like encoder", hint="set text.model to a BERT")
-        bert.pooler = None  # not used, and its weights would never see a gradient
+        bert.pooler = None  # not used
+        self.bert = bert
         self.dim: int = bert.config.hidden_size  # E
         self.max_tokens = min(config.max_tokens, self.tokenizer.model_max_length, bert.config.max_position_embeddings)
-        if config.frozen:
-            object.__setattr__(self, "bert", bert.eval().requires_grad_(False))  # past nn.Module: used, not owned
-        else:
-            self.bert = bert
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        if self.config.frozen:
-            self.bert._apply(fn)  # so that .to(device) still moves it
-        return super()._apply(fn, recurse)
 
     def tokenize(self, sentences: list[str]) -> dict[str, Tensor]:
         """`input_ids` and `attention_mask`, both [n, L], padded to the longest and cut at `max_tokens`."""

@@ -15,13 +15,7 @@ class Diverged(FloatingPointError):  # noqa: N818
     """
 
     def __init__(
-        self,
-        message: str,
-        *,
-        epoch: int = 0,
-        step: int = 0,
-        clips: tuple[str, ...] = (),
-        parts: tuple[str, ...] = (),
+        self, message: str, *, epoch: int = 0, step: int = 0, clips: tuple[str, ...] = (), parts: tuple[str, ...] = ()
     ):
         self.epoch, self.step, self.clips, self.parts = epoch, step, clips, parts
         super().__init__(" ".join(message.split()))

@@ -89,9 +89,8 @@ def remove_partial_files(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def locked(path: Path, busy: Callable[[], object] = lambda: None) -> Iterator[None]:
-    """Holds a lock on this file, which stays behind; other processes wait for it.
+def locked(path: Path, busy: Callable[[], object] = lambda: None) -> contextlib.AbstractContextManager[object]:
+    """Takes a lock on this file and holds it for a `with` block. The file stays behind; other processes wait for it.
 
     The system releases the lock when its holder ends, however that happens: a killed process blocks nobody.
 
@@ -100,9 +99,7 @@ def locked(path: Path, busy: Callable[[], object] = lambda: None) -> Iterator[No
     """
     lock = FileLock(path)
     try:
-        held = lock.acquire(blocking=False)
+        return lock.acquire(blocking=False)
     except Timeout:
         busy()
-        held = lock.acquire()
-    with held:
-        yield
+        return lock.acquire()

@@ -31,10 +31,8 @@ def recover(folder: Path, report: Callable[[str], None] = lambda line: None) -> 
     """
     remove_partial_files(folder)
     _remove(folder, TRACEBACK)
-    trained = (folder / "provenance.json").exists()
-    if trained:
-        trained = not _remove_broken(folder, (*MODEL, "provenance.json"), ("provenance.json",), "trained again", report)
-    if trained:
+    whole = (*MODEL, "provenance.json")
+    if (folder / whole[-1]).exists() and not _remove_broken(folder, whole, whole[-1:], "trained again", report):
         _remove(folder, *RESUMED)
     else:
         _remove(folder, *PREDICTED)  # by a model that is gone

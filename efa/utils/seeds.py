@@ -13,18 +13,14 @@ def seeds_of(value: int | str | Sequence[int]) -> tuple[int, ...]:
     Raises:
         InputError: no seed, or one that is no whole number from 0 to 2^32 - 1.
     """
-    hint = "write whole numbers with commas, as in --seeds 0,1,2"
     parts = value.split(",") if isinstance(value, str) else [value] if isinstance(value, int) else value
     try:
         if any(isinstance(part, bool | float) for part in parts):
             raise ValueError
         seeds = tuple(dict.fromkeys(int(part) for part in parts))
     except (TypeError, ValueError):
-        raise InputError(f"seeds cannot be {value!r}", hint=hint) from None
-    if not seeds:
+        seeds = ()
+    if not seeds or min(seeds) < 0 or max(seeds) >= SEEDS:
+        hint = f"write whole numbers, not negative and below {SEEDS}, with commas, as in --seeds 0,1,2"
         raise InputError(f"seeds cannot be {value!r}", hint=hint)
-    if min(seeds) < 0:
-        raise InputError(f"seeds cannot be {value!r}", hint="they must not be negative")
-    if max(seeds) >= SEEDS:
-        raise InputError(f"seeds cannot be {value!r}", hint=f"they must be below {SEEDS}")
     return seeds

@@ -40,18 +40,3 @@ def end_process_after(wait: Callable[[], object]) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE)
     os._exit(1)
-
-
-def interrupt(*_signal: object) -> None:
-    """A signal handler that ends the process like Ctrl-C, so that unfinished files are removed on the way."""
-    raise KeyboardInterrupt
-
-
-@contextlib.contextmanager
-def sigterm_interrupts() -> Iterator[None]:
-    """Handles SIGTERM, which Slurm and Kubernetes send before they kill, like Ctrl-C."""
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

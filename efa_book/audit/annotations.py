@@ -275,7 +275,9 @@ def shortcuts(clips: pd.DataFrame, names: Names | None) -> pd.DataFrame:
         ]
     rows: list[tuple[object, ...]] = []
     for rule, title, source, parameter, verdict in found:
-        balanced = 100 * metrics.balanced_accuracy(truth, verdict), *metrics.balanced_accuracy_interval(truth, verdict)
+        pairs = np.stack([truth, verdict], axis=1)  # [N, 2]
+        limits = metrics.bootstrap(pairs, lambda rows: 100 * metrics.balanced_accuracy(rows[:, 0], rows[:, 1]))
+        balanced = 100 * metrics.balanced_accuracy(truth, verdict), *limits
         values = {"quality_acc": _accuracy(verdict.astype(int) == truth), "quality_balanced_acc": balanced}
         rows += [("form", rule, title, source, parameter, name, *value, len(test)) for name, value in values.items()]
     if names is not None:

@@ -16,7 +16,7 @@ import formsim
 from efa.config import FormSimData
 from efa.data.loader import formsim_clips
 from efa.data.manifest import StepText
-from efa.data.sampling import RELEASE_SPAN, release_indices
+from efa.data.video import RELEASE_SPAN, release_indices
 from efa.model.text import locate
 from efa.utils import paths
 from efa.utils.errors import InputError

@@ -12,7 +12,7 @@ import formsim
 from efa.baselines.masked_lm import mask_words
 from efa.config import FormSimData
 from efa.data.loader import EpochSampler, formsim_clips
-from efa.data.sampling import resize
+from efa.data.video import resize
 from efa_book.audit import Measurement, Quantity, Row, quantities
 from efa_book.audit.release import VOCABULARY
 
@@ -109,7 +109,7 @@ def stretch_and_crop(joints: np.ndarray, tops: np.ndarray) -> np.ndarray:
 
 
 def crop(joints: np.ndarray, sides: np.ndarray) -> np.ndarray:
-    """Cuts all four sides as `efa.data.loader.augment` does: `sides` [clips, 4] top, bottom, left, right."""
+    """Cuts all four sides as `efa.data.loader.flip_and_crop` does: `sides` [clips, 4] top, bottom, left, right."""
     top, bottom, left, right = (sides[:, None, None, i] for i in range(4))
     return np.stack([(joints[..., 0] - left) / (1 - left - right), (joints[..., 1] - top) / (1 - top - bottom)], -1)
 
@@ -122,7 +122,7 @@ def augment_per_frame(frames: np.ndarray, seed: int = 0) -> np.ndarray:
     draw = np.random.RandomState(seed)
     out = []
     for frame in frames:
-        tall = resize(frame, SIDE, RESIZED, None, "squeeze")
+        tall = resize(frame, SIDE, RESIZED)
         top, mirror = draw.randint(RESIZED - SIDE + 1), draw.random_sample() < 0.5
         out.append(tall[top : top + SIDE, :: -1 if mirror else 1])
     return np.stack(out)
