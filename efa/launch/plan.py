@@ -11,6 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertModel
 
+from efa.baselines.inputs import vocabulary
 from efa.baselines.registry import KINETICS, build_system, encoder_file
 from efa.config import Config
 from efa.data.loader import open_dataset
@@ -35,10 +36,11 @@ def measure_step(config: Config) -> dict[str, Any]:
     """A training step on 'meta': parameters by part, FLOPs, bytes of activations kept for the backward pass."""
     training, data, bert = config.training, config.data, text_config(config.text.model)
     dataset = open_dataset(data)
+    words = len(vocabulary(dataset, config)) if config.decoder.vocabulary == "train" else bert.vocab_size
     kept: dict[int, int] = {}
     with torch.device("meta"):
         plain = config.with_({"text.frozen": True})  # its text encoder is counted by its sizes, not loaded
-        model = build_system(plain, len(dataset.actions), bert.vocab_size, bert.hidden_size).to("meta").eval()
+        model = build_system(plain, len(dataset.actions), words, bert.hidden_size).to("meta").eval()
         reads = model.READS_STEPS and config.fusion.text != "none"
         encoder = BertModel(bert, add_pooling_layer=False) if reads and not config.text.frozen else None
         frames = torch.empty(training.batch, data.frames, 3, data.size, data.size)
@@ -62,6 +64,7 @@ def measure_step(config: Config) -> dict[str, Any]:
             written = [] if output.text_logits is None else [output.text_logits]
             sum(part.sum() for part in (output.class_logits, output.quality_logit, *written)).backward()
     parts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
+    parts["positions"] = sum(p.numel() for p in model.parameters(recurse=False))
     if encoder is not None:
         parts["text_encoder"] = sum(p.numel() for p in encoder.parameters())
     trained = sum(p.numel() for p in parameters.values() if p.requires_grad)
