@@ -71,14 +71,14 @@ def paper_against_itself(part: str) -> Html:
     """Sentences of the paper beside its own numbers, one table each; `part`: leads, ablations, digits or data."""
     out, numbers = Html(""), paper_tables.read()
     for check in (one for one in paper_tables.CHECKS if one.part == part):
-        out += html.note(f"{check.where}. The paper: {check.says}")
+        said = f"The paper: {check.says} ({check.where})"
         try:
             found, shows = check.run(numbers)
         except InputError as error:
-            out += html.note(f"Not computed: {error}.")
-        else:
-            out += measurement_table(check.title, found)
-            out += html.note(f"It shows: {shows}") + html.note(f"It does not show: {check.leaves}")
+            out += html.note(f"{check.title}. Not computed: {error}.")
+            continue
+        out += measurement_table(check.title, found)
+        out += html.note(said) + html.note(f"Shown: {shows}") + html.note(f"Not shown: {check.leaves}")
     facts = ["results/paper.csv, results/cot-afa/", "code: efa_book/audit/paper_tables.py"]
     return out + html.stamp("Computed here from printed numbers", facts, COMMAND)
 

@@ -115,7 +115,7 @@ def leads(n: Numbers, table: str, said: dict[str, float]) -> Found:
         lead = {row: n.gap(table, metric, "EFA", row) for row in others}
         share = {row: lead[row] / n.of(table, row, metric) for row in others}
         fit = [row for row in others if round(100 * share[row], 1) == claimed]
-        for row in dict.fromkeys([*fit, best[metric]]):
+        for row in [*(row for row in fit if row != best[metric]), best[metric]]:  # the facts are of the last, the best
             cells = Quantity(lead[row], "points"), Quantity(share[row], "%"), Quantity(lead[row] * clips / 100)
             both = quantities("mean", own, n.of(table, row, metric))
             rows.append((f"{METRICS[metric]} over {row}", *both, *cells[: 2 + (metric in ACCURACIES)], f"{claimed} %"))
@@ -134,23 +134,22 @@ def differences(n: Numbers, table: str, subject: str, others: Sequence[str]) -> 
     gaps = {row: {metric: n.gap(table, metric, row, subject) for metric in metrics} for row in others}
     same = [metric for metric in metrics if n.gap(table, metric, first, last) == 0]
 
-    def pairs(row: str, other: str, sign: int) -> list[str]:
-        """Metrics in which row minus other is 0, or above it."""
-        chosen = [metric for metric in metrics if (gap := n.gap(table, metric, row, other)) * sign > 0 or gap == sign]
-        values = {m: f": {n.of(table, row, m):.1f} against {n.of(table, other, m):.1f}" if sign else "" for m in chosen}
-        return [f"{METRICS[metric]} ({row}{value})" for metric, value in values.items()]
+    def ahead(row: str, other: str) -> list[str]:
+        """Metrics in which row is above other, with both numbers."""
+        both = {metric: (n.of(table, row, metric), n.of(table, other, metric)) for metric in metrics}
+        return [f"{METRICS[metric]} ({row}: {a:.1f} against {b:.1f})" for metric, (a, b) in both.items() if a > b]
 
     low = [row for row in n.rows(table) if n.gap(table, "cider_d", row, first) < 0]
     facts: Facts = {
-        "ties": listed([name for row in others for name in pairs(row, subject, 0)]),
-        "above": listed([name for row in others for name in pairs(row, subject, 1)]),
-        "swapped": listed(pairs(first, last, 1)),
+        "ties": listed([f"{METRICS[m]} ({row})" for row in others for m, value in gaps[row].items() if value == 0]),
+        "above": listed([name for row in others for name in ahead(row, subject)]),
+        "swapped": listed(ahead(first, last)),
         "same": listed([METRICS[metric] for metric in same]),
         "same_gap": listed([f"{gaps[first][metric]:+.1f}" for metric in same]),
         "same_clips": listed([f"{abs(gaps[first][metric]) * n.of('splits', 'test') / 100:.1f}" for metric in same]),
         "cider": listed([f"{n.gap(table, 'cider_d', row, subject):+.1f}" for row in others]),
         "acc": listed([f"{n.gap(table, 'quality_acc', row, subject):+.1f}" for row in others[1:]]),
-        "last": listed([f"{METRICS[metric]} {value:+.1f}" for metric, value in gaps[last].items()]),
+        "last": listed([f"{METRICS[metric]} {Quantity(value, 'signed')}" for metric, value in gaps[last].items()]),
         "lower": listed([f"{row} ({n.of(table, row, 'cider_d'):.1f})" for row in low]),
         "first": f"{n.of(table, first, 'cider_d'):.1f}",
     }
@@ -168,7 +167,7 @@ def impossible(printed: Sequence[int], clips: int) -> tuple[int, float]:
 
 def digits(n: Numbers) -> Found:
     """The GRIM check: which printed accuracies can be a count of right answers over the released test clips?"""
-    cells = {key: round(10 * value) for key, value in n.printed.items() if key[0] != "4" and key[2] in ACCURACIES}
+    cells = {key: round(10 * value) for key, value in n.printed.items() if key[0] in "567" and key[2] in ACCURACIES}
     once = [value for key, value in cells.items() if key[0] == "5" or key[1] not in ("EFA", "lambda = 3")]
     clips, rows = int(n.of("splits", "test")), list[Row]()
     for name, values in (("every cell", list(cells.values())), ("the model EFA once", once)):
@@ -177,7 +176,7 @@ def digits(n: Numbers) -> Found:
         rows.append((name, *quantities("count", size, found), Quantity(share * size, "mean"), Quantity(tail, "%")))
     smallest = next(size for size in range(1, 1001) if size == 1000 or not impossible(list(cells.values()), size)[0])
     facts: Facts = dict(zip(("cells", "found", "expected"), rows[0][1:4], strict=True))
-    head = ("accuracies of Tables V to VII", "printed", "no share", "expected of random digits", "chance of as many")
+    head = ("accuracies of Tables V to VII", "printed", "no share", "expected of random digits", "chance of so many")
     how = f"A share: k of {clips} clips, rounded to three digits. Random digits: every number of three digits, counted."
     return Measurement(head, rows, how), facts | {"smallest": Quantity(smallest)}
 
@@ -196,7 +195,7 @@ def labels(n: Numbers, label: str, own: str) -> Found:
     marks = {key[2].partition(":")[0]: value for key, value in n.counts.items() if f"label {label}" in key[-1]}
     rows = [(name, "yes" if mark else "–") for name, mark in marks.items()]
     others = listed([name for name, mark in marks.items() if mark and name != own])
-    return Measurement(("data set", label), rows, "The labels of Table III."), {"others": others}
+    return Measurement(("data set", f"label {label}"), rows, "The labels of Table III."), {"others": others}
 
 
 def counted(
@@ -204,11 +203,11 @@ def counted(
 ) -> Found:
     """Sums of `Numbers.counts`, two a row, and the second over the first; `facts` are single ones."""
     sums = {name: [sum(n.of(*key) for key in cell) for cell in cells] for name, cells in rows.items()}
-    table: list[Row] = [
-        (name, *quantities("count", *pair), Quantity(pair[1] / pair[0], unit)) for name, pair in sums.items()
-    ]
-    found: Facts = {f"{name}_share": cells[3] for name, cells in zip(rows, table, strict=True)}
+    table: list[Row] = []
+    for name, (whole, part) in sums.items():
+        table.append((name, *quantities("count", whole, part), Quantity(part / whole, unit)))
+    found: Facts = {f"{name}_share": cells[-1] for name, cells in zip(rows, table, strict=True)}
     for name, key in facts.items():
         value = n.of(*key)
-        found[name] = f"{value:,.0f}" if value == round(value) else f"{value:.2f}"
+        found[name] = f"{value:,.0f}" if value == round(value) else f"{value:.3g}"
     return Measurement(head, table, "From Tables I to III and counts of the released annotations."), found
