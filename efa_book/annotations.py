@@ -46,7 +46,9 @@ def blind_table() -> Html:
         out += html.table(caption, head, rows, _blind_notes(part, population, facts))
     if len(theirs):
         cited = paper.listed(list(theirs["source"]))
-        out += html.note(f"A dash: this number of the paper was not available. The others, from: {cited}")
+        out += html.note(
+            f"A dash: not in Table IV, whose BLEU is of an unnamed order. The paper's numbers, from: {cited}"
+        )
     return out + _stamp(facts)
 
 
@@ -169,7 +171,7 @@ def _blind_notes(part: pd.DataFrame, population: str, facts: dict[str, Any]) -> 
         notes.append(f"For {count} of these clips no training text has the action: any training text stands in.")
     if isinstance(guessed := facts.get("action guessed right"), float):
         notes.append(
-            f"Guessed: right {guessed:.0%} of the time, about the Top-1 cited for the paper's EFA; else another action."
+            f"Guessed: right {guessed:.0%} of the time, about the Top-1 of the paper's EFA; else another action."
         )
     return notes
 

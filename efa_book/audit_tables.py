@@ -10,7 +10,7 @@ from efa.model.assessor import EFAModel
 from efa.model.text import TextEncoder
 from efa.utils.errors import InputError
 from efa_book import estimates, figures, html, provenance
-from efa_book.audit import Measurement, Quantity, findings, measures, practice
+from efa_book.audit import Measurement, Quantity, findings, measures, paper_tables, practice
 from efa_book.audit.findings import FINDINGS, Finding
 from efa_book.collect import Results
 from efa_book.examples import OpenedModel
@@ -65,6 +65,22 @@ def measurement_table(caption: str, found: Measurement, *remarks: str) -> Html:
     """One measurement as a table; how it was made and the remarks stand below it."""
     rows = [[Cell(str(cell), number=isinstance(cell, Quantity)) for cell in row] for row in found.rows]
     return html.table(caption, found.head, rows, [" ".join([found.how, *remarks])])
+
+
+def paper_against_itself(part: str) -> Html:
+    """Sentences of the paper beside its own numbers, one table each; `part`: leads, ablations, digits or data."""
+    out, numbers = Html(""), paper_tables.read()
+    for check in (one for one in paper_tables.CHECKS if one.part == part):
+        said = f"The paper: {check.says} ({check.where})"
+        try:
+            found, shows = check.run(numbers)
+        except InputError as error:
+            out += html.note(f"{check.title}. Not computed: {error}.")
+            continue
+        out += measurement_table(check.title, found)
+        out += html.note(said) + html.note(f"Shown: {shows}") + html.note(f"Not shown: {check.leaves}")
+    facts = ["results/paper.csv, results/cot-afa/", "code: efa_book/audit/paper_tables.py"]
+    return out + html.stamp("Computed here from printed numbers", facts, COMMAND)
 
 
 def _code(one: Finding) -> str:

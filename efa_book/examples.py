@@ -152,7 +152,7 @@ def _random_model(preset: str) -> EFA:
 
 RELEASED_SIZES = {
     "video encoder": "Swin-B, the same",
-    "fusion: attentions": "113.5 M in six stacks of eight layers; the paper says four single attentions, 7.1 M",
+    "fusion: attentions": "113.5 M in six stacks of eight layers; the paper has four multi-head attentions, no count",
     "total": "665.6 M, with three BERT text encoders",
 }
 

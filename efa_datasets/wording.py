@@ -1,6 +1,7 @@
 """What explanations are made of: words, sentences, cues for reasons and advice, and how the vocabulary grows.
 
-The paper (Table II) does not say how it counted, so each number is counted by several definitions; a table shows the
+The paper (Table II, Section III-D) names examples of its keywords and not the rest, nor what a word or a sentence is,
+so each number is counted by several definitions; a table shows the
 first of a dictionary, and the others say how much depends on it.
 """
 

@@ -15,7 +15,8 @@ from efa.utils.errors import InputError
 from efa_book import annotations as shown
 from efa_book import paper
 from efa_book.audit import annotations
-from efa_book.audit.annotations import audit, contradictions, shortcuts, write
+from efa_book.audit.annotations import audit, contradictions, shortcuts, words, write
+from efa_book.audit.annotations_texts import with_text
 from efa_datasets.cot_afa import convert
 from efa_datasets.cot_afa_files import SHEET
 
@@ -66,12 +67,13 @@ def test_command_writes_files_and_prints_json(tmp_path, monkeypatch, capsys):
     save(tmp_path / "mine", clips())
     assert command(monkeypatch, tmp_path / "mine", "--seeds", "2", "--json") == 0
     document = json.loads(capsys.readouterr().out)
-    assert set(document) == {"blind", "shortcuts", "contradictions", "reached", "skipped", "facts"}
+    assert set(document) == {"blind", "shortcuts", "contradictions", "words", "reached", "skipped", "facts"}
     assert document["facts"]["draws"] == 2
     assert {file.name for file in (tmp_path / "results" / "mine").iterdir()} == {
         "blind.csv",
         "shortcuts.csv",
         "contradictions.csv",
+        "words.csv",
         "blind_provenance.json",
     }
     assert command(monkeypatch, tmp_path / "mine", "--to", tmp_path / "there") == 0
@@ -176,6 +178,8 @@ def test_published_counts_and_shortcuts_can_be_repeated(true: Path):
     assert facts["annotations"] == found.digest()
     counts = contradictions(found.clips, found.reasons, found.names)
     pd.testing.assert_frame_equal(counts, kept("contradictions"))
+    training, test = with_text(found.clips, "train", "val"), with_text(found.clips, "test")
+    pd.testing.assert_frame_equal(words(training, test), kept("words"))
     pd.testing.assert_frame_equal(shortcuts(found.clips, found.names), kept("shortcuts"), rtol=1e-5)
     by = counts.set_index(["texts", "what"])["count"]
     assert by["test", "contradicts"] == 54

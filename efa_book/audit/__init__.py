@@ -6,6 +6,7 @@ from dataclasses import dataclass
 FORMATS = {  # unit -> how a value reads: '%' of a share, 'M' and the FLOPs of a plain count
     "count": lambda value: f"{value:,.0f}",
     "mean": lambda value: f"{value:.1f}",
+    "signed": lambda value: f"{value:+.1f}" if value else "0.0",
     "ratio": lambda value: f"{value:.3f}",
     "small": lambda value: "0" if value == 0 else f"{value:.1e}",
     "times": lambda value: f"{value:.1f} times",

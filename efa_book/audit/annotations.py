@@ -1,8 +1,8 @@
 """What scores without a video on released annotations: blind explanations, shortcuts to form, texts against labels.
 
-`audit` measures, `write` keeps it (blind.csv, shortcuts.csv, contradictions.csv, blind_provenance.json), `paper_gaps`
-compares it with the paper's numbers. It takes any data set's folder (see `efa.data.manifest`), videos or not; what a
-manifest cannot give is left out and listed in `Audit.skipped`.
+`audit` measures, `write` keeps it (the files of `TABLES` and blind_provenance.json), `paper_gaps` compares it with the
+paper's numbers. It takes any data set's folder (see `efa.data.manifest`), videos or not; what a manifest cannot give is
+left out and listed in `Audit.skipped`.
 """
 
 import datetime
@@ -47,7 +47,10 @@ BLIND = (
 )
 SHORTCUTS = ("target", "rule", "title", "learnt_on", "parameter", "metric", "value", "low", "high", "clips")
 CONTRADICTIONS = ("texts", "what", "title", "count", "of")
-TABLES = ("blind", "shortcuts", "contradictions")
+WORDS = ("texts", "word", "with_it", "occurrences", "of")
+TABLES = ("blind", "shortcuts", "contradictions", "words")
+CREDITED = ("lumbar hyperextension", "arching")
+"""Section V-B credits CIDEr to the first, written instead of a phrase with the second."""
 _FORMULA = re.compile(r"the (.{1,200}?) action in this video is (?:not )?(?:good|bad)\b")
 
 
@@ -84,6 +87,7 @@ class Audit:
     blind: pd.DataFrame
     shortcuts: pd.DataFrame
     contradictions: pd.DataFrame
+    words: pd.DataFrame
     skipped: dict[str, str]
     facts: dict[str, Any]
 
@@ -154,7 +158,8 @@ def audit(folder: Path, draws: int = 20, report: Report | None = None, meteor: b
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "seconds": round(time.time() - started, 1),
     }
-    return Audit(blind, rules, contradictions(found.clips, found.reasons, found.names), skipped, facts)
+    against = contradictions(found.clips, found.reasons, found.names)
+    return Audit(blind, rules, against, words(training, test), skipped, facts)
 
 
 def blind_scores(
@@ -360,8 +365,18 @@ def contradictions(clips: pd.DataFrame, reasons: dict[str, str] | None, names: N
     return pd.DataFrame(rows, columns=list(CONTRADICTIONS))
 
 
+def words(training: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
+    """How often the words of `CREDITED` stand in the texts: columns `WORDS`, `of` is how many texts there are."""
+    rows = []
+    for which, part in {"test": test, "train and val": training}.items():
+        for word in CREDITED:
+            counts = [fold(text).casefold().count(word) for text in part["explanation"]]
+            rows.append((which, word, sum(count > 0 for count in counts), sum(counts), len(counts)))
+    return pd.DataFrame(rows, columns=list(WORDS))
+
+
 def write(made: Audit, to: Path, command: str) -> list[Path]:
-    """blind.csv, shortcuts.csv, contradictions.csv and blind_provenance.json, each whole or not at all."""
+    """The files of `TABLES` and blind_provenance.json, each whole or not at all."""
     tables, facts = {to / f"{name}.csv": getattr(made, name) for name in TABLES}, to / "blind_provenance.json"
     try:
         to.mkdir(parents=True, exist_ok=True)

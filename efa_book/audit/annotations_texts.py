@@ -19,7 +19,7 @@ from efa_datasets.cot_afa_files import CLIP
 
 Names = dict[str, tuple[int, int]]  # clip -> class number and clip index
 RECOGNISED = 0.77
-"""How often the action is right in one row: about the Top-1 that is cited for the paper's EFA."""
+"""How often the action is right in one row: about the Top-1 of the paper's EFA (Table V)."""
 _WORDS = re.compile(r"\w+")
 _ANY, _OWN, _FORM, _COIN, _OTHER, _OF_OTHER = range(6)  # what each of a clip's random numbers decides
 
