@@ -176,7 +176,7 @@ def _pipeline_steps(sources: Sources) -> dict[str, list[str]]:
     def count(name: str, quantity: str) -> str:
         source, definition = sources.find(name), DEFINITIONS.get(quantity, "")
         found = source.number("counts", quantity, definition) if source else None
-        return "n/a" if found is None else f"{found:,.0f}"
+        return "–" if found is None else f"{found:,.0f}"
 
     return {
         "CoT-AFA": [

@@ -3,10 +3,12 @@
 To show another metric in a table, add it to one line of `TABLE_SPECS`.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal["caption", "fault", "words", "action", "form"]
+NOT_PRINTED = "not in the paper"
 
 
 @dataclass(frozen=True)
@@ -18,13 +20,13 @@ class Metric:
         title: as in a table's head.
         kind: what it needs: 'caption' a text and a reference, 'fault' a text and a known fault, 'words' a text and a
             verdict, 'action' a class, 'form' a verdict.
-        printed: the paper reports it.
+        printed: its name in the paper's tables; '' if the paper does not report it.
     """
 
     key: str
     title: str
     kind: Kind
-    printed: bool = False
+    printed: str = ""
 
 
 @dataclass(frozen=True)
@@ -32,58 +34,103 @@ class TableSpec:
     """One table.
 
     Attributes:
-        metrics: one column each.
+        metrics: one column each: the paper's in its order, then ours.
         first: title of the column that names the rows.
         subject: the row that the others are compared with.
         figures: name of a group of claims -> the metrics of its figure.
         floor: whether a last row says what is reached without looking.
+        printed_rows: heading in the paper ('': none) -> row -> the name that the paper prints, all in its order.
         entries: (row, protocol, name) of each line, where lines are not simply rows under their own protocol.
     """
 
     metrics: tuple[Metric, ...]
-    first: str = "system"
+    first: str = "Method"
     subject: str = "EFA"
     figures: dict[str, tuple[Metric, ...]] = field(default_factory=dict)
     floor: bool = False
+    printed_rows: dict[str, dict[str, str]] = field(default_factory=dict)
     entries: tuple[tuple[str, str, str], ...] = ()
 
+    def lines(self, rows: Iterable[str]) -> dict[str, dict[str, str]]:
+        """`printed_rows` as far as a table has them, then its other rows under their own names."""
+        found = {title: {r: name for r, name in part.items() if r in rows} for title, part in self.printed_rows.items()}
+        others = {row: row for row in rows if not any(row in part for part in self.printed_rows.values())}
+        return found | ({NOT_PRINTED if self.printed_rows else "": others} if others else {})
 
-BLEU1 = Metric("bleu1", "BLEU-1", "caption", True)
-BLEU4 = Metric("bleu4", "BLEU-4", "caption", True)
-METEOR = Metric("meteor", "METEOR", "caption", True)
-ROUGE = Metric("rouge_l", "ROUGE-L", "caption", True)
-CIDER = Metric("cider_d", "CIDEr-D", "caption", True)
-TOP1 = Metric("top1", "Top-1", "action", True)
-TOP5 = Metric("top5", "Top-5", "action", True)
-QUALITY = Metric("quality_acc", "quality accuracy", "form", True)
+    def names(self, rows: Iterable[str]) -> dict[str, str]:
+        """Row -> the name that is shown, in the order of `lines`."""
+        return {row: name for part in self.lines(rows).values() for row, name in part.items()}
+
+
+BLEU1 = Metric("bleu1", "BLEU-1", "caption", "BLEU")  # printed without its order; its size fits BLEU-1
+BLEU4 = Metric("bleu4", "BLEU-4", "caption")
+METEOR = Metric("meteor", "METEOR", "caption", "METEOR")
+ROUGE = Metric("rouge_l", "ROUGE-L", "caption", "ROUGE-L")
+CIDER = Metric("cider_d", "CIDEr-D", "caption", "CIDEr")
+TOP1 = Metric("top1", "Top-1", "action", "TOP1")
+TOP5 = Metric("top5", "Top-5", "action", "TOP5")
+QUALITY = Metric("quality_acc", "quality accuracy", "form", "Acc")
 BALANCED = Metric("quality_balanced_acc", "balanced accuracy", "form")
 AUC = Metric("quality_auc", "AUC of form", "form")
 FAULT = Metric("fault_f1", "fault F1", "fault")
 HALLUCINATED = Metric("hallucinated_faults", "hallucinated faults", "fault")
 STEP = Metric("step_acc", "right step named", "fault")
 AGREEMENT = Metric("verdict_agreement", "verdict agreement", "words")
+CAPTION = (BLEU1, METEOR, CIDER, ROUGE)  # the paper's order
 KNOWN = {metric.key: metric for metric in list(globals().values()) if isinstance(metric, Metric)}
 
 TABLE_SPECS: dict[str, TableSpec] = {
     "4": TableSpec(
-        (BLEU1, BLEU4, METEOR, ROUGE, CIDER, FAULT, HALLUCINATED, STEP, AGREEMENT),
+        (*CAPTION, BLEU4, FAULT, HALLUCINATED, STEP, AGREEMENT),
         figures={"explanation": (CIDER, METEOR, FAULT, HALLUCINATED)},
+        printed_rows={
+            "": {
+                "C3DAVG": "C3DAVG",
+                "MSCADC": "MSCADC",
+                "SwinBERT": "SWINBERT",
+                "LAVENDER": "LAVENDER",
+                "RICA2": "RICA²",
+                "EFA": "EFA (Ours)",
+            }
+        },
     ),
     "5": TableSpec(
         (TOP1, TOP5, QUALITY, BALANCED, AUC),
         figures={"action": (TOP1, TOP5), "form": (QUALITY, BALANCED, AUC)},
         floor=True,
+        printed_rows={
+            "": {
+                "C3D": "C3D",
+                "TSM": "TSM",
+                "I3D": "I3D",
+                "TimeSformer": "Timesformer",
+                "Video Swin": "Video Swin",
+                "RICA2": "RICA²",
+                "EFA": "EFA (Ours)",
+            }
+        },
     ),
     "6": TableSpec(
-        (CIDER, METEOR, ROUGE, BLEU4, TOP1, QUALITY, BALANCED, FAULT),
-        first="variant",
+        (*CAPTION, TOP1, QUALITY, BALANCED, AUC, FAULT, BLEU4),
         figures={"all": (CIDER, FAULT, BALANCED, TOP1)},
+        printed_rows={
+            "1) Global/Step-Aware Fusion Module": {
+                "w/o global branch": "w/o Global-Aware Fusion",
+                "w/o step branch": "w/o Step-Aware Fusion",
+                "Q-text": "Q-text",
+                "Q-video": "Q-video",
+            },
+            "2) Hierarchical Fusion Layer": {"Concatenate": "Concatenate", "Add": "Add"},
+            "3) Standard Technical Steps": {"w/o text": "w/o text", "Shuffled text": "Shuffled text"},
+            "": {"EFA": "EFA Full Model"},
+        },
     ),
     "7": TableSpec(
-        (CIDER, METEOR, ROUGE, TOP1, QUALITY, BALANCED, FAULT),
-        first="weight",
+        (*CAPTION, TOP1, QUALITY, BALANCED, AUC, FAULT, BLEU4),
+        first="Weight",
         subject="lambda = 3",
         figures={"explanation": (CIDER, FAULT), "action and form": (TOP1, QUALITY, BALANCED)},
+        printed_rows={"": {f"lambda = {weight}": f"λ = {weight}" for weight in (1, 3, 5, 10, 15)}},
     ),
     "standards": TableSpec(
         (AUC, BALANCED, FAULT, CIDER),
