@@ -231,7 +231,7 @@ def datasets(sources: Sources) -> Html:
         rows.append([first, _count(counted[0]), length, _count(counted[1]), f"Cla, SC{seen}"])
     head = ["Dataset", "Category", "Time", "Samples", "Labels"]
     notes = ["Cla: class; SC: standardization category, the verdict here; M: multiple viewpoints."]
-    notes.append(f"The paper's numbers, from: {listed(list(part['source'])[-1:])}")
+    notes.append(f"The paper's numbers, from: {listed([min(part['source'], key=len)])}")
     return html.table("Table III: data sets of actions and their quality", head, rows, notes) + stamp(*sources.all)
 
 

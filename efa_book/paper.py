@@ -57,8 +57,8 @@ def explain_numbers(known: pd.DataFrame, table: str, rows: Sequence[str], metric
 
 
 def listed(sources: Sequence[str]) -> str:
-    """Each source once; numbered if there are several."""
-    once = [source.rstrip(".") + "." for source in dict.fromkeys(sources)]
+    """Each source once, whatever form its numbers are printed in; numbered if there are several."""
+    once = list(dict.fromkeys(source.partition(", printed ")[0].rstrip(".") + "." for source in sources))
     return once[0] if len(once) == 1 else " ".join(f"({i}) {source}" for i, source in enumerate(once, 1))
 
 
