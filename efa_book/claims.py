@@ -136,10 +136,8 @@ def judge(results: Results, claims: Sequence[Claim] | None = None) -> list[Judge
 
 def by_sentence(judged: Sequence[Judged]) -> dict[str, list[Judged]]:
     """Sentence -> its claims, both in the order of the file."""
-    found: dict[str, list[Judged]] = {}
-    for one in judged:
-        found.setdefault(one.claim.sentence, []).append(one)
-    return found
+    sentences = dict.fromkeys(one.claim.sentence for one in judged)
+    return {sentence: [one for one in judged if one.claim.sentence == sentence] for sentence in sentences}
 
 
 def summarize(outcomes: Sequence[str]) -> str:

@@ -218,10 +218,14 @@ def datasets(sources: Sources) -> Html:
     rows: Rows = []
     for name, own in part.groupby("name", sort=False):
         of = own.set_index("what")["value"]
-        labels = [str(what).removeprefix("label ").split(",")[0] for what in of.index if "label" in str(what) and of[what]]
+        labels = [
+            str(what).removeprefix("label ").split(",")[0] for what in of.index if "label" in str(what) and of[what]
+        ]
         kind = "action recognition" if own["source"].str.contains("recognition").any() else "action quality"
         seconds = Cell(f"{of['seconds a clip']:.1f} s", number=True)
-        rows.append([Cell(name, kind), _count(of["categories"]), seconds, _count(of["samples"]), ", ".join(labels)])
+        rows.append(
+            [Cell(str(name), kind), _count(of["categories"]), seconds, _count(of["samples"]), ", ".join(labels)]
+        )
     for source in sources.all:
         counted = [source.number("counts", name) for name in ("actions", "clips", "clips, view not said")]
         mean = source.number("as released", "mean seconds", "clips with a length")
@@ -230,8 +234,8 @@ def datasets(sources: Sources) -> Html:
         first = Cell(source.name, "counted here")
         rows.append([first, _count(counted[0]), length, _count(counted[1]), f"Cla, SC{seen}"])
     head = ["Dataset", "Category", "Time", "Samples", "Labels"]
-    notes = ["Cla: class; SC: standardization category, the verdict here; M: multiple viewpoints."]
-    notes.append(f"The paper's numbers, from: {listed([min(part['source'], key=len)])}")
+    meaning = "Cla: class; SC: standardization category, the verdict here; M: multiple viewpoints."
+    notes = [meaning, f"The paper's numbers, from: {listed([min(part['source'], key=len)])}"]
     return html.table("Table III: data sets of actions and their quality", head, rows, notes) + stamp(*sources.all)
 
 

@@ -58,13 +58,9 @@ def table(
     caption: str, head: Sequence[str | Cell], rows: Sequence[Sequence[str | Cell]], notes: Sequence[str] = (),
     groups: Sequence[tuple[str, int]] = (),
 ) -> Html:  # fmt: skip
-    """A table whose first column names the rows.
+    """A table whose first column names the rows; a row with a single cell is a heading of those below it.
 
-    Args:
-        head: a title a column.
-        rows: a row with a single cell is a heading of the rows below.
-        notes: paragraphs below.
-        groups: (title, number of columns) of groups of columns, left to right, in a line above the head.
+    `head`: a title a column; `notes`: paragraphs below; `groups`: (title, number of columns), in a line above the head.
     """
     titles, *cells = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in (head, *rows)]
     mark = ("", ' class="number"')
@@ -96,7 +92,7 @@ def wide(inner: str, label: str) -> str:
 
 def details(title: str, minor: str, inside: Html) -> Html:
     """A line, a smaller one beside it, and what both open into; needs no script."""
-    summary = f'<summary>{escape(title)}<br><span class="minor">{escape(minor)}</span></summary>'
+    summary = f"<summary>{escape(title)}<br><small>{escape(minor)}</small></summary>"
     source = f'{STYLE}<details class="efa">{summary}{inside.source}</details>'
     return Html(source, f"{title}: {minor}\n{inside.text}")
 

@@ -13,7 +13,7 @@ from efa_book.published import COLUMNS, read_table
 from efa_book.table_specs import Metric
 
 READINGS = {  # metric -> how its column is read
-    "bleu1": "BLEU: the paper does not say of which order; its size fits BLEU-1, which ours is. CIDEr: ours is CIDEr-D.",
+    "bleu1": "BLEU: the paper does not say of which order; its size fits BLEU-1, as ours is. CIDEr: ours is CIDEr-D.",
     "top1": "TOP1, TOP5 and Acc: printed as shares, such as 0.772; here in percent.",
 }
 

@@ -39,7 +39,8 @@ class TableSpec:
         subject: the row that the others are compared with.
         figures: name of a group of claims -> the metrics of its figure.
         floor: whether a last row says what is reached without looking.
-        printed_rows: heading in the paper ('': none) -> row -> the name that the paper prints, all in its order.
+        printed_rows: heading in the paper ('': none) -> the rows below it, in the paper's order.
+        printed_names: row -> the paper's name of it, where that differs.
         entries: (row, protocol, name) of each line, where lines are not simply rows under their own protocol.
     """
 
@@ -48,18 +49,19 @@ class TableSpec:
     subject: str = "EFA"
     figures: dict[str, tuple[Metric, ...]] = field(default_factory=dict)
     floor: bool = False
-    printed_rows: dict[str, dict[str, str]] = field(default_factory=dict)
+    printed_rows: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    printed_names: dict[str, str] = field(default_factory=dict)
     entries: tuple[tuple[str, str, str], ...] = ()
 
-    def lines(self, rows: Iterable[str]) -> dict[str, dict[str, str]]:
-        """`printed_rows` as far as a table has them, then its other rows under their own names."""
-        found = {title: {r: name for r, name in part.items() if r in rows} for title, part in self.printed_rows.items()}
-        others = {row: row for row in rows if not any(row in part for part in self.printed_rows.values())}
-        return found | ({NOT_PRINTED if self.printed_rows else "": others} if others else {})
+    def lines(self, rows: Iterable[str]) -> dict[str, list[str]]:
+        """`printed_rows` as far as a table has them, then its other rows."""
+        found = {heading: [row for row in part if row in rows] for heading, part in self.printed_rows.items()}
+        others = [row for row in rows if not any(row in part for part in self.printed_rows.values())]
+        return found | ({NOT_PRINTED: others} if others else {})
 
     def names(self, rows: Iterable[str]) -> dict[str, str]:
         """Row -> the name that is shown, in the order of `lines`."""
-        return {row: name for part in self.lines(rows).values() for row, name in part.items()}
+        return {row: self.printed_names.get(row, row) for part in self.lines(rows).values() for row in part}
 
 
 BLEU1 = Metric("bleu1", "BLEU-1", "caption", "BLEU")  # printed without its order; its size fits BLEU-1
@@ -77,52 +79,36 @@ HALLUCINATED = Metric("hallucinated_faults", "hallucinated faults", "fault")
 STEP = Metric("step_acc", "right step named", "fault")
 AGREEMENT = Metric("verdict_agreement", "verdict agreement", "words")
 CAPTION = (BLEU1, METEOR, CIDER, ROUGE)  # the paper's order
+WEIGHTS = (1, 3, 5, 10, 15)
 KNOWN = {metric.key: metric for metric in list(globals().values()) if isinstance(metric, Metric)}
 
 TABLE_SPECS: dict[str, TableSpec] = {
     "4": TableSpec(
         (*CAPTION, BLEU4, FAULT, HALLUCINATED, STEP, AGREEMENT),
         figures={"explanation": (CIDER, METEOR, FAULT, HALLUCINATED)},
-        printed_rows={
-            "": {
-                "C3DAVG": "C3DAVG",
-                "MSCADC": "MSCADC",
-                "SwinBERT": "SWINBERT",
-                "LAVENDER": "LAVENDER",
-                "RICA2": "RICA²",
-                "EFA": "EFA (Ours)",
-            }
-        },
+        printed_rows={"": ("C3DAVG", "MSCADC", "SwinBERT", "LAVENDER", "RICA2", "EFA")},
+        printed_names={"SwinBERT": "SWINBERT", "RICA2": "RICA²", "EFA": "EFA (Ours)"},
     ),
     "5": TableSpec(
         (TOP1, TOP5, QUALITY, BALANCED, AUC),
         figures={"action": (TOP1, TOP5), "form": (QUALITY, BALANCED, AUC)},
         floor=True,
-        printed_rows={
-            "": {
-                "C3D": "C3D",
-                "TSM": "TSM",
-                "I3D": "I3D",
-                "TimeSformer": "Timesformer",
-                "Video Swin": "Video Swin",
-                "RICA2": "RICA²",
-                "EFA": "EFA (Ours)",
-            }
-        },
+        printed_rows={"": ("C3D", "TSM", "I3D", "TimeSformer", "Video Swin", "RICA2", "EFA")},
+        printed_names={"TimeSformer": "Timesformer", "RICA2": "RICA²", "EFA": "EFA (Ours)"},
     ),
     "6": TableSpec(
         (*CAPTION, TOP1, QUALITY, BALANCED, AUC, FAULT, BLEU4),
         figures={"all": (CIDER, FAULT, BALANCED, TOP1)},
         printed_rows={
-            "1) Global/Step-Aware Fusion Module": {
-                "w/o global branch": "w/o Global-Aware Fusion",
-                "w/o step branch": "w/o Step-Aware Fusion",
-                "Q-text": "Q-text",
-                "Q-video": "Q-video",
-            },
-            "2) Hierarchical Fusion Layer": {"Concatenate": "Concatenate", "Add": "Add"},
-            "3) Standard Technical Steps": {"w/o text": "w/o text", "Shuffled text": "Shuffled text"},
-            "": {"EFA": "EFA Full Model"},
+            "1) Global/Step-Aware Fusion Module": ("w/o global branch", "w/o step branch", "Q-text", "Q-video"),
+            "2) Hierarchical Fusion Layer": ("Concatenate", "Add"),
+            "3) Standard Technical Steps": ("w/o text", "Shuffled text"),
+            "": ("EFA",),
+        },
+        printed_names={
+            "w/o global branch": "w/o Global-Aware Fusion",
+            "w/o step branch": "w/o Step-Aware Fusion",
+            "EFA": "EFA Full Model",
         },
     ),
     "7": TableSpec(
@@ -130,7 +116,8 @@ TABLE_SPECS: dict[str, TableSpec] = {
         first="Weight",
         subject="lambda = 3",
         figures={"explanation": (CIDER, FAULT), "action and form": (TOP1, QUALITY, BALANCED)},
-        printed_rows={"": {f"lambda = {weight}": f"λ = {weight}" for weight in (1, 3, 5, 10, 15)}},
+        printed_rows={"": tuple(f"lambda = {weight}" for weight in WEIGHTS)},
+        printed_names={f"lambda = {weight}": f"λ = {weight}" for weight in WEIGHTS},
     ),
     "standards": TableSpec(
         (AUC, BALANCED, FAULT, CIDER),

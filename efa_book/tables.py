@@ -32,18 +32,17 @@ def scores(results: Results, published: pd.DataFrame | None = None) -> Html:
     """
     known = paper.numbers() if published is None else published
     spec, judged = TABLE_SPECS[results.table], claims.judge(results)
-    lines = spec.lines(results.rows)
+    names, lines = spec.names(results.rows), spec.lines(results.rows)
     rows: list[list[str | Cell]] = []
     for heading, part in lines.items():
         if len(lines) > 1:
             rows.append([heading])
-        for row, name in part.items():
+        for row in part:
             printed = (Estimate(paper.printed_number(known, results.table, row, metric)) for metric in spec.metrics)
             before = [f"{_mean(one)} | " if m.printed else "" for m, one in zip(spec.metrics, printed, strict=True)]
             cells = [_number_cell(results, row, m, before=text) for m, text in zip(spec.metrics, before, strict=True)]
-            rows.append([_row_cell(results, row, name), *cells, _outcomes(judged, row, spec.subject)])
+            rows.append([_row_cell(results, row, names[row]), *cells, _outcomes(judged, row, spec.subject)])
     notes = [*_notes(results, [(row, results.protocol(row)) for row in results.rows], spec.metrics)]
-    names = spec.names(results.rows)
     if called := [f"{name} is {row}" for row, name in names.items() if name.replace("λ", "lambda") != row]:
         notes.append(f"Under the paper's names; for 'efa run' {', '.join(called)}.")
     absent = [name for row, name in names.items() if results.state(row) == "missing"]
@@ -59,7 +58,9 @@ def scores(results: Results, published: pd.DataFrame | None = None) -> Html:
             "Without looking: every action equally likely; every verdict the more frequent one, by its share of the "
             "test split; for balanced accuracy and the area under the curve (AUC) a coin."
         )
-    titles = [Cell(metric.printed or metric.title, "paper | ours" if metric.printed else "ours") for metric in spec.metrics]
+    titles = [
+        Cell(metric.printed or metric.title, "paper | ours" if metric.printed else "ours") for metric in spec.metrics
+    ]
     head: list[str | Cell] = [Cell("seeds, state"), *titles, Cell("outcomes")]
     kinds = groupby(KINDS[metric.kind] if metric.printed else NOT_PRINTED for metric in spec.metrics)
     groups = [(spec.first, 1), *((title, len(list(part))) for title, part in kinds), ("Claims", 1)]
@@ -74,20 +75,18 @@ def verdicts(results: Results) -> Html:
     if not judged:
         return html.note("results/claims.csv says nothing about this table.") + stamp(results)
     sentences = claims.by_sentence(judged)
-    out = html.note(
-        f"{len(sentences)} sentences of the paper on {TABLES[results.table].title}, in our words, each with what came "
-        f"out here. It opens into its claims, {len(judged)} in all."
-    )
-    head = ["claim", "compared", "difference here", "in the paper", "limit", "outcome"]
+    about = f"{len(sentences)} sentences of the paper on {TABLES[results.table].title}, in our words"
+    out = html.note(f"{about}, each with what came out here. They open into {len(judged)} claims.")
+    head = ["metric", "difference here", "in the paper", "limit", "outcome", "claim"]
     for sentence, part in sentences.items():
         rows: list[list[str | Cell]] = []
         for one in part:
             here = Cell(_mean(one.gap, "+.1f"), _interval(one.gap, "+.1f"), number=True)
             printed = Cell(_mean(Estimate(_printed_gap(known, one.claim)), "+.1f"), number=True)
             limit = Cell(f"{one.claim.tolerance:g}", number=True)
-            first = Cell(f"{one.claim.metric_spec.title}: {one.claim.claim}", one.claim.source)
             why = one.reason or ("" if one.gap.known else "not trained yet")
-            rows.append([first, one.claim.compared, here, printed, limit, Cell(one.outcome, why)])
+            first, said = Cell(one.claim.metric_spec.title, one.claim.compared), Cell(one.claim.claim, one.claim.source)
+            rows.append([first, here, printed, limit, Cell(one.outcome, why), said])
         inside = html.table(f"Claim by claim: {sentence}", head, rows)
         out += html.details(sentence, claims.summarize([one.outcome for one in part]), inside)
     chance = f"{len(judged)} claims at 95 %: about one interval in twenty misses the truth by chance."

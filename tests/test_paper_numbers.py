@@ -52,7 +52,11 @@ def shown_numbers(table: str, known: pd.DataFrame) -> dict[tuple[str, str], str]
     for row, name in TABLE_SPECS[table].names(TABLES[table].rows).items():
         (line,) = [line for line in lines if line.startswith(f"{name} missing | ")]
         cells = re.split(r" \| (?!–)", line)[1:]  # 'paper | –' is one cell
-        found |= {(row, metric[title]): cell.split(" | ")[0] for title, cell in zip(titles, cells, strict=False) if title in metric}
+        found |= {
+            (row, metric[title]): cell.split(" | ")[0]
+            for title, cell in zip(titles, cells, strict=False)
+            if title in metric
+        }
     return found
 
 
@@ -104,7 +108,7 @@ def test_tables_4_to_7_have_the_papers_rows_names_and_columns(table):
 def test_rows_that_the_paper_lacks_come_last_under_their_own_names():
     lines = TABLE_SPECS["6"].lines([*reversed(TABLES["6"].rows), "our own"])
     assert list(lines)[-1] == NOT_PRINTED
-    assert lines[NOT_PRINTED] == {"our own": "our own"}
+    assert lines[NOT_PRINTED] == ["our own"]
     assert list(TABLE_SPECS["6"].names(TABLES["6"].rows).values()) == [n for n in NAMES["6"] if n and ")" not in n[:2]]
 
 
@@ -122,7 +126,9 @@ def test_tables_1_to_3_show_every_number():
         assert [float(cell.replace(",", "").removesuffix(" s").strip()) for cell in line[1:4]] == [
             value[f"{name}: {what}"] for what in ("categories", "seconds a clip", "samples")
         ]
-        labels = {n.split("label ")[1].split(",")[0] for n in value.index if n.startswith(f"{name}: label") and value[n]}
+        labels = {
+            n.split("label ")[1].split(",")[0] for n in value.index if n.startswith(f"{name}: label") and value[n]
+        }
         assert set(line[4].strip().split(", ")) == labels
     loaded = dataset_sources.load_sources(preset="smoke")
     first = {"I": dataset_tables.counts(loaded), "II": dataset_tables.texts(loaded)}
@@ -166,8 +172,8 @@ def test_sentences_open_into_their_claims(table):
 
 def test_a_claim_shows_the_papers_own_difference():
     lines = tables.verdicts(made({})).text.splitlines()
-    (line,) = [line for line in lines if line.startswith("CIDEr-D: the gate is better than concatenation")]
-    assert " | EFA minus Concatenate | – | +1.9 | 2 | inconclusive not trained yet" in line
+    (line,) = [line for line in lines if "the gate is better than concatenation by CIDEr" in line]
+    assert line.startswith("CIDEr-D EFA minus Concatenate | – | +1.9 | 2 | inconclusive not trained yet | ")
     lines = tables.verdicts(made({}, table="7")).text.splitlines()
-    (line,) = [line for line in lines if line.startswith("quality accuracy: lambda = 3 is best")]
+    (line,) = [line for line in lines if "lambda = 3 is best or jointly best by accuracy of the verdict" in line]
     assert " | +3.5 | 1 | " in line  # 81.8 against the mean of 81.8, 76.3, 79.8 and 75.1
