@@ -218,14 +218,11 @@ def datasets(sources: Sources) -> Html:
     rows: Rows = []
     for name, own in part.groupby("name", sort=False):
         of = own.set_index("what")["value"]
-        labels = [
-            str(what).removeprefix("label ").split(",")[0] for what in of.index if "label" in str(what) and of[what]
-        ]
+        yes = of.index[of.index.str.startswith("label ") & (of == 1)]
+        labels = ", ".join(yes.str.extract(r"label (\w+)", expand=False))
         kind = "action recognition" if own["source"].str.contains("recognition").any() else "action quality"
         seconds = Cell(f"{of['seconds a clip']:.1f} s", number=True)
-        rows.append(
-            [Cell(str(name), kind), _count(of["categories"]), seconds, _count(of["samples"]), ", ".join(labels)]
-        )
+        rows.append([Cell(str(name), kind), _count(of["categories"]), seconds, _count(of["samples"]), labels])
     for source in sources.all:
         counted = [source.number("counts", name) for name in ("actions", "clips", "clips, view not said")]
         mean = source.number("as released", "mean seconds", "clips with a length")
