@@ -176,16 +176,16 @@ def _pipeline_steps(sources: Sources) -> dict[str, list[str]]:
     def count(name: str, quantity: str) -> str:
         source, definition = sources.find(name), DEFINITIONS.get(quantity, "")
         found = source.number("counts", quantity, definition) if source else None
-        return "n/a" if found is None else f"{found:,.0f}"
+        return "–" if found is None else f"{found:,.0f}"
 
     return {
         "CoT-AFA": [
             "?videos found\non the web",
             f"a spreadsheet: {count('CoT-AFA', 'clips')}\nclips, class, verdict;\n"
             f"view missing in {count('CoT-AFA', 'clips, view not said')}",
-            f"{count('CoT-AFA', 'actions')} actions:\nfive steps and\nan instruction each",
-            "?video and language\nmodels draft texts\n(VideoChat, Gemini 2.0)",
-            "?experts\ncheck them",
+            f"{count('CoT-AFA', 'actions')} actions: steps and\ninstruction, said to be\nby Gemini 2.0",
+            "?VideoChat drafts texts\nfrom steps, video\nand verdict",
+            "?Qwen2.5-VL checks,\nthen eight experts",
             f"explanations:\n{count('CoT-AFA', 'texts')} are released",
         ],
         "UI-PRMD": [
