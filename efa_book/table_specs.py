@@ -6,6 +6,8 @@ To show another metric in a table, add it to one line of `TABLE_SPECS`.
 from dataclasses import dataclass, field
 from typing import Literal
 
+from efa.experiments import READINGS
+
 Kind = Literal["caption", "fault", "words", "action", "form"]
 
 
@@ -95,7 +97,7 @@ TABLE_SPECS: dict[str, TableSpec] = {
             ("EFA", "none", "no text, trained with text"),
             ("EFA", "wrong", "the text of another standard"),
             ("w/o text", "predicted", "no text, trained without text"),
-            ("Shuffled text", "predicted", "shuffled text, trained with it"),
+            ("Wrong text", "predicted", "another standard's or action's text, trained with it"),
         ),
     ),
     "unseen": TableSpec(
@@ -107,7 +109,12 @@ TABLE_SPECS: dict[str, TableSpec] = {
             ("EFA", "none", "no text, trained with text"),
             ("EFA", "wrong", "another action's text"),
             ("w/o text", "oracle", "no text, trained without text"),
-            ("Shuffled text", "oracle", "shuffled text, trained with it"),
+            ("Wrong text", "oracle", "another action's text, trained with it"),
         ),
+    ),
+    "readings": TableSpec(
+        (CIDER, FAULT, BALANCED, TOP1, QUALITY),
+        first="reading",
+        entries=tuple((row, "predicted", row) for row in READINGS),
     ),
 }
