@@ -11,8 +11,8 @@ from efa.model.text import TextEncoder
 from efa.utils.errors import InputError
 from efa_book import estimates, figures, html, provenance
 from efa_book.audit import Measurement, Quantity, findings, measures, paper_tables, practice
-from efa_book.audit import sentences as paper_sentences
 from efa_book.audit.findings import FINDINGS, Finding
+from efa_book.audit.sentences import SENTENCES
 from efa_book.collect import Results
 from efa_book.examples import OpenedModel
 from efa_book.html import Cell, Html
@@ -85,18 +85,14 @@ def paper_against_itself(part: str) -> Html:
 
 
 def sentences() -> Html:
-    """What the paper says in Sections IV and V-A, with our settings, their values in each preset and the line of code.
-
-    The code's line is a link from a page in the book's folder `book` to the page of the code.
-    """
+    """Sections IV and V-A with our settings, their values in each preset and lines of code, for a page of book/."""
     presets = sorted(PRESETS, key=["smoke", "laptop", "gpu", "paper"].index)
     rows: list[list[str | Cell]] = []
-    for one in paper_sentences.load():
+    for one in SENTENCES:
         file, line = one.place()
         link = f"../code/{file.removesuffix('.py')}.html#L{line}"
-        setting = Cell(", ".join(one.settings) or "none", one.here)
-        values = [one.values(preset) for preset in presets]
-        rows.append([Cell(one.says, one.where), setting, *values, Cell(f"{file}, line {line}", link=link)])
+        cells = [Cell(one.says, one.where), Cell(", ".join(one.settings) or "none", one.here)]
+        rows.append([*cells, *map(one.values, presets), Cell(f"{file}, line {line}", link=link)])
     return html.table("Sections IV and V-A, sentence by sentence", ["the paper", "setting", *presets, "code"], rows)
 
 

@@ -16,16 +16,15 @@ PROTOCOLS = ("predicted", "oracle", "wrong")
 def shares(results: Results, row: str, seed: int) -> list[float]:
     """Top-1 of a finished run under each of `PROTOCOLS`, and how often, under 'wrong', it names the action whose text
     it was given; in percent, empty if the run has no predictions under one of them."""
-    clips = [results.clips(row, seed, protocol) for protocol in PROTOCOLS]
-    named = [one["predicted_action"] == one["action"] for one in clips if one is not None and len(one)]
-    if len(named) < len(PROTOCOLS) or clips[-1] is None:
+    clips = [one for protocol in PROTOCOLS if (one := results.clips(row, seed, protocol)) is not None and len(one)]
+    if len(clips) < len(PROTOCOLS):
         return []
     config = table_config(results.table, results.preset, results.overrides)
     dataset = open_dataset(config.data)
-    actions = [key.partition(" [")[0] for key in dataset.steps]
-    given = dict(zip(dataset.table["clip_id"], text_keys(dataset, config, wrong=True), strict=True))
-    followed = clips[-1]["predicted_action"] == clips[-1]["clip_id"].map(lambda clip: actions[given[clip]])
-    return [100 * float(right.mean()) for right in (*named, followed)]
+    keys = dict(zip(dataset.table["clip_id"], text_keys(dataset, config, wrong=True), strict=True))
+    given = [list(dataset.steps)[keys[clip]].partition(" [")[0] for clip in clips[-1]["clip_id"]]
+    right = [one["predicted_action"] == one["action"] for one in clips]
+    return [100 * float(hits.mean()) for hits in (*right, clips[-1]["predicted_action"] == given)]
 
 
 def leak_table(results: Results) -> Html:
@@ -35,5 +34,6 @@ def leak_table(results: Results) -> Html:
         found = [one for seed in results.seeds if (one := shares(results, row, seed))]
         numbers = [f"{mean:.1f}" for mean in np.mean(found, axis=0)] if found else ["not trained yet"] * 4
         rows.append([Cell(row, f"seeds: {len(found)}"), *(Cell(number, number=True) for number in numbers)])
-    head = ["", *(Cell("Top-1", f"protocol {name}") for name in PROTOCOLS), Cell("names the given text", "wrong")]
+    tops = [Cell("Top-1", f"protocol {name}") for name in PROTOCOLS]
+    head = [Cell("class read from"), *tops, Cell("names the given text", "protocol wrong")]
     return html.table("What the class head takes from the text", head, rows) + stamp(results)

@@ -11,10 +11,10 @@ import yaml
 from efa import config
 from efa_book import audit_tables, html
 from efa_book.audit import sentences
+from efa_book.audit.sentences import SENTENCES
 
 ROOT = Path(__file__).resolve().parents[1]
 ENTRIES = yaml.safe_load((ROOT / "efa_book" / "audit" / "sentences.yaml").read_text(encoding="utf-8"))
-SENTENCES = sentences.load()
 
 
 @pytest.fixture(scope="module")

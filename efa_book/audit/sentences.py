@@ -5,12 +5,8 @@ from the presets and from the code each time.
 """
 
 import ast
-import io
 import re
-import tokenize
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -24,12 +20,9 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Sentence:
-    """One sentence of the paper.
+    """One sentence of the paper: in our words, its places, and 'file@marker' or 'file#object' of the code that does it.
 
     Attributes:
-        says: the sentence, in our words.
-        where: its place or places.
-        code: 'file@marker' or 'file#object' that does it.
         settings: keys of `efa.config` that change it; none where it is fixed.
         here: where this book differs, or why there is no setting.
     """
@@ -41,7 +34,7 @@ class Sentence:
     here: str = ""
 
     def values(self, preset: str) -> str:
-        """The values of its settings in a preset, as the command line writes them; AttributeError if one is unknown."""
+        """Its settings' values in a preset; AttributeError for an unknown setting."""
         config = build(preset)
         return ", ".join(_written(attrgetter(setting)(config)) for setting in self.settings) or "–"
 
@@ -49,17 +42,9 @@ class Sentence:
         """File and line of its code; LookupError if the marker or the object is not there."""
         file, sign, name = re.split("([#@])", self.code, maxsplit=1)
         text = (ROOT / file).read_text(encoding="utf-8")
-        found = _marked(text, name) if sign == "@" else _defined(text, name)
-        if not found:
-            raise LookupError(self.code)
-        return file, found
-
-
-@cache
-def load() -> tuple[Sentence, ...]:
-    """All sentences, in the paper's order."""
-    entries: list[dict[str, Any]] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
-    return tuple(Sentence(**entry | {"settings": tuple(entry.get("settings", ()))}) for entry in entries)
+        if line := _marked(text, name) if sign == "@" else _defined(text, name):
+            return file, line
+        raise LookupError(self.code)
 
 
 def _written(value: Any) -> str:
@@ -70,26 +55,29 @@ def _written(value: Any) -> str:
 
 def _marked(text: str, label: str) -> int:
     """The line of code that a comment '# (label)' marks: its own, or the next after comments alone; 0 without one."""
-    own_line = marked = False
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type == tokenize.COMMENT and re.match(rf"# \((?:[\w-]+, )*{label}[,)]", token.string):
-            marked, own_line = True, token.line.lstrip().startswith("#")
-        if marked and not (own_line and token.type in (tokenize.COMMENT, tokenize.NL)):
-            return token.start[0]
-    return 0
+    comment, lines = re.compile(rf"(^ *|  )# \((?:[\w-]+, )*{label}[,)]"), text.splitlines()
+    at = next((i for i, line in enumerate(lines) if comment.search(line)), -1)
+    while at >= 0 and lines[at].lstrip().startswith("#"):
+        at += 1
+    return at + 1
 
 
 def _defined(text: str, name: str) -> int:
     """The line where a class, function or constant is defined, such as 'Branch.forward'; 0 if it is not."""
-    scope: ast.AST | None = ast.parse(text)
+    scope: ast.AST = ast.parse(text)
     for part in name.split("."):
-        inside = ast.iter_child_nodes(scope) if scope else ()
-        scope = next((node for node in inside if part in _names(node)), None)
+        scope = next((node for node in ast.iter_child_nodes(scope) if part in _names(node)), ast.Pass())
     return getattr(scope, "lineno", 0)
 
 
-def _names(node: ast.AST) -> Iterator[str]:
-    if isinstance(node, ast.ClassDef | ast.FunctionDef):
-        yield node.name
-    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-    yield from (target.id for target in targets if isinstance(target, ast.Name))
+def _names(node: ast.AST) -> list[str]:
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", node)]
+    return [str(getattr(target, "id", getattr(target, "name", ""))) for target in targets]
+
+
+def _load(file: Path) -> tuple[Sentence, ...]:
+    entries: list[dict[str, Any]] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return tuple(Sentence(**entry | {"settings": tuple(entry.get("settings", ()))}) for entry in entries)
+
+
+SENTENCES = _load(Path(__file__).with_suffix(".yaml"))
