@@ -97,7 +97,7 @@ TABLE_SPECS: dict[str, TableSpec] = {
             ("EFA", "none", "no text, trained with text"),
             ("EFA", "wrong", "the text of another standard"),
             ("w/o text", "predicted", "no text, trained without text"),
-            ("Wrong text", "predicted", "another standard's or action's text, trained with it"),
+            ("Wrong text", "predicted", "wrong text, trained with it"),
         ),
     ),
     "unseen": TableSpec(
@@ -109,7 +109,7 @@ TABLE_SPECS: dict[str, TableSpec] = {
             ("EFA", "none", "no text, trained with text"),
             ("EFA", "wrong", "another action's text"),
             ("w/o text", "oracle", "no text, trained without text"),
-            ("Wrong text", "oracle", "another action's text, trained with it"),
+            ("Wrong text", "oracle", "wrong text, trained with it"),
         ),
     ),
     "readings": TableSpec(
