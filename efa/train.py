@@ -101,7 +101,7 @@ def _train(
         clips, training.batch, sampler=sampler, collate_fn=as_is, drop_last=len(clips) >= training.batch
     )
 
-    # Model (alg-1-1)
+    # (alg-1-1) Model
     model = build_model(config, inputs).to(distributed.state().device)
 
     # Optimizer and schedule: linear warm-up, linear decay
@@ -148,7 +148,7 @@ def _train(
             if progress:
                 progress(epoch * len(loader) + i + 1, total)
 
-        # Validate, and keep the best weights (alg-1-13)
+        # (alg-1-13) Validate, and keep the best weights
         row: dict[str, float] = {"epoch": epoch + 1, "lr": float(schedule.get_last_lr()[0])}
         row["seconds"] = round(time.time() - started, 2)
         row |= {f"train_{name}": value for name, value in sums.items()} | mean_sigmas(model)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 import formsim
-from efa.config import FormSimData, build
+from efa.config import PRESETS, FormSimData, build
 from efa.data.loader import flip_and_crop, formsim_clips
 from efa.model.assessor import EFAModel
 from efa.model.text import TextEncoder
@@ -12,6 +12,7 @@ from efa.utils.errors import InputError
 from efa_book import estimates, figures, html, provenance
 from efa_book.audit import Measurement, Quantity, findings, measures, paper_tables, practice
 from efa_book.audit.findings import FINDINGS, Finding
+from efa_book.audit.sentences import SENTENCES
 from efa_book.collect import Results
 from efa_book.examples import OpenedModel
 from efa_book.html import Cell, Html
@@ -81,6 +82,18 @@ def paper_against_itself(part: str) -> Html:
         out += html.note(said) + html.note(f"Shown: {shows}") + html.note(f"Not shown: {check.leaves}")
     facts = ["results/paper.csv, results/cot-afa/", "code: efa_book/audit/paper_tables.py"]
     return out + html.stamp("Computed here from printed numbers", facts, COMMAND)
+
+
+def sentences() -> Html:
+    """Sections IV and V-A with our settings, their values in each preset and lines of code, for a page of book/."""
+    presets = sorted(PRESETS, key=["smoke", "laptop", "gpu", "paper"].index)
+    rows: list[list[str | Cell]] = []
+    for one in SENTENCES:
+        file, line = one.place()
+        link = f"../code/{file.removesuffix('.py')}.html#L{line}"
+        cells = [Cell(one.says, one.where), Cell(", ".join(one.settings) or "none", one.here)]
+        rows.append([*cells, *map(one.values, presets), Cell(f"{file}, line {line}", link=link)])
+    return html.table("Sections IV and V-A, sentence by sentence", ["the paper", "setting", *presets, "code"], rows)
 
 
 def _code(one: Finding) -> str:

@@ -43,15 +43,17 @@ class Html:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell: text, a smaller second line, and whether it is a number."""
+    """A cell: text, a smaller second line, whether it is a number, and the address that the text links to."""
 
     text: str
     minor: str = ""
     number: bool = False
+    link: str = ""
 
     def inner(self) -> str:
         minor = f'<br><span class="minor">{escape(self.minor)}</span>' if self.minor else ""
-        return escape(self.text) + minor
+        text = f'<a href="{escape(self.link)}">{escape(self.text)}</a>' if self.link else escape(self.text)
+        return text + minor
 
 
 def table(

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from efa.config import Config
+from efa.config import Config, build
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = [file for file in (ROOT / "notebooks").glob("*.ipynb") if not file.stem.startswith("out")]  # papermill's
@@ -62,6 +62,14 @@ def test_method_names_settings_that_exist():
     named = set(re.findall(rf"`((?:{sections})\.\w+)`", METHOD))
     assert {"fusion.merge", "fusion.residual", "training.weight_class"} <= named
     assert named <= known
+
+
+def test_what_the_paper_leaves_open_has_the_values_of_its_preset():
+    table = METHOD.split("### What the paper leaves open")[1].split("\n\n")[1]
+    rows = re.findall(r"^\| (.+?) \| `(\w+)\.(\w+)` \| (\S+) \|", table, flags=re.MULTILINE)
+    assert len(rows) >= 18
+    for what, section, name, value in rows:
+        assert str(getattr(getattr(build("paper"), section), name)) == value, what
 
 
 def test_included_code_exists():

@@ -46,7 +46,7 @@ def test_each_table_of_the_paper_renders(table, seeds):
 
 
 @pytest.mark.parametrize("seeds", [0, 1, 3])
-@pytest.mark.parametrize("table", ["standards", "unseen"])
+@pytest.mark.parametrize("table", ["standards", "unseen", "readings"])
 def test_each_benchmark_renders(table, seeds):
     shown = tables.benchmark(seeded(table, seeds))
     assert ("No results yet" in shown.text) == (seeds == 0)
