@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from efa.config import Config
 from efa.model.assessor import EFAModel
-from efa_book.figures import Arrow, Box, chains, diagram
+from efa_book.figures import Box, chains, diagram
 
 
 @dataclass(frozen=True)
@@ -50,21 +50,19 @@ def overview(traced: Traced) -> Figure:
         layers = [part for part in getattr(model, head) if isinstance(part, nn.Linear)]
         return " → ".join(map(str, [layers[0].in_features, *(layer.out_features for layer in layers)]))
 
-    reader = (
-        "no text encoder:\nlearnt vectors" if model.fusion.text_in is None else f"text encoder\n{config.text.model}"
-    )
-    depths, grid = (" + ".join(map(str, config.encoder.depths)), " × ".join(map(str, model.grid)))
+    reader = f"text encoder\n{config.text.model}" if model.fusion.text_in else "learnt vectors,\nno text"
+    depths, grid = " + ".join(map(str, config.encoder.depths)), " × ".join(map(str, model.grid))
     boxes = {
         "frames": Box(0, 2, f"video\n{traced.given['encoder'][0]}"),
-        "swin": Box(1, 2, f"Video Swin,\n{depths} blocks", "model"),
+        "swin": Box(1, 2, f"Video Swin, blocks\n{depths}", "model"),
         "F_v": Box(2, 2, f"$F_v$ {video}\n{grid} patches"),
         "sentences": Box(0, 0.85, "five standard steps\nand an instruction"),
         "reader": Box(1, 0.85, reader, "model"),
         "fusion": Box(3, 0.95, "fusion\n(Figure 6)", "model", height=1.8),
         "F_f": Box(4, 0.95, f"$F_f$ {traced.made['fusion'][0]}"),
-        "MLP_c": Box(5, 2, f"MLP$_c$\n{widths('class_head')}", "model", 0.88),
-        "MLP_q": Box(5, 1.25, f"MLP$_q$\n{widths('quality_head')}", "model", 0.88),
-        "decoder": Box(5, 0.5, f"text generator,\ndepth {config.decoder.depth}", "model", 0.88),
+        "MLP_c": Box(5, 2, f"MLP$_c$\n{widths('class_head')}", "model", 0.94),
+        "MLP_q": Box(5, 1.25, f"MLP$_q$\n{widths('quality_head')}", "model", 0.94),
+        "decoder": Box(5, 0.5, f"text generator,\ndepth {config.decoder.depth}", "model", 0.94),
         "class": Box(6, 2, f"class\n{traced.made['class_head'][0]}", width=0.76),
         "verdict": Box(6, 1.25, f"verdict\n{traced.made['quality_head'][0]}", width=0.76),
         "explanation": Box(6, 0.5, f"explanation\n{traced.made['decoder'][0]}", width=0.76),
@@ -81,35 +79,33 @@ def overview(traced: Traced) -> Figure:
 def fusion(traced: Traced) -> Figure:
     """Figure 6: both branches, equations 1 to 8, and how they are merged, equations 9 and 10."""
     part, config, given, made = traced.model.fusion, traced.model.config.fusion, traced.given, traced.made
-    boxes = {"F_v": Box(2.5, 1, f"$F_v$ {made['fusion.video_in'][0]}, from {given['fusion'][0]}", width=3.76)}
-    arrows: list[Arrow] = []
-    ends: list[str] = []
-    for name, letter, y, first in (("global_branch", "g", 2, 1), ("step_branch", "s", 0, 3)):
-        if not hasattr(part, name):
+    boxes = {"F_v": Box(2.5, 0, f"$F_v$ {made['fusion.video_in'][0]}, from {given['fusion'][0]}", width=3.76)}
+    boxes["F_f"] = Box(6, 0, f"$F_f$ {made['fusion'][0]}", width=0.76)
+    arrows: list[tuple[str, str, str]] = []
+    into = "merge" if config.global_branch and config.step_branch else "F_f"
+    for branch, letter, y, first in (("global", "g", 0.8, 1), ("step", "s", -0.8, 3)):
+        if not hasattr(part, f"{branch}_branch"):
             continue
-        text, ends = f"F_t^{letter}", [*ends, f"F_v^{letter}"]
-        boxes[text] = Box(0, y, f"${text}$ {given[f'fusion.{name}'][1]}", width=0.76)
-        read = f"F_t^{{{letter}*}}" if config.query != "video" else text
-        halves = [("text", 1, text, "F_v", read)] if read != text else []
-        for half, x, queries, keys, out in [*halves, ("video", 3, "F_v", read, ends[-1])]:
-            path, number = f"fusion.{name}.{half}", first + (half == "video")
+        text, read, end = f"F_t^{letter}", f"F_t^{{{letter}*}}", f"F_v^{letter}"
+        boxes[text] = Box(1.5, 2 * y, f"${text}$ {given[f'fusion.{branch}_branch'][1]}", width=1.76)
+        halves = [("text", 1, text, "F_v", read)] if config.query != "video" else []
+        halves.append(("video", 3, "F_v", read if halves else text, end))
+        for number, (half, x, queries, keys, out) in enumerate(halves, first + 2 - len(halves)):
+            path, sigma, labels = f"fusion.{branch}_branch.{half}", f"$\\sigma_{number}$", ["", ""]
             if f"{path}_attention" in made:
                 q, k = (made[f"{path}_attention.{what}"][0] for what in ("query", "key"))
                 boxes[path] = Box(x, y, f"Attn$_{number}$, heads: {config.heads}\n$Q$ {q}\n$K, V$ {k}", "model", 0.76)
-                arrows += [Arrow(queries, path, "$Q$"), Arrow(keys, path, "$K, V$")]
-            sigma = f"$\\sigma_{number}$"
-            size = list(getattr(getattr(part, name), f"{half}_residual").sigma.shape) or "scalar"
+                arrows += [(queries, path, "$Q$"), (keys, path, "$K, V$")]
+            size = list(traced.model.get_parameter(f"{path}_residual.sigma").shape) or "scalar"
             boxes[out] = Box(x + 1, y, f"${out}$ {made[f'{path}_residual'][0]}\n{sigma} {size}", width=0.76)
-            labels = ("", sigma) if config.residual == "printed" else (sigma, "")
-            bend = 0.0 if half == "video" else 0.3 if y else -0.3
-            arrows += [Arrow(path if path in boxes else read, out, labels[0]), Arrow(queries, out, labels[1], bend)]
-    into = "F_f"
-    if len(ends) == 2:
+            labels[config.residual == "printed"] = sigma  # on the input, else on the attention's result
+            arrows += [(path if path in boxes else keys, out, labels[0]), (queries, out, labels[1])]
+        arrows.append((end, into, ""))
+    if into == "merge":
         linear = getattr(part.merge, "linear", part.merge)  # None for 'add'
         weight = f"{[linear.in_features, linear.out_features]}" if linear else ""
         gate = f"gate $G$ {made.get('fusion.merge', [''])[-1]}\n$W_g$ {weight}"
         merges = {"gate": gate, "add": "sum", "concatenate": f"concatenation,\nlinear {weight}"}
-        boxes[into := "merge"] = Box(5, 1, merges[config.merge], "model")
-        arrows.append(Arrow(into, "F_f"))
-    boxes["F_f"] = Box(6, 1, f"$F_f$ {made['fusion'][0]}", width=0.76)
-    return diagram(boxes, arrows + [Arrow(end, into) for end in ends])
+        boxes["merge"] = Box(5, 0, merges[config.merge], "model")
+        arrows.append(("merge", "F_f", ""))
+    return diagram(boxes, arrows)

@@ -3,14 +3,17 @@ examples: views, and standard clips beside non-standard ones."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
+import yaml
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -113,9 +116,8 @@ def _draw_label(
 
 @styled
 def lexicon(source: Source) -> Figure | None:
-    """One sunburst a mode, apparatus first: fitness and martial arts, their types, and around each type its actions,
-    dark by their share of non-standard clips; None without clips. The actions are named where the data set itself is at
-    hand; the innermost ring is there where a type is a martial art."""
+    """One sunburst a mode: fitness and martial arts where there are any, types, and actions, dark by their share of
+    non-standard clips; None without clips. The actions are named where the data set itself is at hand."""
     actions = source.table("actions")
     modes = sorted(actions["mode"].unique())
     martial = actions["type"].str.casefold().isin(MARTIAL_ARTS)
@@ -192,53 +194,14 @@ def vocabulary(sources: Sources) -> Figure | None:
 
 @styled
 def pipeline(sources: Sources) -> Figure:
-    """How each data set's annotations come about: CoT-AFA's as Section III-D describes it, the others' from code."""
-
-    def count(name: str, quantity: str) -> str:
-        source, definition = sources.find(name), DEFINITIONS.get(quantity, "")
-        found = source.number("counts", quantity, definition) if source else None
-        return "n/a" if found is None else f"{found:,.0f}"
-
-    boxes = {
-        "prompt": Box(0, 4.8, "structured\nprompt template"),
-        "name": Box(0, 4.08, f"name of the action,\none of {count('CoT-AFA', 'actions')}"),
-        "llm": Box(1, 4.44, "LLM:\nGemini 2.0", "model"),
-        "steps": Box(2, 4.44, "standard\ntechnical steps"),
-        "video": Box(2, 3.72, "video"),
-        "label": Box(2, 3, "quality label,\nannotated before"),
-        "vlm": Box(3, 3.72, "VLM:\nVideoChat", "model", height=1.94),
-        "text": Box(4, 3.72, "explanation"),
-        "check": Box(4, 3, "VLM: Qwen2.5-VL\nIs it logical? Does\nit fit the video?", "model"),
-        "experts": Box(5, 3, "eight experts\ncheck action, label\nand text, and edit", "person"),
-        "release": Box(5, 3.72, f"explanations:\n{count('CoT-AFA', 'texts')} are released"),
-    }
-    links = "prompt>llm name>llm>steps>vlm video>vlm label>vlm>text>check>experts>release"
-    lanes = {
-        "FormSim": [
-            ("data", "action file: motion,\nfaults, steps,\nwordings"),
-            ("program", "person, room, fault,\nseverity and onset\nare drawn by lot"),
-            ("program", "the clip is\nrendered"),
-            ("program", "fault and severity\ngive the verdict"),
-            ("program", "the fault's wordings\ngive the text"),
-            ("data", f"{count('FormSim', 'texts')} explanations,\ntrue fault known"),
-        ],
-        "UI-PRMD": [
-            ("data", "motion capture:\n39 markers"),
-            ("person", f"{count('UI-PRMD', 'people')} people do it\nright, then wrong\non purpose"),
-            ("person", "steps and instruction\nwritten by us"),
-            ("program", "rendered by us from\nfront and side"),
-            ("data", f"{count('UI-PRMD', 'clips')} clips\nwith verdict,\nno text"),
-        ],
-    }
-    titles = [
-        (-0.42, 5.25, "CoT-AFA, as Section III-D describes it"),
-        (-0.42, 2.43, "FormSim"),
-        (-0.42, 1.45, "UI-PRMD"),
-    ]
-    for y, (name, steps) in zip((2, 1.02), lanes.items(), strict=True):
-        boxes |= {f"{name}-{x}": Box(x, y, text, kind) for x, (kind, text) in enumerate(steps)}
-        links += " " + ">".join(f"{name}-{x}" for x in range(len(steps)))
-    return diagram(boxes, chains(links), titles)
+    """How verdicts and texts come about: CoT-AFA's as Section III-D describes it, FormSim's in its code."""
+    counts = defaultdict(lambda: "–")
+    for source, what in product(sources.all, ("actions", "texts")):
+        if (number := source.number("counts", what, DEFINITIONS.get(what, ""))) is not None:
+            counts[f"{source.name} {what}"] = f"{number:,.0f}"
+    drawn = yaml.safe_load(Path(__file__).with_name("annotation.yaml").read_text("utf-8"))
+    boxes = {name: Box(**box | {"text": box["text"].format_map(counts)}) for name, box in drawn["boxes"].items()}
+    return diagram(boxes, chains(drawn["arrows"]), drawn["titles"])
 
 
 FORMS = {  # the two actions of the paper's Figure 3 -> the fault that Section III-B describes, and a view of it

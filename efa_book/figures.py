@@ -231,47 +231,31 @@ class Box:
         middle, size = ((self.x, self.width), (self.y, self.height))[axis]
         return middle - size / 2, middle + size / 2
 
-
-@dataclass(frozen=True)
-class Arrow:
-    """From one box to another, by their names; with `bend` over (positive) or under (negative) what lies between."""
-
-    start: str
-    end: str
-    text: str = ""
-    bend: float = 0.0
-
-    def points(self, boxes: Mapping[str, Box]) -> list[tuple[float, float]]:
-        """Where it starts and ends: level or upright where the boxes share a height or a place, else corner to corner."""
-        a, b = boxes[self.start], boxes[self.end]
-        if self.bend:
-            return [(box.x, box.edges(1)[int(self.bend > 0)]) for box in (a, b)]
+    def arrow_to(self, other: "Box") -> list[tuple[float, float]]:
+        """Where an arrow starts and ends: level or upright where the boxes allow it, else from corner to corner."""
         places = []
-        for (low, high), (other_low, other_high) in ((a.edges(axis), b.edges(axis)) for axis in (0, 1)):
+        for (low, high), (other_low, other_high) in ((self.edges(axis), other.edges(axis)) for axis in (0, 1)):
             middle = (max(low, other_low) + min(high, other_high)) / 2
             apart = (high, other_low) if high < other_low else (low, other_high) if low > other_high else None
             places.append(apart or (middle, middle))
         return list(zip(*places, strict=True))
 
 
-def chains(text: str) -> list[Arrow]:
-    """'a>b>c d>c' -> arrows from a to b, from b to c and from d to c."""
-    return [Arrow(a, b) for chain in text.split() for a, b in itertools.pairwise(chain.split(">"))]
-
-
+Arrows = Sequence[tuple[str, str, str]]  # (from, to, text beside it): boxes by their names
 BOX_COLOURS = {"data": "white", "model": "#d3e4f2", "person": "#f8e0c4", "program": "#e3e9dc"}
 
 
+def chains(text: str) -> list[tuple[str, str, str]]:
+    """'a>b>c d>c' -> arrows from a to b, from b to c and from d to c, without texts."""
+    return [(a, b, "") for chain in text.split() for a, b in itertools.pairwise(chain.split(">"))]
+
+
 @styled
-def diagram(
-    boxes: Mapping[str, Box], arrows: Sequence[Arrow], titles: Sequence[tuple[float, float, str]] = ()
-) -> Figure:
-    """Boxes and arrows, in units of any size, over the width of the page; `titles`: (left end, height, text)."""
+def diagram(boxes: Mapping[str, Box], arrows: Arrows, titles: Sequence[tuple[float, str]] = ()) -> Figure:
+    """Boxes and arrows, in units of any size, over the width of the page; `titles`: (height, text)."""
     left, right = (f(edge for box in boxes.values() for edge in box.edges(0)) for f in (min, max))
-    low = min(box.edges(1)[0] for box in boxes.values()) - (0.38 if any(arrow.bend < 0 for arrow in arrows) else 0.08)
-    high = max(box.edges(1)[1] for box in boxes.values()) + (
-        0.38 if titles or any(a.bend > 0 for a in arrows) else 0.08
-    )
+    low, high = (f(edge for box in boxes.values() for edge in box.edges(1)) for f in (min, max))
+    low, high = low - 0.05, high + (0.38 if titles else 0.05)
     figure = Figure(figsize=(8.6, 8.6 * (high - low) / (right - left) + 0.25))
     ax: Axes = figure.subplots()
     ax.set(xlim=(left - 0.04, right + 0.04), ylim=(low, high))
@@ -281,15 +265,14 @@ def diagram(
         corner, shape = (box.edges(0)[0], box.edges(1)[0]), "round,pad=0,rounding_size=0.06"
         ax.add_patch(FancyBboxPatch(corner, box.width, box.height, shape, **look))
         ax.text(box.x, box.y, box.text, ha="center", va="center", fontsize=6.8, linespacing=1.35)
-    for arrow in arrows:
-        start, end = arrow.points(boxes)
+    for name, other, text in arrows:
+        (x, y), (to_x, to_y) = boxes[name].arrow_to(boxes[other])
         look = {"arrowstyle": "-|>", "mutation_scale": 8, "color": FAINT, "shrinkA": 0, "shrinkB": 0}
-        ax.add_patch(FancyArrowPatch(start, end, connectionstyle=f"arc3,rad={-arrow.bend}", **look))
-        x, y = (start[0] + end[0]) / 2, (start[1] + end[1]) / 2 + arrow.bend * (end[0] - start[0]) / 2
-        behind = {"facecolor": PANEL, "edgecolor": "none", "pad": 0.8} if arrow.text else None
-        ax.text(x, y, arrow.text, ha="center", va="center", fontsize=6.8, bbox=behind)
-    for x, y, text in titles:
-        ax.text(x, y, text, fontsize=9, fontweight="bold", ha="left", va="center")
+        ax.add_patch(FancyArrowPatch((x, y), (to_x, to_y), **look))
+        behind = {"facecolor": PANEL, "edgecolor": "none", "pad": 0.8} if text else None
+        ax.text((x + to_x) / 2, (y + to_y) / 2, text, ha="center", va="center", fontsize=6.8, bbox=behind)
+    for y, text in titles:
+        ax.text(left, y, text, fontsize=9, fontweight="bold", va="center")
     shown = [kind for kind in BOX_COLOURS if any(box.kind == kind for box in boxes.values())]
     patches = [Patch(facecolor=BOX_COLOURS[kind], edgecolor=BLUE, label=kind) for kind in shown]
     figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), frameon=False, fontsize=7.5)
