@@ -210,9 +210,8 @@ FORMS = {  # the two actions of the paper's Figure 3 -> the fault that Section I
 }
 FRAMES_SHOWN = 3  # frames of a clip in a grid of examples
 RULE = (
-    "Chosen by rule, not by eye: of the actions that are shown from the most sides in both verdicts those of the "
-    "paper's Figure 3, then the first by name; from each side its first standard and its first non-standard clip, in "
-    "the order of clip ids."
+    "Chosen by rule, not by eye: of the actions shown from the most sides in both verdicts the paper's two, then "
+    "the first by name; from each side the first standard and the first non-standard clip, in the order of clip ids."
 )
 
 

@@ -44,13 +44,15 @@ def pick_clips(clips: pd.DataFrame) -> list[tuple[str, pd.Series]]:
     return [(why, part.iloc[0]) for why, part in found.items() if len(part)]
 
 
-def render_frames(clip_id: str, preset: str, overrides: Overrides | None = None, size: int = 128) -> np.ndarray | None:
-    """The six frames of a FormSim clip, uint8 [T, size, size, 3]; None where it is not FormSim's."""
+def render_frames(clip: pd.Series, preset: str, overrides: Overrides | None = None) -> np.ndarray | None:
+    """The six frames of a clip of the predictions, uint8 [T, 128, 128, 3]; None where it is not FormSim's, or FormSim
+    has come to have another clip of that id: older predictions show it by their reference."""
     data = build(preset, overrides).data
     if not isinstance(data, FormSimData):
         return None
-    found = next((c for c in formsim_clips(data) if c.clip_id == clip_id), None)
-    return None if found is None else formsim.render_clip(found, size, data.frames, data.clutter)
+    same = (c for c in formsim_clips(data) if c.clip_id == clip["clip_id"])
+    found = next((c for c in same if formsim.record(c)["explanation"] == clip["reference"]), None)
+    return None if found is None else formsim.render_clip(found, 128, data.frames, data.clutter)
 
 
 def gallery(results: Results, row: str = "EFA") -> Html:
@@ -90,7 +92,7 @@ def _mark(words: Sequence[str], spans: Mapping[int, int]) -> str:
 
 def show_clip(results: Results, clip: pd.Series) -> Html:
     """The six frames of a clip where they can be drawn, and `clip_facts`."""
-    frames = render_frames(clip["clip_id"], results.preset, results.overrides)
+    frames = render_frames(clip, results.preset, results.overrides)
     alt = f"Six frames of the clip {clip['clip_id']}: {clip['action']}."
     return (Html("") if frames is None else html.show(figures.film(frames), alt, kind="png")) + clip_facts(clip)
 
@@ -98,9 +100,9 @@ def show_clip(results: Results, clip: pd.Series) -> Html:
 def clip_facts(clip: pd.Series) -> Html:
     """Truth and model side by side: action, verdict and explanation, shared phrases marked."""
     reference, written = mark_shared(clip["reference"], clip["explanation"])
-    truth = "standard"
-    if clip["quality"] != 0:
-        truth = f"non-standard: {figures.fault_name(clip['fault'])}, step {clip['fault_step']:.0f}"
+    truth = VERDICTS[int(clip["quality"])] if clip["quality"] >= 0 else "unknown"
+    if clip["fault"]:
+        truth += f": {figures.fault_name(clip['fault'])}, step {clip['fault_step']:.0f}"
     verdict = verdict_text(clip["quality_prob"])
     rows = [
         ("action", escape(clip["action"]), escape(clip["predicted_action"])),

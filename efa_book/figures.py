@@ -255,10 +255,10 @@ def diagram(boxes: Mapping[str, Box], arrows: Arrows, titles: Sequence[tuple[flo
     """Boxes and arrows, in units of any size, over the width of the page; `titles`: (height, text)."""
     left, right = (f(edge for box in boxes.values() for edge in box.edges(0)) for f in (min, max))
     low, high = (f(edge for box in boxes.values() for edge in box.edges(1)) for f in (min, max))
-    low, high = low - 0.05, high + (0.38 if titles else 0.05)
-    figure = Figure(figsize=(8.6, 8.6 * (high - low) / (right - left) + 0.25))
+    high += 0.3 if titles else 0
+    figure = Figure(figsize=(8.6, 8.6 * (high - low + 0.1) / (right - left) + 0.25))
     ax: Axes = figure.subplots()
-    ax.set(xlim=(left - 0.04, right + 0.04), ylim=(low, high))
+    ax.set(xlim=(left - 0.04, right + 0.04), ylim=(low - 0.05, high + 0.05))
     ax.set_axis_off()
     for box in boxes.values():
         look: Any = {"facecolor": BOX_COLOURS[box.kind], "edgecolor": BLUE, "linewidth": 0.9}

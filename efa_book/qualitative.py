@@ -84,7 +84,7 @@ def show_kind(results: Results, kind: Kind, row: str = "EFA", seed: int | None =
         return html.note("No clip of this kind.")
     out = html.note(f"{clip['clip_id']}: one of {kind.count}.")
     weights = _find_weights(results, row, seed, clip["clip_id"])
-    frames = examples.render_frames(clip["clip_id"], results.preset, results.overrides)
+    frames = examples.render_frames(clip, results.preset, results.overrides)
     if frames is None or weights is None:
         return out + examples.show_clip(results, clip)
     alt = f"Six frames of {clip['action']}; below, how much each of the five steps attends to each frame."
@@ -93,8 +93,7 @@ def show_kind(results: Results, kind: Kind, row: str = "EFA", seed: int | None =
 
 
 def figure_7(results: Results, row: str = "EFA") -> Html:
-    """Frames, reference and prediction of the paper's two examples, each the first test clip by id of its action and
-    label; a line says where nothing is trained."""
+    """The paper's two examples: of each action and label the first test clip by id, or a line that none is trained."""
     seed, out = results.seeds[0], Html("")
     clips = results.clips(row, seed)
     for action, quality in FIGURE_7:
@@ -120,7 +119,7 @@ def _find_weights(results: Results, row: str, seed: int, clip: str) -> np.ndarra
 
 
 def _find_steps(results: Results, clip: pd.Series) -> tuple[str, ...]:
-    """The steps that the model read: those of the action that it took the clip for."""
+    """The steps that the model read: those of the action that it took the clip for; none where that is gone."""
     steps, action = open_dataset(build(results.preset, results.overrides).data).steps, clip["predicted_action"]
-    key = action if action in steps else next(name for name in steps if name.startswith(f"{action} ["))
-    return steps[key].steps
+    key = action if action in steps else next((name for name in steps if name.startswith(f"{action} [")), "")
+    return steps[key].steps if key else ()
