@@ -1,6 +1,6 @@
 """`python -m efa ...` is the command `efa`; so is `accelerate launch -m efa ...`."""
 
-from efa.cli import main
+from efa.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -45,10 +45,8 @@ def blind_table() -> Html:
         caption = f"Explanations written without a video: {title} ({part['clips'].iloc[0]})"
         out += html.table(caption, head, rows, _blind_notes(part, population, facts))
     if len(theirs):
-        cited = paper.listed(list(theirs["source"]))
-        out += html.note(
-            f"A dash: not in Table IV, whose BLEU is of an unnamed order. The paper's numbers, from: {cited}"
-        )
+        dash = f"A dash: the paper does not report it. {paper.READINGS['bleu1']}"
+        out += html.note(f"{dash} The paper's numbers, from: {paper.listed(list(theirs['source']))}")
     return out + _stamp(facts)
 
 
@@ -69,8 +67,8 @@ def paper_gap_table() -> Html:
         numbers = [Cell(f"{line[name]:.1f}", number=True) for name in ("value", "paper")]
         rows.append([Cell(TITLES[line["metric"]], group), Cell(line["title"], who), *numbers, gap, line["outcome"]])
     head = ["metric", "best blind text", "blind", "paper's EFA", "difference", "the blind text"]
-    order = "The paper gives BLEU without its order; its number is compared with BLEU-1, whose size it has."
-    return html.table("Which of the paper's caption scores need no video", head, rows, [CAUTION, order]) + _stamp(facts)
+    notes = [CAUTION, paper.READINGS["bleu1"]]
+    return html.table("Which of the paper's caption scores need no video", head, rows, notes) + _stamp(facts)
 
 
 def shortcuts_table() -> Html:

@@ -1,5 +1,7 @@
 """results/claims.csv: what each row is meant to show, and whether it does: computed, never written by hand.
 
+A sentence of the paper, in our words, makes a claim in each metric and for each row that it speaks of.
+
 There are two rules. D is the difference in favour of the claim, in points, with its 95 % interval over seeds. The
 tolerance is the smallest D that would matter, declared in the file before any run.
 
@@ -31,7 +33,7 @@ from efa_book.estimates import REASONS, Estimate
 from efa_book.published import read_table
 from efa_book.table_specs import KNOWN, TABLE_SPECS, Metric
 
-COLUMNS = ("id", "table", "claim", "row", "reference", "metric", "direction", "tolerance", "source")
+COLUMNS = ("id", "table", "sentence", "claim", "row", "reference", "metric", "direction", "tolerance", "source")
 DIRECTIONS = ("higher", "lower")
 OTHERS = "all others"
 HOLDS, FAILS, INCONCLUSIVE, UNTESTABLE = "holds", "does not hold", "inconclusive", "cannot be tested here"
@@ -43,6 +45,7 @@ class Claim:
 
     id: str
     table: str
+    sentence: str
     claim: str
     row: str
     reference: str
@@ -77,7 +80,7 @@ def read_claims(path: Path | None = None) -> list[Claim]:
 
     Raises:
         InputError: a column is missing, or a line has an unknown table, row, reference, metric or direction, a
-            tolerance that is no number of points, a repeated id, or no claim or source.
+            tolerance that is no number of points, a repeated id, or no sentence, claim or source.
     """
     path = path or paths.results() / "claims.csv"
     table = read_table(path, COLUMNS, dtype=str, keep_default_na=False)
@@ -92,7 +95,7 @@ def read_claims(path: Path | None = None) -> list[Claim]:
 
 def _find_problem(cells: dict[str, str], ids: set[str]) -> tuple[str, str | None] | None:
     """What is wrong with a line, and how to fix it."""
-    if empty := [name for name in ("id", "claim", "source") if not cells[name].strip()]:
+    if empty := [name for name in ("id", "sentence", "claim", "source") if not cells[name].strip()]:
         return f"{empty[0]} is empty", None
     if cells["id"] in ids:
         return f"id '{cells['id']}' is already used above", None
@@ -129,6 +132,21 @@ class Judged:
 def judge(results: Results, claims: Sequence[Claim] | None = None) -> list[Judged]:
     """Every claim on a table, judged; by default those of results/claims.csv."""
     return [_judge(results, one) for one in (read_claims() if claims is None else claims) if one.table == results.table]
+
+
+def by_sentence(judged: Sequence[Judged]) -> dict[str, list[Judged]]:
+    """Sentence -> its claims, both in the order of the file."""
+    sentences = dict.fromkeys(one.claim.sentence for one in judged)
+    return {sentence: [one for one in judged if one.claim.sentence == sentence] for sentence in sentences}
+
+
+def summarize(outcomes: Sequence[str]) -> str:
+    """Several outcomes in a few words: 'holds 4 of 6, inconclusive 2 of 6'."""
+    counts = {one: list(outcomes).count(one) for one in (HOLDS, FAILS, INCONCLUSIVE, UNTESTABLE) if one in outcomes}
+    if len(counts) > 1:
+        return ", ".join(f"{outcome} {count} of {len(outcomes)}" for outcome, count in counts.items())
+    all_of = f" ({len(outcomes)} of {len(outcomes)})" if len(outcomes) > 1 else ""
+    return next(iter(counts), UNTESTABLE) + all_of
 
 
 def outcomes_table(results: Results, claims: Sequence[Claim] | None = None) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from efa_datasets.statistics import CUT_CHARACTERS, VIEWS
 from efa_datasets.wording import CUES, SENTENCES, WORDS
 
 Rows = list[list[str | Cell]]
+UNKNOWN = Cell("–", number=True)
 NEAR = 0.05  # how far from the paper's number ours may lie
 MAIN_WORDS, MAIN_SENTENCES = next(iter(WORDS)), next(iter(SENTENCES))  # the definitions of Table II
 EVERY, HEAPS = "every text", "vocabulary if every clip had a text"
@@ -34,7 +35,7 @@ def counts(sources: Sources) -> Html:
         rows.append([title or quantity, _count(printed), _count(first, printed), *map(_count, others)])
     if (frames := sources.paper_number("I", "frames")) is not None:
         rows.append(["frames", _count(frames), *[_count(None)] * len(sources.all)])
-    notes = ["n/a: the paper's count was not available, or ours needs the videos."]
+    notes = ["A dash: the paper does not give this count, or ours needs the videos."]
     if sources.find("UI-PRMD"):
         notes.append("UI-PRMD: each repetition is rendered twice, from the front and from the side.")
     head = ["", "paper", *(source.name for source in sources.all)]
@@ -44,7 +45,7 @@ def counts(sources: Sources) -> Html:
 
 def _count(number: float | None, printed: float | None = None) -> Cell:
     if number is None:
-        return Cell("n/a", number=True)
+        return UNKNOWN
     verdict = "" if printed is None else "as in the paper" if number == printed else f"paper: {printed:,.0f}"
     return Cell(f"{number:,.0f}", verdict, number=True)
 
@@ -75,7 +76,7 @@ def texts(sources: Sources) -> Html:
     found = [_heaps(source, beside_paper(source, printed)) for source in having]
     if any(cell.text != "–" for cell in found):
         rows.append([Cell(HEAPS, "Heaps' law, 95 % interval"), _value(printed), *found])
-    titles = {"reasoning": "reasoning steps", "suggestion": "suggestions"}
+    titles = {"reasoning": "reasoning steps", "suggestion": "actionable suggestions"}
     for what, name in ((what, name) for what in CUES for name in ("narrow", "wide")):
         found = [_value(source.number(f"{what}, {EVERY}", "occurrences a text", name)) for source in having]
         rows.append([Cell(titles[what], f"cues of the {name} list"), _value(sources.paper_number("II", what)), *found])
@@ -93,7 +94,7 @@ def texts(sources: Sources) -> Html:
 
 def _value(number: float | None, printed: float | None = None) -> Cell:
     if number is None:
-        return Cell("n/a", number=True)
+        return UNKNOWN
     off = f"{100 * (number / printed - 1):+.1f} %" if printed else ""
     whole = number >= 1000 or (number >= 10 and number == round(number))
     return Cell(f"{number:,.0f}" if whole else f"{number:.2f}", off, number=True)
@@ -103,7 +104,7 @@ def _heaps(source: Source, printed: float | None) -> Cell:
     """The extrapolated vocabulary with its interval, and where the paper's lies."""
     middle, low, high = (source.number(HEAPS, name, "Heaps' law") for name in ("words", "words, low", "words, high"))
     if middle is None or low is None or high is None:
-        return Cell("–", number=True)
+        return UNKNOWN
     where = ""
     if printed is not None:
         side = "above it" if printed > high else "below it" if printed < low else "inside"
@@ -196,7 +197,7 @@ def _share(number: float | None) -> Cell:
 
 
 def types(source: Source) -> Html:
-    """Table III: actions, clips, quality, splits and texts of every type."""
+    """Actions, clips, quality, splits and texts of every type."""
     columns = ["actions", "clips", "standard", "nonstandard", "train", "val", "test", "texts"]
     table = source.table("types")
     rows: Rows = [
@@ -206,6 +207,33 @@ def types(source: Source) -> Html:
     rows.append(["all", "", *(_count(table[name].sum()) for name in columns)])
     head = ["type", "mode", *(name.replace("nonstandard", "non-standard") for name in columns)]
     return html.table(f"{source.name}: its {len(table)} types", head, rows) + stamp(source)
+
+
+def datasets(sources: Sources) -> Html:
+    """Table III: nine data sets as the paper compares them, then what is counted here."""
+    part = sources.paper[sources.paper["table"] == "III"]
+    if part.empty:
+        return html.note("results/cot-afa/paper.csv says nothing about other data sets.")
+    part = part.assign(name=part["number"].str.partition(": ")[0], what=part["number"].str.partition(": ")[2])
+    rows: Rows = []
+    for name, own in part.groupby("name", sort=False):
+        of = own.set_index("what")["value"]
+        yes = of.index[of.index.str.startswith("label ") & (of == 1)]
+        labels = ", ".join(yes.str.extract(r"label (\w+)", expand=False))
+        kind = "action recognition" if own["source"].str.contains("recognition").any() else "action quality"
+        seconds = Cell(f"{of['seconds a clip']:.1f} s", number=True)
+        rows.append([Cell(str(name), kind), _count(of["categories"]), seconds, _count(of["samples"]), labels])
+    for source in sources.all:
+        counted = [source.number("counts", name) for name in ("actions", "clips", "clips, view not said")]
+        mean = source.number("as released", "mean seconds", "clips with a length")
+        seen = f", M in {counted[1] - (counted[2] or 0):,.0f} clips" if counted[1] is not None else ""
+        length = UNKNOWN if mean is None else Cell(f"{mean:.2f} s", "where it is given", number=True)
+        first = Cell(source.name, "counted here")
+        rows.append([first, _count(counted[0]), length, _count(counted[1]), f"Cla, SC{seen}"])
+    head = ["Dataset", "Category", "Time", "Samples", "Labels"]
+    meaning = "Cla: class; SC: standardization category, the verdict here; M: multiple viewpoints."
+    notes = [meaning, f"The paper's numbers, from: {listed([min(part['source'], key=len)])}"]
+    return html.table("Table III: data sets of actions and their quality", head, rows, notes) + stamp(*sources.all)
 
 
 def splits(sources: Sources) -> Html:

@@ -82,7 +82,7 @@ def scores(results: Results, group: str) -> Figure | None:
     number that cannot exist is replaced by its reason.
     """
     spec = TABLE_SPECS[results.table]
-    entries = spec.entries or tuple((row, "", row) for row in results.rows)
+    entries = spec.entries or tuple((row, "", name) for row, name in spec.names(results.rows).items())
     if not results.origin:
         return None
     figure = Figure(figsize=(8.6, 0.7 + 0.32 * len(entries)))

@@ -55,27 +55,46 @@ class Cell:
 
 
 def table(
-    caption: str, head: Sequence[str | Cell], rows: Sequence[Sequence[str | Cell]], notes: Sequence[str] = ()
-) -> Html:
-    """A table whose first column names the rows; `head`: a title a column; `notes`: paragraphs below."""
+    caption: str, head: Sequence[str | Cell], rows: Sequence[Sequence[str | Cell]], notes: Sequence[str] = (),
+    groups: Sequence[tuple[str, int]] = (),
+) -> Html:  # fmt: skip
+    """A table whose first column names the rows; a row with a single cell is a heading of those below it.
+
+    `head`: a title a column; `notes`: paragraphs below; `groups`: (title, number of columns), in a line above the head.
+    """
     titles, *cells = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in (head, *rows)]
     mark = ("", ' class="number"')
-    numeric = [mark[bool(cells) and all(row[i].number for row in cells)] for i in range(len(titles))]
+    full = [row for row in cells if len(row) > 1]
+    numeric = [mark[bool(full) and all(row[i].number for row in full)] for i in range(len(titles))]
     top = "".join(f'<th scope="col"{kind}>{cell.inner()}</th>' for cell, kind in zip(titles, numeric, strict=True))
+    above = "".join(f'<th scope="colgroup" colspan="{width}">{escape(title)}</th>' for title, width in groups)
+    columns = "".join(f'<colgroup span="{width}"></colgroup>' for _, width in groups)
     body = ""
     for first, *others in cells:
         inner = "".join(f"<td{mark[cell.number]}>{cell.inner()}</td>" for cell in others)
-        body += f'<tr><th scope="row">{first.inner()}</th>{inner}</tr>'
+        if others:
+            body += f'<tr><th scope="row">{first.inner()}</th>{inner}</tr>'
+        else:  # a body of its own, so that a screen reader gives the heading with these rows alone
+            heading = f'<tr><th scope="rowgroup" colspan="{len(titles)}">{first.inner()}</th></tr>'
+            body += "</tbody><tbody>" + (heading if first.text else "")
     below = "".join(f'<p class="efa-note">{escape(note)}</p>' for note in notes)
     plain = [caption, *(" | ".join(f"{cell.text} {cell.minor}".strip() for cell in row) for row in (titles, *cells))]
-    inner = f"<caption>{escape(caption)}</caption><thead><tr>{top}</tr></thead><tbody>{body}</tbody>"
-    return Html(wide(inner, caption) + below, "\n".join([*plain, *notes]))
+    lines = f"<tr>{above}</tr><tr>{top}</tr>" if groups else f"<tr>{top}</tr>"
+    inner = f"<caption>{escape(caption)}</caption>{columns}<thead>{lines}</thead><tbody>{body}</tbody>"
+    return Html(wide(inner.replace("<tbody></tbody>", ""), caption) + below, "\n".join([*plain, *notes]))
 
 
 def wide(inner: str, label: str) -> str:
     """A table's inner HTML in a frame that scrolls sideways on a narrow page, by keyboard as well."""
     frame = f'<div class="efa-wide" tabindex="0" role="region" aria-label="{escape(label)}">'
     return f'{STYLE}{frame}<table class="efa">{inner}</table></div>'
+
+
+def details(title: str, minor: str, inside: Html) -> Html:
+    """A line, a smaller one beside it, and what both open into; needs no script."""
+    summary = f"<summary>{escape(title)}<br><small>{escape(minor)}</small></summary>"
+    source = f'{STYLE}<details class="efa">{summary}{inside.source}</details>'
+    return Html(source, f"{title}: {minor}\n{inside.text}")
 
 
 def note(text: str) -> Html:

@@ -1,12 +1,11 @@
 """The first page: what the paper claims, what came out here, and one clip with its assessment."""
 
 import contextlib
-from collections.abc import Sequence
 
 from efa.config import build
 from efa.utils.errors import InputError
 from efa_book import blind, claims, estimates, examples, figures, html, people, provenance, qualitative
-from efa_book.claims import FAILS, HOLDS, INCONCLUSIVE, UNTESTABLE
+from efa_book.claims import UNTESTABLE
 from efa_book.collect import Results, obtain
 from efa_book.html import Html, escape
 
@@ -18,22 +17,12 @@ def read_results(preset: str = "laptop") -> dict[str, Results]:
     return {table: obtain(table, preset, None, train=False) for table in ("4", "5", "6", "7", "standards", "unseen")}
 
 
-def summarize(outcomes: Sequence[str]) -> str:
-    """Several outcomes of one claim in a few words: 'holds 4 of 6, inconclusive 2 of 6'."""
-    counts = {one: list(outcomes).count(one) for one in (HOLDS, FAILS, INCONCLUSIVE) if one in outcomes}
-    if not counts:
-        return UNTESTABLE
-    if len(counts) == 1:
-        return next(iter(counts)) + (f" ({len(outcomes)} of {len(outcomes)})" if len(outcomes) > 1 else "")
-    return ", ".join(f"{outcome} {count} of {len(outcomes)}" for outcome, count in counts.items())
-
-
 def claim_rows(tables: dict[str, Results]) -> list[ClaimRow]:
     """The rows of the table of claims: those of the paper first, then the book's own questions."""
 
     def outcome(table: str, metric: str = "") -> str:
         found = claims.outcomes_table(tables[table])
-        return summarize(list(found.loc[(found["metric"] == metric) | (not metric), "outcome"]))
+        return claims.summarize(list(found.loc[(found["metric"] == metric) | (not metric), "outcome"]))
 
     def value(table: str, metric: str, row: str = "EFA") -> str:
         found = estimates.estimate(tables[table], row, metric)
@@ -57,8 +46,8 @@ def claim_rows(tables: dict[str, Results]) -> list[ClaimRow]:
         ("It explains better than earlier systems", outcome("4", "cider_d"), explains, comparison),
         ("It finds the action more often", outcome("5", "top1"), f"Top-1 {value('5', 'top1')}", comparison),
         ("It judges form better", outcome("5", "quality_acc"), judges, comparison),
-        ("Each part of it helps", outcome("6"), "18 comparisons of nine variants", ablation),
-        ("A loss weight of 3 is best", outcome("7"), "five weights", "notebooks/loss_weight"),
+        ("Each part of it helps", outcome("6"), "nine variants, six metrics", ablation),
+        ("A loss weight of 3 is best", outcome("7"), "five weights, six metrics", "notebooks/loss_weight"),
         ("Its numbers on CoT-AFA", UNTESTABLE, shipped, "book/own_data"),
         ("Asked here: where only the text can decide, it does", *text_effect("standards"), ablation),
         ("Asked here: text helps with new exercises", *text_effect("unseen"), ablation),

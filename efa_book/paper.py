@@ -1,4 +1,4 @@
-"""results/paper.csv: the paper's own numbers, as far as they are known, each with its source."""
+"""results/paper.csv: the numbers of the paper's Tables IV to VII, each with its source."""
 
 import math
 from collections.abc import Sequence
@@ -11,6 +11,11 @@ from efa.utils import paths
 from efa.utils.errors import InputError
 from efa_book.published import COLUMNS, read_table
 from efa_book.table_specs import Metric
+
+READINGS = {  # metric -> how its column is read
+    "bleu1": "BLEU: the paper does not say of which order; its size fits BLEU-1, as ours is. CIDEr: ours is CIDEr-D.",
+    "top1": "TOP1, TOP5 and Acc: printed as shares, such as 0.772; here in percent.",
+}
 
 
 def numbers(path: Path | None = None) -> pd.DataFrame:
@@ -34,35 +39,26 @@ def numbers(path: Path | None = None) -> pd.DataFrame:
     return table.assign(value=value)
 
 
-def printed_number(known: pd.DataFrame, table: str, row: str, metric: Metric) -> str:
-    """The number as printed; 'n/a' if it was not available, a dash if the paper does not report the metric."""
-    if not metric.printed:
-        return "–"
+def printed_number(known: pd.DataFrame, table: str, row: str, metric: Metric) -> float:
+    """The paper's number in percent or points; NaN if the paper does not report it."""
     found = _select(known, table, row, metric)["value"]
-    return f"{found.iloc[0]:.1f}" if len(found) else "n/a"
+    return float(found.iloc[0]) if len(found) else math.nan
 
 
-def explain_numbers(known: pd.DataFrame, table: str, rows: list[str], metrics: tuple[Metric, ...]) -> list[str]:
-    """Notes on what n/a and the dash mean, as far as they appear, and on the sources of the numbers."""
-    out = []
-    parts = [(row, metric, _select(known, table, row, metric)) for row in rows for metric in metrics if metric.printed]
-    if missing := [(row, metric) for row, metric, found in parts if found.empty]:
-        row, metric = missing[0]
-        out.append(
-            "n/a: this number of the paper was not available to us. If you have the PDF, add a line for it to "
-            f"results/paper.csv, for example {table},{row},,unstated,{metric.key},VALUE,SOURCE: the next build shows "
-            "it here."
-        )
-    if not all(metric.printed for metric in metrics):
-        out.append("No bar: the paper does not report this metric.")
-    if sources := [found["source"].iloc[0] for _, _, found in parts if len(found)]:
+def explain_numbers(known: pd.DataFrame, table: str, rows: Sequence[str], metrics: Sequence[Metric]) -> list[str]:
+    """Notes on how the paper's metrics are read, on a dash left of the bar if there is one, and on the sources."""
+    out = [text for key, text in READINGS.items() if any(metric.key == key for metric in metrics)]
+    found = [_select(known, table, row, metric)["source"] for row in rows for metric in metrics if metric.printed]
+    if any(part.empty for part in found):
+        out.append("A dash left of the bar: the paper does not report this number.")
+    if sources := [part.iloc[0] for part in found if len(part)]:
         out.append(f"The paper's numbers, from: {listed(sources)}")
     return out
 
 
 def listed(sources: Sequence[str]) -> str:
-    """Each source once; numbered if there are several."""
-    once = [source.rstrip(".") + "." for source in dict.fromkeys(sources)]
+    """Each source once, whatever form its numbers are printed in; numbered if there are several."""
+    once = list(dict.fromkeys(source.partition(", printed ")[0].rstrip(".") + "." for source in sources))
     return once[0] if len(once) == 1 else " ".join(f"({i}) {source}" for i, source in enumerate(once, 1))
 
 

@@ -42,7 +42,7 @@ QUESTIONS: tuple[tuple[str, str, str | None, Metric], ...] = (
     ("The same, asked to rank one person's repetitions", "EFA, never saw people", None, "auc"),
     ("EFA judges better than Video Swin", "EFA", "Video Swin", "acc"),
     ("Text helps EFA's verdict", "EFA", "EFA, w/o text", "acc"),
-    ("The right text helps more than another movement's", "EFA", "EFA, shuffled text", "acc"),
+    ("The right text helps more than another movement's", "EFA", "EFA, wrong text", "acc"),
     ("Pre-training on FormSim helps EFA's verdict", "EFA", "EFA, random trunk", "acc"),
     ("Pre-training on FormSim helps Video Swin's verdict", "Video Swin", "Video Swin, random trunk", "acc"),
     ("Pre-training on FormSim helps to find the movement", "EFA", "EFA, random trunk", "top1"),

@@ -3,10 +3,12 @@
 To show another metric in a table, add it to one line of `TABLE_SPECS`.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal["caption", "fault", "words", "action", "form"]
+NOT_PRINTED = "not in the paper"
 
 
 @dataclass(frozen=True)
@@ -18,13 +20,13 @@ class Metric:
         title: as in a table's head.
         kind: what it needs: 'caption' a text and a reference, 'fault' a text and a known fault, 'words' a text and a
             verdict, 'action' a class, 'form' a verdict.
-        printed: the paper reports it.
+        printed: its name in the paper's tables; '' if the paper does not report it.
     """
 
     key: str
     title: str
     kind: Kind
-    printed: bool = False
+    printed: str = ""
 
 
 @dataclass(frozen=True)
@@ -32,58 +34,95 @@ class TableSpec:
     """One table.
 
     Attributes:
-        metrics: one column each.
+        metrics: one column each: the paper's in its order, then ours.
         first: title of the column that names the rows.
         subject: the row that the others are compared with.
         figures: name of a group of claims -> the metrics of its figure.
         floor: whether a last row says what is reached without looking.
+        printed_rows: heading in the paper ('': none) -> the rows below it, in the paper's order.
+        printed_names: row -> the paper's name of it, where that differs.
         entries: (row, protocol, name) of each line, where lines are not simply rows under their own protocol.
     """
 
     metrics: tuple[Metric, ...]
-    first: str = "system"
+    first: str = "Method"
     subject: str = "EFA"
     figures: dict[str, tuple[Metric, ...]] = field(default_factory=dict)
     floor: bool = False
+    printed_rows: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    printed_names: dict[str, str] = field(default_factory=dict)
     entries: tuple[tuple[str, str, str], ...] = ()
 
+    def lines(self, rows: Iterable[str]) -> dict[str, list[str]]:
+        """`printed_rows` as far as a table has them, then its other rows."""
+        found = {heading: [row for row in part if row in rows] for heading, part in self.printed_rows.items()}
+        others = [row for row in rows if not any(row in part for part in self.printed_rows.values())]
+        return found | ({NOT_PRINTED: others} if others else {})
 
-BLEU1 = Metric("bleu1", "BLEU-1", "caption", True)
-BLEU4 = Metric("bleu4", "BLEU-4", "caption", True)
-METEOR = Metric("meteor", "METEOR", "caption", True)
-ROUGE = Metric("rouge_l", "ROUGE-L", "caption", True)
-CIDER = Metric("cider_d", "CIDEr-D", "caption", True)
-TOP1 = Metric("top1", "Top-1", "action", True)
-TOP5 = Metric("top5", "Top-5", "action", True)
-QUALITY = Metric("quality_acc", "quality accuracy", "form", True)
+    def names(self, rows: Iterable[str]) -> dict[str, str]:
+        """Row -> the name that is shown, in the order of `lines`."""
+        return {row: self.printed_names.get(row, row) for part in self.lines(rows).values() for row in part}
+
+
+BLEU1 = Metric("bleu1", "BLEU-1", "caption", "BLEU")  # printed without its order; its size fits BLEU-1
+BLEU4 = Metric("bleu4", "BLEU-4", "caption")
+METEOR = Metric("meteor", "METEOR", "caption", "METEOR")
+ROUGE = Metric("rouge_l", "ROUGE-L", "caption", "ROUGE-L")
+CIDER = Metric("cider_d", "CIDEr-D", "caption", "CIDEr")
+TOP1 = Metric("top1", "Top-1", "action", "TOP1")
+TOP5 = Metric("top5", "Top-5", "action", "TOP5")
+QUALITY = Metric("quality_acc", "quality accuracy", "form", "Acc")
 BALANCED = Metric("quality_balanced_acc", "balanced accuracy", "form")
 AUC = Metric("quality_auc", "AUC of form", "form")
 FAULT = Metric("fault_f1", "fault F1", "fault")
 HALLUCINATED = Metric("hallucinated_faults", "hallucinated faults", "fault")
 STEP = Metric("step_acc", "right step named", "fault")
 AGREEMENT = Metric("verdict_agreement", "verdict agreement", "words")
+CAPTION = (BLEU1, METEOR, CIDER, ROUGE)  # the paper's order
+WEIGHTS = (1, 3, 5, 10, 15)
 KNOWN = {metric.key: metric for metric in list(globals().values()) if isinstance(metric, Metric)}
 
 TABLE_SPECS: dict[str, TableSpec] = {
     "4": TableSpec(
-        (BLEU1, BLEU4, METEOR, ROUGE, CIDER, FAULT, HALLUCINATED, STEP, AGREEMENT),
+        (*CAPTION, BLEU4, FAULT, HALLUCINATED, STEP, AGREEMENT),
         figures={"explanation": (CIDER, METEOR, FAULT, HALLUCINATED)},
+        printed_rows={"": ("C3DAVG", "MSCADC", "SwinBERT", "LAVENDER", "RICA2", "EFA")},
+        printed_names={"SwinBERT": "SWINBERT", "RICA2": "RICA²", "EFA": "EFA (Ours)"},
     ),
     "5": TableSpec(
         (TOP1, TOP5, QUALITY, BALANCED, AUC),
         figures={"action": (TOP1, TOP5), "form": (QUALITY, BALANCED, AUC)},
         floor=True,
+        printed_rows={"": ("C3D", "TSM", "I3D", "TimeSformer", "Video Swin", "RICA2", "EFA")},
+        printed_names={"TimeSformer": "Timesformer", "RICA2": "RICA²", "EFA": "EFA (Ours)"},
     ),
     "6": TableSpec(
-        (CIDER, METEOR, ROUGE, BLEU4, TOP1, QUALITY, BALANCED, FAULT),
-        first="variant",
+        (*CAPTION, TOP1, QUALITY, BALANCED, AUC, FAULT, BLEU4),
         figures={"all": (CIDER, FAULT, BALANCED, TOP1)},
+        printed_rows={
+            "1) Global/Step-Aware Fusion Module": ("w/o global branch", "w/o step branch", "Q-text", "Q-video"),
+            "2) Hierarchical Fusion Layer": ("Concatenate", "Add"),
+            "3) Standard Technical Steps": ("w/o text", "Shuffled text"),
+            "": ("EFA",),
+        },
+        printed_names={
+            "w/o global branch": "w/o Global-Aware Fusion",
+            "w/o step branch": "w/o Step-Aware Fusion",
+            "EFA": "EFA Full Model",
+        },
     ),
     "7": TableSpec(
-        (CIDER, METEOR, ROUGE, TOP1, QUALITY, BALANCED, FAULT),
-        first="weight",
+        (*CAPTION, TOP1, QUALITY, BALANCED, AUC, FAULT, BLEU4),
+        first="Weight",
         subject="lambda = 3",
         figures={"explanation": (CIDER, FAULT), "action and form": (TOP1, QUALITY, BALANCED)},
+        printed_rows={"": tuple(f"lambda = {weight}" for weight in WEIGHTS)},
+        printed_names={f"lambda = {weight}": f"λ = {weight}" for weight in WEIGHTS},
+    ),
+    "readings": TableSpec(
+        (CIDER, FAULT, BALANCED, AUC, TOP1),
+        first="reading",
+        figures={"all": (CIDER, FAULT, BALANCED, TOP1)},
     ),
     "standards": TableSpec(
         (AUC, BALANCED, FAULT, CIDER),
@@ -95,7 +134,7 @@ TABLE_SPECS: dict[str, TableSpec] = {
             ("EFA", "none", "no text, trained with text"),
             ("EFA", "wrong", "the text of another standard"),
             ("w/o text", "predicted", "no text, trained without text"),
-            ("Shuffled text", "predicted", "shuffled text, trained with it"),
+            ("Wrong text", "predicted", "another action's text, trained with it"),
         ),
     ),
     "unseen": TableSpec(
@@ -107,7 +146,7 @@ TABLE_SPECS: dict[str, TableSpec] = {
             ("EFA", "none", "no text, trained with text"),
             ("EFA", "wrong", "another action's text"),
             ("w/o text", "oracle", "no text, trained without text"),
-            ("Shuffled text", "oracle", "shuffled text, trained with it"),
+            ("Wrong text", "oracle", "another action's text, trained with it"),
         ),
     ),
 }

@@ -1,17 +1,19 @@
 """The paper's tables and the benchmarks beside them: what the paper says and what came out here, as HTML."""
 
+import math
 from collections.abc import Sequence
+from itertools import groupby
 
 import pandas as pd
 
 from efa.experiments import TABLES
 from efa_book import claims, estimates, html, paper
-from efa_book.claims import OTHERS, Judged
+from efa_book.claims import OTHERS, Claim, Judged
 from efa_book.collect import Results
 from efa_book.estimates import REASONS, Estimate
 from efa_book.html import Cell, Html
 from efa_book.provenance import stamp
-from efa_book.table_specs import AUC, BALANCED, CIDER, FAULT, TABLE_SPECS, TOP1, Metric
+from efa_book.table_specs import AUC, BALANCED, CIDER, FAULT, NOT_PRINTED, TABLE_SPECS, TOP1, Metric
 
 TEXTS = {
     "predicted": "its own guess of the action picks the text",
@@ -19,21 +21,33 @@ TEXTS = {
     "none": "no text",
     "wrong": "the text of another standard or action",
 }
+KINDS = {"caption": "Caption", "action": "Class", "form": "Quality"}  # as the paper heads its columns
 
 
 def scores(results: Results, published: pd.DataFrame | None = None) -> Html:
-    """One of the paper's tables: paper | ours with interval, seeds, state and outcomes; rows under the paper's names.
+    """One of the paper's tables, in its order and under its names: paper | ours with interval, seeds, state and
+    outcomes; then the columns and rows that the paper does not have.
 
     `published`: the paper's numbers as `paper.numbers` gives them; by default those of results/paper.csv.
     """
     known = paper.numbers() if published is None else published
     spec, judged = TABLE_SPECS[results.table], claims.judge(results)
+    names, lines = spec.names(results.rows), spec.lines(results.rows)
     rows: list[list[str | Cell]] = []
-    for row in results.rows:
-        before = [f"{paper.printed_number(known, results.table, row, m)} | " if m.printed else "" for m in spec.metrics]
-        cells = [_number_cell(results, row, m, before=text) for m, text in zip(spec.metrics, before, strict=True)]
-        rows.append([_row_cell(results, row, row), *cells, _outcome_cell(judged, row, spec.subject)])
+    for heading, part in lines.items():
+        if len(lines) > 1:
+            rows.append([heading])
+        for row in part:
+            printed = (Estimate(paper.printed_number(known, results.table, row, metric)) for metric in spec.metrics)
+            before = [f"{_mean(one)} | " if m.printed else "" for m, one in zip(spec.metrics, printed, strict=True)]
+            cells = [_number_cell(results, row, m, before=text) for m, text in zip(spec.metrics, before, strict=True)]
+            rows.append([_row_cell(results, row, names[row]), *cells, _outcomes(judged, row, spec.subject)])
     notes = [*_notes(results, [(row, results.protocol(row)) for row in results.rows], spec.metrics)]
+    if called := [f"{name} is {row}" for row, name in names.items() if name.replace("λ", "lambda") != row]:
+        notes.append(f"Under the paper's names; for 'efa run' {', '.join(called)}.")
+    absent = [name for row, name in names.items() if results.state(row) == "missing"]
+    if 0 < len(absent) < len(names):
+        notes.append(f"Not trained yet: {', '.join(absent)}.")
     if spec.floor:
         floor = estimates.floor(results)
         reached = [f"{floor[metric.key]:.1f}" if metric.key in floor else "–" for metric in spec.metrics]
@@ -44,28 +58,50 @@ def scores(results: Results, published: pd.DataFrame | None = None) -> Html:
             "Without looking: every action equally likely; every verdict the more frequent one, by its share of the "
             "test split; for balanced accuracy and the area under the curve (AUC) a coin."
         )
-    titles = [Cell(metric.title, "paper | ours" if metric.printed else "ours") for metric in spec.metrics]
-    head: list[str | Cell] = [Cell(spec.first, "seeds, state"), *titles, "claim"]
+    titles = [
+        Cell(metric.printed or metric.title, "paper | ours" if metric.printed else "ours") for metric in spec.metrics
+    ]
+    head: list[str | Cell] = [Cell("seeds, state"), *titles, Cell("outcomes")]
+    kinds = groupby(KINDS[metric.kind] if metric.printed else NOT_PRINTED for metric in spec.metrics)
+    groups = [(spec.first, 1), *((title, len(list(part))) for title, part in kinds), ("Claims", 1)]
     notes += [*_outcome_notes(judged), *paper.explain_numbers(known, results.table, results.rows, spec.metrics)]
-    return html.table(_caption(results), head, rows, notes) + stamp(results)
+    return html.table(_caption(results), head, rows, notes, groups) + stamp(results)
 
 
 def verdicts(results: Results) -> Html:
-    """Every claim on a table: what is compared, the difference with its interval, the limit, and the outcome."""
-    judged = claims.judge(results)
+    """The paper's sentences on a table, each with its outcomes in a line, opening into its claims: what is compared,
+    the difference with its interval, the paper's own, the limit, and the outcome."""
+    judged, known = claims.judge(results), paper.numbers()
     if not judged:
         return html.note("results/claims.csv says nothing about this table.") + stamp(results)
-    rows: list[list[str | Cell]] = []
-    for one in judged:
-        number = Cell(_mean(one.gap, "+.1f"), _interval(one.gap, "+.1f"), number=True)
-        limit = Cell(f"{one.claim.tolerance:g}", number=True)
-        outcome = Cell(one.outcome, one.reason)
-        rows.append([one.claim.claim, one.claim.metric_spec.title, one.claim.compared, number, limit, outcome])
-    head = ["claim", "metric", "compared", "difference", "limit", "outcome"]
-    chance = f"{len(rows)} claims at 95 %: about one interval in twenty misses the truth by chance."
-    sources = f"The claims, from: {paper.listed([one.claim.source for one in judged])}"
-    notes = [*_notes(results), *_outcome_notes(judged), chance, sources]
-    return html.table(f"What is claimed: {TABLES[results.table].title}", head, rows, notes) + stamp(results)
+    sentences = claims.by_sentence(judged)
+    about = f"{len(sentences)} sentences of the paper on {TABLES[results.table].title}, in our words"
+    out = html.note(f"{about}, each with what came out here. They open into {len(judged)} claims.")
+    head = ["metric", "difference here", "in the paper", "limit", "outcome", "claim"]
+    for sentence, part in sentences.items():
+        rows: list[list[str | Cell]] = []
+        for one in part:
+            here = Cell(_mean(one.gap, "+.1f"), _interval(one.gap, "+.1f"), number=True)
+            printed = Cell(_mean(Estimate(_printed_gap(known, one.claim)), "+.1f"), number=True)
+            limit = Cell(f"{one.claim.tolerance:g}", number=True)
+            why = one.reason or ("" if one.gap.known else "not trained yet")
+            first, said = Cell(one.claim.metric_spec.title, one.claim.compared), Cell(one.claim.claim, one.claim.source)
+            rows.append([first, here, printed, limit, Cell(one.outcome, why), said])
+        inside = html.table(f"Claim by claim: {sentence}", head, rows)
+        out += html.details(sentence, claims.summarize([one.outcome for one in part]), inside)
+    chance = f"{len(judged)} claims at 95 %: about one interval in twenty misses the truth by chance."
+    for text in (*_notes(results), *_outcome_notes(judged), chance):
+        out += html.note(text)
+    return out + stamp(results)
+
+
+def _printed_gap(known: pd.DataFrame, claim: Claim) -> float:
+    """The paper's own difference in favour of a claim, in points; NaN where it lacks a number."""
+    if claim.reference == OTHERS:
+        column = known[(known["table"] == claim.table) & (known["metric"] == claim.metric)].set_index("row")["value"]
+        return float(column.get(claim.row, math.nan) - column.drop(claim.row, errors="ignore").mean())
+    first, second = (paper.printed_number(known, claim.table, row, claim.metric_spec) for row in claim.pair)
+    return first - second
 
 
 def protocols(results: Results, row: str = "EFA") -> Html:
@@ -114,18 +150,10 @@ def _number_cell(results: Results, row: str, metric: Metric, protocol: str = "",
     return Cell(f"{before}{ours}", _interval(found), number=True)
 
 
-def _outcome_cell(judged: Sequence[Judged], row: str, subject: str) -> str | Cell:
-    """The outcomes of the claims that belong to a row's line, the first one large."""
-    found = []
-    for one in (one for one in judged if one.claim.line == row):
-        other = one.claim.reference if one.claim.row == row else one.claim.row
-        against = "" if other in (subject, OTHERS) else f" against {other}"
-        found.append(f"{one.claim.metric_spec.title}{against}: {one.outcome}")
-    if found:
-        return Cell(found[0], "; ".join(found[1:]))
-    if row == subject:
-        return "the reference"
-    return f"see {subject}" if any(one.claim.line == subject for one in judged) else "no claim"
+def _outcomes(judged: Sequence[Judged], row: str, subject: str) -> str:
+    """The outcomes of the claims that belong to a row's line, in a few words."""
+    found = [one.outcome for one in judged if one.claim.line == row]
+    return claims.summarize(found) if found else "the reference" if row == subject else "no claim"
 
 
 def _outcome_notes(judged: Sequence[Judged]) -> list[str]:

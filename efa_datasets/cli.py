@@ -1,7 +1,6 @@
 """`efa data ...` and `efa leave-one-subject-out`: commands for any data set, registered in pyproject.toml.
 
-`efa.cli` loads this module; import that one first. A data set of its own adds a command of `efa data` by the entry
-point group `efa.datasets`.
+A data set of its own adds a command of `efa data` by the entry point group `efa.datasets`.
 """
 
 import json

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import BertConfig, BertForMaskedLM, BertTokenizer
 
-from efa import cli
+from efa.cli import app as cli
 from efa.config import EncoderConfig
 from efa.model.swin import relative_position_index
 

@@ -11,8 +11,8 @@ from checkpoints import call
 from hypothesis import given
 from hypothesis import strategies as st
 
-from efa import cli
 from efa.baselines.inputs import build_model, prepare
+from efa.cli import app as cli
 from efa.predict import EFA
 from efa_datasets.mp4 import write_mp4
 

@@ -10,7 +10,7 @@ import pytest
 from audit_clips import clips, save
 from reported import NASTY
 
-from efa import cli
+from efa.cli import app as cli
 from efa.utils.errors import InputError
 from efa_book import annotations as shown
 from efa_book import paper

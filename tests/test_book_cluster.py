@@ -9,7 +9,7 @@ import pytest
 import typer
 import yaml
 
-from efa import cli
+from efa.cli import app as cli
 from efa.cli import grid as cli_grid
 from efa.cli import options as cli_options
 
@@ -49,7 +49,7 @@ def test_every_command_parses_and_asks_for_runs_that_exist(command):
 
 
 def test_every_option_of_a_cluster_is_on_the_page():
-    from efa.cli import app
+    from efa.cli.app import app
 
     run = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
     options = {name for parameter in run.params for name in parameter.opts}

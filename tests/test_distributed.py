@@ -135,7 +135,7 @@ def test_a_run_of_two_processes_has_the_scores_of_one(home):
 
 STOP = """
 import sys
-from efa import cli
+from efa.cli import app as cli
 from efa.utils import distributed
 from efa import train as training
 

@@ -15,7 +15,8 @@ import pytest
 import tiny
 import typer.main
 
-from efa import cli, config
+from efa import config
+from efa.cli import app as cli
 from efa.experiments import select
 from efa.launch import grid
 

@@ -15,7 +15,6 @@ from explorer_samples import DATA, FRAMES, NASTY
 from PIL import Image
 from typer.testing import CliRunner
 
-import efa.cli  # noqa: F401 first: it loads the commands of efa_book
 import formsim
 from efa.data.loader import formsim_clips, open_dataset
 from efa.metrics import FaultParser

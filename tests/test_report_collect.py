@@ -80,7 +80,7 @@ def test_published_results_of_other_code_are_stale(home, changed):
     results = collect.collect("6", "smoke", (0,), RANDOM)
     assert results.states["EFA", 0] == "stale"
     text = tables.scores(results).text
-    assert "n/a | 30.0" in text
+    assert "– | 30.0" in text
     assert "Stale: " in text
 
 
@@ -98,14 +98,14 @@ def test_a_shared_run_is_found_by_every_table(home):
     assert {collect.collect(table, "smoke", (0,), RANDOM).states[row, 0] for table, row in same} == {"done"}
     folder.rename(folder.with_name("0" * 16))
     assert {collect.collect(table, "smoke", (0,), RANDOM).states[row, 0] for table, row in same} == {"stale"}
-    assert collect.collect("7", "smoke", (0,), RANDOM).states["lambda = 2", 0] == "missing"
+    assert collect.collect("7", "smoke", (0,), RANDOM).states["lambda = 5", 0] == "missing"
 
 
 def test_a_row_with_some_seeds_says_so(home):
     finish(select("6/EFA", "smoke", (0,), RANDOM)[0], {"cider_d": 30.0})
     results = collect.collect("6", "smoke", (0, 1), RANDOM)
     assert results.state("EFA") == "1 done, 1 missing"
-    assert "EFA 1 seed, 1 done, 1 missing" in tables.scores(results).text
+    assert "EFA Full Model 1 seed, 1 done, 1 missing" in tables.scores(results).text
 
 
 def test_nothing_is_trained_when_asked_not_to(home):

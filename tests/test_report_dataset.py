@@ -59,7 +59,7 @@ def test_tables_1_and_2_compare_with_the_paper():
     for line in (
         "clips | 6 | 6 as in the paper | 6",
         "explanations | 9 | 6 paper: 9 | 6",
-        "workout types | n/a | 1 | 1",
+        "workout types | – | 1 | 1",
     ):
         assert line in text
     assert "The paper's numbers, from: a book." in text
@@ -194,7 +194,7 @@ def test_without_published_numbers_formsim_is_shown(tmp_path: Path, home: Path):
     shown = dataset_sources.load_sources(preset="smoke")
     assert shown.about.name == "FormSim"
     assert shown.paper.empty
-    assert "n/a" in dataset_tables.counts(shown).text
+    assert "clips | – | " in dataset_tables.counts(shown).text
     assert set(shown.about.tables) <= set(TABLES)
     own = dataset_sources.load_sources(str(manifests.write(tmp_path / "FormSim")), "smoke")
     assert [one.name for one in own.all] == ["FormSim (yours)", "FormSim"]

@@ -101,7 +101,8 @@ def test_difference_with_one_seed_is_paired_by_clip(tmp_path):
 
 
 def test_the_lead_is_over_the_mean_of_others_by_common_seeds():
-    values = {f"lambda = {i}": {0: 10.0 * i, 1: 10.0 * i + 1, 2: 0.0} for i in range(1, 6)}
+    tens = {1: 10.0, 3: 30.0, 5: 20.0, 10: 40.0, 15: 50.0}
+    values = {f"lambda = {weight}": {0: ten, 1: ten + 1, 2: 0.0} for weight, ten in tens.items()}
     del values["lambda = 5"][2]
     gap = estimates.lead(made(values, table="7"), "lambda = 3", "cider_d")
     assert gap == Estimate(0.0, 0.0, 0.0, "seeds")

@@ -7,7 +7,6 @@ import pytest
 from reported import NASTY, full
 
 from efa_book import landing, people
-from efa_book.claims import FAILS, HOLDS, INCONCLUSIVE
 
 ROOT = Path(__file__).resolve().parents[1]
 SPREAD = {"cider_d": 200.0, "top1": 90.0, "quality_acc": 75.0, "quality_balanced_acc": 70.0, "quality_auc": 70.0}
@@ -30,20 +29,6 @@ def tables(monkeypatch):
         landing.blind, "floors", lambda data: {"random": {"cider_d": 150.0}, "central": {"cider_d": 322.4}}
     )
     return {name: table(name, 5.0) for name in ("4", "5", "6", "7", "standards", "unseen")}
-
-
-@pytest.mark.parametrize(
-    ("outcomes", "said"),
-    [
-        ([], "cannot be tested here"),
-        ([HOLDS], "holds"),
-        ([HOLDS] * 5, "holds (5 of 5)"),
-        ([INCONCLUSIVE, HOLDS, HOLDS], "holds 2 of 3, inconclusive 1 of 3"),
-        ([FAILS, INCONCLUSIVE], "does not hold 1 of 2, inconclusive 1 of 2"),
-    ],
-)
-def test_outcomes_in_few_words(outcomes, said):
-    assert landing.summarize(outcomes) == said
 
 
 def test_outcomes_follow_the_scores(tables):

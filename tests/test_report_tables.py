@@ -40,7 +40,7 @@ def test_each_table_of_the_paper_renders(table, seeds):
     assert f"efa run {table} --preset smoke --seeds" in shown.text
     said = {0: "No results yet", 1: "says nothing about another seed", 3: "interval over 3 seeds"}
     assert said[seeds] in shown.text
-    row = next(iter(TABLES[table].rows))
+    row = next(iter(TABLE_SPECS[table].names(TABLES[table].rows).values()))
     assert f"{row} {({0: 'missing', 1: '1 seed, done', 3: '3 seeds, done'})[seeds]}" in shown.text
     assert ("inconclusive" in tables.verdicts(seeded(table, seeds)).text) or seeds == 3
 
@@ -71,12 +71,12 @@ def test_rows_with_one_and_with_several_seeds_are_explained():
 def test_a_score_that_cannot_be_is_named_with_the_reason():
     values = {"cider_d": {"EFA": {0: 30.0}}, "top1": {"EFA": {0: 90.0}, "RICA2": {0: 50.0}}}
     text = tables.scores(full(values, "4")).text
-    (line,) = [line for line in text.splitlines() if line.startswith("RICA2 ")]
+    (line,) = [line for line in text.splitlines() if line.startswith("RICA² ")]
     assert line.count("no text") == len(TABLE_SPECS["4"].metrics)
     assert "27.3 | no text" in line  # the paper has the number, our row does not
     assert "no text: no explanation is written (RICA2)." in text
-    assert "CIDEr-D: cannot be tested here" in line
-    assert "RICA2: no explanation is written" in tables.verdicts(full(values, "4")).text
+    assert line.endswith("| cannot be tested here (4 of 4)")
+    assert "cannot be tested here RICA2: no explanation is written" in tables.verdicts(full(values, "4")).text
 
 
 def test_table_v_says_what_is_reached_without_looking():
@@ -92,13 +92,16 @@ def test_verdicts_stand_in_the_line_of_the_row_that_is_compared():
     values = {row: {s: 30.0 + 0.1 * s for s in range(3)} for row in TABLES["6"].rows}
     values["Add"] = {s: 20.0 - 0.1 * s for s in range(3)}
     lines = {line.split(" 3 seeds")[0]: line for line in tables.scores(made(values)).text.splitlines()}
-    assert "CIDEr-D: holds" in lines["Add"]
-    assert "CIDEr-D against Q-text:" in lines["Q-video"]
-    assert lines["EFA"].endswith("the reference")
+    assert lines["Add"].endswith("| holds 1 of 6, cannot be tested here 5 of 6")  # only CIDEr-D is there
+    assert lines["Q-video"].endswith("of 12")  # against EFA and against Q-text
+    assert lines["EFA Full Model"].endswith("the reference")
     weights = {row: {s: 30.0 + 0.1 * s for s in range(3)} for row in TABLES["7"].rows}
     lines = {line.split(" 3 seeds")[0]: line for line in tables.scores(made(weights, table="7")).text.splitlines()}
-    assert "CIDEr-D: " in lines["lambda = 3"]
-    assert lines["lambda = 1"].endswith("see lambda = 3")
+    assert all(
+        line.endswith("| inconclusive 1 of 6, cannot be tested here 5 of 6")
+        for name, line in lines.items()
+        if name.startswith("λ")
+    )
 
 
 def test_without_a_file_of_claims_none_is_judged(tmp_path, monkeypatch):
@@ -148,13 +151,14 @@ def test_a_bad_line_in_paper_csv_is_named(tmp_path, line, message):
     assert caught.value.row == 3
 
 
-@pytest.mark.parametrize(("table", "row", "metric"), [("6", "Q-text", "meteor"), ("7", "lambda = 2", "top1")])
+@pytest.mark.parametrize(("table", "row", "metric"), [("6", "Q-text", "meteor"), ("7", "lambda = 10", "top1")])
 def test_a_line_that_a_reader_adds_appears_with_its_source(tmp_path, table, row, metric):
     path = tmp_path / "paper.csv"
     path.write_text(f"{','.join((*COLUMNS, 'source'))}\n{table},{row},,unstated,{metric},21.5,my own PDF\n")
     text = tables.scores(made({row: {0: 20.0}}, metric, table), paper.numbers(path)).text
     assert "21.5 | 20.0" in text
-    assert "n/a: this number of the paper was not available" in text
+    assert "– | – | " in text
+    assert "A dash left of the bar: the paper does not report this number." in text
     assert "The paper's numbers, from: my own PDF." in text
 
 
@@ -162,8 +166,7 @@ def test_no_note_on_missing_numbers_if_none_is_missing():
     cells = [(row, metric.key) for row in TABLES["7"].rows for metric in TABLE_SPECS["7"].metrics if metric.printed]
     rows = [("7", row, "", "unstated", metric, 50.0, "all of it") for row, metric in cells]
     text = tables.scores(seeded("7", 1), pd.DataFrame(rows, columns=[*COLUMNS, "source"])).text
-    assert "n/a" not in text
-    assert "No bar: " in text
+    assert "A dash left of the bar" not in text
 
 
 # --- provenance ---
@@ -226,12 +229,12 @@ def test_html_is_escaped_everywhere():
 def test_claims_are_escaped(tmp_path, monkeypatch):
     monkeypatch.setenv("EFA_HOME", str(tmp_path))
     (tmp_path / "results").mkdir()
-    line = f'a,6,"{NASTY}",Add,EFA,cider_d,lower,2,"{NASTY}"'
-    head = "id,table,claim,row,reference,metric,direction,tolerance,source"
+    line = f'a,6,"{NASTY}","{NASTY}",Add,EFA,cider_d,lower,2,"{NASTY}"'
+    head = "id,table,sentence,claim,row,reference,metric,direction,tolerance,source"
     (tmp_path / "results" / "claims.csv").write_text(f"{head}\n{line}\n")
     source = tables.verdicts(made({"EFA": {0: 30.0}})).source
     assert NASTY not in source
-    assert source.count("&lt;/script&gt;") == 2
+    assert source.count("&lt;/script&gt;") == 5  # the sentence, a table's label and caption, the claim, its source
 
 
 def test_texts_of_clips_are_escaped(tmp_path):

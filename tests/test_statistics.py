@@ -13,7 +13,7 @@ from cot_afa_release import release
 from hypothesis import given
 from hypothesis import strategies as st
 
-from efa import cli
+from efa.cli import app as cli
 from efa.data.manifest import load_dataset, make_dataset
 from efa.utils.errors import InputError
 from efa_book import dataset_sources

@@ -152,7 +152,7 @@ def step_seconds(preset: str, gpu: str) -> list[float]:
 
 
 def gpu_table() -> Measurement:
-    """Training steps and an explanation on GPUs that were not at hand: arithmetic, not a measurement."""
+    """Training steps and an explanation on GPUs that we do not have: arithmetic, not a measurement."""
     rows: list[Row] = []
     words, weights = max(LENGTHS), costs.count(costs.build_model(Config()).decoder)
     for name, bandwidth in BANDWIDTHS.items():

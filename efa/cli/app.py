@@ -1,0 +1,207 @@
+"""The command line. A user's mistake ends in one line and exit status 2, never in a traceback."""
+
+import contextlib
+import io
+import json
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from efa.cli import options
+from efa.cli.console import err, out, printable
+from efa.data.checks import read_step_text
+from efa.utils import distributed
+from efa.utils.errors import Diverged, InputError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+options.register_commands("efa.commands", app)
+
+
+def main() -> None:
+    """The entry point `efa`."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file's name need not be UTF-8; in JSON, too, this is an escape
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        if distributed.count() > 1:  # processes of `accelerate launch`: the main one alone prints
+            err.quiet = out.quiet = not distributed.main()
+            if sys.argv[1:2] != ["run"]:
+                hint = "accelerate launch ... -m efa run ROW"
+                raise InputError("several processes can share a training only", hint=hint)
+        app()
+    except (InputError, Diverged) as error:
+        _print_error(error)
+        sys.exit(1 if isinstance(error, Diverged) else 2)
+    except OSError as error:
+        if error.filename is None:  # not about a file of the user's
+            raise
+        hint = "check the path, its permissions and the disk space"
+        _print_error(InputError(f"{error.strerror}", file=os.fsdecode(error.filename), hint=hint))
+        sys.exit(2)
+    except KeyboardInterrupt:
+        err.print("efa: interrupted; rerun the same command to resume")
+        sys.exit(130)
+
+
+def _print_error(error: Exception) -> None:
+    """One line. Another process than the main one speaks only where it may be the only one that failed."""
+    place = "efa"
+    if distributed.connected():
+        place += "" if distributed.main() else f", process {distributed.rank()}"
+        err.quiet = err.quiet and isinstance(error, Diverged)  # which all processes find out at once
+    err.print(f"{place}: {error}", soft_wrap=True)
+
+
+@app.command()
+def run(
+    what: Annotated[str, typer.Argument(help="all, paper (tables 4 to 7), a table (6) or one row (6/Q-text)")],
+    preset: options.Preset = "laptop",
+    seeds: Annotated[str, typer.Option(help="comma-separated")] = "0",
+    settings: options.Settings = None,
+    jobs: options.Jobs = 0,
+    retries: options.Retries = 1,
+    executor: options.Executor = "local",
+    ray_address: options.RayAddress = None,
+    cpus_per_run: options.Cpus = None,
+    gpus_per_run: options.Gpus = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print what runs would cost, train nothing")] = False,
+) -> None:
+    """Train, predict and score what is missing.   Example: efa run 6/EFA --preset laptop --seeds 0,1,2
+
+    A run that fails does not stop the others; each is listed at the end.
+    Exit status: 0 done, 2 mistakes of yours only, 1 anything else, 130 interrupted.
+    Rerun the same command to resume.
+    """
+    from efa.cli.grid import report_failures, run_all, select_cluster
+    from efa.experiments import select
+
+    chosen = select(what, preset, options.seeds_of(seeds), options.settings_of(settings))
+    if dry_run:
+        return _print_plans(chosen)
+    cluster = select_cluster(executor, jobs, ray_address, cpus_per_run, gpus_per_run)
+    failures = run_all(chosen, jobs, cluster, retries)
+    _print_status(chosen)
+    report_failures(failures)
+
+
+def _print_plans(chosen: list[Any]) -> None:
+    from efa.launch.plan import describe_plan
+
+    for one in chosen:
+        table = Table(one.label, "arithmetic, not a measurement")
+        for line in describe_plan(one.config):
+            table.add_row(*line)
+        out.print(table)
+
+
+@app.command()
+def status(
+    what: Annotated[str, typer.Argument()] = "all",
+    preset: options.Preset = "laptop",
+    seeds: str = "0",
+    settings: options.Settings = None,
+) -> None:
+    """What is done, interrupted, stale or missing.   Example: efa status 6 --seeds 0,1,2"""
+    from efa.experiments import select
+
+    _print_status(select(what, preset, options.seeds_of(seeds), options.settings_of(settings)))
+
+
+def _print_status(chosen: list[Any]) -> None:
+    from efa.runs import scores_of, state_of
+
+    table = Table("run", "state", "key", "top-1", "quality balanced", "fault F1", "CIDEr-D")
+    table.columns[2].min_width = 16  # the whole key: it names the run's folder
+    for one in chosen:
+        state, scores = state_of(one), {}
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            scores = scores_of(one)[one.protocols[0]]
+        values = [scores.get(metric) for metric in ("top1", "quality_balanced_acc", "fault_f1", "cider_d")]
+        table.add_row(one.label, state, one.key, *("" if value is None else f"{value:.1f}" for value in values))
+    out.print(table)
+
+
+@app.command()
+def assess(
+    videos: Annotated[list[Path], typer.Argument(help="video files, or folders of frames")],
+    action: Annotated[str | None, typer.Option(help="which action it is; by default the model decides")] = None,
+    steps: Annotated[
+        Path | None, typer.Option(help="JSON file {steps: [5 texts], instruction: text} of a new action")
+    ] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="folder or hub id; default: what 'make reproduce' trained")
+    ] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Action, verdict and explanation of a video.   Example: efa assess squat.mp4 --json"""
+    from efa.config import FormSimData
+    from efa.predict import EFA
+    from efa.runs import default_checkpoint
+
+    text, odd = read_step_text(steps) if steps else (None, [])
+    efa = EFA.from_pretrained(checkpoint or default_checkpoint())
+    answers = []
+    for video in videos:
+        try:
+            answer = efa.assess(video, action, text)
+        except InputError as error:
+            err.print(f"efa: {error}", soft_wrap=True)
+            answers.append({"video": str(video), "error": str(error)})
+            continue
+        answer["warnings"] += [*odd, *_cautions(answer, isinstance(efa.config.data, FormSimData))]
+        answers.append(answer)
+        if not as_json:
+            best = ", ".join(f"{top['action']} {top['probability']:.0%}" for top in answer["top5"][:3])
+            probability = f"non-standard with probability {answer['quality_probability']:.2f}"
+            out.print(printable(answer["video"]), style="bold")
+            out.print(f"  action   {answer['action']}   ({best})")
+            out.print(f"  form     {answer['quality']}   ({probability})")
+            out.print(f"  why      {answer['explanation']}")
+            for warning in answer["warnings"]:
+                out.print(f"  note     {warning}")
+    if as_json:
+        print(json.dumps(answers[0] if len(answers) == 1 else answers, indent=1, ensure_ascii=False, allow_nan=False))
+    if any("error" in answer for answer in answers):
+        raise typer.Exit(2)
+
+
+def _cautions(answer: dict[str, Any], formsim: bool) -> list[str]:
+    """What a reader of this answer should know, whatever the video."""
+    from efa.metrics import verdict_in_text
+
+    cautions = ["this model was trained on rendered figures and has never seen a person"] if formsim else []
+    written = verdict_in_text(answer["explanation"])
+    if written is not None and written != (answer["quality"] == "non-standard"):
+        cautions.append("the explanation contradicts the verdict; they come from different parts of the model")
+    return cautions
+
+
+@app.command()
+def score(predictions: Path, as_json: options.AsJson = False) -> None:
+    """Score a predictions file.   Example: efa score results/formsim-laptop/predictions/6-EFA-0.parquet"""
+    import formsim
+    from efa import metrics
+
+    table = metrics.read_predictions(predictions)
+    known = metrics.FaultParser(formsim.fault_phrases()) if table["fault"].astype(bool).any() else None
+    scores = {str(name): metrics.score(part, known) for name, part in table.groupby("protocol")}
+    if as_json:
+        print(json.dumps(scores, indent=1, allow_nan=False))
+        return
+    shown = Table("metric", *scores)
+    for metric in next(iter(scores.values())):
+        shown.add_row(metric, *("" if s[metric] is None else f"{s[metric]:.2f}" for s in scores.values()))
+    out.print(shown)
+
+
+if __name__ == "__main__":
+    main()
