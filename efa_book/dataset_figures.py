@@ -3,18 +3,22 @@ examples: views, and standard clips beside non-standard ones."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
+import yaml
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Wedge
+from matplotlib.patches import Patch, Wedge
+from PIL import Image, ImageDraw
 
 import formsim
 from efa.data.loader import formsim_clips
@@ -22,13 +26,20 @@ from efa.data.manifest import load_dataset
 from efa.utils.errors import InputError
 from efa_book import html
 from efa_book.dataset_sources import DEFINITIONS, Source, Sources, stamp
-from efa_book.figures import BLUE, FAINT, INK, ORANGE, PANEL, draw_grid, fault_name, save_png, styled
+from efa_book.figures import BLUE, FAINT, ORANGE, PANEL, Box, chains, diagram, draw_grid, fault_name, save_png, styled
 from efa_book.html import Html
+from efa_datasets import cot_afa
 from efa_datasets.statistics import VIEWS
+from formsim.dataset import performance, sample_phases
+from formsim.motion import JOINTS
+from formsim.preview import specimen
 
-INNER, MIDDLE, OUTER = 0.30, 0.74, 1.0  # radii of a sunburst's rings
+CENTRE, INNER, MIDDLE, OUTER = 0.27, 0.37, 0.76, 1.0  # radii of a sunburst's rings
 LEGIBLE = 3.2  # degrees that a label needs
 MANY = 40  # actions of a mode whose names need a wide disc
+MARTIAL_ARTS = {kind.casefold() for _, kind in cot_afa.MARTIAL_ARTS.values()}  # workout types, CoT-AFA's and FormSim's
+MARTIAL_ARTS |= {"long fist", "shaolin fist", "southern fist", "tai chi", "tai chi sword"}
+GROUPS = {"fitness": FAINT, "martial arts": ORANGE}  # the innermost ring
 
 
 def show_figure(figure: Figure | None, sources: Sequence[Source], alt: str, caption: str) -> Html:
@@ -45,10 +56,14 @@ class Sector:
     size: float  # in any unit; its parts share it in proportion to theirs
     parts: Sequence[Sector] = ()
     share: float = 0.0  # of its depth that is drawn darker
+    group: str = ""  # of the innermost ring
 
 
 def draw_sunburst(ax: Axes, title: str, sectors: Sequence[Sector], outside: bool = False) -> None:
-    """Two rings: the sectors, clockwise from the top, and around each its parts, named in their ring or outside it."""
+    """Two rings: the sectors, clockwise from the top, and around each its parts, named in their ring or outside it.
+
+    Within them a narrow ring in the colour of each sector's group, a key of `GROUPS`, where it has one.
+    """
     palette = sns.color_palette("colorblind", 10)
     total = sum(sector.size for sector in sectors) or 1.0
     start = 90.0
@@ -56,7 +71,9 @@ def draw_sunburst(ax: Axes, title: str, sectors: Sequence[Sector], outside: bool
         colour = np.array(to_rgb(palette[i % len(palette)]))
         width = 360 * sector.size / total
         _draw_ring(ax, start, width, INNER, MIDDLE, colour, 0.55)
-        size = min(5.6, 75 / max(len(sector.name), 1)) if outside else 6.6  # points; long names must fit into the ring
+        if sector.group:
+            _draw_ring(ax, start, width, CENTRE, INNER, np.array(to_rgb(GROUPS[sector.group])), 0.6)
+        size = min(6.6, (60 if outside else 95) / max(len(sector.name), 1))  # points; long names must fit into the ring
         _draw_label(ax, sector.name, start - width / 2, (INNER + MIDDLE) / 2, width, size)
         inside = sum(part.size for part in sector.parts) or 1.0
         at = start
@@ -69,8 +86,8 @@ def draw_sunburst(ax: Axes, title: str, sectors: Sequence[Sector], outside: bool
             _draw_label(ax, part.name, at - span / 2, place, 99 if outside else span, 5.4 if outside else 6.2, outside)
             at -= span
         start -= width
-    ax.text(0, 0, title, ha="center", va="center", fontsize=7.5, linespacing=1.3)
-    reach = 1.62 if outside else 1.03
+    ax.text(0, 0, title, ha="center", va="center", fontsize=5.4 if outside else 6.8, linespacing=1.3)
+    reach = 1.72 if outside else 1.03
     ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
     ax.set_axis_off()
 
@@ -99,15 +116,16 @@ def _draw_label(
 
 @styled
 def lexicon(source: Source) -> Figure | None:
-    """One sunburst a mode: its types, and around each its actions, dark by their share of non-standard clips; None
-    without clips. The actions are named where the data set itself is at hand."""
+    """One sunburst a mode: fitness and martial arts where there are any, types, and actions, dark by their share of
+    non-standard clips; None without clips. The actions are named where the data set itself is at hand."""
     actions = source.table("actions")
-    modes = list(actions["mode"].unique())
+    modes = sorted(actions["mode"].unique())
+    martial = actions["type"].str.casefold().isin(MARTIAL_ARTS)
     if not modes:
         return None
     names = [] if source.dataset is None else source.dataset.actions
     stacked = len(modes) == 1 or (source.dataset is not None and actions.groupby("mode").size().max() > MANY)
-    figure = Figure(figsize=(8.6, 7.2 * len(modes) if stacked else 4.4))
+    figure = Figure(figsize=(8.6, 7.2 * len(modes) if stacked else 4.9))
     grid = figure.subplots(*((len(modes), 1) if stacked else (1, len(modes))), squeeze=False).ravel()
     for ax, mode in zip(grid, modes, strict=True):
         own = actions[actions["mode"] == mode]
@@ -118,9 +136,13 @@ def lexicon(source: Source) -> Figure | None:
                 Sector(names[int(row["number"])] if names else "", row["clips"], (), row["nonstandard"] / row["clips"])
                 for _, row in group.iterrows()
             ]
-            sectors.append(Sector(str(kind) or "not said", float(group["clips"].sum()), parts))
-        sectors.sort(key=lambda sector: (-sector.size, sector.name))
+            arts = list(GROUPS)[int(martial[group.index[0]])] if martial.any() else ""
+            sectors.append(Sector(str(kind) or "not said", float(group["clips"].sum()), parts, group=arts))
+        sectors.sort(key=lambda sector: (sector.group, -sector.size, sector.name))
         draw_sunburst(ax, title, sectors, outside=source.dataset is not None)
+    if martial.any():
+        patches = [Patch(facecolor=colour, alpha=0.6, label=name) for name, colour in GROUPS.items()]
+        figure.legend(handles=patches, loc="outside lower center", ncols=2, frameon=False, fontsize=7.5)
     return figure
 
 
@@ -170,71 +192,26 @@ def vocabulary(sources: Sources) -> Figure | None:
     return figure
 
 
-def _pipeline_steps(sources: Sources) -> dict[str, list[str]]:
-    """Data set -> what is done in turn; a '?' before what is only said, not seen in released files or our code."""
-
-    def count(name: str, quantity: str) -> str:
-        source, definition = sources.find(name), DEFINITIONS.get(quantity, "")
-        found = source.number("counts", quantity, definition) if source else None
-        return "–" if found is None else f"{found:,.0f}"
-
-    return {
-        "CoT-AFA": [
-            "?videos found\non the web",
-            f"a spreadsheet: {count('CoT-AFA', 'clips')}\nclips, class, verdict;\n"
-            f"view missing in {count('CoT-AFA', 'clips, view not said')}",
-            f"{count('CoT-AFA', 'actions')} actions: steps and\ninstruction, said to be\nby Gemini 2.0",
-            "?VideoChat drafts texts\nfrom steps, video\nand verdict",
-            "?Qwen2.5-VL checks,\nthen eight experts",
-            f"explanations:\n{count('CoT-AFA', 'texts')} are released",
-        ],
-        "UI-PRMD": [
-            "motion capture:\n39 markers",
-            f"{count('UI-PRMD', 'people')} people do it\nright, then wrong\non purpose",
-            "steps and instruction\nwritten by us",
-            "rendered by us from\nfront and side",
-            f"{count('UI-PRMD', 'clips')} clips\nwith verdict",
-            "no text",
-        ],
-        "FormSim": [
-            "action files: motion,\nfaults, steps,\nwordings",
-            "person, room, fault,\nseverity and onset\nare drawn by lot",
-            "the clip is\nrendered",
-            "the verdict follows\nfrom fault and\nseverity",
-            "the text is put\ntogether from the\nfault's wordings",
-            f"{count('FormSim', 'texts')} explanations,\ntrue fault known",
-        ],
-    }
-
-
 @styled
 def pipeline(sources: Sources) -> Figure:
-    """How each data set's annotations come about, a lane each; dashed: said by the authors, not to be seen in files."""
-    lanes = _pipeline_steps(sources)
-    figure = Figure(figsize=(8.6, 1.35 * len(lanes)))
-    ax: Axes = figure.subplots()
-    for y, (name, boxes) in zip(range(len(lanes))[::-1], lanes.items(), strict=True):
-        ax.text(-0.04, y + 0.45, name, fontsize=9, fontweight="bold", va="bottom", ha="left")
-        for x, text in enumerate(boxes):
-            seen = not text.startswith("?")
-            look: Any = (
-                {"edgecolor": BLUE, "linestyle": "-"} if seen else {"edgecolor": FAINT, "linestyle": (0, (3, 2))}
-            )
-            shape = "round,pad=0.02,rounding_size=0.06"
-            ax.add_patch(FancyBboxPatch((x, y - 0.33), 0.82, 0.66, shape, facecolor="white", linewidth=1.1, **look))
-            ax.text(x + 0.41, y, text.removeprefix("?"), ha="center", va="center", fontsize=6.6, color=INK)
-            if x:
-                look = {"arrowstyle": "-|>", "mutation_scale": 7, "color": FAINT}
-                ax.add_patch(FancyArrowPatch((x - 0.155, y), (x - 0.025, y), **look))
-    ax.set(xlim=(-0.06, max(map(len, lanes.values())) - 0.12), ylim=(-0.45, len(lanes) - 0.25))
-    ax.set_axis_off()
-    return figure
+    """How verdicts and texts come about: CoT-AFA's as Section III-D describes it, FormSim's in its code."""
+    counts = defaultdict(lambda: "–")
+    for source, what in product(sources.all, ("actions", "texts")):
+        if (number := source.number("counts", what, DEFINITIONS.get(what, ""))) is not None:
+            counts[f"{source.name} {what}"] = f"{number:,.0f}"
+    drawn = yaml.safe_load(Path(__file__).with_name("annotation.yaml").read_text("utf-8"))
+    boxes = {name: Box(**box | {"text": box["text"].format_map(counts)}) for name, box in drawn["boxes"].items()}
+    return diagram(boxes, chains(drawn["arrows"]), drawn["titles"])
 
 
+FORMS = {  # the two actions of the paper's Figure 3 -> the fault that Section III-B describes, and a view of it
+    "Dumbbell Lateral Raise": ("too_high", "front"),
+    "Barbell Deadlift": ("rounded_back", "side"),
+}
 FRAMES_SHOWN = 3  # frames of a clip in a grid of examples
 RULE = (
-    "Chosen by rule, not by eye: of the actions that are shown from the most sides in both verdicts the first by name; "
-    "from each side its first standard and its first non-standard clip, in the order of clip ids."
+    "Chosen by rule, not by eye: of the actions shown from the most sides in both verdicts the paper's two, then "
+    "the first by name; from each side the first standard and the first non-standard clip, in the order of clip ids."
 )
 
 
@@ -255,13 +232,17 @@ class Examples:
         return f"{self.action}.{wrong} {RULE}"
 
 
-def find_examples(source: Source, size: int = 112) -> Examples:
-    """The clips that `RULE` names, drawn for FormSim, decoded for a folder; `problem` where no video can be read."""
+def find_examples(source: Source, size: int = 112, place: int = 0) -> Examples:
+    """The clips that `RULE` names, of its first action (`place` 0) or a later one, drawn for FormSim, decoded for a
+    folder; `problem` where no video can be read."""
     if source.dataset is None:
         return Examples(problem=f"{source.name}: only its numbers are published, its videos are not here.")
     clips = source.dataset.table
     sides = clips.drop_duplicates(["action", "view", "quality"]).groupby("action").size()
-    found = Examples(str(sides.idxmax()))  # the first by name, as groupby sorts
+    names = sorted(sides.index, key=lambda name: (-sides[name], name not in FORMS, name))
+    if place >= len(names):
+        return Examples(problem=f"{source.name}: it has no further action.")
+    found = Examples(names[place])
     try:
         if source.config is None and source.dataset.folder is not None:
             load_dataset(source.dataset.folder)
@@ -277,6 +258,37 @@ def find_examples(source: Source, size: int = 112) -> Examples:
     except InputError as error:
         return Examples(problem=f"{source.name}: no videos to show ({error.message}).")
     return found
+
+
+STARTS = {"shoulder": JOINTS.index("neck"), "hip": JOINTS.index("pelvis")}  # of limbs; else the joint before is
+BONES = np.array([(STARTS.get(name[:-2], i - 1), i) for i, name in enumerate(JOINTS) if i])
+WRONG = 12.0  # degrees between a bone's directions from which it is drawn as wrong
+GREEN, RED = (0, 220, 90), (213, 0, 0)
+
+
+def find_forms(size: int = 224) -> Examples:
+    """One performer right and wrong, a row an action of `FORMS`: limbs in green, and in thick red where they differ."""
+    found = Examples()
+    for action, (fault, view) in FORMS.items():
+        clips = [specimen(action, one, view) for one in ("", fault)]
+        ways = [np.diff(performance(clip, sample_phases(FRAMES_SHOWN))[0][:, BONES], axis=2) for clip in clips]
+        cosines = [(ways[0] * way).sum((2, 3)) / (ways[0] ** 2).sum((2, 3)) for way in ways]  # a bone keeps its length
+        found.rows[action.replace(" ", "\n", 1)] = [
+            _draw_limbs(clip, cosine < np.cos(np.deg2rad(WRONG)), size)
+            for clip, cosine in zip(clips, cosines, strict=True)
+        ]
+    return found
+
+
+def _draw_limbs(clip: formsim.Clip, wrong: np.ndarray, size: int) -> np.ndarray:
+    """Frames uint8 [T, size, size, 3] with a line along each bone; `wrong`: bool [T, bones]."""
+    drawn = [Image.fromarray(frame) for frame in formsim.render_clip(clip, size, FRAMES_SHOWN, clutter=0)]
+    places = formsim.pose_target(clip, FRAMES_SHOWN)[2] * size  # [T, 20, 2]
+    for image, joints, marks in zip(drawn, places, wrong, strict=True):
+        for bone in np.argsort(marks):  # the wrong ones on top
+            colour, width = (RED, size // 40) if marks[bone] else (GREEN, size // 75)
+            ImageDraw.Draw(image).line(joints[BONES[bone]].ravel().tolist(), colour, width)
+    return np.stack([np.asarray(image) for image in drawn])
 
 
 def _frames(source: Source, clip: pd.Series[Any], size: int) -> np.ndarray:

@@ -1,5 +1,8 @@
 """Single clips for the notebooks: which ones, what they look like, and a model to open up."""
 
+import difflib
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +24,10 @@ from efa.runs import default_checkpoint
 from efa.utils.errors import InputError
 from efa_book import figures, html
 from efa_book.collect import Results
-from efa_book.html import Cell, Html
+from efa_book.html import Cell, Html, escape
 
 VERDICTS = ("standard", "non-standard")
+SHARED = 3  # words in a row that count as the same phrase
 RULE = (
     "Chosen by rule, not by eye: the first standard clip of the test split, its first non-standard clip, and the first "
     "other clip with a wrong verdict, in the order of clip ids."
@@ -40,13 +44,15 @@ def pick_clips(clips: pd.DataFrame) -> list[tuple[str, pd.Series]]:
     return [(why, part.iloc[0]) for why, part in found.items() if len(part)]
 
 
-def render_frames(clip_id: str, preset: str, overrides: Overrides | None = None, size: int = 128) -> np.ndarray | None:
-    """The six frames of a FormSim clip, uint8 [T, size, size, 3]; None where it is not FormSim's."""
+def render_frames(clip: pd.Series, preset: str, overrides: Overrides | None = None) -> np.ndarray | None:
+    """The six frames of a clip of the predictions, uint8 [T, 128, 128, 3]; None where it is not FormSim's, or FormSim
+    has come to have another clip of that id: older predictions show it by their reference."""
     data = build(preset, overrides).data
     if not isinstance(data, FormSimData):
         return None
-    found = next((c for c in formsim_clips(data) if c.clip_id == clip_id), None)
-    return None if found is None else formsim.render_clip(found, size, data.frames, data.clutter)
+    same = (c for c in formsim_clips(data) if c.clip_id == clip["clip_id"])
+    found = next((c for c in same if formsim.record(c)["explanation"] == clip["reference"]), None)
+    return None if found is None else formsim.render_clip(found, 128, data.frames, data.clutter)
 
 
 def gallery(results: Results, row: str = "EFA") -> Html:
@@ -57,11 +63,7 @@ def gallery(results: Results, row: str = "EFA") -> Html:
         return html.note("No predictions to show yet.")
     out = html.note(f"{RULE} Model: {row}, seed {seed}, protocol {results.protocol(row)}.")
     for why, clip in pick_clips(clips):
-        frames = render_frames(clip["clip_id"], results.preset, results.overrides)
-        if frames is not None:
-            alt = f"Six frames of the clip {clip['clip_id']}: {clip['action']}."
-            out += html.show(figures.film(frames), alt, kind="png")
-        out += html.table(f"{clip['clip_id']}: {why}", ["", "truth", "model"], _facts(clip))
+        out += html.note(f"{clip['clip_id']}: {why}.") + show_clip(results, clip)
     return out
 
 
@@ -70,15 +72,48 @@ def verdict_text(probability: float) -> str:
     return f"{VERDICTS[int(probability >= 0.5)]} (probability of non-standard {probability:.2f})"
 
 
-def _facts(clip: pd.Series) -> list[list[str]]:
+def mark_shared(first: str, second: str) -> tuple[str, str]:
+    """Both texts as HTML; phrases of `SHARED` words or more that stand in both, in the same order, are marked."""
+    a, b = (re.findall(r"\S+", text) for text in (first, second))
+    plain = [[re.sub(r"\W+", "", word).casefold() for word in words] for words in (a, b)]
+    blocks = difflib.SequenceMatcher(None, plain[0], plain[1], autojunk=False).get_matching_blocks()
+    kept = [block for block in blocks if block.size >= SHARED]
+    return _mark(a, {block.a: block.size for block in kept}), _mark(b, {block.b: block.size for block in kept})
+
+
+def _mark(words: Sequence[str], spans: Mapping[int, int]) -> str:
+    """Words as HTML; `spans`: first word of a marked phrase -> how many words it has."""
+    out = [escape(word) for word in words]
+    for at, size in spans.items():
+        out[at] = "<mark>" + out[at]
+        out[at + size - 1] += "</mark>"
+    return " ".join(out)
+
+
+def show_clip(results: Results, clip: pd.Series) -> Html:
+    """The six frames of a clip where they can be drawn, and `clip_facts`."""
+    frames = render_frames(clip, results.preset, results.overrides)
+    alt = f"Six frames of the clip {clip['clip_id']}: {clip['action']}."
+    return (Html("") if frames is None else html.show(figures.film(frames), alt, kind="png")) + clip_facts(clip)
+
+
+def clip_facts(clip: pd.Series) -> Html:
+    """Truth and model side by side: action, verdict and explanation, shared phrases marked."""
+    reference, written = mark_shared(clip["reference"], clip["explanation"])
     truth = VERDICTS[int(clip["quality"])] if clip["quality"] >= 0 else "unknown"
-    fault = f"{figures.fault_name(clip['fault'])}, step {clip['fault_step']:.0f}" if clip["fault"] else "none"
-    return [
-        ["action", clip["action"], clip["predicted_action"]],
-        ["verdict", truth, verdict_text(clip["quality_prob"])],
-        ["fault", fault, "see the explanation"],
-        ["explanation", clip["reference"], clip["explanation"]],
+    if clip["fault"]:
+        truth += f": {figures.fault_name(clip['fault'])}, step {clip['fault_step']:.0f}"
+    verdict = verdict_text(clip["quality_prob"])
+    rows = [
+        ("action", escape(clip["action"]), escape(clip["predicted_action"])),
+        ("verdict", escape(truth), escape(verdict)),
+        ("explanation", reference, written),
     ]
+    body = "".join(f'<tr><th scope="row">{name}</th><td>{a}</td><td>{b}</td></tr>' for name, a, b in rows)
+    head = "<tr><td></td><th scope='col'>truth</th><th scope='col'>model</th></tr>"
+    source = html.wide(f"<thead>{head}</thead><tbody>{body}</tbody>", f"{clip['clip_id']}: truth and model")
+    plain = [f"action: {clip['action']} | {clip['predicted_action']}", f"verdict: {truth} | {verdict}"]
+    return Html(source, "\n".join([*plain, f"reference: {clip['reference']}", f"model: {clip['explanation']}"]))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,9 @@ on a light and on a dark page.
 """
 
 import io
+import itertools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -16,6 +18,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch
 
 from efa.utils.files import write_safely
 from efa_book import estimates
@@ -209,6 +212,70 @@ def attention_map(frames: np.ndarray, weights: np.ndarray, steps: Sequence[str],
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     figure.colorbar(shown, cax=figure.add_subplot(grid[1, count]))
+    return figure
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box of a diagram: its middle, its text, and what it stands for, a key of `BOX_COLOURS`."""
+
+    x: float
+    y: float
+    text: str
+    kind: str = "data"
+    width: float = 0.84
+    height: float = 0.5
+
+    def edges(self, axis: int) -> tuple[float, float]:
+        """Where it begins and ends, across (0) or up (1)."""
+        middle, size = ((self.x, self.width), (self.y, self.height))[axis]
+        return middle - size / 2, middle + size / 2
+
+    def arrow_to(self, other: "Box") -> list[tuple[float, float]]:
+        """Where an arrow starts and ends: level or upright where the boxes allow it, else from corner to corner."""
+        places = []
+        for (low, high), (other_low, other_high) in ((self.edges(axis), other.edges(axis)) for axis in (0, 1)):
+            middle = (max(low, other_low) + min(high, other_high)) / 2
+            apart = (high, other_low) if high < other_low else (low, other_high) if low > other_high else None
+            places.append(apart or (middle, middle))
+        return list(zip(*places, strict=True))
+
+
+Arrows = Sequence[tuple[str, str, str]]  # (from, to, text beside it): boxes by their names
+BOX_COLOURS = {"data": "white", "model": "#d3e4f2", "person": "#f8e0c4", "program": "#e3e9dc"}
+
+
+def chains(text: str) -> list[tuple[str, str, str]]:
+    """'a>b>c d>c' -> arrows from a to b, from b to c and from d to c, without texts."""
+    return [(a, b, "") for chain in text.split() for a, b in itertools.pairwise(chain.split(">"))]
+
+
+@styled
+def diagram(boxes: Mapping[str, Box], arrows: Arrows, titles: Sequence[tuple[float, str]] = ()) -> Figure:
+    """Boxes and arrows, in units of any size, over the width of the page; `titles`: (height, text)."""
+    left, right = (f(edge for box in boxes.values() for edge in box.edges(0)) for f in (min, max))
+    low, high = (f(edge for box in boxes.values() for edge in box.edges(1)) for f in (min, max))
+    high += 0.3 if titles else 0
+    figure = Figure(figsize=(8.6, 8.6 * (high - low + 0.1) / (right - left) + 0.25))
+    ax: Axes = figure.subplots()
+    ax.set(xlim=(left - 0.04, right + 0.04), ylim=(low - 0.05, high + 0.05))
+    ax.set_axis_off()
+    for box in boxes.values():
+        look: Any = {"facecolor": BOX_COLOURS[box.kind], "edgecolor": BLUE, "linewidth": 0.9}
+        corner, shape = (box.edges(0)[0], box.edges(1)[0]), "round,pad=0,rounding_size=0.06"
+        ax.add_patch(FancyBboxPatch(corner, box.width, box.height, shape, **look))
+        ax.text(box.x, box.y, box.text, ha="center", va="center", fontsize=6.8, linespacing=1.35)
+    for name, other, text in arrows:
+        (x, y), (to_x, to_y) = boxes[name].arrow_to(boxes[other])
+        look = {"arrowstyle": "-|>", "mutation_scale": 8, "color": FAINT, "shrinkA": 0, "shrinkB": 0}
+        ax.add_patch(FancyArrowPatch((x, y), (to_x, to_y), **look))
+        behind = {"facecolor": PANEL, "edgecolor": "none", "pad": 0.8} if text else None
+        ax.text((x + to_x) / 2, (y + to_y) / 2, text, ha="center", va="center", fontsize=6.8, bbox=behind)
+    for y, text in titles:
+        ax.text(left, y, text, fontsize=9, fontweight="bold", va="center")
+    shown = [kind for kind in BOX_COLOURS if any(box.kind == kind for box in boxes.values())]
+    patches = [Patch(facecolor=BOX_COLOURS[kind], edgecolor=BLUE, label=kind) for kind in shown]
+    figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), frameon=False, fontsize=7.5)
     return figure
 
 

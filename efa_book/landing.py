@@ -97,7 +97,7 @@ def example_clip(tables: dict[str, Results]) -> Html:
         return html.note("No predictions to show yet: run 'efa run 6/EFA'.")
     if kind.clip is None:
         return html.note("EFA names no fault correctly here.")
-    frames = examples.render_frames(kind.clip["clip_id"], results.preset, results.overrides)
+    frames = examples.render_frames(kind.clip, results.preset, results.overrides)
     out = Html("")
     if frames is not None:
         out += html.show(figures.film(frames), f"Six frames of a rendered figure: {kind.clip['action']}.", kind="png")

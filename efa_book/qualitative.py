@@ -1,9 +1,7 @@
 """Figure 7 again: clips with what was written about them, chosen by rule, failures beside successes."""
 
-import difflib
 import hashlib
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +12,7 @@ from efa.data.loader import open_dataset
 from efa_book import attention, examples, figures, html
 from efa_book.collect import Results
 from efa_book.estimates import fault_parser
-from efa_book.html import Cell, Html, escape
+from efa_book.html import Cell, Html
 from efa_book.published import folder_of
 
 RULE = (
@@ -30,7 +28,7 @@ KINDS = (
     "nothing is wrong, and a fault is named",
     "nothing is wrong, and the verdict says something is",
 )
-SHARED = 3  # words in a row that count as the same phrase
+FIGURE_7 = (("Seated Cable Row", 1), ("Barbell Bent-Over Row", 0))  # the paper's two examples: action and label
 
 
 @dataclass(frozen=True)
@@ -67,24 +65,6 @@ def _kind(clip: pd.Series, named: set[str]) -> str:
     return KINDS[6] if called else KINDS[5] if named else KINDS[4]
 
 
-def mark_shared(first: str, second: str) -> tuple[str, str]:
-    """Both texts as HTML; phrases of `SHARED` words or more that stand in both, in the same order, are marked."""
-    a, b = (re.findall(r"\S+", text) for text in (first, second))
-    plain = [[re.sub(r"\W+", "", word).casefold() for word in words] for words in (a, b)]
-    blocks = difflib.SequenceMatcher(None, plain[0], plain[1], autojunk=False).get_matching_blocks()
-    kept = [block for block in blocks if block.size >= SHARED]
-    return _mark(a, {block.a: block.size for block in kept}), _mark(b, {block.b: block.size for block in kept})
-
-
-def _mark(words: Sequence[str], spans: Mapping[int, int]) -> str:
-    """Words as HTML; `spans`: first word of a marked phrase -> how many words it has."""
-    out = [escape(word) for word in words]
-    for at, size in spans.items():
-        out[at] = "<mark>" + out[at]
-        out[at + size - 1] += "</mark>"
-    return " ".join(out)
-
-
 def kinds_table(found: Sequence[Kind]) -> Html:
     """How often each kind occurs."""
     total = sum(kind.count for kind in found)
@@ -103,14 +83,27 @@ def show_kind(results: Results, kind: Kind, row: str = "EFA", seed: int | None =
     if clip is None:
         return html.note("No clip of this kind.")
     out = html.note(f"{clip['clip_id']}: one of {kind.count}.")
-    frames = examples.render_frames(clip["clip_id"], results.preset, results.overrides)
     weights = _find_weights(results, row, seed, clip["clip_id"])
-    if frames is not None and weights is not None:
-        alt = f"Six frames of {clip['action']}; below, how much each of the five steps attends to each frame."
-        out += html.show(figures.attention_map(frames, weights, _find_steps(results, clip)), alt, kind="png")
-    elif frames is not None:
-        out += html.show(figures.film(frames), f"Six frames of {clip['action']}.", kind="png")
-    return out + _facts(clip)
+    frames = examples.render_frames(clip, results.preset, results.overrides)
+    if frames is None or weights is None:
+        return out + examples.show_clip(results, clip)
+    alt = f"Six frames of {clip['action']}; below, how much each of the five steps attends to each frame."
+    drawn = figures.attention_map(frames, weights, _find_steps(results, clip))
+    return out + html.show(drawn, alt, kind="png") + examples.clip_facts(clip)
+
+
+def figure_7(results: Results, row: str = "EFA") -> Html:
+    """The paper's two examples: of each action and label the first test clip by id, or a line that none is trained."""
+    seed, out = results.seeds[0], Html("")
+    clips = results.clips(row, seed)
+    for action, quality in FIGURE_7:
+        title = f"{action}, {examples.VERDICTS[quality]}"
+        if clips is None or (found := clips[(clips["action"] == action) & (clips["quality"] == quality)]).empty:
+            out += html.note(f"{title}: not trained yet. No predictions of {row} for this action and label are here.")
+        else:
+            out += html.note(f"{title}: clip {found['clip_id'].iloc[0]}; {row}, seed {seed}.")
+            out += examples.show_clip(results, found.iloc[0])
+    return out
 
 
 def _find_weights(results: Results, row: str, seed: int, clip: str) -> np.ndarray | None:
@@ -126,25 +119,7 @@ def _find_weights(results: Results, row: str, seed: int, clip: str) -> np.ndarra
 
 
 def _find_steps(results: Results, clip: pd.Series) -> tuple[str, ...]:
-    """The steps that the model read: those of the action that it took the clip for."""
+    """The steps that the model read: those of the action that it took the clip for; none where that is gone."""
     steps, action = open_dataset(build(results.preset, results.overrides).data).steps, clip["predicted_action"]
-    key = action if action in steps else next(name for name in steps if name.startswith(f"{action} ["))
-    return steps[key].steps
-
-
-def _facts(clip: pd.Series) -> Html:
-    reference, written = mark_shared(clip["reference"], clip["explanation"])
-    truth = "standard"
-    if clip["quality"] != 0:
-        truth = f"non-standard: {figures.fault_name(clip['fault'])}, step {clip['fault_step']:.0f}"
-    verdict = examples.verdict_text(clip["quality_prob"])
-    rows = [
-        ("action", escape(clip["action"]), escape(clip["predicted_action"])),
-        ("verdict", escape(truth), escape(verdict)),
-        ("explanation", reference, written),
-    ]
-    body = "".join(f'<tr><th scope="row">{name}</th><td>{a}</td><td>{b}</td></tr>' for name, a, b in rows)
-    head = "<tr><td></td><th scope='col'>truth</th><th scope='col'>model</th></tr>"
-    source = html.wide(f"<thead>{head}</thead><tbody>{body}</tbody>", f"{clip['clip_id']}: truth and model")
-    plain = [f"action: {clip['action']} | {clip['predicted_action']}", f"verdict: {truth} | {verdict}"]
-    return Html(source, "\n".join([*plain, f"reference: {clip['reference']}", f"model: {clip['explanation']}"]))
+    key = action if action in steps else next((name for name in steps if name.startswith(f"{action} [")), "")
+    return steps[key].steps if key else ()

@@ -107,7 +107,17 @@ def test_sunburst_sectors_are_proportional():
     parts = [Sector("a1", 1, (), 0.5), Sector("a2", 2)]
     dataset_figures.draw_sunburst(ax, "t", [Sector("a", 3, parts), Sector("b", 1)])
     widths = {(p.r, round(p.theta2 - p.theta1)) for p in ax.patches}
-    assert widths == {(0.74, 270), (0.74, 90), (1.0, 90), (0.87, 90), (1.0, 180)}
+    assert widths == {(0.76, 270), (0.76, 90), (1.0, 90), (0.88, 90), (1.0, 180)}
+    ax = Figure().subplots()
+    dataset_figures.draw_sunburst(ax, "t", [Sector("a", 3, group="fitness"), Sector("b", 1, group="martial arts")])
+    widths = {(p.r, round(p.theta2 - p.theta1)) for p in ax.patches}
+    assert widths == {(0.37, 270), (0.37, 90), (0.76, 270), (0.76, 90)}
+
+
+def test_the_innermost_ring_separates_martial_arts():
+    arts, none = (dataset_figures.lexicon(source(type=kind)) for kind in ("Southern Staff", "leg"))
+    assert [text.get_text() for text in arts.legends[0].get_texts()] == ["fitness", "martial arts"]
+    assert none.legends == []
 
 
 def test_vocabulary_shows_curve_estimate_and_paper():
@@ -123,11 +133,12 @@ def test_vocabulary_shows_curve_estimate_and_paper():
     assert "Heaps' law" in dataset_tables.texts(Sources(about, (), paper)).text
 
 
-def test_pipeline_marks_missing_numbers():
+def test_pipeline_is_the_papers_and_marks_missing_numbers():
     first, second = (dataset_figures.pipeline(sources(source())) for _ in range(2))
     text = labels(first)
     assert html.show(first, "alt").source == html.show(second, "alt").source
-    assert {"CoT-AFA", "UI-PRMD", "FormSim"} <= set(text)
+    said = ("prompt template", "Gemini 2.0", "quality label", "VideoChat", "Qwen2.5-VL", "eight experts")
+    assert all(any(part in one for one in text) for part in said)
     assert "6 explanations,\ntrue fault known" in text
     assert "explanations:\n– are released" in text
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from reported import NASTY, made, predictions
 
 from efa_book import qualitative
-from efa_book.qualitative import KINDS, SHARED, mark_shared
+from efa_book.examples import SHARED, mark_shared
+from efa_book.qualitative import KINDS
 
 WORDS = st.lists(
     st.sampled_from(["the", "bar", "tilts", "in", "step", "two", "knees", "cave", "back", "rounds"]), max_size=30
