@@ -128,7 +128,7 @@ def test_protocols_come_from_the_results():
     results = collect("6", "laptop", (0, 1, 2))
     text = audit_tables.protocols(results).text
     mean = np.mean(list(results.values("EFA", "cider_d", "wrong").values()))
-    assert re.search(rf"^wrong .*\| {mean:.1f} \[", text, flags=re.MULTILINE)
+    assert re.search(rf"^wrong .*\| {mean:.1f}\b", text, flags=re.MULTILINE)
     assert "efa run 6 --preset laptop --seeds 0,1,2" in text
 
 
