@@ -27,7 +27,7 @@ import torch
 import formsim
 from efa import metrics
 from efa.baselines.inputs import prepare
-from efa.baselines.registry import KINETICS, decoder_file, encoder_file
+from efa.baselines.registry import decoder_file, encoder_file, fetch_command
 from efa.config import RESULTS_VERSION, Config, DataConfig, FormSimData, TrainingConfig
 from efa.data.loader import Progress, data_fingerprint, open_dataset
 from efa.predict import EFA, predict
@@ -118,7 +118,7 @@ def _weights_hash(config: Config) -> str:
         if file and not Path(file).is_file():
             hint = f"run 'efa pretrain {setting}', or set {setting}.weights to ''"
             if setting == "encoder" and config.encoder.weights == "kinetics600":
-                hint = f"run: curl --location --create-dirs --output '{file}' {KINETICS}"
+                hint = f"run: {fetch_command(file)}"
             raise InputError(f"no such file of {setting} weights", file=file, hint=hint)
         hashes.append(_hash_of_file(file, Path(file).stat().st_mtime_ns) if file else "")
     for name in ("model.safetensors", "pytorch_model.bin", "vocab.txt", "tokenizer.json"):  # a BERT of the user's own

@@ -66,12 +66,11 @@ def prepare(config: Config, progress: Progress | None = None) -> TrainingInputs:
         vectors = torch.stack([randomise(*pair) for pair in zip(dataset.steps.values(), vectors, strict=True)])
     order = step_order(dataset) if config.fusion.text == "shuffled" else None
     words = vocabulary(dataset, config)
-    load = (
-        video_features(dataset, config, progress)
-        if config.encoder.frozen
-        else load_frames(dataset, config.data, progress)
-    )
-    return TrainingInputs(dataset, load, vectors[:, :5], vectors[:, 5:], words, order)
+    if config.encoder.frozen:
+        video = video_features(dataset, config, progress)
+    else:
+        video = load_frames(dataset, config.data, progress)
+    return TrainingInputs(dataset, video, vectors[:, :5], vectors[:, 5:], words, order)
 
 
 def randomise(text: StepText, vectors: Tensor) -> Tensor:

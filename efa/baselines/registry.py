@@ -29,6 +29,11 @@ KINETICS = "https://github.com/SwinTransformer/storage/releases/download/v1.0.4/
 KINETICS += "swin_base_patch244_window877_kinetics600_22k.pth"
 
 
+def fetch_command(file: str) -> str:
+    """The shell command that downloads the official Swin-B to `file`."""
+    return f"curl --location --create-dirs --output '{file}' {KINETICS}"
+
+
 @functools.cache
 def systems() -> dict[str, type[Model]]:
     """EFA and the compared systems by name: all modules of `efa.baselines` register theirs."""

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertModel
 
 from efa.baselines.inputs import vocabulary
-from efa.baselines.registry import KINETICS, build_system, encoder_file
+from efa.baselines.registry import build_system, encoder_file, fetch_command
 from efa.config import Config
 from efa.data.loader import open_dataset
 from efa.model.text import locate
@@ -98,4 +98,5 @@ def describe_plan(config: Config) -> Iterator[tuple[str, str]]:
         yield f"{unit} on {name}, at {SHARE:.0%} of its peak", times
     file = encoder_file(config)
     if file and not Path(file).is_file():
-        yield "missing", f"{file}: run: curl --location --create-dirs --output '{file}' {KINETICS}"
+        fetch = f": run: {fetch_command(file)}" if config.encoder.weights == "kinetics600" else ""
+        yield "missing", f"{file}{fetch}"
