@@ -1,5 +1,7 @@
 """Landmarks of FormSim's figures: clips of n repetitions with pauses and a walk into position, the truth known."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from efa.data.landmarks import INDEX, NAMES, Landmarks
@@ -24,12 +26,12 @@ def sequence(
     view: float = 35.0,
     seed: int = 0,
 ) -> Landmarks:
-    """One repetition of `tempos[i]` seconds after the other, `pause` seconds between them.
+    """Repetitions of `tempos[i]` seconds each, by somebody with a style and perhaps faults of their own.
 
-    `walk`: seconds of walking into position; `still`: seconds of standing before the first and after the last one;
-    `noise`: standard deviation in metres; `view`: degrees of the camera from straight ahead.
+    `pause`: seconds between them; `walk`: seconds of walking into position; `still`: seconds of standing before the
+    first and after the last one; `noise`: standard deviation in metres; `view`: degrees of the camera from ahead.
     """
-    clip = next(clip for clip in (stream_clip(i, seed) for i in range(200)) if clip.action == action)
+    clip = replace(stream_clip(list(load_actions()).index(action), seed), executed=1.0)
     pieces = [np.zeros(round(still * rate))]
     for i, seconds in enumerate(tempos):
         pieces += [np.zeros(round(pause * rate))] if i else []
