@@ -44,6 +44,12 @@ def sequence(
     return project(joints + rng.normal(0, noise or 1e-9, joints.shape), rate, view)
 
 
+def joined(*clips: Landmarks) -> Landmarks:
+    """One clip after the other, all of the same rate."""
+    image, visibility = (np.concatenate([getattr(clip, name) for clip in clips]) for name in ("image", "visibility"))
+    return Landmarks(image, visibility, np.arange(len(image)) * clips[0].times[1], clips[0].size)
+
+
 def _walk(frames: int, rate: float) -> Array:
     """Somebody who walks to where the exercise begins, from two metres away."""
     stride = np.sin(2 * np.pi * 0.9 * np.arange(frames) / rate)
