@@ -3,7 +3,7 @@
     python -m efa_book.real_people_repetitions FOLDER
 
 FOLDER holds repetitions.csv (file, action, subject, reps) and repetitions.npz (by file: x, y, z in the picture, [T, 33,
-3], all zero where nobody was found; 30 frames a second). Every choice was made on the subjects of `DEVELOPMENT`, the
+3], all zero where nobody was found; 30 frames a second). Every choice was made on the subjects of `is_development`, the
 others were looked at once, at the end. Published are counts, no landmarks.
 """
 
