@@ -9,7 +9,7 @@ True
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -21,11 +21,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+import formsim
 from efa.baselines.inputs import TrainingInputs, randomise
 from efa.baselines.registry import Model, build_system
-from efa.config import Config
+from efa.config import Config, FormSimData
 from efa.data.checks import Log, StepText, near, parse_step_text
-from efa.data.loader import pixels, text_keys
+from efa.data.loader import Progress, pixels, text_keys
+from efa.data.observation import Observation, observe
 from efa.data.tokenizer import Tokenizer
 from efa.model.assessor import EFAModel
 from efa.model.text import TextEncoder
@@ -33,6 +35,7 @@ from efa.train import contiguous_state
 from efa.utils.errors import InputError
 from efa.utils.files import write_safely
 from efa.utils.memory import run_in_batches
+from formsim.faults import FaultParser
 
 PROTOCOLS = ("predicted", "oracle", "none", "wrong")
 
@@ -108,6 +111,29 @@ def predict(
     return pd.DataFrame(columns)
 
 
+@dataclass(frozen=True)
+class Trust:
+    """How far the answers about people's videos can be trusted, as measured on people whom no test holds."""
+
+    temperature: float = 1.0  # of the class logits
+    least: float = 0.0  # probability of the best action below which the model abstains
+    forms: dict[str, Any] = field(default_factory=dict)  # action -> how well verdicts on it agree with people's labels
+
+    def calibrate(self, logits: Tensor) -> Tensor:
+        """Class logits of the clips of a video [W, A] -> probabilities [A]."""
+        return (logits / self.temperature).softmax(1).mean(0)
+
+    def doubt(self, probability: Tensor) -> str:
+        """Why no action is named, given the probability of each [A]; '' where one is."""
+        best = float(probability.max())
+        return "" if best >= self.least else f"no action is likely enough: the best has a probability of {best:.2f}"
+
+
+def quality_of(probability: float) -> str:
+    """The verdict at a probability of non-standard form."""
+    return "non-standard" if probability >= 0.5 else "standard"
+
+
 @dataclass(eq=False, repr=False)
 class EFA:
     """A trained assessor with all it needs: model, words, actions and their steps.
@@ -121,6 +147,7 @@ class EFA:
     steps: dict[str, StepText]
     actions: list[str]
     text_dim: int
+    trust: Trust = field(default_factory=Trust)
 
     def __post_init__(self) -> None:
         self.model.eval()
@@ -140,6 +167,7 @@ class EFA:
         folder.mkdir(parents=True, exist_ok=True)
         steps = {key: asdict(text) for key, text in self.steps.items()}
         meta = {"config": self.config.to_dict(), "actions": self.actions, "steps": steps, "text_dim": self.text_dim}
+        meta["trust"] = asdict(self.trust)
         write_safely(folder / "config.json", lambda path: path.write_text(json.dumps(meta, indent=1), encoding="utf-8"))
         write_safely(folder / "vocab.txt", self.tokenizer.save)
         write_safely(folder / "model.safetensors", lambda path: save_file(contiguous_state(self.model), path))
@@ -155,6 +183,7 @@ class EFA:
             log = Log(folder / "config.json")
             steps = {key: parse_step_text(key, text, train_again, log) for key, text in meta["steps"].items()}
             actions, tokenizer = list(meta["actions"]), Tokenizer.from_file(folder / "vocab.txt")
+            trust = Trust(**meta.get("trust", {}))
             for name in actions:
                 if not any(key == name or key.startswith(f"{name} [") for key in steps):
                     raise ValueError(f"no steps of the action {name!r}")
@@ -172,60 +201,88 @@ class EFA:
         except Exception as error:  # each reader raises a dozen kinds of its own on a broken file
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"this checkpoint cannot be read: {reason}", file=folder, hint=train_again) from None
-        return EFA(model, config, tokenizer, steps, actions, int(meta["text_dim"]))
+        return EFA(model, config, tokenizer, steps, actions, int(meta["text_dim"]), trust)
 
     def assess(
-        self, video: str | Path | np.ndarray, action: str | None = None, steps: StepText | None = None
+        self,
+        video: str | Path | np.ndarray,
+        action: str | None = None,
+        steps: StepText | None = None,
+        progress: Progress | None = None,
     ) -> dict[str, Any]:
-        """One video -> action, verdict and explanation.
+        """One video -> action, verdict and explanation; for a model that reads poses, of each repetition, too.
 
         Args:
-            video: a file, a folder of frames, or frames uint8 [T, H, W, 3].
+            video: a file, a folder of frames, or frames uint8 [T, H, W, 3] for a model that reads frames.
             action: which action it is; by default the model decides (protocol 'predicted').
             steps: five steps and an instruction of an action that the model has never seen.
+            progress: called with the number of frames done and in all while the person's pose is estimated.
 
         Returns:
-            action, protocol, top5 [{action, probability}], quality ('standard' or 'non-standard'), quality_probability
-            (of non-standard form), explanation, steps [{text, frames: attention over the frames, sums to 1}], warnings.
+            action, protocol, top5 [{action, probability}], abstained (why there is no answer, '' where there is one),
+            quality ('standard' or 'non-standard'), quality_probability (of non-standard form), explanation, faults
+            (names, where the model's data have some), steps [{text, frames: attention over the frames, sums to 1}],
+            repetitions [{start, end, quality, quality_probability}], explained (which of them the explanation is
+            about), validated (how well verdicts on this action agree with people's labels), warnings. With an
+            abstention, action, quality and its probability are None, and the explanation is ''.
         """
-        data, notes = self.config.data, []
-        if isinstance(video, np.ndarray):
-            frames, shape = video, (data.frames, data.size, data.size, 3)
-            if frames.shape != shape or frames.dtype != np.uint8:
-                raise InputError(f"frames are {frames.dtype} {list(frames.shape)}", hint=f"give uint8 {list(shape)}")
-        else:
-            from efa.data.video import load_clip
+        name = "" if isinstance(video, np.ndarray) else str(video)
+        return self.answer(observe(video, self.config, progress), name, action, steps)
 
-            frames, length, warnings = load_clip(video, data.frames, data.size, data.sampling)
-            notes = list(warnings)
-            if length < data.frames:
-                notes.append(f"{length} frame{'s' * (length > 1)} for {data.frames}: some are repeated")
-        with torch.inference_mode():
-            batch = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)[None]  # [1, T, 3, H, W]
-            features = self.model.encode_video(batch)
-            text = steps or self._steps_of(action or self.actions[int(self.model.classify(features).argmax())])
-            vectors = self._encode(text)
-            limit = min(self.config.prediction.max_tokens, self.config.decoder.max_tokens)
-            output = self.model(features, *vectors, None)
-            probability = output.class_logits.softmax(1)[0]
-            order = probability.argsort(descending=True).tolist()
-            tokens = self.model.generate(features, *vectors, None, self.tokenizer.begin, self.tokenizer.end, limit)
+    @torch.inference_mode()
+    def answer(
+        self, seen: Observation, video: str = "", action: str | None = None, steps: StepText | None = None
+    ) -> dict[str, Any]:
+        """`assess` of what has been read of a video."""
+        clips = torch.from_numpy(np.ascontiguousarray(seen.clips))
+        features = self.model.encode_video(clips.permute(0, 1, 4, 2, 3) if clips.dtype == torch.uint8 else clips)
+        guess = self.trust.calibrate(self.model.classify(features))  # [A]
+        text = steps or self._steps_of(action or self.actions[int(guess.argmax())])
+        judged = features[: max(1, len(seen.spans))]  # [R, N, C], one for each repetition
+        vectors = self._encode(text)
+        output = self.model(judged, *(None if v is None else v.expand(len(judged), -1, -1) for v in vectors), None)
+        if self.config.encoder.kind == "swin":
+            guess = output.class_logits.softmax(1)[0]
+        order = guess.argsort(descending=True).tolist()
+        named = action or self.actions[order[0]]
+        reason = seen.unusable or ("" if action or steps else self.trust.doubt(guess))
+        wrong = output.quality_logit.sigmoid()  # [R]
+        mean = float(wrong.mean())
+        told = int(wrong.argmax() if mean >= 0.5 else wrong.argmin())  # the repetition that is explained
+        limit = min(self.config.prediction.max_tokens, self.config.decoder.max_tokens)
+        ends = self.tokenizer.begin, self.tokenizer.end
+        tokens = self.model.generate(judged[told : told + 1], *vectors, None, *ends, limit)
         attention: list[Any] = [None] * 5
-        if isinstance(self.model, EFAModel) and output.fusion.step_attention is not None:  # [1, 5, N]
-            per_frame = output.fusion.step_attention[0].unflatten(-1, (self.model.grid[0], -1)).sum(-1)  # [5, T]
+        if isinstance(self.model, EFAModel) and output.fusion.step_attention is not None:  # [R, 5, N]
+            per_frame = output.fusion.step_attention[told].unflatten(-1, (self.model.grid[0], -1)).sum(-1)  # [5, T]
             attention = [[round(float(weight), 6) for weight in row] for row in per_frame]
-        wrong = float(output.quality_logit.sigmoid()[0])
+        verdicts = [(span, round(float(p), 6)) for span, p in zip(seen.spans, wrong, strict=True)] if seen.spans else []
+        explanation = "" if reason else self.tokenizer.decode(tokens[0])
         return {
-            "video": None if isinstance(video, np.ndarray) else str(video),
-            "action": action or self.actions[order[0]],
+            "video": video or None,
+            "action": None if reason else named,
             "protocol": "oracle" if action or steps else "predicted",
-            "top5": [{"action": self.actions[i], "probability": round(float(probability[i]), 6)} for i in order[:5]],
-            "quality": "non-standard" if wrong >= 0.5 else "standard",
-            "quality_probability": round(wrong, 6),
-            "explanation": self.tokenizer.decode(tokens[0]),
+            "top5": [{"action": self.actions[i], "probability": round(float(guess[i]), 6)} for i in order[:5]],
+            "abstained": reason,
+            "quality": None if reason else quality_of(mean),
+            "quality_probability": None if reason else round(mean, 6),
+            "explanation": explanation,
+            "faults": self._faults(explanation, named),
             "steps": [{"text": step, "frames": row} for step, row in zip(text.steps, attention, strict=True)],
-            "warnings": notes,
+            "repetitions": [
+                {"start": round(s.start, 2), "end": round(s.end, 2), "quality": quality_of(p), "quality_probability": p}
+                for s, p in verdicts
+                if not reason
+            ],
+            "explained": told if verdicts and not reason else None,
+            "validated": self.trust.forms.get(named),
+            "warnings": list(seen.notes),
         }
+
+    def _faults(self, explanation: str, action: str) -> list[str]:
+        """Which of FormSim's faults the explanation names, for a model trained on it."""
+        known = formsim.fault_phrases() if isinstance(self.config.data, FormSimData) else {}
+        return sorted(FaultParser(known).faults(explanation, action)) if action in known else []
 
     def _steps_of(self, name: str) -> StepText:
         for key in (name, f"{name} [full]"):

@@ -136,7 +136,9 @@ class BlazePose:
             return None
         matrix = region.matrix(LANDMARK_SIDE)
         square = (LANDMARK_SIDE, LANDMARK_SIDE)
-        crop = Image.fromarray(picture).transform(square, Image.Transform.AFFINE, matrix.ravel(), Image.Resampling.BILINEAR)
+        crop = Image.fromarray(picture).transform(
+            square, Image.Transform.AFFINE, matrix.ravel(), Image.Resampling.BILINEAR
+        )
         names = ("Identity", "Identity_1", "Identity_4")
         points, presence, world = self.landmarker(np.asarray(crop, np.float32) / 255, *names)
         if presence[0] < SURE:
