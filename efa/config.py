@@ -281,7 +281,7 @@ POSE: dict[str, Any] = (
     {key: value for key, value in LAPTOP.items() if not key.startswith("encoder.")}
     | {"encoder.kind": "pose", "data.clips": 12000, "data.actions": 0, "data.frames": 16}
     | {"decoder.frozen": False, "training.text_tokens": 0, "training.feature_noise": 0.0}
-    | {"training.weight_text": 15.0, "training.text_share": 0.8}  # what limits the texts is how the decoder reads
+    | {"training.weight_text": 15.0, "training.text_share": 0.7}  # what limits the texts is how the decoder reads
 )
 PRESETS: dict[str, dict[str, Any]] = {
     "pose": POSE,
