@@ -1,8 +1,9 @@
 """Where a person's landmarks are in a video: detection, tracking, a choice among several people, smoothing.
 
 The detector looks at every frame. Where it agrees with the track, the mean of both regions is read: results then depend
-half as much on the last bits of the pixels, which tracking alone amplifies. Where they disagree the track counts, as the
-detector is worse on bodies that are partly outside the picture. What is lost is found again.
+half as much on the last bits of the pixels, which tracking alone amplifies. Where they disagree the track counts, as
+the detector is worse on bodies that are partly outside the picture, unless the track has shrunk onto a limb. What is
+lost is found again.
 """
 
 import cmath
@@ -28,11 +29,12 @@ SECONDS = 120.0  # of a longer video are read
 PROBES = 24  # places of a longer video at which somebody is looked for
 PEOPLE = 3  # tracks at a time
 NEAR, SAME = 0.2, 0.6  # overlap from which a detection belongs to a track, and from which both agree
+SHRUNK = 1.6  # a detection that much larger than the track's region: that has shrunk onto one limb
 TURN = 0.55  # radians; they also agree about the body's direction within this
 PATIENCE = RATE  # frames after which somebody lost counts as gone
 SIGMA = 0.05  # seconds, of the Gaussian that smooths landmarks
 UNSEEN = 0.35  # median visibility below which a part of the body is taken as invented
-PARTS = {"legs": ("knee", "ankle"), "arms": ("elbow", "wrist"), "trunk": ("shoulder", "hip")}
+PARTS = {"legs": ("knee", "ankle"), "arms": ("elbow", "wrist"), "shoulders and hips": ("shoulder", "hip")}
 Progress = Callable[[int, int], None]
 
 
@@ -47,7 +49,8 @@ class Track:
     def look(self, model: BlazePose, picture: Array, frame: int, seen: Region | None) -> None:
         """Finds the person in the next frame, near what the detector has seen there."""
         body = None
-        if not self.lost:
+        shrunk = seen is not None and seen.side > SHRUNK * self.region.side
+        if not self.lost and not shrunk:
             body = model.landmarks(picture, self.region if seen is None else blend(self.region, seen))
         if body is None and seen is not None:
             body = model.landmarks(picture, seen)
@@ -196,8 +199,8 @@ def _assemble(tracks: list[Track], times: Array, size: tuple[int, int], width: i
     if not bodies:
         notes.append("nobody was found")
     for part, names in PARTS.items() if bodies else ():
-        joints = [INDEX[f"{name}_{side}"] for name in names for side in "lr"]
-        if np.median(visibility[sorted(bodies)][:, joints]) < UNSEEN:
+        sides = [np.median(visibility[sorted(bodies)][:, [INDEX[f"{name}_{side}"] for name in names]]) for side in "lr"]
+        if max(sides) < UNSEEN:
             notes.append(f"the {part} can hardly be seen: their places are guesses")
     return Landmarks(image, visibility, times, size, world, tuple(dict.fromkeys(notes)))
 
