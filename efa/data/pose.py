@@ -6,7 +6,6 @@ the detector is worse on bodies that are partly outside the picture, unless the 
 lost is found again.
 """
 
-import cmath
 import hashlib
 import math
 from collections.abc import Callable, Iterable
@@ -71,11 +70,11 @@ class Track:
 
 def blend(track: Region, seen: Region) -> Region:
     """The mean of two regions that agree, else the first."""
-    way = cmath.rect(1, track.angle), cmath.rect(1, seen.angle)
-    if track.overlap(seen) < SAME or abs(cmath.phase(way[0] / way[1])) > TURN:
+    turn = math.remainder(seen.angle - track.angle, math.tau)
+    if track.overlap(seen) < SAME or abs(turn) > TURN:
         return track
     x, y = (track.x + seen.x) / 2, (track.y + seen.y) / 2
-    return Region(x, y, math.sqrt(track.side * seen.side), cmath.phase(sum(way)))
+    return Region(x, y, math.sqrt(track.side * seen.side), track.angle + turn / 2)
 
 
 def follow(model: BlazePose, tracks: list[Track], picture: Array, frame: int) -> None:
