@@ -5,7 +5,10 @@ gives two points a person, between the hips and on a circle around the body; the
 landmark network looks at that region alone and also gives the two points that span the next frame's.
 """
 
+import contextlib
 import math
+import os
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -91,12 +94,26 @@ def merge(boxes: Array, scores: Array) -> list[Array]:
     return people
 
 
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+    """LiteRT greets on stderr from C++, where Python's streams do not reach."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 class _Network:
     """One .tflite file, run by one thread."""
 
     def __init__(self, file: Path):
-        self.interpreter = Interpreter(model_path=str(file), num_threads=1)
-        self.interpreter.allocate_tensors()
+        with _silenced():
+            self.interpreter = Interpreter(model_path=str(file), num_threads=1)
+            self.interpreter.allocate_tensors()
         self.outputs = {part["name"]: part["index"] for part in self.interpreter.get_output_details()}
 
     def __call__(self, picture: Array, *names: str) -> list[Array]:
@@ -135,10 +152,8 @@ class BlazePose:
         if not 1 <= region.side < 1e5:
             return None
         matrix = region.matrix(LANDMARK_SIDE)
-        square = (LANDMARK_SIDE, LANDMARK_SIDE)
-        crop = Image.fromarray(picture).transform(
-            square, Image.Transform.AFFINE, matrix.ravel(), Image.Resampling.BILINEAR
-        )
+        how = Image.Transform.AFFINE, matrix.ravel().tolist(), Image.Resampling.BILINEAR
+        crop = Image.fromarray(picture).transform((LANDMARK_SIDE, LANDMARK_SIDE), *how)
         names = ("Identity", "Identity_1", "Identity_4")
         points, presence, world = self.landmarker(np.asarray(crop, np.float32) / 255, *names)
         if presence[0] < SURE:

@@ -1,10 +1,11 @@
 """Where a person's landmarks are in a video: detection, tracking, a choice among several people, smoothing.
 
-The detector looks at every frame, so a track that drifts is pulled back, one that is lost is found again, and results
-hardly depend on the last bits of a pixel, which pure tracking amplifies.
+The detector looks at every frame. Where it agrees with the track, the mean of both regions is read: results then depend
+half as much on the last bits of the pixels, which tracking alone amplifies. Where they disagree the track counts, as
+the detector is worse on bodies that are partly outside the picture, unless the track has shrunk onto a limb. What is
+lost is found again.
 """
 
-import cmath
 import hashlib
 import math
 from collections.abc import Callable, Iterable
@@ -26,11 +27,13 @@ VERSION = 1  # of the estimator: raise it when landmarks change, and cached ones
 SECONDS = 120.0  # of a longer video are read
 PROBES = 24  # places of a longer video at which somebody is looked for
 PEOPLE = 3  # tracks at a time
-NEAR, SAME = 0.2, 0.5  # overlap from which a detection belongs to a track, and from which both agree
+NEAR, SAME = 0.2, 0.6  # overlap from which a detection belongs to a track, and from which both agree
+SHRUNK = 1.6  # a detection that much larger than the track's region: that has shrunk onto one limb
+TURN = 0.55  # radians; they also agree about the body's direction within this
 PATIENCE = RATE  # frames after which somebody lost counts as gone
 SIGMA = 0.05  # seconds, of the Gaussian that smooths landmarks
 UNSEEN = 0.35  # median visibility below which a part of the body is taken as invented
-PARTS = {"legs": ("knee", "ankle"), "arms": ("elbow", "wrist"), "trunk": ("shoulder", "hip")}
+PARTS = {"legs": ("knee", "ankle"), "arms": ("elbow", "wrist"), "shoulders and hips": ("shoulder", "hip")}
 Progress = Callable[[int, int], None]
 
 
@@ -44,9 +47,11 @@ class Track:
 
     def look(self, model: BlazePose, picture: Array, frame: int, seen: Region | None) -> None:
         """Finds the person in the next frame, near what the detector has seen there."""
-        guess = self.region if seen is None else blend(self.region, seen) if not self.lost else seen
-        body = None if self.lost and seen is None else model.landmarks(picture, guess)
-        if body is None and seen is not None and guess != seen:
+        body = None
+        shrunk = seen is not None and seen.side > SHRUNK * self.region.side
+        if not self.lost and not shrunk:
+            body = model.landmarks(picture, self.region if seen is None else blend(self.region, seen))
+        if body is None and seen is not None:
             body = model.landmarks(picture, seen)
         if body is None:
             self.lost += 1
@@ -63,12 +68,13 @@ class Track:
         return float(len(regions) * np.median(regions[:, 2]) / max(size) * math.exp(-2 * off**2) * moving)
 
 
-def blend(a: Region, b: Region) -> Region:
-    """The mean of two regions that agree, else the second."""
-    if a.overlap(b) < SAME:
-        return b
-    way = cmath.rect(1, a.angle) + cmath.rect(1, b.angle)
-    return Region((a.x + b.x) / 2, (a.y + b.y) / 2, math.sqrt(a.side * b.side), cmath.phase(way))
+def blend(track: Region, seen: Region) -> Region:
+    """The mean of two regions that agree, else the first."""
+    turn = math.remainder(seen.angle - track.angle, math.tau)
+    if track.overlap(seen) < SAME or abs(turn) > TURN:
+        return track
+    x, y = (track.x + seen.x) / 2, (track.y + seen.y) / 2
+    return Region(x, y, math.sqrt(track.side * seen.side), track.angle + turn / 2)
 
 
 def follow(model: BlazePose, tracks: list[Track], picture: Array, frame: int) -> None:
@@ -84,7 +90,7 @@ def follow(model: BlazePose, tracks: list[Track], picture: Array, frame: int) ->
         track.look(model, picture, frame, best)
     now = [track for track in live if frame in track.bodies]
     for i, track in enumerate(now):  # two tracks on one person: the younger ends
-        if any(track.region.overlap(other.region) > SAME + NEAR for other in now[:i]):
+        if any(track.region.overlap(other.region) > 0.7 for other in now[:i]):
             track.lost = math.ceil(PATIENCE) + 1
             del track.bodies[frame]
     largest = max((track.region.side for track in now), default=0)
@@ -142,8 +148,8 @@ def _clock(seconds: float) -> str:
 def estimate_pose(video: str | Path | Iterable[Frame], progress: Progress | None = None) -> Landmarks:
     """The landmarks of one person in a video, about 12 times a second.
 
-    Of several people it is the largest, most central and moving one. Of a video longer than `SECONDS` that much is read,
-    from where somebody is first seen (at one of `PROBES` places). `Landmarks.notes` says so, and what else was odd.
+    Of several people it is the largest, most central and moving one. Of a video longer than `SECONDS` that much is
+    read, from where somebody is first seen (at one of `PROBES` places). `Landmarks.notes` says so, and what was odd.
 
     Args:
         video: video file, folder of images, or frames in order.
@@ -164,7 +170,7 @@ def estimate_pose(video: str | Path | Iterable[Frame], progress: Progress | None
     tracks: list[Track] = []
     size = (0, 0)
     for time, picture, size in video:  # noqa: B007
-        if times and time - times[0] >= SECONDS or len(times) >= SECONDS * RATE:
+        if (times and time - times[0] >= SECONDS) or len(times) >= SECONDS * RATE:
             lasts = f"the video lasts {_clock(length)}" if length else "the video is long"
             notes.append(f"{lasts}: {SECONDS:.0f} seconds were read, from {_clock(times[0])} on")
             break
@@ -192,8 +198,8 @@ def _assemble(tracks: list[Track], times: Array, size: tuple[int, int], width: i
     if not bodies:
         notes.append("nobody was found")
     for part, names in PARTS.items() if bodies else ():
-        joints = [INDEX[f"{name}_{side}"] for name in names for side in "lr"]
-        if np.median(visibility[sorted(bodies)][:, joints]) < UNSEEN:
+        sides = [np.median(visibility[sorted(bodies)][:, [INDEX[f"{name}_{side}"] for name in names]]) for side in "lr"]
+        if max(sides) < UNSEEN:
             notes.append(f"the {part} can hardly be seen: their places are guesses")
     return Landmarks(image, visibility, times, size, world, tuple(dict.fromkeys(notes)))
 

@@ -2,8 +2,8 @@
 
     python -m efa.data.pose_models
 
-They are not in the repository. pip downloads one wheel from the package registry (36 MB; every platform's holds the same
-files), both files are checked by their SHA-256 and kept with the Python environment; nothing of mediapipe is installed.
+They are not in the repository. pip downloads one wheel from the package registry (36 MB; every platform's holds the
+same files), both are checked by their SHA-256 and kept with the Python environment; nothing of mediapipe is installed.
 """
 
 import hashlib
