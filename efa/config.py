@@ -282,6 +282,7 @@ POSE: dict[str, Any] = (
     | {"encoder.kind": "pose", "data.clips": 12000, "data.actions": 0, "data.frames": 16}
     | {"decoder.frozen": False, "training.text_tokens": 0, "training.feature_noise": 0.0}
     | {"training.weight_text": 15.0, "training.text_share": 0.7}  # what limits the texts is how the decoder reads
+    | {"training.weight_quality": 3.0}
 )
 PRESETS: dict[str, dict[str, Any]] = {
     "pose": POSE,

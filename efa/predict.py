@@ -24,14 +24,16 @@ from torch import Tensor
 import formsim
 from efa.baselines.inputs import TrainingInputs, randomise
 from efa.baselines.registry import Model, build_system
-from efa.config import Config, FormSimData
+from efa.config import RESULTS_VERSION, Config, FormSimData
 from efa.data.checks import Log, StepText, near, parse_step_text
 from efa.data.loader import Progress, pixels, text_keys
 from efa.data.observation import Observation, observe
 from efa.data.tokenizer import Tokenizer
+from efa.metrics.forms import verdict_in_text
 from efa.model.assessor import EFAModel
 from efa.model.text import TextEncoder
 from efa.train import contiguous_state
+from efa.utils import paths
 from efa.utils.errors import InputError
 from efa.utils.files import write_safely
 from efa.utils.memory import run_in_batches
@@ -275,9 +277,32 @@ class EFA:
                 if not reason
             ],
             "explained": told if verdicts and not reason else None,
-            "validated": self.trust.forms.get(named),
-            "warnings": list(seen.notes),
+            "validated": None if reason else self.trust.forms.get(named),
+            "model": {
+                "encoder": self.config.encoder.kind,
+                "data": self.config.data.source,
+                "system": self.config.system.name,
+                "results_version": RESULTS_VERSION,
+            },
+            "warnings": [*seen.notes, *([] if reason else self._cautions(named, wrong, explanation))],
         }
+
+    def _cautions(self, action: str, wrong: Tensor, explanation: str) -> list[str]:
+        """What a reader of an answer should know."""
+        cautions = []
+        if isinstance(self.config.data, FormSimData):
+            if self.config.encoder.kind == "swin":
+                cautions.append("this model was trained on rendered figures and has never seen a person")
+            elif not (tested := self.trust.forms.get(action)):
+                cautions.append(
+                    f"untested: no verdict on the form of '{action}' was ever compared with people's labels"
+                )
+            else:
+                cautions.append(f"verdicts on '{action}' agree with people's labels with an AUC of {tested['auc']:.2f}")
+        written = verdict_in_text(explanation)
+        if written is not None and written != (float(wrong.mean()) >= 0.5):
+            cautions.append("the explanation contradicts the verdict; they come from different parts of the model")
+        return cautions
 
     def _faults(self, explanation: str, action: str) -> list[str]:
         """Which of FormSim's faults the explanation names, for a model trained on it."""
@@ -299,6 +324,11 @@ class EFA:
         vectors = self._text.encode(list(text.sentences))  # [6, E]
         vectors = randomise(text, vectors) if self.config.fusion.text == "random" else vectors
         return vectors[None, :5], vectors[None, 5:]
+
+
+def shipped_checkpoint() -> Path:
+    """The folder of the pose model that comes with the package."""
+    return paths.WEIGHTS / "assess"
 
 
 def _download(name: str) -> Path:
