@@ -16,7 +16,7 @@ SEGMENTS = (  # pairs of landmark names
     *(("shoulder_l", "shoulder_r"), ("hip_l", "hip_r"), ("nose", "ear_l"), ("nose", "ear_r")),
 )
 # Okabe and Ito's colours, which colour-blind people can tell apart: the person's left, right, middle; what is marked.
-COLORS = {"l": (86, 180, 233), "r": (230, 159, 0), "": (240, 240, 240)}
+COLORS = {"l": (86, 180, 233), "r": (240, 228, 66), "": (240, 240, 240)}
 MARKED = (213, 94, 0)
 SEEN = 0.35  # visibility from which a landmark is drawn; marked ones always are
 CELL = 240  # pixels, the longer side of a contact sheet's pictures
