@@ -32,12 +32,12 @@ FAULTS = max(len(action.faults) for action in load_actions().values())
 
 def pretrain_pose(
     config: Config, clips: int, passes: int = 12, batch: int = 128, lr: float = 2e-3, out: Path | None = None,
-    report: Report = lambda row: None, seed: int = 0,
+    report: Report = lambda row: None, seed: int = 0, held_out: int = 2000,
 ) -> dict[str, float]:  # fmt: skip
     """Trains on each of `clips` fresh performances `passes` times and saves the encoder in half precision.
 
     Returns:
-        On 2,000 held-out performances, whole movements at an ordinary estimator's noise: `top1` in per cent and
+        On `held_out` further performances, whole movements at an ordinary estimator's noise: `top1` in per cent and
         `deviation_r2`, the share of the variance of range and fault magnitudes that is explained.
     """
     assert isinstance(config.encoder, PoseConfig)
@@ -75,7 +75,7 @@ def pretrain_pose(
     steps = passes * (clips // batch)
     _fit([*encoder.parameters(), *heads.parameters()], losses(), steps, lr, 0.15, 0.02, report)
     encoder.eval()
-    cycles, action, target = performances(2000, STREAM_SEED + 1)
+    cycles, action, target = performances(held_out, STREAM_SEED + 1)
     with torch.no_grad():
         logits, deviation = guess(imitate(take(cycles, frames), draw), action)
     error = (deviation * spread + mean - target).pow(2).mean(0) / target.var(0)
