@@ -83,7 +83,7 @@ def read_real_people(folder: str | Path, sets: Iterable[str] = tuple(SETS)) -> l
     """All clips of the named sets, set by set, in the order of their tables.
 
     Raises:
-        InputError: an unknown set, a file that is missing or cannot be read, a clip without landmarks, or a wrong shape.
+        InputError: an unknown set, a file that is missing or cannot be read, nobody in a clip, or a wrong shape.
     """
     records: list[Record] = []
     for name in sets:
@@ -140,7 +140,9 @@ def _checked(array: Array, *shape: int) -> Array:
     return array.astype(np.float32)
 
 
-def _landmarks(image: Array, size: tuple[int, int], fps: float, world: Array | None = None, share: bool = False) -> Landmarks:
+def _landmarks(
+    image: Array, size: tuple[int, int], fps: float, world: Array | None = None, share: bool = False
+) -> Landmarks:
     """Landmarks from [T, 33, 3 or 4]; frames of zeros or NaN hold nobody. `share`: coordinates are shares of `size`,
     and z has the scale of x."""
     image = _checked(image, 33, image.shape[-1] if image.shape[-1] in (3, 4) else 4)

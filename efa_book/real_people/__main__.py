@@ -1,10 +1,11 @@
-"""`python -m efa_book.real_people FOLDER`: every condition on every set, predictions and scores to results/real-people."""
+"""`python -m efa_book.real_people FOLDER`: every condition on every set; predictions and scores to results/."""
 
 import dataclasses
 import shlex
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 import typer
@@ -14,11 +15,11 @@ from efa.runs import commit, device, versions
 from efa.utils import paths
 from efa.utils.errors import InputError
 from efa_book.files import csv_text, read_json, write_json, write_parquet, write_text
-from efa_book.real_people import references
+from efa_book.real_people import coaches, references
 from efa_book.real_people.evaluate import COLUMNS, GROUPED, RANDOM, predict, summarize
 from efa_datasets.real_people import Record, read_real_people, read_ui_prmd
 
-SETS = ("front_squat", "push_up", "push_up_kaggle", "deadlift", "plank")
+SETS = ("front_squat", "push_up", "push_up_kaggle", "deadlift", "plank", "boxing")
 HINT = "run 'python -m efa_book.real_people FOLDER --again'"
 
 
@@ -27,6 +28,8 @@ def read_set(folder: Path, name: str) -> list[Record]:
     if name == "push_up_kaggle":
         kept = [record for record in read_real_people(folder, ["push_up"]) if record.extra["kaggle"]]
         return [dataclasses.replace(record, set=name) for record in kept]
+    if name == "boxing":  # without the two standards, which nobody commented
+        return [record for record in read_real_people(folder, [name]) if record.group]
     return read_ui_prmd(folder) if name == "ui_prmd" else read_real_people(folder, [name])
 
 
@@ -52,25 +55,50 @@ def command(
         raise InputError(f"there is no set '{unknown[0]}'", hint=f"one of {', '.join(names)}")
     for name in only or names:
         records = read_set(ui_prmd if name == "ui_prmd" and ui_prmd else folder, name)
-        for condition, function in references.conditions(records).items():
-            for split in (GROUPED, RANDOM) if condition == references.FOREST else (GROUPED,):
-                here = (done["set"] == name) & (done["condition"] == condition) & (done["split"] == split)
-                if here.any() and not again:
-                    continue
-                started = time.time()
-                with bar(f"{name}: {condition}, {split}") as update:
-                    found = predict(records, function, condition, split, update)
-                done = pd.concat([done[~here], found.round({"score": 4})], ignore_index=True)
-                done = done.sort_values(["set", "condition", "split", "clip"], kind="stable", ignore_index=True)
-                facts[f"{name}: {condition}, {split}"] = {
-                    "command": f"python -m efa_book.real_people {options}", "commit": commit() or "no commit",
-                    "date": pd.Timestamp.now("UTC").isoformat(timespec="seconds"), "device": device(),
-                    "seconds": round(time.time() - started), "versions": versions(),
-                }  # fmt: skip
-                write_parquet(kept, done.astype({c: str for c in COLUMNS if c not in ("fold", "score")}))
-                write_json(provenance, dict(sorted(facts.items())))
-    write_text(to / "scores.csv", csv_text(summarize(done), "%.2f"))
+        for condition, split, judge in _tasks(name, records):
+            here = (done["set"] == name) & (done["condition"] == condition) & (done["split"] == split)
+            if here.any() and not again:
+                continue
+            started, title = time.time(), f"{name}: {condition}, {split}"
+            with bar(title) as update:
+                found, texts = judge(update)
+            done = pd.concat([done[~here], found.round({"score": 4})], ignore_index=True)
+            done = done.sort_values(["set", "condition", "split", "clip"], kind="stable", ignore_index=True)
+            facts[title] = {
+                "command": f"python -m efa_book.real_people {options}", "commit": commit() or "no commit",
+                "date": pd.Timestamp.now("UTC").isoformat(timespec="seconds"), "device": device(),
+                "seconds": round(time.time() - started), "versions": versions(), "texts": texts,
+            }  # fmt: skip
+            write_parquet(kept, done.astype({c: str for c in COLUMNS if c not in ("fold", "score")}))
+            write_json(provenance, dict(sorted(facts.items())))
+        if name == "boxing":
+            write_text(to / "topics.csv", csv_text(coaches.count_topics(records)))
+    write_text(to / "scores.csv", csv_text(pd.concat([summarize(done), _texts(facts)]), "%.2f"))
     out.print(f"written: {to}")
+
+
+def _tasks(name: str, records: list[Record]) -> Iterator[tuple[str, str, Callable[..., Any]]]:
+    """Condition, split, and the function that judges a set's clips by them."""
+    if name == "boxing":
+        for condition, coach in coaches.COACHES.items():
+            yield condition, GROUPED, lambda update, c=condition, f=coach: coaches.judge(records, f, c)
+        return
+    for condition, candidates in references.conditions(records).items():
+        for split in (GROUPED, RANDOM) if condition == references.FOREST else (GROUPED,):
+            yield condition, split, lambda update, c=condition, f=candidates, s=split: (
+                predict(records, f, c, s, update), {}
+            )  # fmt: skip
+
+
+def _texts(facts: dict[str, Any]) -> pd.DataFrame:
+    """The n-gram scores, which need the coaches' own words, as rows of scores.csv; they have no interval."""
+    rows = []
+    for title, fact in facts.items():
+        name, _, rest = title.partition(": ")
+        condition, _, split = rest.rpartition(", ")
+        for metric, value in fact["texts"].items():
+            rows.append({"set": name, "condition": condition, "split": split, "metric": metric, "value": value})
+    return pd.DataFrame(rows)
 
 
 def main() -> int:

@@ -144,5 +144,5 @@ def plank_form(record: Record) -> float:
 
 
 RULES: dict[str, Callable[[Record], float]] = {
-    "front_squat": squat_depth, "push_up": push_up_form, "plank": plank_form,
+    "front_squat": squat_depth, "push_up": push_up_form, "push_up_kaggle": push_up_form, "plank": plank_form,
 }  # fmt: skip
