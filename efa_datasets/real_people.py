@@ -93,7 +93,7 @@ def read_real_people(folder: str | Path, sets: Iterable[str] = tuple(SETS)) -> l
         try:
             with np.load(arrays, allow_pickle=False) as file:
                 kept: dict[str, Array] = {key: file[key] for key in file.files}
-            records += [_READERS[name](row, kept) for row in table.to_dict("records")]
+            records += [_READERS[name](row, kept) for row in table]
         except FileNotFoundError:
             raise InputError("no such file", file=arrays, hint="the folder holds NAME.npz and NAME.csv") from None
         except (KeyError, ValueError, TypeError, IndexError, OSError, EOFError, zipfile.BadZipFile) as error:
@@ -124,13 +124,15 @@ def read_ui_prmd(root: str | Path) -> list[Record]:
     return records
 
 
-def _table(file: Path) -> pd.DataFrame:
+def _table(file: Path) -> list[dict[str, Any]]:
+    """Rows by column, all text."""
     try:
-        return pd.read_csv(file, dtype=str, keep_default_na=False)
+        table = pd.read_csv(file, dtype=str, keep_default_na=False)
     except FileNotFoundError:
         raise InputError("no such file", file=file, hint="the folder holds NAME.npz and NAME.csv") from None
     except (OSError, ValueError) as error:
         raise InputError(f"not a table: {' '.join(str(error).split())[:200]}", file=file) from error
+    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
 
 
 def _checked(array: Array, *shape: int) -> Array:

@@ -63,13 +63,14 @@ def command(
             with bar(title) as update:
                 found, texts = judge(update)
             done = pd.concat([done[~here], found.round({"score": 4})], ignore_index=True)
+            done = done.astype({"fold": int, "score": float})
             done = done.sort_values(["set", "condition", "split", "clip"], kind="stable", ignore_index=True)
             facts[title] = {
                 "command": f"python -m efa_book.real_people {options}", "commit": commit() or "no commit",
                 "date": pd.Timestamp.now("UTC").isoformat(timespec="seconds"), "device": device(),
                 "seconds": round(time.time() - started), "versions": versions(), "texts": texts,
             }  # fmt: skip
-            write_parquet(kept, done.astype({c: str for c in COLUMNS if c not in ("fold", "score")}))
+            write_parquet(kept, done)
             write_json(provenance, dict(sorted(facts.items())))
         if name == "boxing":
             write_text(to / "topics.csv", csv_text(coaches.count_topics(records)))
@@ -104,7 +105,9 @@ def _texts(facts: dict[str, Any]) -> pd.DataFrame:
 def main() -> int:
     """Exit status 0, or 2 after one line about what was wrong."""
     try:
-        typer.run(command)
+        app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        app.command()(command)
+        app()
     except InputError as error:
         err.print(f"real people: {error}", soft_wrap=True)
         return 2

@@ -94,7 +94,7 @@ def surroundings(records: Sequence[Record]) -> Array:
         trunk, wide = at["shoulder_l"] - at["hip_l"], at["shoulder_l"] - at["shoulder_r"]
         first = np.flatnonzero(np.isfinite(trunk + wide).all(1))[0]
         size = record.landmarks.size if record.landmarks is not None else (0, 0)
-        width = np.linalg.norm(wide[first]) / max(np.linalg.norm(trunk[first]), 1e-9)
+        width = np.linalg.norm(wide[first]) / (np.linalg.norm(trunk[first]) + 1e-9)
         rows.append((len(trunk), *size, np.degrees(np.arctan2(*trunk[first])), width))
     return np.array(rows, float)
 
