@@ -74,7 +74,8 @@ def command(
             write_json(provenance, dict(sorted(facts.items())))
         if name == "boxing":
             write_text(to / "topics.csv", csv_text(coaches.count_topics(records)))
-    write_text(to / "scores.csv", csv_text(pd.concat([summarize(done), _texts(facts)]), "%.2f"))
+    scores = pd.concat([summarize(done), _texts(facts)], ignore_index=True)
+    write_text(to / "scores.csv", csv_text(scores.astype({"n": "Int64", "groups": "Int64"}), "%.2f"))
     out.print(f"written: {to}")
 
 
@@ -94,7 +95,7 @@ def _tasks(name: str, records: list[Record]) -> Iterator[tuple[str, str, Callabl
 def _texts(facts: dict[str, Any]) -> pd.DataFrame:
     """The n-gram scores, which need the coaches' own words, as rows of scores.csv; they have no interval."""
     rows = []
-    for title, fact in facts.items():
+    for title, fact in sorted(facts.items()):
         name, _, rest = title.partition(": ")
         condition, _, split = rest.rpartition(", ")
         for metric, value in fact["texts"].items():

@@ -1,7 +1,7 @@
 """References that know joint angles: a random forest, a logistic regression, and rules without any training."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 from sklearn.ensemble import RandomForestClassifier
@@ -58,7 +58,7 @@ def commonest(train: Sequence[Record], test: Sequence[Record]) -> Array:
 
 
 def conditions(records: Sequence[Record]) -> dict[str, Condition]:
-    """The references of a set, by name. Angles are measured once, here."""
+    """The references of a set, by name. Angles are measured once."""
     regression = partial(LogisticRegression, C=0.01, max_iter=2000)
     name = records[0].set
     found: dict[str, Condition] = {
@@ -74,6 +74,10 @@ def conditions(records: Sequence[Record]) -> dict[str, Condition]:
 
 
 def _measured(records: Sequence[Record], features: Callable[[Sequence[Record]], Array]) -> Callable[..., Array]:
-    """The same function for some of the records, computed once for all."""
-    rows = {record.clip: row for record, row in zip(records, features(records), strict=True)}
-    return lambda some: np.stack([rows[record.clip] for record in some])
+    """The same function for some of the records, computed for all at its first call."""
+
+    @cache
+    def rows() -> dict[str, Array]:
+        return {record.clip: row for record, row in zip(records, features(records), strict=True)}
+
+    return lambda some: np.stack([rows()[record.clip] for record in some])
