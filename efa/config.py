@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 from operator import attrgetter
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import pydantic
 from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -72,6 +72,7 @@ class SystemConfig(Section):
 class EncoderConfig(Section):
     """Video Swin Transformer. The defaults are Swin-B, the paper's."""
 
+    kind: Literal["swin"] = "swin"
     patch: tuple[PositiveInt, PositiveInt, PositiveInt] = (2, 4, 4)  # frames, pixels, pixels
     temporal_stride: Annotated[int, Field(ge=1, le=2)] = 1  # 1 as released: six temporal positions; stock Video Swin: 2
     window: tuple[PositiveInt, PositiveInt, PositiveInt] = (8, 7, 7)  # of an attention: frames, patches, patches
@@ -84,6 +85,19 @@ class EncoderConfig(Section):
     weights: str = "kinetics600"
     frozen: bool = False  # features are then computed once and shared by every run; holds for every system's trunk
     adapter: NonNegativeInt = 0  # hidden units of an MLP on frozen features, in place of fine-tuning; 0: none
+
+
+class PoseConfig(Section):
+    """A small network over the skeletons that a pose estimator finds, in place of Video Swin; not in the paper."""
+
+    kind: Literal["pose"] = "pose"
+    dim: PositiveInt = 128  # width of its tokens, one a frame
+    depth: PositiveInt = 3  # residual blocks over time
+    dropout: Fraction = 0.0
+    noise: NonNegativeFloat = 1.0  # in training, of FormSim's joints, in units of an ordinary estimator's
+    weights: str = "formsim"  # '' random, 'formsim' the shipped trunk, or a file (.safetensors)
+    frozen: ClassVar[bool] = False  # it is cheap enough to learn with the rest
+    adapter: ClassVar[int] = 0
 
 
 class TextConfig(Section):
@@ -177,7 +191,7 @@ class Config(Section):
 
     data: Annotated[DataConfig, Field(union_mode="left_to_right")] = FormSimData()
     system: SystemConfig = SystemConfig()
-    encoder: EncoderConfig = EncoderConfig()
+    encoder: Annotated[EncoderConfig | PoseConfig, Field(discriminator="kind")] = EncoderConfig()
     text: TextConfig = TextConfig()
     fusion: FusionConfig = FusionConfig()
     decoder: DecoderConfig = DecoderConfig()
@@ -186,12 +200,18 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check_relations(self) -> Self:
-        data, encoder, decoder, stages = self.data, self.encoder, self.decoder, enumerate(self.encoder.heads)
+        data, encoder, decoder = self.data, self.encoder, self.decoder
+        swin = encoder if isinstance(encoder, EncoderConfig) else EncoderConfig()
         unseen = data.actions if isinstance(data, FormSimData) and data.benchmark == "unseen" else 0
         for valid, key, rule in (
             (not 0 < unseen < 4, "data.actions", "benchmark 'unseen' needs 0 (all) or at least 4"),
-            (len(encoder.heads) == len(encoder.depths), "encoder.heads", "one number a stage, as in encoder.depths"),
-            (not any(encoder.dim * 2**i % n for i, n in stages), "encoder.heads", "each must divide its stage's width"),
+            (len(swin.heads) == len(swin.depths), "encoder.heads", "one number a stage, as in encoder.depths"),
+            (
+                not any(swin.dim * 2**i % n for i, n in enumerate(swin.heads)),
+                "encoder.heads",
+                "each must divide its stage's width",
+            ),
+            (encoder.kind == "swin" or self.system.name == "EFA", "system.name", "all others but EFA read frames"),
             (self.text.frozen or self.fusion.text != "random", "text.frozen", "random vectors are not trained"),
             (self.fusion.dim % self.fusion.heads == 0, "fusion.heads", "it must divide fusion.dim"),
             (self.fusion.global_branch or self.fusion.step_branch, "fusion.step_branch", "one branch must stay"),
@@ -205,9 +225,11 @@ class Config(Section):
     def with_(self, overrides: dict[str, Any]) -> Config:
         """A copy with dotted keys replaced, for example ``{"fusion.merge": "add"}``; strings are read by type.
 
-        A new `data.source` drops FormSim's own settings. InputError for unknown keys and values that are not allowed.
+        A new `data.source` drops FormSim's own settings, a new `encoder.kind` those of the other encoder. InputError
+        for unknown keys and values that are not allowed.
         """
-        known = [f"{section}.{name}" for section, values in Config().to_dict().items() for name in values]
+        sections_known = [*Config(), *Config(encoder=PoseConfig())]
+        known = list(dict.fromkeys(f"{section}.{name}" for section, values in sections_known for name, _ in values))
         if unknown := [key for key in overrides if key not in known]:
             raise InputError(f"unknown setting '{unknown[0]}'", hint=did_you_mean(unknown[0], known))
         sections: dict[str, Any] = {}
@@ -215,7 +237,10 @@ class Config(Section):
             kind = type(values)
             if section == "data":
                 kind = FormSimData if overrides.get("data.source", values.source) == "formsim" else FolderData
-            kept = {name: value for name, value in values if name in kind.model_fields}
+            elif section == "encoder":
+                kind = PoseConfig if overrides.get("encoder.kind", values.kind) == "pose" else EncoderConfig
+            kept = {} if section == "encoder" and kind is not type(values) else dict(values)
+            kept = {name: value for name, value in kept.items() if name in kind.model_fields}
             new = {key.partition(".")[2]: value for key, value in overrides.items() if key.startswith(f"{section}.")}
             sections[section] = _validate(kind, section, kept | new)
         return Config(**sections)
@@ -252,7 +277,14 @@ LAPTOP: dict[str, Any] = (
     | {"training.text_share": 0.4, "training.text_faulty": 0.8, "training.balance": True}
     | {"training.text_tokens": 56}  # verdict, a step and the fault; the language model knows what follows from them
 )
+POSE: dict[str, Any] = (
+    {key: value for key, value in LAPTOP.items() if not key.startswith("encoder.")}
+    | {"encoder.kind": "pose", "data.clips": 12000, "data.actions": 0, "data.frames": 16}
+    | {"decoder.frozen": False, "training.text_tokens": 0, "training.feature_noise": 0.0}
+    | {"training.weight_text": 15.0, "training.text_share": 0.8}  # what limits the texts is how the decoder reads
+)
 PRESETS: dict[str, dict[str, Any]] = {
+    "pose": POSE,
     "paper": {},
     "laptop": LAPTOP,
     "smoke": LAPTOP | {"data.clips": 120, "training.epochs": 1, "training.batch": 16, "prediction.max_tokens": 24},
@@ -305,6 +337,10 @@ def _validate(kind: type[Section], section: str, values: dict[str, Any]) -> Sect
     except pydantic.ValidationError as error:
         fault = error.errors(include_url=False)[0]
     name = str(fault["loc"][0])
+    if fault["type"] == "extra_forbidden" and section == "encoder":
+        own, other = ("pose", "swin") if kind is PoseConfig else ("swin", "pose")
+        hint = f"leave it out, or set encoder.kind to {other}"
+        raise InputError(f"setting 'encoder.{name}' is the {other} encoder's, not the {own} encoder's", hint=hint)
     if fault["type"] == "extra_forbidden":
         hint = "leave it out, or set data.source to formsim"
         raise InputError(f"setting 'data.{name}' is FormSim's, and the folder {values['source']} ignores it", hint=hint)

@@ -25,7 +25,7 @@ from efa.baselines.inputs import TrainingInputs, randomise
 from efa.baselines.registry import Model, build_system
 from efa.config import Config
 from efa.data.checks import Log, StepText, near, parse_step_text
-from efa.data.loader import text_keys
+from efa.data.loader import pixels, text_keys
 from efa.data.tokenizer import Tokenizer
 from efa.model.assessor import EFAModel
 from efa.model.text import TextEncoder
@@ -62,11 +62,9 @@ def predict(
     device = next(model.parameters()).device
 
     def recognize(part: slice) -> tuple[Tensor, Tensor]:
-        video = torch.from_numpy(inputs.video[rows[part]]).to(device)
-        if video.dtype == torch.uint8:  # frames [n, T, S, S, 3]
-            features = model.encode_video(video.permute(0, 1, 4, 2, 3))
-        else:  # features of a frozen encoder
-            features = video.float()
+        video = torch.from_numpy(inputs.observed[rows[part]]).to(device)
+        finished = config.encoder.frozen and video.dtype != torch.uint8  # features of a frozen encoder
+        features = video.float() if finished else model.encode_video(pixels({"video": video}))
         return features, model.classify(features)
 
     found = run_in_batches(recognize, len(rows), config.prediction.batch)

@@ -90,9 +90,9 @@ def _train(
     if training.text_tokens:
         texts = texts[:, : training.text_tokens]
     keys = text_keys(inputs.dataset, config)  # [N] the row of each clip's true class in the table of texts
-    shared = (inputs.video, texts, keys, config.data)
-    clips = ClipDataset(inputs.dataset, inputs.rows("train"), *shared, training.seed)
-    held_out = ClipDataset(inputs.dataset, inputs.rows("val"), *shared, None)
+    shared, noise = (texts, keys, config.data), getattr(config.encoder, "noise", 0.0)
+    clips = ClipDataset(inputs.dataset, inputs.rows("train"), inputs.video, *shared, training.seed, noise)
+    held_out = ClipDataset(inputs.dataset, inputs.rows("val"), inputs.observed, *shared, None)
     if (batch_size := min(training.batch, len(clips))) < distributed.count():
         hint = "start fewer processes, or set a larger training.batch"
         raise InputError(f"{distributed.count()} processes cannot share {batch_size} clips", hint=hint)
@@ -235,7 +235,8 @@ def compute_losses(
     batch = {name: value.to(device) for name, value in batch.items()}
     with torch.autocast(device.type, torch.bfloat16, enabled=config.training.precision == "bf16"):
         video = batch["video"]
-        features = encode_video(pixels(batch)) if video.dtype == torch.uint8 else video  # (alg-1-5) F_v [B, N, C]
+        finished = config.encoder.frozen and video.dtype != torch.uint8  # features of a frozen encoder
+        features = video if finished else encode_video(pixels(batch))  # (alg-1-5) F_v [B, N, C]
         if model.training and spread is not None:
             features = features + torch.randn_like(features) * spread.to(device) * config.training.feature_noise
         key = batch["key"]  # (alg-1-4) [B] the row of the true class in the table of texts

@@ -6,7 +6,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from efa.config import Config
+from efa.config import Config, EncoderConfig
 from efa.model.assessor import EFAModel
 from efa_book.figures import Box, chains, diagram
 
@@ -51,6 +51,7 @@ def overview(traced: Traced) -> Figure:
         return " → ".join(map(str, [layers[0].in_features, *(layer.out_features for layer in layers)]))
 
     reader = f"text encoder\n{config.text.model}" if model.fusion.text_in else "learnt vectors,\nno text"
+    assert isinstance(config.encoder, EncoderConfig)  # the paper's figure
     depths, grid = " + ".join(map(str, config.encoder.depths)), " × ".join(map(str, model.grid))
     boxes = {
         "frames": Box(0, 2, f"video\n{traced.given['encoder'][0]}"),

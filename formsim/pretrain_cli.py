@@ -37,6 +37,23 @@ def encoder(
     print(scores)
 
 
+@pretrain_app.command("pose")
+def pose(
+    clips: Annotated[int, typer.Option(help="fresh performances of the endless stream")] = 24000,
+    passes: Passes = 12,
+    lr: Rate = 2e-3,
+    seed: Annotated[int, typer.Option(help="of weights, order and the performances themselves")] = 0,
+    to: Target = None,
+) -> None:
+    """Pre-train the pose encoder on FormSim's performances.   Example: efa pretrain pose --clips 24000"""
+    from formsim.pretrain import build
+    from formsim.pretrain_pose import pretrain_pose
+
+    with _progress() as report:
+        scores = pretrain_pose(build("pose"), clips, passes, lr=lr, out=to, report=report, seed=seed)
+    print(scores)
+
+
 @pretrain_app.command("decoder")
 def decoder(
     texts: Annotated[int, typer.Option(help="explanations of clips that no benchmark holds")] = 40000,

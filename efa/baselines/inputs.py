@@ -14,7 +14,15 @@ from efa.baselines.base import ROWS, load_text
 from efa.baselines.mtl_aqa import S2VT
 from efa.baselines.registry import Model, build_system, decoder_file, encoder_file, trunk
 from efa.config import RESULTS_VERSION, Config, TextConfig
-from efa.data.loader import Progress, cached_array, data_fingerprint, load_frames, open_dataset
+from efa.data.loader import (
+    Progress,
+    cached_array,
+    data_fingerprint,
+    load_frames,
+    load_skeletons,
+    observed_skeletons,
+    open_dataset,
+)
 from efa.data.manifest import DataSet, StepText
 from efa.data.tokenizer import Tokenizer
 from efa.model.decoder import Decoder, load_bert
@@ -28,11 +36,16 @@ class TrainingInputs:
     """What training and prediction read: the clips of a data set and the vectors of its steps."""
 
     dataset: DataSet
-    video: np.ndarray  # frames uint8 [N, T, S, S, 3] or features float16 [N, tokens, C]
+    video: np.ndarray  # frames uint8 [N, T, S, S, 3], features float16 [N, tokens, C] or skeletons [N, 48, 20, 3]
     steps: Tensor  # [K, 5, E]
     instruction: Tensor  # [K, 1, E]
     tokenizer: Tokenizer
     order: Tensor | None = None  # int64 [N, 5], in which each clip gets its steps; None: as they are
+    observed: np.ndarray = None  # type: ignore[assignment]  # what validation and prediction read; default: `video`
+
+    def __post_init__(self) -> None:
+        if self.observed is None:
+            self.observed = self.video
 
     def embed(self, model: Model, keys: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors F_t^s [B, 5, E] and F_t^g [B, 1, E] of clips, on the keys' device, by the model's own text encoder
@@ -65,12 +78,15 @@ def prepare(config: Config, progress: Progress | None = None) -> TrainingInputs:
     if config.fusion.text == "random":
         vectors = torch.stack([randomise(*pair) for pair in zip(dataset.steps.values(), vectors, strict=True)])
     order = step_order(dataset) if config.fusion.text == "shuffled" else None
-    words = vocabulary(dataset, config)
+    texts = (vectors[:, :5], vectors[:, 5:], vocabulary(dataset, config), order)
+    if config.encoder.kind == "pose":
+        video = load_skeletons(dataset, config.data, progress)
+        return TrainingInputs(dataset, video, *texts, observed_skeletons(video, config))
     if config.encoder.frozen:
         video = video_features(dataset, config, progress)
     else:
         video = load_frames(dataset, config.data, progress)
-    return TrainingInputs(dataset, video, vectors[:, :5], vectors[:, 5:], words, order)
+    return TrainingInputs(dataset, video, *texts)
 
 
 def randomise(text: StepText, vectors: Tensor) -> Tensor:

@@ -82,7 +82,7 @@ def encoder_file(config: Config) -> str:
     'kinetics600' for the official Swin-B; with that, trunks other than Swin, which the paper leaves open, start random.
     """
     name = config.encoder.weights
-    own = find_system(config).TRUNK
+    own = "pose" if config.encoder.kind == "pose" else find_system(config).TRUNK
     if name == "kinetics600":
         return str(paths.home() / "weights" / KINETICS.rpartition("/")[2]) if own == "formsim" else ""
     return str(paths.WEIGHTS / f"{own}.safetensors") if name == "formsim" else name

@@ -21,13 +21,17 @@ import formsim
 from efa.config import Config, DataConfig, FormSimData
 from efa.data.checks import step_key
 from efa.data.manifest import DataSet, StepText, load_dataset, make_dataset
+from efa.data.skeleton import read_skeleton
 from efa.data.video import load_clip
 from efa.utils import paths
 from efa.utils.files import locked, named, reserve
 from efa.utils.signals import end_with_parent, ignore_interrupts
+from formsim.motion import JOINTS
+from formsim.skeletons import PHASES, imitate, skeleton, take, vary
 
 Array = np.ndarray
 Progress = Callable[[int, int], None]  # done, total
+WINDOWS = 0.5  # share of the batches of skeletons that are windows of a longer video
 
 
 @cache
@@ -58,6 +62,31 @@ def load_frames(dataset: DataSet, config: DataConfig, progress: Progress | None 
     shape = (len(dataset.table), config.frames, config.size, config.size, 3)
     path = paths.cache() / "frames" / f"{name}.npy"
     return cached_array(path, shape, np.uint8, _make_frames(dataset, config), progress)
+
+
+def load_skeletons(dataset: DataSet, config: DataConfig, progress: Progress | None = None) -> Array:
+    """Joints float32 [N, 48, 20, 3] of every row of the table, memory-mapped: FormSim's own, else as estimated."""
+    shape = (len(dataset.table), PHASES, len(JOINTS), 3)
+    path = paths.cache() / "skeletons" / f"{data_fingerprint(dataset, config)}.npy"
+    clips: Iterator[Array]
+    if isinstance(config, FormSimData):
+        clips = in_processes(skeleton, formsim_clips(config))
+    else:
+        clips = in_processes(read_skeleton, [Path(config.source) / path for path in dataset.table["path"]])
+    return cached_array(path, shape, np.float32, (joints[None] for joints in clips), progress)
+
+
+def observed_skeletons(cycles: Array, config: Config) -> Array:
+    """What prediction reads of `load_skeletons`, float32 [N, T, 20, 3]: the whole movement.
+
+    FormSim's are as an ordinary estimator would report them, the same whenever asked for.
+    """
+    draw = torch.Generator().manual_seed(0)
+    parts = []
+    for start in range(0, len(cycles), 256):
+        joints = take(torch.from_numpy(np.array(cycles[start : start + 256])), config.data.frames)
+        parts.append(imitate(joints, draw) if isinstance(config.data, FormSimData) else joints)
+    return torch.cat(parts).numpy()
 
 
 def _make_frames(dataset: DataSet, config: DataConfig) -> Iterator[Array]:
@@ -154,7 +183,8 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
     texts: Tensor  # token numbers [N, L]
     keys: Array  # int64 [N], which row of the step-text table each clip sees; -1: no text
     config: DataConfig
-    seed: int | None  # of the one flip and one crop that a clip gets in an epoch; None: neither
+    seed: int | None  # of what a clip goes through in an epoch: one flip and one crop, or an estimator; None: nothing
+    noise: float = 0.0  # of the joints, where the clips are skeletons [N, 48, 20, 3]
     epoch: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -173,7 +203,9 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
         """
         rows = self.rows[indices]
         video, crop = torch.from_numpy(self.video[rows]), {}
-        if video.dtype != torch.uint8:
+        if video.ndim == 4 and self.seed is not None:
+            video = self._estimated(video, rows)
+        elif video.dtype != torch.uint8:
             video = video.float()
         elif self.seed is not None:
             draws = [np.random.RandomState(zlib.crc32(f"{self.seed} {self.epoch} {r}".encode())) for r in rows]
@@ -186,6 +218,18 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
         batch = {"video": video, "action": self.action[at], "quality": self.quality[at], "row": at}
         return batch | {"key": torch.as_tensor(self.keys)[at], "tokens": tokens[:, :longest]} | crop
 
+    def _estimated(self, cycles: Tensor, rows: Array) -> Tensor:
+        """Performances [B, 48, 20, 3] -> a window of each as an estimator might report it, [B, T, 20, 3]."""
+        draw = torch.Generator().manual_seed(zlib.crc32(f"{self.seed} {self.epoch} {rows.tolist()}".encode()))
+        formsim = isinstance(self.config, FormSimData)
+        windows = torch.rand(1, generator=draw).item() < WINDOWS  # else whole movements, by which form is judged
+        joints = take(cycles, self.config.frames, draw if windows else None, repeats=formsim)
+        if not formsim:
+            return imitate(joints, draw, 0.0)
+        if windows:
+            joints = vary(joints, list(self.dataset.table["action"].iloc[rows]), draw)
+        return imitate(joints, draw, self.noise * (0.3 + 0.9 * torch.rand(1, generator=draw).item()))
+
 
 def flip_and_crop(size: int, config: DataConfig, draw: np.random.RandomState) -> tuple[Array, Array]:
     """The lines and columns that one flip and one crop take of a square picture, int64 [S] each (nearest pixel)."""
@@ -197,8 +241,13 @@ def flip_and_crop(size: int, config: DataConfig, draw: np.random.RandomState) ->
 
 
 def pixels(batch: dict[str, Tensor]) -> Tensor:
-    """The frames of a batch of `ClipDataset`, flipped and cropped if it says so, uint8 [B, T, 3, S, S]."""
+    """The frames of a batch of `ClipDataset`, flipped and cropped if it says so, uint8 [B, T, 3, S, S].
+
+    Skeletons [B, T, 20, 3] come back as they are.
+    """
     video = batch["video"]  # [B, T, S, S, 3]
+    if video.dtype != torch.uint8:
+        return video
     if "lines" in batch:
         crops = zip(video, batch["lines"], batch["columns"], strict=True)
         video = torch.stack([clip[:, lines][:, :, columns] for clip, lines, columns in crops])

@@ -1,6 +1,7 @@
 """EFA, the Explainable Fitness Assessor, and its losses.
 
 frames -> Video Swin -> F_v -> class; the class's text, F_v -> fusion (eq. 1-10) -> F_f -> quality, explanation
+(or skeletons -> the pose encoder -> F_v)
 (`fusion.class_from` reads the class from F_f instead)
 """
 
@@ -12,10 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from efa.config import Config, TrainingConfig
+from efa.config import Config, PoseConfig, TrainingConfig
 from efa.model.base import SystemOutput, Text, VideoModel
 from efa.model.decoder import Decoder
 from efa.model.fusion import Attention, Fusion, FusionOutput
+from efa.model.pose import PoseEncoder
 from efa.model.swin import VideoSwin
 
 
@@ -37,10 +39,14 @@ class EFAModel(VideoModel):
 
     TEXT_DECODER = TEXT_WEIGHTS = "decoder"
     READS_STEPS = True
-    encoder: VideoSwin
+    encoder: VideoSwin | PoseEncoder
 
     def __init__(self, config: Config, actions: int, vocabulary_size: int, text_dim: int):
-        super().__init__(VideoSwin(config.encoder))
+        encoder = config.encoder
+        if isinstance(encoder, PoseConfig):
+            super().__init__(PoseEncoder(encoder, config.data.frames))
+        else:
+            super().__init__(VideoSwin(encoder))
         self.config = config
         self.grid = self.encoder.grid(config.data.frames, config.data.size, config.data.size)  # (T', H', W')
         c, d = self.encoder.out_dim, config.fusion.dim
