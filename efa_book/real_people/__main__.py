@@ -4,6 +4,7 @@ import dataclasses
 import shlex
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from efa.runs import commit, device, versions
 from efa.utils import paths
 from efa.utils.errors import InputError
 from efa_book.files import csv_text, read_json, write_json, write_parquet, write_text
-from efa_book.real_people import coaches, references
+from efa_book.real_people import coaches, network, references
 from efa_book.real_people.evaluate import COLUMNS, GROUPED, RANDOM, predict, summarize
 from efa_datasets.real_people import Record, read_real_people, read_ui_prmd
 
@@ -85,11 +86,11 @@ def _tasks(name: str, records: list[Record]) -> Iterator[tuple[str, str, Callabl
         for condition, coach in coaches.COACHES.items():
             yield condition, GROUPED, lambda update, c=condition, f=coach: coaches.judge(records, f, c)
         return
-    for condition, candidates in references.conditions(records).items():
+    for condition, candidates in (references.conditions(records) | network.conditions(records)).items():
+        fixed = 0.5 if condition == network.ZERO_SHOT else None
         for split in (GROUPED, RANDOM) if condition == references.FOREST else (GROUPED,):
-            yield condition, split, lambda update, c=condition, f=candidates, s=split: (
-                predict(records, f, c, s, update), {}
-            )  # fmt: skip
+            judge = partial(predict, records, candidates, condition, split, fixed=fixed)
+            yield condition, split, lambda update, judge=judge: (judge(progress=update), {})
 
 
 def _texts(facts: dict[str, Any]) -> pd.DataFrame:

@@ -49,11 +49,12 @@ def folds(records: Sequence[Record], split: str = GROUPED, inner: bool = False) 
 
 def predict(
     records: Sequence[Record], candidates: Condition | Sequence[Condition], name: str, split: str = GROUPED,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], None] = lambda done, total: None, fixed: float | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """Every clip judged once by a model that did not see its group: a table with `COLUMNS`.
 
     Of several candidates (settings of one condition) each fold takes the one that is best among its own training clips.
+    `fixed` is a threshold that is not chosen: what never saw the set has to do without its clips here, too.
     `label` is the class, `score` that of 'incorrect', `predicted` the answer.
     """
     options = [candidates] if callable(candidates) else list(candidates)
@@ -62,7 +63,7 @@ def predict(
     for fold, (train, test) in enumerate(every):
         known, asked = [records[i] for i in train], [records[i] for i in test]
         if len(classes) == 2:
-            best, threshold = choose(known, options, split)
+            best, threshold = (options[0], fixed) if fixed is not None else choose(known, options, split)
             score = best(known, asked)[:, 1]
             predicted = np.where(score >= threshold, classes[1], classes[0])
         else:
