@@ -27,7 +27,7 @@ TITLES = {  # set -> its name, and what a group is
     "ui_prmd": ("UI-PRMD: correct or not", "people"),
     "boxing": ("Boxing: the topics of the coaches", "boxers"),
 }
-CHANCE = {"auc": 50.0, "balanced": 50.0, "accuracy": 20.0, "macro_f1": None, "topic_f1": None}
+CHANCE = {"auc": 50.0, "balanced": 50.0, "accuracy": 20.0}
 ORDER = ("network", "joint angles", "angles and", "rule", "most frequent", "nearest", "any", "no movement", "always")
 
 
@@ -72,7 +72,8 @@ def scores_table(found: Found, name: str) -> Html:
     for condition in dict.fromkeys(part["condition"]):
         rows.append([condition, *(_cell(part, condition, metric) for metric in metrics)])
     chance = [CHANCE.get(metric) for metric in metrics]
-    rows.append(["by chance", *(Cell("–" if one is None else f"{one:.0f}", number=True) for one in chance)])
+    if any(chance):
+        rows.append(["by chance", *(Cell("–" if one is None else f"{one:.0f}", number=True) for one in chance)])
     counted = part.dropna(subset="n").iloc[0]
     unit = "frames" if name == "plank" else "clips"
     notes = [
@@ -151,7 +152,8 @@ def forest(found: Found, name: str) -> Figure:
 def show_forest(found: Found, name: str) -> Html:
     """The figure of a set, with the words for those who cannot see it."""
     alt = f"{TITLES[name][0]}: one dot and interval a condition. The numbers stand in the table beside it."
-    return html.show(forest(found, name), alt, f"{TITLES[name][0]}. Dotted: chance. Hollow: random split.")
+    caption = TITLES[name][0] + ". Dotted: chance. Hollow: random split." * (name != "boxing")
+    return html.show(forest(found, name), alt, caption)
 
 
 def stamp(found: Found) -> Html:
