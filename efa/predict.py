@@ -40,6 +40,7 @@ from efa.utils.files import write_safely
 from efa.utils.memory import run_in_batches
 from formsim.faults import FaultParser
 from formsim.others import OTHER
+from formsim.skeletons import ALIKE
 
 PROTOCOLS = ("predicted", "oracle", "none", "wrong")
 
@@ -122,14 +123,14 @@ class Trust:
     `efa_book.real_people.actions` fits it; without it the class probabilities count as they are.
     """
 
-    weights: tuple[float, ...] = (0.0, 1.0, 0.0)  # of 1, and the log-odds of the best action and of another exercise
+    weights: tuple[float, float] = (0.0, 1.0)  # of 1 and the best action's log-odds in a logistic regression
     least: float = 0.0  # probability of a right answer below which the model abstains
     forms: dict[str, Any] = field(default_factory=dict)  # action -> how well verdicts on it agree with people's labels
 
-    def right(self, best: float, other: float) -> float:
-        """The probability that the best action is right, given its and the other exercises' class probabilities."""
-        odds = [1.0, *(math.log(max(p, 1e-4) / max(1 - p, 1e-4)) for p in (best, other))]
-        return 1 / (1 + math.exp(-sum(w * x for w, x in zip(self.weights, odds, strict=True))))
+    def right(self, probability: float) -> float:
+        """The probability that the best action is right, given its class probability."""
+        odds = math.log(max(probability, 1e-4) / max(1 - probability, 1e-4))
+        return 1 / (1 + math.exp(-self.weights[0] - self.weights[1] * odds))
 
 
 def quality_of(probability: float) -> str:
@@ -187,7 +188,7 @@ class EFA:
             steps = {key: parse_step_text(key, text, train_again, log) for key, text in meta["steps"].items()}
             actions, tokenizer = list(meta["actions"]), Tokenizer.from_file(folder / "vocab.txt")
             trust = Trust(**meta.get("trust", {}))
-            trust.right(0.5, 0.5)  # or an error about its weights
+            trust.right(0.5)  # or an error about its weights
             for name in actions:
                 if not any(key == name or key.startswith(f"{name} [") for key in steps):
                     raise ValueError(f"no steps of the action {name!r}")
@@ -240,18 +241,17 @@ class EFA:
     ) -> dict[str, Any]:
         """`assess` of what has been read of a video."""
         features = self._features(seen)
-        guess, other = self._name(features)
-        text = steps or self._steps_of(action or self.actions[int(guess.argmax())])
+        guess, best, likely, other = self._name(features)
+        text = steps or self._steps_of(action or self.actions[best])
         judged = features[: max(1, len(seen.spans))]  # [R, N, C], one for each repetition
         vectors = self._encode(text)
         output = self.model(judged, *(None if v is None else v.expand(len(judged), -1, -1) for v in vectors), None)
         if self.config.encoder.kind == "swin":
             guess = output.class_logits.softmax(1)[0]
         order = guess.argsort(descending=True).tolist()
-        named = action or self.actions[order[0]]
-        sure = self.trust.right(float(guess.max()), other)
+        named, sure = action or self.actions[best], self.trust.right(likely)
         reason = seen.unusable
-        if not reason and not action and not steps and (sure < self.trust.least or other > guess.max()):
+        if not reason and not action and not steps and (sure < self.trust.least or other > likely):
             reason = (
                 f"this may be another exercise than those known (the best guess is right with probability {sure:.2f})"
             )
@@ -296,23 +296,28 @@ class EFA:
         }
 
     @torch.inference_mode()
-    def name_action(self, seen: Observation) -> tuple[Tensor, float]:
-        """Probabilities of the actions [A], and of another exercise than these, for what has been read of a video."""
-        return self._name(self._features(seen))
+    def name_action(self, seen: Observation) -> tuple[str, float, float]:
+        """The best action for what has been read of a video, its probability, and that of another exercise."""
+        _, best, likely, other = self._name(self._features(seen))
+        return self.actions[best], likely, other
 
     def _features(self, seen: Observation) -> Tensor:
         clips = torch.from_numpy(np.ascontiguousarray(seen.clips))
         return self.model.encode_video(pixels({"video": clips}))
 
-    def _name(self, features: Tensor) -> tuple[Tensor, float]:
-        """Class probabilities [A] of the clips [W, N, C] of a video, and that of another exercise, which names none."""
-        guess = self.model.classify(features).softmax(1).mean(0)
-        if OTHER not in self.actions:
-            return guess, 0.0
-        at = self.actions.index(OTHER)
-        known = guess.clone()
-        known[at] = 0
-        return known, float(guess[at])
+    def _name(self, features: Tensor) -> tuple[Tensor, int, float, float]:
+        """Of the clips [W, N, C] of a video: probabilities [A] of the actions; the best one; its probability, with that
+        of actions that look alike; and the probability of another exercise, which is no action."""
+        guess, other = self.model.classify(features).softmax(1).mean(0), 0.0
+        if OTHER in self.actions:
+            at = self.actions.index(OTHER)
+            other, guess[at] = float(guess[at]), 0.0
+        together = guess.clone()
+        for group in ALIKE if self.config.encoder.kind == "pose" else ():
+            members = [self.actions.index(name) for name in group if name in self.actions]
+            together[members] = guess[members].sum()
+        best = max(range(len(guess)), key=lambda i: (float(together[i]), float(guess[i])))
+        return guess, best, float(together[best]), other
 
     def _cautions(self, action: str, wrong: Tensor, explanation: str) -> list[str]:
         """What a reader of an answer should know."""

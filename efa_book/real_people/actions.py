@@ -1,6 +1,8 @@
 """Which exercise is it? A checkpoint's zero-shot answers on real people, and how far to trust them.
 
-    python -m efa_book.real_people.actions FOLDER CLIPS --checkpoint MODEL
+    efa pretrain pose --clips 24000 --passes 12 --others 12000 --to trunk.safetensors
+    efa run 6/EFA --preset pose --set data.others=4000 --set encoder.weights=trunk.safetensors
+    python -m efa_book.real_people.actions FOLDER CLIPS --run runs/KEY      # packs the run into the package, and fits
 
 Groups of people (sessions, scenes, subjects, videos) are divided by a hash of their names. On one half, `validation`,
 the probability that an answer is right is fitted, and the threshold below which the model abstains is chosen; the other
@@ -9,6 +11,7 @@ half, `test`, is scored with both as they are. Both go into MODEL/config.json.
 
 import dataclasses
 import json
+import shutil
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,7 +31,7 @@ from efa.data.skeleton import LENGTH
 from efa.predict import EFA
 from efa.runs import commit
 from efa.utils import paths
-from efa_book.files import csv_text, write_json, write_text
+from efa_book.files import csv_text, read_json, write_json, write_text
 from efa_datasets.real_people import read_real_people
 
 SAME = {  # a skeleton does not show what is held in the hands
@@ -91,33 +94,33 @@ def clips_of(folder: Path, videos: Path | None) -> Iterator[tuple[str, str, str,
 
 def answers(efa: EFA, folder: Path, videos: Path | None) -> pd.DataFrame:
     """One row a clip: what the model names, its probability and that of another exercise; nothing is held back."""
-    plain = dataclasses.replace(efa, trust=dataclasses.replace(efa.trust, weights=(0.0, 1.0, 0.0), least=0.0))
+    plain = dataclasses.replace(efa, trust=dataclasses.replace(efa.trust, weights=(0.0, 1.0), least=0.0))
     rows = []
     for name, clip, group, action, landmarks in clips_of(folder, videos):
         seen = observe_landmarks(landmarks, efa.config.data.frames)
-        known, other = plain.name_action(seen)
-        best = plain.actions[int(known.argmax())]
+        best, probability, other = plain.name_action(seen)
         part = "test" if zlib.crc32(group.encode()) % 2 else "validation"
         rows.append({
             "set": name, "clip": clip, "group": group, "part": part, "action": action, "best": best,
-            "probability": float(known.max()), "other": other, "unusable": seen.unusable,
+            "probability": probability, "other": other, "unusable": seen.unusable,
             "right": best in SAME.get(action, {action}) and not seen.unusable,
         })  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def fit_trust(table: pd.DataFrame) -> tuple[tuple[float, ...], float]:
+def fit_trust(table: pd.DataFrame) -> tuple[tuple[float, float], float]:
     """Weights of `efa.predict.Trust` and its threshold, from the validation half; each set has the same weight.
 
-    The threshold is the lowest one at which at most `WRONG` of the answers are wrong.
+    The threshold is the lowest one at which at most `WRONG` of the answers are wrong, each set with the same weight.
     """
     own = table[(table["part"] == "validation") & (table["unusable"] == "")]
-    odds = np.log(own[["probability", "other"]].clip(1e-4).to_numpy() / (1 - own[["probability", "other"]]).clip(1e-4))
+    odds = np.log(own[["probability"]].clip(1e-4).to_numpy() / (1 - own[["probability"]]).clip(1e-4))
     weight = 1 / own.groupby("set")["set"].transform("count")
     model = LogisticRegression(C=1.0).fit(odds, own["right"], sample_weight=weight * len(own) / weight.sum())
-    weights = (float(model.intercept_[0]), *(float(w) for w in model.coef_[0]))
+    weights = (float(model.intercept_[0]), float(model.coef_[0, 0]))
     sure = pd.Series(model.predict_proba(odds)[:, 1], own.index).sort_values(ascending=False)
-    wrong = (~own["right"].astype(bool))[sure.index].cumsum() / np.arange(1, len(sure) + 1)
+    weight = weight[sure.index]
+    wrong = (weight * ~own["right"].astype(bool)[sure.index]).cumsum() / weight.cumsum()
     return weights, float(sure[wrong <= WRONG].min())
 
 
@@ -127,7 +130,7 @@ def scores(table: pd.DataFrame, efa: EFA) -> pd.DataFrame:
     Top-1 of the clips whose action FormSim has; their mean over actions; the share that is answered, of known and of
     other exercises; and how many of the answers are wrong, among known ones, also at 70 % of them answered.
     """
-    sure = [efa.trust.right(p, q) for p, q in zip(table["probability"], table["other"], strict=True)]
+    sure = [efa.trust.right(p) for p in table["probability"]]
     table = table.assign(sure=sure)
     table["answered"] = (
         (table["sure"] >= efa.trust.least) & (table["unusable"] == "") & (table["other"] < table["probability"])
@@ -167,16 +170,31 @@ METRICS = {
 }
 
 
+def pack(run: Path, to: Path) -> None:
+    """A run's checkpoint in half precision, with its log and provenance, without paths of the machine it ran on."""
+    efa = EFA.from_pretrained(run)
+    efa.config = efa.config.with_({"encoder.weights": ""})
+    efa.model.half()
+    efa.save_pretrained(to)
+    shutil.copyfile(run / "history.csv", to / "history.csv")
+    lines = (__doc__ or "").split("\n\n")[1].splitlines()
+    facts = read_json(run / "provenance.json", "give a finished run") | {"commands": [line.strip() for line in lines]}
+    write_json(to / "provenance.json", facts)
+
+
 def command(
     folder: Annotated[Path, typer.Argument(help="holds push_up.npz, push_up.csv and the other sets")],
     videos: Annotated[Path | None, typer.Argument(help="folder of videos, the action in their names")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="default: the model that comes with the package")] = None,
+    run: Annotated[Path | None, typer.Option(help="a finished run, packed into the checkpoint's folder first")] = None,
     to: Annotated[Path | None, typer.Option(help="folder; default: results/real-people")] = None,
 ) -> None:
     """Fit how far a pose model's answers can be trusted, and score them.   Example: see the module's first lines"""
     from efa.predict import shipped_checkpoint
 
     checkpoint, to = checkpoint or shipped_checkpoint(), to or paths.results() / "real-people"
+    if run:
+        pack(run, checkpoint)
     efa = EFA.from_pretrained(checkpoint)
     table = answers(efa, folder, videos)
     weights, least = fit_trust(table)
