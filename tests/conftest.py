@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,12 @@ import tiny
 from efa.baselines.inputs import TrainingInputs, prepare
 
 CORPUS = {"malformed": "test_bad_input.py::test_bad[", "odd but readable": "test_bad_input.py::test_odd["}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen_heap() -> None:
+    """accelerate collects garbage before each fit and prediction: half a second, were all imported code looked at."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
