@@ -10,7 +10,12 @@ import tiny
 
 from efa.baselines.inputs import TrainingInputs, prepare
 
+gc.disable()  # while test files are imported: a quarter of that time
 CORPUS = {"malformed": "test_bad_input.py::test_bad[", "odd but readable": "test_bad_input.py::test_odd["}
+
+
+def pytest_collection_finish() -> None:
+    gc.enable()
 
 
 @pytest.fixture(scope="module", autouse=True)
