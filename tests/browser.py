@@ -144,8 +144,8 @@ class Browser:
             self.send("Input.dispatchKeyEvent", type="keyDown", text=typed, **about)
             self.send("Input.dispatchKeyEvent", type="keyUp", **about)
 
-    def look(self, width: int = 1280, dark: bool = False, calm: bool = False, now: bool = False) -> None:
-        """The window's width, the colour scheme and whether less motion is asked for: of tabs to come, or also `now`."""
+    def look(self, width: int = 1280, dark: bool = False, calm: bool = False) -> None:
+        """For the tabs to come: the window's width, the colour scheme and whether less motion is asked for."""
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
         features = [
             {"name": "prefers-color-scheme", "value": "dark" if dark else "light"},
@@ -153,8 +153,6 @@ class Browser:
         ]
         self.settings["Emulation.setDeviceMetricsOverride"] = size
         self.settings["Emulation.setEmulatedMedia"] = {"features": features}
-        for method in ("Emulation.setDeviceMetricsOverride", "Emulation.setEmulatedMedia") if now else ():
-            self.send(method, **self.settings[method])
 
     def scripts(self, on: bool) -> None:
         """For the tabs to come: whether pages may run scripts of their own."""

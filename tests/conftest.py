@@ -14,14 +14,11 @@ gc.disable()  # while test files are imported: a quarter of that time
 CORPUS = {"malformed": "test_bad_input.py::test_bad[", "odd but readable": "test_bad_input.py::test_odd["}
 
 
-def pytest_collection_finish() -> None:
-    gc.enable()
-
-
 @pytest.fixture(scope="module", autouse=True)
 def frozen_heap() -> None:
     """accelerate collects garbage before each fit and prediction: half a second, were all imported code looked at."""
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
