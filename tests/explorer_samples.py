@@ -83,7 +83,7 @@ def document(folder: Path, clips: int = 6, hostile: str = "") -> explorer.Docume
 
 def save_checkpoint(home: Path) -> Path:
     """An untrained model in home/checkpoint, and a rendered video beside it: mine.mp4."""
-    from efa.data.mp4 import write_mp4
+    from efa_datasets.mp4 import write_mp4
 
     config = tiny.config()
     inputs = prepare(config)
