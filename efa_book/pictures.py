@@ -8,7 +8,7 @@ from textwrap import wrap
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from efa.data.landmarks import INDEX, Array, Landmarks
 from efa.data.stream import LONGEST, stream_frames
@@ -32,6 +32,7 @@ FRAMES, WIDTH = 6, 1200  # of an answer's picture: frames, pixels
 _EDGE, _LINE, _LETTERS, _GAP = 16, 30, 110, 2  # its margin, line height and letters a line; pixels around each frame
 _TORSO, _HEAD = ("shoulder_l", "shoulder_r", "hip_l", "hip_r"), ("nose", "ear_l", "ear_r")
 _AS_LANDMARKS = {"pelvis": _TORSO, "chest": _TORSO, "neck": (), "head": _HEAD}  # FormSim's joints that are none
+_OTHER = "the video has no frames at the landmarks' times"
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
@@ -122,7 +123,7 @@ def _cells(
         ImageDraw.Draw(picture).text((5, 3), text, "white", _font(16), stroke_width=2, stroke_fill="black")
         cells.append(picture)
     if not cells:
-        raise InputError("the video has no frames at the landmarks' times", file=video, hint="give their own video")
+        raise InputError(_OTHER, file=video, hint="give their own video")
     return cells
 
 
@@ -191,6 +192,23 @@ def explained_frames(landmarks: Landmarks, answer: dict[str, Any]) -> tuple[floa
         raise InputError("the landmarks are of another clip than the answer", hint="give those of the same video")
     seen = inside & landmarks.found
     return float(span["start"]), float(span["end"]), np.flatnonzero(seen if seen.any() else inside)
+
+
+def explained_strip(video: str | Path, landmarks: Landmarks, answer: dict[str, Any], count: int, size: int) -> Array:
+    """`count` pictures uint8 [count, size, size, 3], the skeleton over the person, evenly from what an answer explains.
+
+    Raises:
+        InputError: the video has no such frames.
+    """
+    start, end, frames = explained_frames(landmarks, answer)
+    moments = start + (np.arange(count) + 0.5) / count * (end - start)
+    wanted = frames[np.abs(landmarks.times[frames] - moments[:, None]).argmin(1)]
+    found = overlays(video, landmarks, sorted(set(wanted.tolist())), around(landmarks, frames), size)
+    drawn = {i: np.asarray(ImageOps.pad(picture, (size, size))) for i, picture in found}
+    if not drawn:
+        raise InputError(_OTHER, file=video, hint="give their own video")
+    there = np.array(list(drawn))  # a damaged video may lack some
+    return np.stack([drawn[there[np.abs(there - i).argmin()]] for i in wanted])
 
 
 def around(landmarks: Landmarks, frames: Array) -> Box:
