@@ -9,6 +9,7 @@ True
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -38,6 +39,7 @@ from efa.utils.errors import InputError
 from efa.utils.files import write_safely
 from efa.utils.memory import run_in_batches
 from formsim.faults import FaultParser
+from formsim.others import OTHER
 
 PROTOCOLS = ("predicted", "oracle", "none", "wrong")
 
@@ -115,20 +117,19 @@ def predict(
 
 @dataclass(frozen=True)
 class Trust:
-    """How far the answers about people's videos can be trusted, as measured on people whom no test holds."""
+    """How far answers about people's videos can be trusted, as fitted on people whom no test holds.
 
-    temperature: float = 1.0  # of the class logits
-    least: float = 0.0  # probability of the best action below which the model abstains
+    `efa_book.real_people.actions` fits it; without it the class probabilities count as they are.
+    """
+
+    weights: tuple[float, ...] = (0.0, 1.0, 0.0)  # of 1, and the log-odds of the best action and of another exercise
+    least: float = 0.0  # probability of a right answer below which the model abstains
     forms: dict[str, Any] = field(default_factory=dict)  # action -> how well verdicts on it agree with people's labels
 
-    def calibrate(self, logits: Tensor) -> Tensor:
-        """Class logits of the clips of a video [W, A] -> probabilities [A]."""
-        return (logits / self.temperature).softmax(1).mean(0)
-
-    def doubt(self, probability: Tensor) -> str:
-        """Why no action is named, given the probability of each [A]; '' where one is."""
-        best = float(probability.max())
-        return "" if best >= self.least else f"no action is likely enough: the best has a probability of {best:.2f}"
+    def right(self, best: float, other: float) -> float:
+        """The probability that the best action is right, given its and the other exercises' class probabilities."""
+        odds = [1.0, *(math.log(max(p, 1e-4) / max(1 - p, 1e-4)) for p in (best, other))]
+        return 1 / (1 + math.exp(-sum(w * x for w, x in zip(self.weights, odds, strict=True))))
 
 
 def quality_of(probability: float) -> str:
@@ -186,6 +187,7 @@ class EFA:
             steps = {key: parse_step_text(key, text, train_again, log) for key, text in meta["steps"].items()}
             actions, tokenizer = list(meta["actions"]), Tokenizer.from_file(folder / "vocab.txt")
             trust = Trust(**meta.get("trust", {}))
+            trust.right(0.5, 0.5)  # or an error about its weights
             for name in actions:
                 if not any(key == name or key.startswith(f"{name} [") for key in steps):
                     raise ValueError(f"no steps of the action {name!r}")
@@ -221,7 +223,8 @@ class EFA:
             progress: called with the number of frames done and in all while the person's pose is estimated.
 
         Returns:
-            action, protocol, top5 [{action, probability}], abstained (why there is no answer, '' where there is one),
+            action, action_probability (that it is right, as fitted on people; None where it was given), protocol, top5
+            [{action, probability}] as the classes have it, abstained (why there is no answer, '' where there is one),
             quality ('standard' or 'non-standard'), quality_probability (of non-standard form), explanation, faults
             (names, where the model's data have some), steps [{text, frames: attention over the frames, sums to 1}],
             repetitions [{start, end, quality, quality_probability}], explained (which of them the explanation is
@@ -236,9 +239,8 @@ class EFA:
         self, seen: Observation, video: str = "", action: str | None = None, steps: StepText | None = None
     ) -> dict[str, Any]:
         """`assess` of what has been read of a video."""
-        clips = torch.from_numpy(np.ascontiguousarray(seen.clips))
-        features = self.model.encode_video(clips.permute(0, 1, 4, 2, 3) if clips.dtype == torch.uint8 else clips)
-        guess = self.trust.calibrate(self.model.classify(features))  # [A]
+        features = self._features(seen)
+        guess, other = self._name(features)
         text = steps or self._steps_of(action or self.actions[int(guess.argmax())])
         judged = features[: max(1, len(seen.spans))]  # [R, N, C], one for each repetition
         vectors = self._encode(text)
@@ -247,7 +249,12 @@ class EFA:
             guess = output.class_logits.softmax(1)[0]
         order = guess.argsort(descending=True).tolist()
         named = action or self.actions[order[0]]
-        reason = seen.unusable or ("" if action or steps else self.trust.doubt(guess))
+        sure = self.trust.right(float(guess.max()), other)
+        reason = seen.unusable
+        if not reason and not action and not steps and (sure < self.trust.least or other > guess.max()):
+            reason = (
+                f"this may be another exercise than those known (the best guess is right with probability {sure:.2f})"
+            )
         wrong = output.quality_logit.sigmoid()  # [R]
         mean = float(wrong.mean())
         told = int(wrong.argmax() if mean >= 0.5 else wrong.argmin())  # the repetition that is explained
@@ -265,6 +272,7 @@ class EFA:
             "action": None if reason else named,
             "protocol": "oracle" if action or steps else "predicted",
             "top5": [{"action": self.actions[i], "probability": round(float(guess[i]), 6)} for i in order[:5]],
+            "action_probability": None if reason or action or steps else round(sure, 6),
             "abstained": reason,
             "quality": None if reason else quality_of(mean),
             "quality_probability": None if reason else round(mean, 6),
@@ -286,6 +294,25 @@ class EFA:
             },
             "warnings": [*seen.notes, *([] if reason else self._cautions(named, wrong, explanation))],
         }
+
+    @torch.inference_mode()
+    def name_action(self, seen: Observation) -> tuple[Tensor, float]:
+        """Probabilities of the actions [A], and of another exercise than these, for what has been read of a video."""
+        return self._name(self._features(seen))
+
+    def _features(self, seen: Observation) -> Tensor:
+        clips = torch.from_numpy(np.ascontiguousarray(seen.clips))
+        return self.model.encode_video(pixels({"video": clips}))
+
+    def _name(self, features: Tensor) -> tuple[Tensor, float]:
+        """Class probabilities [A] of the clips [W, N, C] of a video, and that of another exercise, which names none."""
+        guess = self.model.classify(features).softmax(1).mean(0)
+        if OTHER not in self.actions:
+            return guess, 0.0
+        at = self.actions.index(OTHER)
+        known = guess.clone()
+        known[at] = 0
+        return known, float(guess[at])
 
     def _cautions(self, action: str, wrong: Tensor, explanation: str) -> list[str]:
         """What a reader of an answer should know."""

@@ -24,7 +24,7 @@ TOML = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT, GROUPS = TOML["project"], TOML["project"]["entry-points"]
 COMMANDS = [(name, GROUPS[group][name]) for group in ("efa.datasets", "efa.commands") for name in GROUPS[group]]
 # Where the import has another name than the distribution.
-DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml"}
+DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 
 
 def pins() -> dict[str, Requirement]:
