@@ -9,8 +9,8 @@ import typer
 
 from efa.config import FormSimData, build
 from efa.data.manifest import StepText, make_dataset, save_dataset
-from efa.data.mp4 import write_mp4
 from efa.utils.errors import InputError
+from efa_datasets.mp4 import write_mp4
 from formsim.dataset import Clip, clips, record, render_clip, some_actions, step_table
 from formsim.schema import load_actions
 

@@ -17,9 +17,9 @@ import pandas as pd
 import typer
 
 from efa.data.manifest import make_dataset, save_dataset
-from efa.data.mp4 import write_mp4
 from efa.utils.errors import InputError
 from efa.utils.files import named
+from efa_datasets.mp4 import write_mp4
 from efa_datasets.ui_prmd_markers import (
     MIN_FRAMES,
     Repetition,

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 import formsim
 from efa.baselines.registry import systems
 from efa.config import build
-from efa.data.mp4 import write_mp4
+from efa_datasets.mp4 import write_mp4
 
 
 def render_stand_ins(folder: Path, qualities: Mapping[str, int], size: int = 64, frames: int = 12) -> Path:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from efa.baselines.inputs import build_model, prepare
 from efa.cli import app as cli
-from efa.data.mp4 import write_mp4
 from efa.predict import EFA
+from efa_datasets.mp4 import write_mp4
 
 av = pytest.importorskip("av")
 ROOT = Path(__file__).resolve().parents[1]

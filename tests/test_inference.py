@@ -161,7 +161,7 @@ def test_an_array_is_assessed_as_the_same_clip_in_a_split(trained, raw, efa):
 
 def test_a_video_file_is_assessed(efa, tmp_path):
     pytest.importorskip("av")
-    from efa.data.mp4 import write_mp4
+    from efa_datasets.mp4 import write_mp4
 
     clip = formsim.clips("main", 32, 0)[4]
     write_mp4(tmp_path / "clip.mp4", formsim.render_clip(clip, 64, 12), 6)

@@ -185,7 +185,7 @@ def test_same_video_in_two_splits_and_empty_split(tmp_path: Path) -> None:
 
 def test_probe_opens_the_videos(tmp_path: Path) -> None:
     pytest.importorskip("av")
-    from efa.data.mp4 import write_mp4
+    from efa_datasets.mp4 import write_mp4
 
     write(tmp_path)
     for i in range(1, 6):

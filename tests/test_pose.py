@@ -10,10 +10,10 @@ from test_video import encode, grey
 from efa.data import pose
 from efa.data.blazepose import DETECTOR_SIDE, BlazePose, Body, Region, anchors, merge
 from efa.data.landmarks import INDEX
-from efa.data.mp4 import write_mp4
 from efa.data.pose import Track, blend, choose, estimate_pose, smooth
 from efa.data.stream import RATE, Frame, duration, every, stream_frames
 from efa.utils.errors import InputError
+from efa_datasets.mp4 import write_mp4
 from formsim.motion import INDEX as JOINT
 
 pytest.importorskip("av")

@@ -13,12 +13,12 @@ from PIL import Image
 from test_video import encode, grey
 
 from efa.data import pose, pose_models
-from efa.data.drawing import MARKED, contact_sheet, draw_skeleton
 from efa.data.landmarks import Landmarks, load_landmarks
-from efa.data.mp4 import write_mp4
 from efa.data.pose import landmarks_of
 from efa.data.stream import RATE, stream_frames
 from efa.utils.errors import InputError
+from efa_book.pictures import MARKED, contact_sheet, draw_skeleton
+from efa_datasets.mp4 import write_mp4
 
 pytest.importorskip("av")
 
@@ -106,7 +106,7 @@ def test_a_marked_limb_is_drawn_in_its_colour():
     assert marked(draw_skeleton(picture, points, highlight={"knee_r"})) > 50
     assert not np.asarray(draw_skeleton(picture, points, np.zeros(33))).any()
     assert not np.asarray(draw_skeleton(picture, points * np.nan, highlight=arm)).any()
-    with pytest.raises(ValueError, match="tail"):
+    with pytest.raises(KeyError, match="tail"):
         draw_skeleton(picture, points, highlight={"tail"})
 
 

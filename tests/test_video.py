@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from efa.data import video
-from efa.data.mp4 import write_mp4
 from efa.utils.errors import InputError
+from efa_datasets.mp4 import write_mp4
 
 av = pytest.importorskip("av")
 

@@ -44,11 +44,11 @@ def _draw(path: Path, target: Path, video: bool) -> str:
     """Writes the picture; what was found, in one line."""
     import numpy as np
 
-    from efa.data.drawing import contact_sheet, overlays
-    from efa.data.mp4 import write_mp4
     from efa.data.pose import landmarks_of
     from efa.data.stream import RATE
     from efa.utils.files import write_safely
+    from efa_book.pictures import contact_sheet, overlays
+    from efa_datasets.mp4 import write_mp4
 
     with bar(printable(path.name)) as progress:
         landmarks = landmarks_of(path, progress)
