@@ -1,8 +1,8 @@
 """Video files and folders of frames to arrays: which frames, which way up, what size.
 
-Times come from the file's presentation time stamps, so a variable frame rate is respected. Files are decoded by one
-thread: what libav makes of damaged data depends on the number of threads, and callers work on many clips at once.
-Only the chosen frames are converted to RGB, so memory does not grow with the length of the clip.
+Times come from the file's time stamps, so a variable frame rate is respected. Files are decoded by one thread: what
+libav makes of damaged data depends on the number of threads, and callers work on many clips at once. Only the chosen
+frames are converted to RGB, so memory does not grow with the length of the clip.
 """
 
 import contextlib
@@ -129,8 +129,7 @@ def decode(
         start: seconds; the first frame is the key frame at or before it, or the video's first where it has no index.
         last: number of the frame after which decoding may end. longest: an image with a longer side is shrunk to it.
 
-    Raises:
-        InputError: no frame can be read; a damaged file that gives at least one is used, with a note.
+    Raises InputError: no frame can be read; a damaged file that gives at least one is used, with a note.
     """
     av = load_av()
     container, stream = open_video(av, path)
@@ -276,8 +275,7 @@ def load_clip(path: str | Path, frames: int = 6, size: int | None = None, rule: 
         size: side of the square output in pixels, see `resize`; None keeps the displayed size (the first frame's).
         rule: 'uniform' (`uniform_indices`) or 'release' (`release_indices`).
 
-    Raises:
-        InputError: no frame can be read; a damaged file that gives at least one is used, with a warning.
+    Raises InputError: no frame can be read; a damaged file that gives at least one is used, with a warning.
     """
     if rule not in get_args(Rule):
         raise ValueError(f"unknown rule {rule!r}")
@@ -315,15 +313,11 @@ def _read(
 
 
 def uniform_indices(times: Sequence[int], end: int, frames: int) -> list[int]:
-    """The frame on display in the middle of each of `frames` equal time segments.
+    """The frame on display in the middle of each of T = `frames` equal time segments.
 
-    Segment k of T lies between t_0 + k D / T and t_0 + (k + 1) D / T, where D = end - t_0; its frame is the last one
-    that starts at or before t_0 + (k + 1/2) D / T. At a constant rate that is frame floor((k + 1/2) N / T) of N.
-
-    Args:
-        times: start of each frame in presentation order, any unit, integers (so the choice is exact).
-        end: end of the last frame in the same unit.
-        frames: T.
+    With D = end - t_0, that of segment k is the last one that starts at or before t_0 + (k + 1/2) D / T; at a constant
+    rate, frame floor((k + 1/2) N / T) of N. `times` are the frames' starts and `end` the last one's end, in order and
+    any unit, as integers, so that the choice is exact.
     """
     doubled = (np.asarray(times, dtype=object) - times[0]) * (2 * frames)  # object: exact however long the clip
     middles = [(2 * k + 1) * (end - times[0]) for k in range(frames)]
@@ -336,12 +330,8 @@ def release_indices(count: int, frames: int) -> list[int]:
 
 
 def resize(image: Frames, width: int, height: int, size: int | None = None) -> Frames:
-    """Fit a stored image uint8 [h, w, 3] into a black square [size, size, 3] (bilinear, antialiased, Pillow).
-
-    Args:
-        width, height: displayed size; the stored pixels need not be square.
-        size: side of the square output; None: [height, width, 3].
-    """
+    """Fit a stored image uint8 [h, w, 3], displayed at width x height (pixels need not be square), into a black square
+    [size, size, 3], or without `size` into [height, width, 3] (bilinear, antialiased, Pillow)."""
     if size is not None:
         longer = max(width, height)
         width, height = max(1, round(width * size / longer)), max(1, round(height * size / longer))
