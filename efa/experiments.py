@@ -100,20 +100,6 @@ TABLES: dict[str, Table] = {
         dict.fromkeys(TEXT_ROWS, ("oracle",)) | {"EFA": ("oracle", "none", "wrong")},
     ),
 }
-FINE_TUNING: Overrides = {"encoder.frozen": False, "encoder.adapter": 0, "training.epochs": 4}
-# Not in the paper: motion of real people (UI-PRMD), leaving out one subject at a time (`efa leave-one-subject-out`).
-# The trunk is frozen, except in the last two rows, which take hours.
-LOSO_ROWS: dict[str, Overrides] = {
-    "EFA": {},
-    "EFA, w/o text": {"fusion.text": "none"},
-    "EFA, wrong text": {"fusion.text": "wrong"},
-    "EFA, random trunk": {"encoder.weights": ""},
-    "Video Swin": {"system.name": "Video Swin"},
-    "Video Swin, random trunk": {"system.name": "Video Swin", "encoder.weights": ""},
-    "EFA, fine-tuned": FINE_TUNING | {"training.lr": 3e-4},
-    "EFA, from scratch": FINE_TUNING | {"training.lr": 1e-3, "encoder.weights": ""},  # lr as in its pre-training
-}
-FINE_TUNED = ("EFA, fine-tuned", "EFA, from scratch")  # only when asked for by name
 PAPER = ("4", "5", "6", "7")  # `efa run paper`: the 27 rows of the paper's tables
 
 

@@ -11,7 +11,6 @@ import datetime
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
 import subprocess
 import time
@@ -36,6 +35,7 @@ from efa.utils import distributed, paths
 from efa.utils.errors import InputError
 from efa.utils.files import locked, write_safely
 from efa.utils.recovery import RESUMED, recover
+from efa.utils.signals import available_cores
 
 PACKAGE = Path(__file__).parent
 HOW = ("micro_batch", "checkpointing", "compile")  # say how to train, not what: no part of the hash while at defaults
@@ -43,7 +43,7 @@ HOW = ("micro_batch", "checkpointing", "compile")  # say how to train, not what:
 
 @dataclass(frozen=True)
 class Run:
-    """A requested run: which row of which table, its configuration and the protocols it is scored under."""
+    """A row of a table with a seed, its configuration and the protocols it is scored under."""
 
     table: str
     row: str
@@ -71,10 +71,7 @@ class Run:
         return state_of(self) == "done"
 
     def execute(self, progress: Progress | None = None, report: Report = lambda line: None) -> Path:
-        """Trains, predicts and scores whatever of this run is missing, and returns its folder.
-
-        Of several processes of `accelerate launch`, all train; only the main one does the rest while the others wait.
-        """
+        """Trains, predicts and scores whatever is missing; returns the folder. Of several processes, all only train."""
         folder = self.folder
         if not distributed.main():
             return _train_as_helper(self)
@@ -204,8 +201,7 @@ def _train(run: Run, folder: Path, progress: Progress | None, report: Report) ->
 def _predict_missing(run: Run, path: Path) -> None:
     tables = [pd.read_parquet(path)] if path.is_file() else []
     have = {protocol for table in tables for protocol in table["protocol"]}
-    missing = [protocol for protocol in run.protocols if protocol not in have]
-    if missing:
+    if missing := [protocol for protocol in run.protocols if protocol not in have]:
         inputs = prepare(run.config)
         model = EFA.from_pretrained(path.parent).model.to(distributed.state().device)
         tables += [predict(model, inputs, run.config, protocol=protocol) for protocol in missing]
@@ -248,10 +244,6 @@ def commit() -> str:
         return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "--", ".") else "")
     except (OSError, subprocess.CalledProcessError):
         return ""
-
-
-def available_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def device() -> str:

@@ -27,6 +27,7 @@ from efa.utils import paths
 from efa.utils.errors import InputError
 from efa.utils.files import write_safely
 from efa_book.collect import Results
+from efa_book.intervals import bootstrap, mean_interval
 from efa_book.table_specs import KNOWN
 
 Statistic = Callable[[np.ndarray], float]
@@ -77,10 +78,10 @@ def _estimate(results: Results, row: str, metric: str, protocol: str) -> Estimat
     if not values:
         return NOTHING
     if len(values) > 1:
-        return Estimate(*metrics.mean_interval(list(values.values())), "seeds")
+        return Estimate(*mean_interval(list(values.values())), "seeds")
     ((seed, value),) = values.items()
     sample = _clip_sample(results, row, seed, metric, protocol)
-    low, high = metrics.bootstrap(*sample) if sample is not None else (math.nan, math.nan)
+    low, high = bootstrap(*sample) if sample is not None else (math.nan, math.nan)
     return Estimate(value, low, high, "" if math.isnan(low) else "clips")
 
 
@@ -93,14 +94,14 @@ def difference(results: Results, first: str, second: str, metric: str) -> Estima
     if not common:
         return NOTHING
     if len(common) > 1:
-        return Estimate(*metrics.mean_interval([a[seed] - b[seed] for seed in common]), "seeds")
+        return Estimate(*mean_interval([a[seed] - b[seed] for seed in common]), "seeds")
     value = a[common[0]] - b[common[0]]
     one, other = (_clip_sample(results, row, common[0], metric, results.protocol(row)) for row in (first, second))
     if one is None or other is None or len(one[0]) != len(other[0]):
         return Estimate(value)
     both = np.stack([rows.reshape(len(rows), -1) for rows, _ in (one, other)], axis=1)  # [N, 2, k]
     statistic = one[1]
-    limits = metrics.bootstrap(both, lambda rows: statistic(rows[:, 0]) - statistic(rows[:, 1]))
+    limits = bootstrap(both, lambda rows: statistic(rows[:, 0]) - statistic(rows[:, 1]))
     return Estimate(value, *limits, "clips")
 
 
@@ -111,7 +112,7 @@ def lead(results: Results, row: str, metric: str) -> Estimate:
     common = sorted(set(mine).intersection(*others))
     gaps = [mine[seed] - float(np.mean([other[seed] for other in others])) for seed in common]
     if len(gaps) > 1:
-        return Estimate(*metrics.mean_interval(gaps), "seeds")
+        return Estimate(*mean_interval(gaps), "seeds")
     return Estimate(gaps[0]) if gaps else NOTHING
 
 

@@ -17,7 +17,8 @@ from efa.config import Config, FormSimData, build
 from efa.data.loader import formsim_clips, open_dataset
 from efa.data.manifest import StepText
 from efa.experiments import Overrides
-from efa.model.assessor import EFAModel, parameter_table
+from efa.model.assessor import EFAModel
+from efa.model.fusion import Attention
 from efa.model.text import TextEncoder
 from efa.predict import EFA
 from efa.runs import default_checkpoint
@@ -183,6 +184,24 @@ def _random_model(preset: str) -> EFA:
     torch.manual_seed(0)
     model = EFAModel(config, len(dataset.actions), len(tokenizer), width)
     return EFA(model, config, tokenizer, dataset.steps, dataset.actions, width)
+
+
+def parameter_table(model: EFAModel) -> list[tuple[str, int]]:
+    """(part, parameters) in the order of the data flow; the last row is the total, the sum of the others."""
+    attentions = torch.nn.ModuleList(part for part in model.fusion.modules() if isinstance(part, Attention))
+    parts = {
+        "video encoder": model.encoder,
+        "adapter": model.adapter,
+        "fusion: attentions": attentions,
+        "fusion: merge": model.fusion.merge or torch.nn.Identity(),
+        "class head": model.class_head,
+        "quality head": model.quality_head,
+        "decoder": model.decoder,
+    }
+    rows = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
+    total = sum(p.numel() for p in model.parameters())
+    rows["fusion: inputs, positions, null vectors, sigma"] = total - sum(rows.values())
+    return [*rows.items(), ("total", total)]
 
 
 RELEASED_SIZES = {

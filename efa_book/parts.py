@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from efa import metrics
 from efa.baselines.inputs import prepare
 from efa.experiments import TABLES, Overrides, select
-from efa.metrics.intervals import mean_interval
 from efa.model.assessor import EFAModel
 from efa.model.base import Adapter
 from efa.model.fusion import Attention
@@ -33,6 +32,7 @@ from efa_book.attention import PROTOCOL, compute_attention, is_same_run
 from efa_book.collect import Results
 from efa_book.files import csv_text, read_json, read_table, write_json, write_text
 from efa_book.html import Cell, Html
+from efa_book.intervals import mean_interval
 from efa_book.provenance import stamp
 from efa_book.published import folder_of
 from efa_book.table_specs import KNOWN

@@ -15,14 +15,13 @@ from matplotlib.figure import Figure
 
 from efa import metrics
 from efa.config import PRESETS
-from efa.experiments import LOSO_ROWS
 from efa.utils import paths
 from efa.utils.errors import InputError
 from efa_book import html
 from efa_book.figures import BLUE, FAINT, ORANGE, styled
 from efa_book.files import csv_text, read_json, write_json, write_parquet, write_text
 from efa_book.html import Cell, Html
-from efa_datasets.loso import MARKERS, ZERO_SHOT, Judged
+from efa_datasets.loso import LOSO_ROWS, MARKERS, ZERO_SHOT, Judged
 
 Metric = Literal["acc", "auc", "top1"]
 METRICS: dict[Metric, str] = {"acc": "verdict right, %", "auc": "AUC within a person", "top1": "movement found, %"}

@@ -46,8 +46,10 @@ def first_words(tokens: Tensor, share: float, mask_word: float, mask_id: int, wo
 
 def calm(model: nn.Module) -> None:
     for part in model.modules():
-        if isinstance(part, (nn.Dropout, StochasticDepth)):
+        if isinstance(part, nn.Dropout):
             part.p = 0.0
+        if isinstance(part, StochasticDepth):
+            part.drop_prob = 0.0
         if isinstance(part, (nn.GRU, Attention)):
             part.dropout = 0.0
 

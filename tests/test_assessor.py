@@ -7,7 +7,8 @@ from safetensors.torch import load_file, save_file
 from test_fusion import VARIANTS
 
 from efa.config import Config, build
-from efa.model.assessor import EFAModel, losses, parameter_table
+from efa.model.assessor import EFAModel, losses
+from efa_book.examples import parameter_table
 
 A, V, E, B = 4, 30, 12, 8
 TINY = {

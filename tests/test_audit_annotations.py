@@ -11,6 +11,7 @@ from efa import metrics
 from efa_book.audit.annotations import blind_scores, contradictions, outcome, paper_gaps, shortcuts
 from efa_book.audit.annotations_scores import WIDTH, Pairs, corpus, score
 from efa_book.audit.annotations_texts import best_threshold, learn_threshold, most_central, with_text, write_blindly
+from efa_book.intervals import bootstrap
 
 # --- texts -----------------------------------------------------------------------------------------------------------
 
@@ -165,7 +166,7 @@ def test_interval_of_one_draw_is_the_bootstrap():
     assert np.array_equal(found.low, again.low)
     assert np.array_equal(found.high, again.high)
     assert score(one, seed=1).low[5] != found.low[5]
-    assert (found.low[5], found.high[5]) == pytest.approx(metrics.bootstrap(100 * one[0, :, -2]))
+    assert (found.low[5], found.high[5]) == pytest.approx(bootstrap(100 * one[0, :, -2]))
     assert np.isnan(found.spread).all()
 
 

@@ -15,6 +15,7 @@ from known_faults import PARSER
 
 from efa import metrics
 from efa.utils.errors import InputError
+from efa_book.intervals import bootstrap, mean_interval
 
 
 def table(**columns: object) -> pd.DataFrame:
@@ -153,26 +154,26 @@ def test_auc_and_balanced_accuracy_equal_brute_force(pairs: list[tuple[bool, int
 
 
 def test_mean_interval() -> None:
-    mean, low, high = metrics.mean_interval([1.0, 2.0, 3.0])
+    mean, low, high = mean_interval([1.0, 2.0, 3.0])
     assert (mean, low, high) == pytest.approx((2.0, 2 - 4.3027 / math.sqrt(3), 2 + 4.3027 / math.sqrt(3)), abs=1e-4)
-    assert metrics.mean_interval([5.0]) == pytest.approx((5.0, math.nan, math.nan), nan_ok=True)
-    assert metrics.mean_interval([2.0, 2.0]) == (2.0, 2.0, 2.0)
+    assert mean_interval([5.0]) == pytest.approx((5.0, math.nan, math.nan), nan_ok=True)
+    assert mean_interval([2.0, 2.0]) == (2.0, 2.0, 2.0)
 
 
 def test_bootstrap_covers_the_mean_as_often_as_it_says() -> None:
     random = np.random.RandomState(1)
     hits = 0
     for i in range(200):
-        low, high = metrics.bootstrap(random.normal(3.0, 1.0, 50), n=200, seed=i)
+        low, high = bootstrap(random.normal(3.0, 1.0, 50), n=200, seed=i)
         hits += low <= 3.0 <= high
     assert 0.88 <= hits / 200 <= 0.99
     values = random.rand(30)
-    assert metrics.bootstrap(values, seed=3) == metrics.bootstrap(values, seed=3) != metrics.bootstrap(values, seed=4)
-    assert all(map(math.isnan, metrics.bootstrap([])))
+    assert bootstrap(values, seed=3) == bootstrap(values, seed=3) != bootstrap(values, seed=4)
+    assert all(map(math.isnan, bootstrap([])))
 
 
 def test_fault_counts_bootstrap_to_an_f1() -> None:
     counts = metrics.fault_counts(*(list(table()[n]) for n in ("explanation", "action", "quality", "fault")), PARSER)
     assert counts.tolist() == [[0, 0, 0], [0, 1, 0], [1, 0, 0], [0, 0, 1]]
-    low, high = metrics.bootstrap(counts, metrics.micro_f1)
+    low, high = bootstrap(counts, metrics.micro_f1)
     assert 0 <= low <= metrics.micro_f1(counts) == 0.5 <= high <= 1

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from efa.baselines.inputs import build_model, prepare
 from efa.baselines.registry import encoder_file
 from efa.config import FusionConfig, build
-from efa.launch.plan import measure_step
 from efa.model.fusion import Fusion
 from efa.predict import EFA, predict
 from efa.train import compute_losses, fit
+from efa_book.audit.plan import measure_step
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,10 @@ from efa import metrics
 from efa.config import build
 from efa.data.loader import open_dataset
 from efa.experiments import TABLES
-from efa.metrics import METRICS, mean_interval
+from efa.metrics import METRICS
 from efa_book import estimates
 from efa_book.estimates import CachedFaultParser, Estimate
+from efa_book.intervals import mean_interval
 from efa_book.published import COLUMNS
 from efa_book.table_specs import KNOWN, TABLE_SPECS
 

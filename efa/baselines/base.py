@@ -61,7 +61,7 @@ class System(VideoModel):
         return self.heads(self.encode(features)).class_logits
 
     def classify(self, features: Tensor) -> Tensor:
-        """Features [B, N, C] -> class logits [B, A]."""
+        """Features as the trunk gives them [B, N, C] -> class logits [B, A]."""
         return self.class_logits(self.adapter.standardise(features) if isinstance(self.adapter, Adapter) else features)
 
     def forward(
@@ -83,8 +83,8 @@ class System(VideoModel):
 class Recogniser(System):
     """A system of Table V: class and verdict, no text.
 
-    The original's class head, one linear layer after dropout, and EFA's quality head read the vectors that `encode`
-    returns (frames, windows in time), of length D = `dim`, and average the logits over them, as the originals do.
+    The original's class head, one linear layer after dropout, and EFA's quality head read the vectors of length D =
+    `dim` that `encode` returns (frames, windows in time), and average their logits, as the originals do.
     """
 
     def __init__(self, encoder: nn.Module, dim: int, actions: int, dropout: float = 0.5):
@@ -122,12 +122,11 @@ def text_file(kind: str) -> Path:
 def load_text(text_decoder: nn.Module, file: str | Path, pieces: Sequence[str]) -> int:
     """Copies pre-trained text weights in place; what reads video, and word pieces that the file lacks, keep theirs.
 
-    Beside the .safetensors of `pretrain_text`, a .txt has its vocabulary, one piece a line; rows are matched by piece.
-    Returns how many of the decoder's own `pieces` the file lacks.
+    Beside the .safetensors of `pretrain_text`, a .txt has its vocabulary, one piece a line. Returns how many of the
+    decoder's own `pieces` it lacks.
 
-    Raises:
-        InputError: a file is missing or cannot be read, belongs to a text decoder of another kind or size, or shares
-            no word piece with `pieces`, unless these are special pieces only (a data set without explanations).
+    Raises InputError: a file is missing or cannot be read, belongs to a text decoder of another kind or size, or shares
+    no word piece with `pieces`, unless these are special pieces only (a data set without explanations).
     """
     path, vocabulary = Path(file), Path(file).with_suffix(".txt")
     for part in (path, vocabulary):

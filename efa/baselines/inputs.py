@@ -14,15 +14,8 @@ from efa.baselines.base import ROWS, load_text
 from efa.baselines.mtl_aqa import S2VT
 from efa.baselines.registry import Model, build_system, decoder_file, encoder_file, trunk
 from efa.config import RESULTS_VERSION, Config, TextConfig
-from efa.data.loader import (
-    Progress,
-    cached_array,
-    data_fingerprint,
-    load_frames,
-    load_skeletons,
-    observed_skeletons,
-    open_dataset,
-)
+from efa.data import loader
+from efa.data.loader import Progress, cached_array, open_dataset
 from efa.data.manifest import DataSet, StepText
 from efa.data.tokenizer import Tokenizer
 from efa.model.decoder import Decoder, load_bert
@@ -80,12 +73,12 @@ def prepare(config: Config, progress: Progress | None = None) -> TrainingInputs:
     order = step_order(dataset) if config.fusion.text == "shuffled" else None
     texts = (vectors[:, :5], vectors[:, 5:], vocabulary(dataset, config), order)
     if config.encoder.kind == "pose":
-        video = load_skeletons(dataset, config.data, progress)
-        return TrainingInputs(dataset, video, *texts, observed_skeletons(video, config))
+        video = loader.load_skeletons(dataset, config.data, progress)
+        return TrainingInputs(dataset, video, *texts, loader.observed_skeletons(video, config))
     if config.encoder.frozen:
         video = video_features(dataset, config, progress)
     else:
-        video = load_frames(dataset, config.data, progress)
+        video = loader.load_frames(dataset, config.data, progress)
     return TrainingInputs(dataset, video, *texts)
 
 
@@ -124,7 +117,7 @@ def video_features(dataset: DataSet, config: Config, progress: Progress | None =
     model = build_system(config, len(dataset.actions), 8, 8).eval()  # only its trunk is used
     if file := encoder_file(config):  # before the frames: a wrong file is reported before an hour of decoding
         load_encoder(trunk(model), file)
-    frames = load_frames(dataset, config.data, progress)
+    frames = loader.load_frames(dataset, config.data, progress)
 
     @torch.no_grad()
     def encode(clips: np.ndarray) -> np.ndarray:
@@ -136,7 +129,7 @@ def video_features(dataset: DataSet, config: Config, progress: Progress | None =
     if model.TRUNK != "formsim":
         settings += [config.system.name, config.system.small]
     name = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
-    path = paths.cache() / "features" / f"{data_fingerprint(dataset, config.data)}-{name}.npy"
+    path = paths.cache() / "features" / f"{loader.data_fingerprint(dataset, config.data)}-{name}.npy"
     shape = (len(frames), *encode(frames[:1]).shape[1:])
     starts = range(0, len(frames), 32)
     return cached_array(path, shape, np.float16, (encode(frames[i : i + 32]) for i in starts), progress)

@@ -7,19 +7,16 @@ Original SwinBERT: 32 frames of 224 px, Swin-B, its tokens brought to 512 and th
 tokens see each other through a learnt sparse mask. Half of the words are hidden (80 % [MASK], 10 % a random word, 10 %
 themselves). Loss: masked LM + 0.5 x the mask's mean off-diagonal weight. AdamW 3e-4, the backbone at 0.05 of that. For
 action form assessment, linear class head and quality head read the mean of the video tokens after BERT.
-In its mask as released, a pair costs 1e4 x (1 - sigmoid(w)). Starting at w ~ N(0, 1) every pair but the diagonal
-costs thousands, its softmax is exactly 0, and so is w's gradient, but for the sparsity term, which pushes further down:
-after Swin, video tokens see only themselves. Kept, as it is the system compared.
+In its mask as released, a pair costs 1e4 x (1 - sigmoid(w)), w ~ N(0, 1) at first: thousands for all but the diagonal,
+so that the softmax and w's gradient are exactly 0, but for the sparsity term, which pushes further down. So after Swin,
+video tokens see only themselves. Kept, as it is the system compared.
 
 Original LAVENDER, on which the release of EFA is built: every task is a masked word. 4 to 6 frames of 224 px, Swin-B
 with temporal stride 1, each frame's tokens headed by a class token, with learnt places and frames; BERT-base; one
-masked-LM head, whose output embedding is its own. A task token says what is asked. 15 % of the words are hidden, always
-by [MASK]. AdamW 2e-5.
-
-For action form assessment the class is a question, the verdict a match ("true": standard form), the explanation a
-caption. Each action, "true" and "false" have a learnt answer token in the masked-LM head: the original knows only
-answers of one word piece, and most action names have several. The video sees no question here, unlike in the original,
-so that one pass over it answers all three.
+masked-LM head with an embedding of its own. A task token says what is asked. 15 % of the words are hidden, always by
+[MASK]. AdamW 2e-5. For action form assessment the class is a question, the verdict a match ("true": standard form), the
+explanation a caption. Each action, "true" and "false" have a learnt answer token in the head: the original knows only
+answers of one word piece. The video sees no question, unlike in the original, so that one pass over it answers all.
 """
 
 import math
@@ -45,9 +42,8 @@ Memory = list[KeysValues]  # keys and values [B, heads, M, d] of what came befor
 def mask_words(tokens: Tensor, share: float, mask_word: float, mask_id: int, words: int) -> tuple[Tensor, Tensor]:
     """Hides words of texts [B, L], [CLS] first, padded with 0 -> ids with words hidden, and where, bool, both [B, L].
 
-    Args:
-        share: of each text that is hidden, at least one token. [CLS] never is; [SEP] may be, or no text would end.
-        mask_word: share of the hidden that becomes [MASK]; half of the others become one of V `words`, half stay.
+    Hidden is a `share` of each text, at least one token; never [CLS], but [SEP], or no text would end. Of the hidden,
+    the share `mask_word` becomes [MASK]; half of the others become one of V `words`, half stay.
     """
     candidates = tokens != 0
     count = (candidates.sum(1) * share).round().clamp(min=1)  # [B]

@@ -52,9 +52,8 @@ def find_system(config: Config) -> type[Model]:
 def build_system(config: Config, actions: int, vocabulary_size: int, text_dim: int = 0, mask_id: int = 0) -> Model:
     """The system `system.name`, with random weights, for A `actions`, V words and text vectors of length E.
 
-    `system.small` makes it a laptop's size; `data` and `encoder` size clips and a Swin trunk. With `encoder.frozen`
-    the trunk gets no gradient and stays in eval mode, and `encoder.adapter` puts a perceptron behind it. InputError if
-    `prediction.beams` > 1 for a system with greedy decoding only.
+    With `encoder.frozen` the trunk gets no gradient and stays in eval mode, and `encoder.adapter` puts a perceptron
+    behind it. InputError if `prediction.beams` > 1 for a system with greedy decoding only.
     """
     system: Any = find_system(config)
     given: dict[str, Any] = {"actions": actions, "vocabulary_size": vocabulary_size, "text_dim": text_dim}

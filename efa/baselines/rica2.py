@@ -7,12 +7,11 @@ the mean over 20 at test) goes up the rubric's graph: steps are averaged within 
 averaged, an MLP makes the score. Loss: squared error + beta x KL to a standard normal + 0.05 x ranking (steps attend in
 order, one window apart) + 0.05 x sparsity (attention close to its centre). AdamW 5e-4, I3D at 0.3 of that.
 
-For action form assessment
-- the queries are the five steps of the clip's action, vectors of our text encoder; without text, learnt ones.
-- the class, in the original given by the steps, is read from the encoder and picks the steps, as for EFA.
-- the original writes no text. With `decoder` set, EFA's own decoder attends to the windows and the steps' vectors.
-- the groups are start, movement and end: steps 1, 2-4 and 5, in place of take-off, flight and entry.
-- the score is the verdict's logit, learnt by BCE, with the same noise for every clip and call at test.
+For action form assessment the queries are the five steps of the clip's action, vectors of our text encoder, or learnt
+ones without text. The class, in the original given by the steps, is read from the encoder and picks the steps, as for
+EFA. The original writes no text; with `decoder` set, EFA's own decoder attends to the windows and the steps' vectors.
+The groups are start, movement and end: steps 1, 2-4 and 5. The score is the verdict's logit, learnt by BCE, with the
+same noise for every clip and call at test.
 """
 
 import math

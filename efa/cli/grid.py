@@ -39,11 +39,7 @@ def select_cluster(
 
 
 def run_all(runs: Sequence[Run], jobs: int, cluster: Cluster | None, retries: int) -> list[grid.Failure]:
-    """Executes the runs with a progress bar, and returns the failures.
-
-    Raises:
-        typer.Exit: the whole grid has ended: 1 where nothing can be written, 130 on Ctrl-C.
-    """
+    """Executes the runs with a progress bar, and returns the failures. `typer.Exit` where the whole grid has ended."""
     out.print(f"{len(runs)} runs, {sum(run.finished for run in runs)} finished before")
     if distributed.count() > 1:
         jobs = 1
@@ -66,11 +62,7 @@ def run_all(runs: Sequence[Run], jobs: int, cluster: Cluster | None, retries: in
 
 
 def report_failures(failures: Sequence[grid.Failure]) -> None:
-    """Prints each on one line.
-
-    Raises:
-        typer.Exit: where there are any: 2 if all are mistakes of the user's, otherwise 1.
-    """
+    """Prints each on one line; where there are any, `typer.Exit`: 2 if all are mistakes of the user's, otherwise 1."""
     for failure in failures:
         _print_line(f"efa: {failure}")
     if failures:

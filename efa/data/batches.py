@@ -15,8 +15,7 @@ Shares = tuple[float, float]  # of the whole batch's clips, and of what its text
 def order_for_text_loss(batch: Batch, config: TrainingConfig) -> Batch:
     """The batch with the explanations to train on first: as many as `text_weight` has, one weight for each.
 
-    Texts of faulty clips teach more, so more of them are taken; the weights make up for it, so that the loss is that of
-    the batch.
+    Texts of faulty clips teach more, so more of them are taken; the weights make the loss that of the batch.
     """
     has_text = batch["tokens"].any(1)  # padding is 0: a clip without a text has none to train
     size, count = len(has_text), max(1, round(config.text_share * int(has_text.sum())))
@@ -70,12 +69,8 @@ def shares_of_batch(part: Batch, whole: Batch, hidden: float = 0.0) -> Shares:
 
 
 def text_weight(batch: Batch, hidden: float = 0.0) -> float:
-    """What a batch's trained texts weigh: the word pieces to predict, each as often as its clip counts.
-
-    Args:
-        hidden: share of the words that a masked language model hides, which are then what it predicts, whatever a clip
-            counts; 0: each word is predicted from those before it.
-    """
+    """What a batch's trained texts weigh: the word pieces to predict, each as often as its clip counts; or the share
+    `hidden` of them, which a masked language model predicts, whatever a clip counts."""
     tokens = learnt_texts(batch)
     if hidden:
         length = (tokens != 0).sum(1)

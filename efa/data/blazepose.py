@@ -97,14 +97,14 @@ def merge(boxes: Array, scores: Array) -> list[Array]:
 @contextlib.contextmanager
 def _silenced() -> Iterator[None]:
     """LiteRT greets on stderr from C++, where Python's streams do not reach."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
     try:
         yield
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-        os.close(nowhere)
 
 
 class _Network:

@@ -73,19 +73,14 @@ class StepText:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong in a data set.
+    """Something wrong in a data set."""
 
-    Attributes:
-        severity: 'error' makes the data unusable, 'warning' does not.
-        action: what was done about it (warning) or how to fix it (error).
-    """
-
-    severity: Literal["error", "warning"]
+    severity: Literal["error", "warning"]  # an error makes the data unusable
     file: Path
     row: Row
     column: str | None
     message: str
-    action: str
+    action: str  # what was done about it (warning) or how to fix it (error)
     clip_id: str = ""
 
     def error(self) -> InputError:
@@ -112,6 +107,12 @@ class Log:
     @property
     def errors(self) -> list[Problem]:
         return [problem for problem in self.problems if problem.severity == "error"]
+
+    def usable(self, table: pd.DataFrame | None) -> pd.DataFrame:
+        """The table; where there is none, the first error is raised."""
+        if table is None:
+            raise self.errors[0].error()
+        return table
 
     def read_file(self) -> bytes:
         """The file's bytes without a byte order mark."""
@@ -173,10 +174,7 @@ def read_steps(log: Log) -> dict[str, StepText]:
 
 def read_step_text(path: Path) -> tuple[StepText, list[str]]:
     """The file that `efa assess --steps` takes: the text of one action, and a line for everything odd in it.
-
-    Raises:
-        InputError: not such a file, a text that is missing or empty, a key that is there twice.
-    """
+    InputError where it is not such a file, or a text is missing or empty."""
     log, text = Log(path), None
     with log.catch():
         text = parse_step_text(None, _read_json(log, ONE_STEP_TEXT), ONE_STEP_TEXT, log)
@@ -196,10 +194,9 @@ def _read_json(log: Log, shape: str) -> Any:
 
     try:
         return json.loads(log.read_file().decode(), object_pairs_hook=unique)
-    except FileNotFoundError as error:
-        raise InputError("no such file", hint=shape) from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"not JSON: {error}", hint=shape) from error
+    except (FileNotFoundError, ValueError, RecursionError) as error:
+        missing = isinstance(error, FileNotFoundError)
+        raise InputError("no such file" if missing else f"not JSON: {error}", hint=shape) from error
 
 
 def parse_step_text(key: str | None, entry: Any, shape: str, log: Log) -> StepText:
@@ -229,10 +226,7 @@ def check_rows(
 ) -> pd.DataFrame | None:
     """The table of the rows; what is wrong goes to the log. None where anything is an error.
 
-    Args:
-        keys: of steps.json.
-        folder: where the videos are, of which size and first bytes are looked at; None: they are not looked for.
-        open_videos: open each video.
+    `keys` are those of steps.json. Without a `folder` videos are not looked for; `open_videos` decodes a frame of each.
     """
     names = [clean_text(str(name))[0].lower() for name in header]
     for name in sorted({name for name in names if names.count(name) > 1 and name in COLUMNS}):

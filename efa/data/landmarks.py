@@ -46,11 +46,9 @@ class Landmarks(NamedTuple):
 def load_landmarks(path: str | Path) -> Landmarks:
     """Reads a .npz file with at least `image` [T, 33, 3] in pixels; pickled objects are refused.
 
-    Raises:
-        InputError: no such file, or its arrays are missing, of another shape or not numbers.
+    Raises InputError: no such file, or its arrays are missing, of another shape or not numbers.
     """
-    path = Path(path)
-    hint = "give a .npz file that 'efa data pose' has written"
+    path, hint = Path(path), "give a .npz file that 'efa data pose' has written"
     try:
         with np.load(path, allow_pickle=False) as file:
             found = {name: file[name] for name in file.files}

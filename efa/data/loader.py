@@ -26,7 +26,7 @@ from efa.data.skeleton import read_skeleton
 from efa.data.video import load_clip
 from efa.utils import paths
 from efa.utils.files import locked, named, reserve
-from efa.utils.signals import end_with_parent, ignore_interrupts
+from efa.utils.signals import available_cores, end_with_parent, ignore_interrupts
 from formsim.motion import JOINTS
 from formsim.others import OTHER, other_record, other_skeleton
 from formsim.others import STEPS as OTHER_STEPS
@@ -34,6 +34,7 @@ from formsim.skeletons import PHASES, imitate, skeleton, take, vary
 
 Array = np.ndarray
 Progress = Callable[[int, int], None]  # done, total
+Make = Callable[..., Array]
 WINDOWS = 0.5  # share of the batches of skeletons that are windows of a longer video
 
 
@@ -68,27 +69,25 @@ def load_frames(dataset: DataSet, config: DataConfig, progress: Progress | None 
     name += f"-{config.clutter:g}" if isinstance(config, FormSimData) else ""
     shape = (len(dataset.table), config.frames, config.size, config.size, 3)
     path = paths.cache() / "frames" / f"{name}.npy"
-    return cached_array(path, shape, np.uint8, _make_frames(dataset, config), progress)
+    settings: dict[str, Any] = {"size": config.size, "frames": config.frames}
+    clutter = {"clutter": config.clutter} if isinstance(config, FormSimData) else {}
+    make = partial(formsim.render_clip, **settings, **clutter)
+    clips = _of_clips(dataset, config, make, partial(_read_frames, **settings, rule=config.sampling))
+    return cached_array(path, shape, np.uint8, (frames[None] for frames in clips), progress)
 
 
 def load_skeletons(dataset: DataSet, config: DataConfig, progress: Progress | None = None) -> Array:
     """Joints float32 [N, 48, 20, 3] of every row of the table, memory-mapped: FormSim's own, else as estimated."""
     shape = (len(dataset.table), PHASES, len(JOINTS), 3)
     path = paths.cache() / "skeletons" / f"{data_fingerprint(dataset, config)}.npy"
-    clips: Iterator[Array]
+    clips = _of_clips(dataset, config, skeleton, read_skeleton)
     if isinstance(config, FormSimData):
-        others = in_processes(partial(other_skeleton, seed=config.seed), range(config.others))
-        clips = chain(in_processes(skeleton, formsim_clips(config)), others)
-    else:
-        clips = in_processes(read_skeleton, [Path(config.source) / path for path in dataset.table["path"]])
+        clips = chain(clips, in_processes(partial(other_skeleton, seed=config.seed), range(config.others)))
     return cached_array(path, shape, np.float32, (joints[None] for joints in clips), progress)
 
 
 def observed_skeletons(cycles: Array, config: Config) -> Array:
-    """What prediction reads of `load_skeletons`, float32 [N, T, 20, 3]: the whole movement.
-
-    FormSim's are as an ordinary estimator would report them, the same whenever asked for.
-    """
+    """What prediction reads of `load_skeletons`, float32 [N, T, 20, 3]: whole movements, FormSim's as if estimated."""
     draw = torch.Generator().manual_seed(0)
     parts = []
     for start in range(0, len(cycles), 256):
@@ -97,25 +96,22 @@ def observed_skeletons(cycles: Array, config: Config) -> Array:
     return torch.cat(parts).numpy()
 
 
-def _make_frames(dataset: DataSet, config: DataConfig) -> Iterator[Array]:
-    """The frames of each clip in turn, uint8 [1, T, S, S, 3], rendered or decoded."""
+def _of_clips(dataset: DataSet, config: DataConfig, make: Make, read: Make) -> Iterator[Array]:
+    """What `make` gives of each of FormSim's clips, or `read` of each video, in the table's order."""
     if isinstance(config, FormSimData):
-        render = partial(formsim.render_clip, size=config.size, frames=config.frames, clutter=config.clutter)
-        for frames in in_processes(render, formsim_clips(config)):
-            yield frames[None]
-    else:
-        read = partial(load_clip, size=config.size, frames=config.frames, rule=config.sampling)
-        for clip in in_processes(read, [Path(config.source) / path for path in dataset.table["path"]]):
-            yield clip.frames[None]
+        return in_processes(make, formsim_clips(config))
+    return in_processes(read, [Path(config.source) / path for path in dataset.table["path"]])
+
+
+def _read_frames(path: Path, **settings: Any) -> Array:
+    return load_clip(path, **settings).frames
 
 
 def cached_array(
     path: Path, shape: tuple[int, ...], dtype: Any, parts: Iterable[Array], progress: Progress | None = None
 ) -> Array:
     """A .npy file of `shape`, filled with `parts`, some rows each, unless it is there; it appears whole or not at all.
-
-    Of several processes that ask for it at once one makes it, and the others wait.
-    """
+    Of several processes one makes it, and the others wait."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.nullcontext() if path.is_file() else locked(path.with_suffix(".lock")):
         if path.is_file():
@@ -143,11 +139,10 @@ def cached_array(
 
 def in_processes(work: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
     """`work` over `items` in order, on every core; small jobs stay in this process."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if cores == 1 or len(items) < 64:
+    if available_cores() == 1 or len(items) < 64:
         yield from map(work, items)
         return
-    with ProcessPoolExecutor(cores, get_context("spawn"), end_with_parent) as pool:
+    with ProcessPoolExecutor(available_cores(), get_context("spawn"), end_with_parent) as pool:
         try:
             with ignore_interrupts():
                 results = pool.map(work, items, chunksize=8)
@@ -160,9 +155,8 @@ def in_processes(work: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[A
 def text_keys(dataset: DataSet, config: Config, actions: list[str] | None = None, wrong: bool = False) -> np.ndarray:
     """Which row of the step-text table each clip sees, int64 [N].
 
-    Args:
-        actions: the action each clip is taken for; by default its true one.
-        wrong: give the text of another standard of that action, or of another action where there is one standard only.
+    `actions` are those that clips are taken for, by default the true ones. `wrong` gives the text of another standard
+    of that action, or of another action where there is one standard only.
     """
     if config.fusion.text == "none":
         return np.full(len(dataset.table), -1)
@@ -206,8 +200,8 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
     def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
         """One batch: video, action [B], quality [B], key [B], tokens [B, L], row [B].
 
-        Frames come as they are kept, uint8 [B, T, S, S, 3]; for training also which of their lines and columns to take,
-        int64 [B, S]. `pixels` does that where the model is: here it would be the slowest part of a step on a GPU.
+        Frames are uint8 [B, T, S, S, 3]; for training also which of their lines and columns to take, int64 [B, S].
+        `pixels` takes them where the model is: here it would be the slowest part of a step on a GPU.
         """
         rows = self.rows[indices]
         video, crop = torch.from_numpy(self.video[rows]), {}
@@ -249,10 +243,7 @@ def flip_and_crop(size: int, config: DataConfig, draw: np.random.RandomState) ->
 
 
 def pixels(batch: dict[str, Tensor]) -> Tensor:
-    """The frames of a batch of `ClipDataset`, flipped and cropped if it says so, uint8 [B, T, 3, S, S].
-
-    Skeletons [B, T, 20, 3] come back as they are.
-    """
+    """The frames of a batch, flipped and cropped if it says so, uint8 [B, T, 3, S, S]; skeletons as they are."""
     video = batch["video"]  # [B, T, S, S, 3]
     if video.dtype != torch.uint8:
         return video
@@ -263,10 +254,7 @@ def pixels(batch: dict[str, Tensor]) -> Tensor:
 
 
 class EpochSampler(Sampler[int]):
-    """A shuffle that depends on (seed, epoch) alone, so that an interrupted run resumes with the same order.
-
-    With `weights` it draws with replacement, otherwise every clip comes once.
-    """
+    """A shuffle, or draws with replacement by `weights`, from (seed, epoch) alone: a resumed run has the same order."""
 
     def __init__(self, size: int, seed: int, weights: Array | None = None):
         self.size, self.seed, self.weights, self.epoch = size, seed, weights, 0

@@ -34,17 +34,11 @@ ANNOTATIONS_ONLY = "ANNOTATIONS_ONLY.txt"  # a data set's folder without videos 
 
 @dataclass(eq=False)
 class DataSet:
-    """Clips and the texts of their actions.
+    """Clips and the texts of their actions."""
 
-    Attributes:
-        folder: where the videos are; None where clips are made in memory.
-        table: one row a clip, columns as in `COLUMNS`. Empty text is '', an empty number NaN or NA.
-        steps: 'action', or 'action [standard]' -> how the action is done.
-    """
-
-    folder: Path | None
-    table: pd.DataFrame
-    steps: dict[str, StepText]
+    folder: Path | None  # where the videos are; None where clips are made in memory
+    table: pd.DataFrame  # one row a clip, columns as in `COLUMNS`; empty text is '', an empty number NaN or NA
+    steps: dict[str, StepText]  # 'action', or 'action [standard]' -> how the action is done
 
     @cached_property
     def actions(self) -> list[str]:
@@ -86,7 +80,8 @@ def _ends(file: Path) -> bytes:
 def load_dataset(folder: str | Path, videos: bool = True) -> DataSet:
     """Read a data set, without `videos` the annotations only. InputError: the first that `check_dataset` would list."""
     log = Log(Path(folder))
-    return _usable(log, log.file, *_read(log, videos))
+    table, steps = _read(log, videos)
+    return DataSet(log.file, log.usable(table), steps)
 
 
 def check_dataset(folder: str | Path, probe: bool = False) -> list[Problem]:
@@ -102,14 +97,7 @@ def make_dataset(rows: Iterable[Mapping[str, Any]], steps: Mapping[str, StepText
     records = list(rows)
     header = [*dict.fromkeys(name for record in records for name in record)]
     values = [(i, [record.get(name) for name in header]) for i, record in enumerate(records, start=2)]
-    return _usable(log, None, check_rows(header, values, set(steps), log, None), dict(steps))
-
-
-def _usable(log: Log, folder: Path | None, table: pd.DataFrame | None, steps: dict[str, StepText]) -> DataSet:
-    """The data set of a table; where there is none, InputError: the first in the log."""
-    if table is None:
-        raise log.errors[0].error()
-    return DataSet(folder, table, steps)
+    return DataSet(None, log.usable(check_rows(header, values, set(steps), log, None)), dict(steps))
 
 
 def save_dataset(dataset: DataSet, folder: str | Path, kind: Literal["parquet", "csv"] = "parquet") -> None:
@@ -136,17 +124,12 @@ def manifest_files(folder: Path) -> list[Path]:
 
 
 def _read(log: Log, videos: bool = True, probe: bool = False) -> tuple[pd.DataFrame | None, dict[str, StepText]]:
-    """Table and steps of the log's folder; the table is None where something is an error.
-
-    Args:
-        videos: look for each video. probe: also open it and decode its first frame.
-    """
+    """Table (None where something is an error) and steps of the log's folder. `videos` are looked for, or `probe`d."""
     folder, table, steps = log.file, None, {}
     with log.catch():
         files = manifest_files(folder)
         if not folder.is_dir():
-            hint = "give a folder with manifest.parquet or manifest.csv, and steps.json"
-            raise InputError("no such folder", hint=hint)
+            raise InputError("no such folder", hint="give one with manifest.parquet or manifest.csv, and steps.json")
         if not files:
             hint = f"write one row a clip, with at least the columns {', '.join(REQUIRED)}"
             raise InputError("neither manifest.parquet nor manifest.csv", hint=hint)

@@ -6,6 +6,7 @@ the detector is worse on bodies that are partly outside the picture, unless the 
 lost is found again.
 """
 
+import contextlib
 import hashlib
 import math
 from collections.abc import Callable, Iterable
@@ -53,10 +54,9 @@ class Track:
             body = model.landmarks(picture, self.region if seen is None else blend(self.region, seen))
         if body is None and seen is not None:
             body = model.landmarks(picture, seen)
-        if body is None:
-            self.lost += 1
-        else:
-            self.bodies[frame], self.region, self.lost = body, body.region, 0
+        self.lost = self.lost + 1 if body is None else 0
+        if body:
+            self.bodies[frame], self.region = body, body.region
 
     def score(self, size: tuple[int, int]) -> float:
         """How likely this is the one that the video is about: large, central, moving, there for long."""
@@ -82,9 +82,8 @@ def follow(model: BlazePose, tracks: list[Track], picture: Array, frame: int) ->
     seen = model.people(picture)
     live = [track for track in tracks if track.lost <= PATIENCE]
     for track in live:
-        best = max(seen, key=track.region.overlap, default=None)
-        if best and track.region.overlap(best) < NEAR:
-            best = None
+        near = [region for region in seen if track.region.overlap(region) >= NEAR]
+        best = max(near, key=track.region.overlap, default=None)
         if best:
             seen.remove(best)
         track.look(model, picture, frame, best)
@@ -132,12 +131,10 @@ def smooth(values: Array, times: Array, weights: Array, sigma: float = SIGMA) ->
 def _first_sight(model: BlazePose, path: Path, length: float) -> float:
     """Where in a long video somebody is first seen, seconds; 0 if nobody is."""
     for k in range(PROBES):
-        try:
+        with contextlib.suppress(InputError):  # nothing can be decoded from there on
             frame = next(stream_frames(path, [], k * length / PROBES), None)
-        except InputError:  # nothing can be decoded from there on
-            continue
-        if frame and model.people(frame.image):
-            return frame.time
+            if frame and model.people(frame.image):
+                return frame.time
     return 0
 
 
@@ -146,17 +143,12 @@ def _clock(seconds: float) -> str:
 
 
 def estimate_pose(video: str | Path | Iterable[Frame], progress: Progress | None = None) -> Landmarks:
-    """The landmarks of one person in a video, about 12 times a second.
+    """The landmarks of one person in a video (file, folder of images, or frames in order), about 12 times a second.
 
     Of several people it is the largest, most central and moving one. Of a video longer than `SECONDS` that much is
     read, from where somebody is first seen (at one of `PROBES` places). `Landmarks.notes` says so, and what was odd.
 
-    Args:
-        video: video file, folder of images, or frames in order.
-        progress: called with the number of frames done and in all.
-
-    Raises:
-        InputError: the networks have not been fetched, or no frame can be read.
+    Raises InputError: the networks have not been fetched, or no frame can be read.
     """
     model = BlazePose(*model_files())
     notes: list[str] = []
@@ -215,10 +207,8 @@ def landmarks_of(video: str | Path, progress: Progress | None = None) -> Landmar
             digest.update(f"{file.name} {facts.st_size} {facts.st_mtime_ns} {length}".encode() + content.read(1 << 24))
     kept = cache() / "poses" / f"{digest.hexdigest()[:24]}.npz"
     if kept.is_file():
-        try:
+        with contextlib.suppress(InputError):  # damaged: it is made again
             return load_landmarks(kept)
-        except InputError:  # damaged: it is made again
-            pass
     landmarks = estimate_pose(path, progress)
     kept.parent.mkdir(parents=True, exist_ok=True)
     write_safely(kept, landmarks.save)

@@ -16,13 +16,9 @@ from pathlib import Path
 from efa.utils.errors import InputError
 from efa.utils.files import write_safely
 
-FILES = {  # in the wheel -> SHA-256
-    "mediapipe/modules/pose_detection/pose_detection.tflite": (
-        "9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c"
-    ),
-    "mediapipe/modules/pose_landmark/pose_landmark_full.tflite": (
-        "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f"
-    ),
+FILES = {  # below mediapipe/modules in the wheel -> SHA-256
+    "pose_detection/pose_detection.tflite": "9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c",
+    "pose_landmark/pose_landmark_full.tflite": "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
 }
 FOLDER = Path(sys.prefix) / "share" / "efa"
 COMMAND = "python -m efa.data.pose_models"
@@ -31,11 +27,7 @@ _PLATFORM = "--platform=manylinux_2_28_x86_64"
 
 
 def model_files() -> tuple[Path, Path]:
-    """The detector's and the landmark network's file.
-
-    Raises:
-        InputError: they have not been fetched.
-    """
+    """The detector's and the landmark network's file; InputError if they have not been fetched."""
     detector, landmarker = (FOLDER / Path(name).name for name in FILES)
     for file in (detector, landmarker):
         if not file.is_file():
@@ -51,8 +43,7 @@ def _is_whole(name: str) -> bool:
 def fetch() -> bool:
     """Puts what is missing or damaged into `FOLDER`; False where both files are there and whole.
 
-    Raises:
-        InputError: pip cannot download the wheel, or a file in it is not the one that was tried.
+    Raises InputError: pip cannot download the wheel, or a file in it is not the one that was tried.
     """
     missing = [name for name in FILES if not _is_whole(name)]
     if not missing:
@@ -65,7 +56,7 @@ def fetch() -> bool:
             raise InputError(f"pip cannot download {_WHEEL[0]}: {last}", hint=f"go online and run: {COMMAND}")
         with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
             for name in missing:
-                content = wheel.read(name)
+                content = wheel.read(f"mediapipe/modules/{name}")
                 if hashlib.sha256(content).hexdigest() != FILES[name]:
                     raise InputError(f"{name} has another SHA-256 than the file that was tried", file=_WHEEL[0])
                 FOLDER.mkdir(parents=True, exist_ok=True)

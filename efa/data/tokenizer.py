@@ -36,10 +36,8 @@ class Tokenizer:
         Path(path).write_text("\n".join(self.pieces) + "\n", encoding="utf-8")
 
     def pruned(self, texts: Sequence[str]) -> Tokenizer:
-        """Only the special pieces and those that `texts` use; these texts are tokenized exactly as before.
-
-        WordPiece takes the longest piece that fits. The longest of the full list is kept, and no kept piece is longer.
-        """
+        """Only the special pieces and those that `texts` use. WordPiece takes the longest piece that fits: that of the
+        full list is kept, so these texts are tokenized exactly as before."""
         used = {piece for text in texts for piece in self._wordpiece.encode(text, add_special_tokens=False).tokens}
         return Tokenizer([piece for piece in self.pieces if piece in used or piece in SPECIAL])
 

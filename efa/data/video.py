@@ -1,14 +1,15 @@
 """Video files and folders of frames to arrays: which frames, which way up, what size.
 
-Times come from the file's presentation time stamps, so a variable frame rate is respected. Files are decoded by one
-thread: what libav makes of damaged data depends on the number of threads, and callers work on many clips at once.
-Only the chosen frames are converted to RGB, so memory does not grow with the length of the clip.
+Times come from the file's time stamps, so a variable frame rate is respected. Files are decoded by one thread: what
+libav makes of damaged data depends on the number of threads, and callers work on many clips at once. Only the chosen
+frames are converted to RGB, so memory does not grow with the length of the clip.
 """
 
+import contextlib
+import math
 import re
 import warnings
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +24,7 @@ from efa.utils.errors import InputError
 
 Frames = NDArray[np.uint8]
 Rule = Literal["uniform", "release"]
+Tick = tuple[int | None, int | None]  # time stamp and duration of a frame in the file's unit; None or 0: unknown
 
 RELEASE_SPAN = 108  # the released code looks at the first 108 frames only
 MAX_SIDE = 16_384  # pixels; what H.264 and HEVC allow
@@ -41,24 +43,13 @@ class Clip(NamedTuple):
     warnings: tuple[str, ...]  # what was wrong with it and what was done about it, one sentence each
 
 
-@dataclass
-class _Source:
-    """One pass over a file: the time of every frame, and the images of the wanted ones, resized already."""
+class Decoded(NamedTuple):
+    """A sound frame of a video file."""
 
-    times: list[int] = field(default_factory=list)
-    end: int = 0
-    images: dict[int, Frames] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-    def set_times(self, ticks: list[tuple[int | None, int | None]]) -> None:
-        """From time and duration (0 or None: unknown) of each frame. Unusable times count as evenly spaced."""
-        times = [time for time, _ in ticks if time is not None]
-        if len(times) < len(ticks) or any(a >= b for a, b in pairwise(times)):
-            self.notes.append("no usable time stamps: the frames count as evenly spaced")
-            self.times, self.end = list(range(len(ticks))), len(ticks)
-        elif times:
-            mean = (times[-1] - times[0]) // max(1, len(times) - 1)
-            self.times, self.end = times, times[-1] + max(1, ticks[-1][1] or mean)
+    tick: Tick
+    time: float  # seconds from the start of the video, later than the frame before
+    size: tuple[int, int]  # displayed width and height of the video, pixels
+    image: Frames | None  # uint8 RGB, turned as the file says; None where it was not wanted
 
 
 def load_av() -> ModuleType:
@@ -125,46 +116,74 @@ def reason(error: BaseException) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def _scan(path: Path, wanted: Collection[int] | None = None, stop: int = -1, size: int | None = None) -> _Source:
-    """One pass over a file; without `wanted` nothing is decoded, and the frames are those that the packets announce.
+Wanted = Callable[[int, float], bool]  # by number from 0 and time in seconds, whether a frame is converted to RGB
 
-    Damaged packets are left out, with a note. Decoding ends once frame `stop` is there.
+
+def decode(
+    path: Path, notes: list[str], wanted: Wanted, start: float = 0, last: float = math.inf, longest: int = MAX_SIDE
+) -> Iterator[Decoded]:
+    """Every frame of a video file in order.
+
+    Args:
+        notes: gets what was odd, one sentence each.
+        start: seconds; the first frame is the key frame at or before it, or the video's first where it has no index.
+        last: number of the frame after which decoding may end. longest: an image with a longer side is shrunk to it.
+
+    Raises InputError: no frame can be read; a damaged file that gives at least one is used, with a note.
     """
     av = load_av()
     container, stream = open_video(av, path)
-    found, shape = _Source(), (0, 0)
+    base, first = stream.time_base or Fraction(1, 1000), stream.start_time or 0
+    time, step = -1.0, float(1 / (stream.average_rate or 25))
+    size, count = (0, 0), 0
     error: BaseException | None = None
-    ticks: list[tuple[int | None, int | None]] = []
     with container:
+        if start:
+            with contextlib.suppress(av.FFmpegError, *DECODE_ERRORS):
+                container.seek(first + int(start / base), stream=stream)
         packets = container.demux(stream)
-        while stop < 0 or len(ticks) <= stop:
+        while count <= last:
             try:
                 packet = next(packets, None)
                 if packet is None:
                     break
-                if wanted is None:
-                    ticks += [(packet.pts, packet.duration)] if packet.size else []
-                    continue
                 for frame in packet.decode():
                     if frame.is_corrupt:
                         error = error or ValueError("broken frames")
                         continue
-                    if not ticks:
-                        shape = displayed_size(frame, stream, path, found.notes)
-                    if len(ticks) in wanted:
-                        found.images[len(ticks)] = _image(av, frame, path, shape, size)
-                    ticks.append((frame.pts, frame.duration))
+                    size = size if size[0] else _displayed_size(frame, stream, path, notes)
+                    stamp = -1.0 if frame.pts is None else float((frame.pts - first) * base)
+                    time = stamp if stamp > time else time + step if time >= 0 else 0.0
+                    image = _upright(av, frame, path, longest) if wanted(count, time) else None
+                    yield Decoded((frame.pts, frame.duration), time, size, image)
+                    count += 1
             except (av.FFmpegError, *DECODE_ERRORS) as failure:  # of the file: then the next packet is None
                 error = failure
-        if wanted is None:
-            ticks.sort(key=lambda tick: tick[0] or 0)  # packets come in decoding order
-        found.set_times(ticks)
-    if wanted is not None and not ticks:
+    if not count:
         message = f"no frame can be decoded: {reason(error)}" if error else "no frame in the file"
         raise InputError(message, file=path, hint="copy or convert the video again")
     if error:
-        found.notes.append(f"damaged ({reason(error)}): only the frames that decode were used")
-    return found
+        notes.append(f"damaged ({reason(error)}): only the frames that decode were used")
+
+
+def _announced(path: Path) -> list[Tick]:
+    """The frames that the packets of a file announce; nothing is decoded."""
+    av, ticks = load_av(), []
+    container, stream = open_video(av, path)
+    with container, contextlib.suppress(av.FFmpegError, *DECODE_ERRORS):
+        for packet in container.demux(stream):
+            ticks += [(packet.pts, packet.duration)] if packet.size else []
+    return sorted(ticks, key=lambda tick: tick[0] or 0)  # packets come in decoding order
+
+
+def _times(ticks: list[Tick], notes: list[str]) -> tuple[list[int], int]:
+    """Start of each frame and end of the last. Unusable times count as evenly spaced."""
+    times = [time for time, _ in ticks if time is not None]
+    if len(times) < len(ticks) or any(a >= b for a, b in pairwise(times)):
+        notes.append("no usable time stamps: the frames count as evenly spaced")
+        return list(range(len(ticks))), len(ticks)
+    mean = (times[-1] - times[0]) // max(1, len(times) - 1) if times else 0
+    return times, times[-1] + max(1, ticks[-1][1] or mean) if times else 0
 
 
 def _turn(image: Frames, frame: Any) -> Frames:
@@ -178,7 +197,7 @@ def _turn(image: Frames, frame: Any) -> Frames:
     return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
-def displayed_size(frame: Any, stream: Any, path: Path, notes: list[str]) -> tuple[int, int]:
+def _displayed_size(frame: Any, stream: Any, path: Path, notes: list[str]) -> tuple[int, int]:
     """Displayed width and height of a stream, from its first frame."""
     width, height = frame.width, frame.height
     _check_size(width, height, path)
@@ -196,11 +215,7 @@ def displayed_size(frame: Any, stream: Any, path: Path, notes: list[str]) -> tup
     return width, height
 
 
-def _image(av: ModuleType, frame: Any, path: Path, shape: tuple[int, int], size: int | None) -> Frames:
-    return resize(upright(av, frame, path), *shape, size)
-
-
-def upright(av: ModuleType, frame: Any, path: Path, longest: int = MAX_SIDE) -> Frames:
+def _upright(av: ModuleType, frame: Any, path: Path, longest: int) -> Frames:
     """A frame as RGB, turned as its file says; shrunk first where a side is longer than `longest`."""
     _check_size(frame.width, frame.height, path)
     kind = av.video.reformatter.Interpolation
@@ -260,8 +275,7 @@ def load_clip(path: str | Path, frames: int = 6, size: int | None = None, rule: 
         size: side of the square output in pixels, see `resize`; None keeps the displayed size (the first frame's).
         rule: 'uniform' (`uniform_indices`) or 'release' (`release_indices`).
 
-    Raises:
-        InputError: no frame can be read; a damaged file that gives at least one is used, with a warning.
+    Raises InputError: no frame can be read; a damaged file that gives at least one is used, with a warning.
     """
     if rule not in get_args(Rule):
         raise ValueError(f"unknown rule {rule!r}")
@@ -271,28 +285,39 @@ def load_clip(path: str | Path, frames: int = 6, size: int | None = None, rule: 
     check_file(path)
     if path.is_dir():
         return _load_folder(path, frames, rule, size)
-    announced = _scan(path)
-    stop = release_indices(RELEASE_SPAN, frames)[-1] if rule == "release" else -1
-    picked = _choose(announced.times, announced.end, frames, rule) if announced.times else []
-    found = _scan(path, picked, stop, size)
-    picked = _choose(found.times, found.end, frames, rule)
-    if not found.images.keys() >= set(picked):  # the packets promised other frames than came: damage, edit lists
-        found = _scan(path, picked, stop, size)
-    stopped = 0 <= stop < len(found.times) < len(announced.times)  # then the rest is taken to be as announced
-    length = len(announced.times if stopped else found.times)
-    return Clip(np.stack([found.images[i] for i in picked]), length, tuple(dict.fromkeys(found.notes)))
+    announced = _announced(path)
+    last = release_indices(RELEASE_SPAN, frames)[-1] if rule == "release" else math.inf
+    picked = _choose(*_times(announced, []), frames, rule) if announced else []
+    for _ in range(2):  # the packets may announce other frames than come: damage, edit lists
+        ticks, images, notes = _read(path, picked, last, size)
+        picked = _choose(*_times(ticks, notes), frames, rule)
+        if images.keys() >= set(picked):
+            break
+    stopped = last < len(ticks) < len(announced)  # then the rest is taken to be as announced
+    length = len(announced if stopped else ticks)
+    return Clip(np.stack([images[i] for i in picked]), length, tuple(dict.fromkeys(notes)))
+
+
+def _read(
+    path: Path, picked: Collection[int], last: float, size: int | None
+) -> tuple[list[Tick], dict[int, Frames], list[str]]:
+    """All frames' ticks, the images of the picked ones, resized, and notes."""
+    ticks: list[Tick] = []
+    images: dict[int, Frames] = {}
+    notes: list[str] = []
+    for i, frame in enumerate(decode(path, notes, lambda i, _: i in picked, last=last)):
+        ticks.append(frame.tick)
+        if frame.image is not None:
+            images[i] = resize(frame.image, *frame.size, size)
+    return ticks, images, notes
 
 
 def uniform_indices(times: Sequence[int], end: int, frames: int) -> list[int]:
-    """The frame on display in the middle of each of `frames` equal time segments.
+    """The frame on display in the middle of each of T = `frames` equal time segments.
 
-    Segment k of T lies between t_0 + k D / T and t_0 + (k + 1) D / T, where D = end - t_0; its frame is the last one
-    that starts at or before t_0 + (k + 1/2) D / T. At a constant rate that is frame floor((k + 1/2) N / T) of N.
-
-    Args:
-        times: start of each frame in presentation order, any unit, integers (so the choice is exact).
-        end: end of the last frame in the same unit.
-        frames: T.
+    With D = end - t_0, that of segment k is the last one that starts at or before t_0 + (k + 1/2) D / T; at a constant
+    rate, frame floor((k + 1/2) N / T) of N. `times` are the frames' starts and `end` the last one's end, in order and
+    any unit, as integers, so that the choice is exact.
     """
     doubled = (np.asarray(times, dtype=object) - times[0]) * (2 * frames)  # object: exact however long the clip
     middles = [(2 * k + 1) * (end - times[0]) for k in range(frames)]
@@ -305,12 +330,8 @@ def release_indices(count: int, frames: int) -> list[int]:
 
 
 def resize(image: Frames, width: int, height: int, size: int | None = None) -> Frames:
-    """Fit a stored image uint8 [h, w, 3] into a black square [size, size, 3] (bilinear, antialiased, Pillow).
-
-    Args:
-        width, height: displayed size; the stored pixels need not be square.
-        size: side of the square output; None: [height, width, 3].
-    """
+    """Fit a stored image uint8 [h, w, 3], displayed at width x height (pixels need not be square), into a black square
+    [size, size, 3], or without `size` into [height, width, 3] (bilinear, antialiased, Pillow)."""
     if size is not None:
         longer = max(width, height)
         width, height = max(1, round(width * size / longer)), max(1, round(height * size / longer))

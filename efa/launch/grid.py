@@ -22,12 +22,13 @@ import torch
 from efa.baselines.inputs import prepare
 from efa.data.loader import Progress
 from efa.launch.child import Message, describe_job, run_in_child
-from efa.runs import Run, available_cores
+from efa.runs import Run
 from efa.train import Report
 from efa.utils import distributed, paths
 from efa.utils.errors import Diverged, InputError
 from efa.utils.files import write_safely
 from efa.utils.recovery import TRACEBACK
+from efa.utils.signals import available_cores
 
 MAX_JOBS = 4  # processes by default: each holds a model, a text encoder and a data set, about 1 GB
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.ESTALE)  # no run can write
@@ -37,8 +38,7 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, 
 class Failure:
     """A run without a result: why, on one line, and the kind of failure.
 
-    `mistake`: the user's; `diverged`: its loss is not finite; `disk`: nothing can be written, which ends the grid;
-    `died`: its process did; `error`: anything else, with the traceback in the run's folder.
+    `mistake`: the user's; `disk`: nothing can be written, which ends the grid; `died`: its process did.
     """
 
     label: str
@@ -83,8 +83,7 @@ def execute_all(
         cluster: where the runs work instead of on this machine.
         retries: how often a run whose process died is started again, after all others.
 
-    Raises:
-        GridStoppedError: the disk is full or cannot be written, so that no run can go on.
+    Raises GridStoppedError: the disk is full or cannot be written, so that no run can go on.
     """
     lock, stopping = threading.Lock(), threading.Event()
     titles = [f"[{number}/{len(runs)}] {run.label}" for number, run in enumerate(runs, 1)]
@@ -173,10 +172,8 @@ def execute_all(
 def attempt(run: Run, progress: Progress | None, report: Report, key: str = "") -> Outcome:
     """Executes a run and returns its folder, or any exception but an interrupt as a `Failure`.
 
-    Several processes that train one run together stay in step only if they all raise the error; other errors end them.
-
-    Args:
-        key: what the run's key is on the machine that asks for it.
+    Processes that share a run stay in step only if all raise the error; other errors end them. `key` is the run's on
+    the machine that asks for it.
     """
     try:
         if key and run.key != key:

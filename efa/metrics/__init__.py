@@ -1,7 +1,6 @@
 """Scores from predictions, without a model and without torch: `read_predictions`, then `score`.
 
-`captions` holds the n-gram metrics, `forms` what texts and heads say about the form, `intervals` the confidence
-intervals.
+`captions` holds the n-gram metrics, `forms` what texts and heads say about the form.
 """
 
 import json
@@ -14,13 +13,12 @@ import pyarrow.parquet
 
 from efa.metrics.captions import CAPTION_METRICS, caption_scores
 from efa.metrics.forms import auc, balanced_accuracy, fault_counts, micro_f1, verdict_in_text
-from efa.metrics.intervals import bootstrap, mean_interval
 from efa.utils.errors import InputError
 from formsim.faults import FaultParser, step_in_text
 
 __all__ = ["CAPTION_METRICS", "COLUMNS", "METRICS", "SCORES_VERSION", "FaultParser", "auc", "balanced_accuracy"]
-__all__ += ["bootstrap", "caption_scores", "fault_counts", "mean_interval", "micro_f1"]
-__all__ += ["read_predictions", "score", "step_in_text", "verdict_in_text"]
+__all__ += ["caption_scores", "fault_counts", "micro_f1", "read_predictions", "score", "step_in_text"]
+__all__ += ["verdict_in_text"]
 
 SCORES_VERSION = 1  # raise it when a score of the same predictions may change: finished runs are then scored again
 TEXT_COLUMNS = ("clip_id", "action", "predicted_action", "reference", "explanation", "protocol", "fault", "split")
@@ -39,8 +37,7 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     leaves `predicted_action` and `top5` empty in every row, one without a quality head `quality_prob`. Further
     columns are kept.
 
-    Raises:
-        InputError: unreadable file, missing column, wrong type or value, duplicate or missing clip_id, gaps.
+    Raises InputError: unreadable file, missing column, wrong type or value, duplicate or missing clip_id, gaps.
     """
     path = Path(path)
     table = _read_table(path)
@@ -105,10 +102,8 @@ def score(predictions: pd.DataFrame, parser: FaultParser | None = None) -> dict[
       standard clips whose text names any fault; `step_acc`: clips with a known faulty step whose text names that step.
     - `verdict_agreement`: the written verdict is the quality head's; `written_verdict_acc`: it is the truth. A text
       without a verdict counts as wrong in both.
-    - `n`: clips.
 
-    Raises:
-        InputError: no clips, protocols mixed, Java missing where there are captions to score.
+    Raises InputError: no clips, protocols mixed, Java missing where there are captions to score.
     """
     if predictions.empty:
         raise InputError("no predictions to score")

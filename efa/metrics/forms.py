@@ -93,13 +93,8 @@ def balanced_accuracy(truth: ArrayLike, predicted: ArrayLike) -> float:
 
 
 def auc(truth: ArrayLike, scores: ArrayLike) -> float:
-    """Area under the ROC curve: how often a non-standard clip scores above a standard one, ties half (Mann-Whitney).
-
-    NaN where a class has no clip.
-
-    Args:
-        truth: [N] of 0/1. scores: [N], higher means class 1.
-    """
+    """Area under the ROC curve (Mann-Whitney, ties half) of scores [N], higher for class 1, and truth [N] of 0/1.
+    NaN where a class has no clip."""
     t, s = np.asarray(truth).astype(bool), np.asarray(scores, dtype=float)
     positive, negative = s[t], np.sort(s[~t])
     if len(positive) == 0 or len(negative) == 0:

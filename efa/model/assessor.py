@@ -1,8 +1,7 @@
 """EFA, the Explainable Fitness Assessor, and its losses.
 
 frames -> Video Swin -> F_v -> class; the class's text, F_v -> fusion (eq. 1-10) -> F_f -> quality, explanation
-(or skeletons -> the pose encoder -> F_v)
-(`fusion.class_from` reads the class from F_f instead)
+(or skeletons -> the pose encoder -> F_v; `fusion.class_from` reads the class from F_f instead)
 """
 
 import itertools
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from efa.config import Config, PoseConfig, TrainingConfig
 from efa.model.base import SystemOutput, Text, VideoModel
 from efa.model.decoder import Decoder
-from efa.model.fusion import Attention, Fusion, FusionOutput
+from efa.model.fusion import Fusion, FusionOutput
 from efa.model.pose import PoseEncoder
 from efa.model.swin import VideoSwin
 
@@ -155,21 +154,3 @@ def losses(
     weighted = config.weight_class * parts["class"] + config.weight_quality * parts["quality"]
     parts["total"] = weighted + config.weight_text * parts["text"] + sum(extra.values())
     return parts
-
-
-def parameter_table(model: EFAModel) -> list[tuple[str, int]]:
-    """(part, parameters) in the order of the data flow; the last row is the total, the sum of the others."""
-    attentions = nn.ModuleList(part for part in model.fusion.modules() if isinstance(part, Attention))
-    parts = {
-        "video encoder": model.encoder,
-        "adapter": model.adapter,
-        "fusion: attentions": attentions,
-        "fusion: merge": model.fusion.merge or nn.Identity(),
-        "class head": model.class_head,
-        "quality head": model.quality_head,
-        "decoder": model.decoder,
-    }
-    rows = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
-    total = sum(p.numel() for p in model.parameters())
-    rows["fusion: inputs, positions, null vectors, sigma"] = total - sum(rows.values())
-    return [*rows.items(), ("total", total)]

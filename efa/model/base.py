@@ -31,9 +31,8 @@ class SystemOutput:
 class Adapter(nn.Module):
     """Standardises features and adds a perceptron's output for the whole clip: x' + W2 relu(W1 mean(x')).
 
-    It replaces the fine-tuning of a frozen trunk: between a frozen trunk and a frozen language model, equations 1-10
-    are only linear maps, softmaxes and one sigmoid. For features of `shape` (N, C), W1 [hidden, groups C] reads the
-    means of `groups` runs of tokens (frames), or all tokens where N is no multiple of it.
+    It replaces the fine-tuning of a frozen trunk. For features of `shape` (N, C), W1 [hidden, groups C] reads the means
+    of `groups` runs of tokens (frames), or all tokens where N is no multiple of it.
     """
 
     def __init__(self, shape: tuple[int, int], groups: int, hidden: int):
@@ -53,10 +52,7 @@ class Adapter(nn.Module):
         return x + self.up(F.relu(self.down(means.flatten(1)))).view_as(x)
 
     def standardise(self, features: Tensor) -> Tensor:
-        """x' [B, N, C], without the perceptron's part.
-
-        Class heads read this: otherwise the class loss takes over the perceptron (AUC of Video Swin .72, not .79).
-        """
+        """x' [B, N, C]. Class heads read this: their loss would take over the perceptron (AUC .72 in place of .79)."""
         return self.norm(features.flatten(1)).view_as(features)
 
 

@@ -145,10 +145,7 @@ class Decoder(Bert):
 
     @torch.no_grad()
     def generate(self, memory: Tensor, bos: int, eos: int, max_tokens: int) -> list[list[int]]:
-        """Greedy decoding or beam search from F_f [B, N, D] -> B lists of ids without `bos` and `eos`; in eval mode.
-
-        `config.max_tokens` is a limit as well.
-        """
+        """Greedy or beam search from F_f [B, N, D] -> B lists of ids, at most `config.max_tokens` too; in eval mode."""
         limit = min(max_tokens, self.config.max_tokens)
         memory = memory.repeat_interleave(self.beams, 0)  # [B*K, N, D]
         cache = _Cache(self, memory, limit)
@@ -203,11 +200,10 @@ def greedy(
 def beam_search(
     cache: _Cache, rows: int, bos: int, eos: int, limit: int, beams: int, device: torch.device
 ) -> list[list[int]]:
-    """Keeps the `beams` most likely prefixes of each row, and returns the text with the highest mean log-likelihood.
+    """Keeps the `beams` most likely prefixes of each row; the text with the highest mean log-likelihood, as `greedy`.
 
     A row is done when it has `beams` finished texts and the best prefix scores no better at its present length; `eos`
-    counts in the length, and after `limit` ids every text counts as finished. `cache` has B * K rows, a clip's beams
-    side by side. Returns as `greedy`.
+    counts in the length, and after `limit` ids every text is finished. `cache` has B * K rows, a clip's side by side.
     """
     tokens = torch.full((rows * beams, limit + 1), eos, device=device)
     tokens[:, 0] = bos

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+from transformers.models.swin.modeling_swin import SwinDropPath as StochasticDepth
 
 from efa.config import EncoderConfig
 from efa.model.base import read_weights
@@ -102,20 +103,6 @@ class WindowAttention(nn.Module):
         if any(shift):
             x = x.roll(shift, dims=(1, 2, 3))
         return x[:, :t, :h, :w]
-
-
-class StochasticDepth(nn.Module):
-    """Drops a residual branch for whole samples in training."""
-
-    def __init__(self, p: float):
-        super().__init__()
-        self.p = p
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.p == 0:
-            return x
-        keep = torch.rand(x.shape[0], *[1] * (x.dim() - 1), device=x.device) >= self.p
-        return x * keep.to(x.dtype) / (1 - self.p)
 
 
 class SwinBlock(nn.Module):
@@ -218,13 +205,12 @@ class VideoSwin(nn.Module):
 
 
 def load_encoder(model: nn.Module, path: str | Path) -> None:
-    """Loads weights in place. Nothing in the file is ever executed.
+    """Loads a .safetensors or PyTorch's file in place, without ever executing anything in it.
 
-    The file, .safetensors or PyTorch's, must have each of the model's parameters with its size. For Video Swin it may
-    have torchvision's or the official names, or be a saved EFA model, whose ``encoder.`` part is taken.
+    It must have each of the model's parameters with its size. For Video Swin it may have torchvision's or the official
+    names, or be a saved EFA model, whose ``encoder.`` part is taken.
 
-    Raises:
-        InputError: the file is missing, broken, needs code to be unpickled, or belongs to another architecture.
+    Raises InputError: the file is missing, broken, needs code to be unpickled, or belongs to another architecture.
     """
     path = Path(path)
     if not path.is_file():

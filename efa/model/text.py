@@ -38,9 +38,7 @@ def bert_state(name: str) -> dict[str, Tensor]:
 class TextEncoder(nn.Module):
     """A BERT whose last hidden states are pooled over real tokens only. One serves steps and instruction alike.
 
-    A frozen one stays in eval mode; one that learns belongs to the model that trains it.
-
-    InputError if there is no such model, or it is no text encoder.
+    A frozen one stays in eval mode. InputError if there is no such model, or it is no text encoder.
     """
 
     def __init__(self, config: TextConfig):

@@ -1,7 +1,7 @@
 """Several processes that train one run, started by `accelerate launch`: who they are, and what they exchange.
 
-Each process takes its share of every batch, and DistributedDataParallel averages the gradients. `torch` is imported
-inside the functions, so that `count` and `main` are known before anything heavy is loaded.
+Each takes its share of every batch, and DistributedDataParallel averages the gradients. `torch` is imported inside the
+functions, so that `count` and `main` are known before anything heavy is loaded.
 """
 
 from __future__ import annotations
@@ -54,8 +54,6 @@ def state() -> PartialState:
 
 def broadcast(value: T) -> T:
     """The main process's value, in every process."""
-    if count() == 1:
-        return value
     from accelerate.utils import broadcast_object_list
 
     state()
@@ -64,8 +62,6 @@ def broadcast(value: T) -> T:
 
 def gather(value: T) -> list[T]:
     """Every process's value, in every process."""
-    if count() == 1:
-        return [value]
     from accelerate.utils import gather_object
 
     state()
@@ -74,8 +70,7 @@ def gather(value: T) -> list[T]:
 
 def wait() -> None:
     """Until every process is here."""
-    if count() > 1:
-        state().wait_for_everyone()
+    state().wait_for_everyone()
 
 
 def data_parallel(module: nn.Module) -> nn.Module:

@@ -4,9 +4,7 @@ from formsim.errors import InputError as InputError
 
 
 class Diverged(FloatingPointError):  # noqa: N818
-    """A loss or a gradient that is not finite: this run has failed, others may go on.
-
-    It is raised before the weights change, so that the same command resumes after the last whole epoch.
+    """A loss or a gradient that is not finite; raised before the weights change, so that a run can be resumed.
 
     Args:
         epoch, step: where it happened, from 1; step 0: in validation.

@@ -15,12 +15,11 @@ _PARTIAL = re.compile(r"\..+\.\d+")  # the names that `write_safely` gives to un
 def write_safely(path: Path, write: Callable[[Path], object]) -> None:
     """Writes a file beside its place, flushes it to the disk, then moves it there.
 
-    Without the flush (fsync) some file systems move the name before the content: after a power cut the file would have
-    its final name and no bytes. A move that is lost leaves the previous file, so the folder needs no flush.
+    Without the flush some file systems move the name before the content: after a power cut the file would be empty. A
+    move that is lost leaves the previous file, so the folder needs no flush.
 
-    Raises:
-        OSError: naming `path`, where the disk is full or cannot be written, also when `write` hides that behind an
-            error of its own, as torch and safetensors do.
+    Raises OSError: naming `path`, where the disk is full or cannot be written, also when `write` hides that behind an
+    error of its own, as torch and safetensors do.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -55,12 +54,9 @@ def _find_os_error(error: Exception, file: Path) -> OSError | None:
 
 
 def reserve(path: Path, size: int) -> None:
-    """Allocates `size` bytes of disk for an existing file, before it is mapped into memory.
+    """Allocates `size` bytes of disk for an existing file, before it is mapped into memory; OSError on a full disk.
 
     A mapped file with holes would ask for its blocks as they are written, and end the process (SIGBUS) on a full disk.
-
-    Raises:
-        OSError: the disk has no room for them.
     """
     if hasattr(os, "posix_fallocate"):
         with path.open("rb+") as file:
@@ -90,12 +86,9 @@ def remove_partial_files(folder: Path) -> None:
 
 
 def locked(path: Path, busy: Callable[[], object] = lambda: None) -> contextlib.AbstractContextManager[object]:
-    """Takes a lock on this file and holds it for a `with` block. The file stays behind; other processes wait for it.
+    """Holds a lock on this file, which stays behind, for a `with` block; `busy` is called once if it must wait.
 
     The system releases the lock when its holder ends, however that happens: a killed process blocks nobody.
-
-    Args:
-        busy: called once if another process holds the lock, before waiting for it.
     """
     lock = FileLock(path)
     try:

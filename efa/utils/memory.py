@@ -15,14 +15,11 @@ HINT = "set training.checkpointing=true, or take a smaller data.size or model, o
 def halve_on_full_memory(
     work: Callable[[int], T], size: int, on_halving: Callable[[int], object] = lambda size: None
 ) -> T:
-    """`work(size)`, restarted with half the size as often as memory is full.
+    """`work(size)`, restarted with half the size as often as memory is full; `on_halving` gets each new size.
 
-    Args:
-        work: gets how many clips to take at once. What it says of a clip must not depend on the others.
-        on_halving: called with each new size.
+    `work` gets how many clips to take at once. What it says of a clip must not depend on the others.
 
-    Raises:
-        InputError: memory does not hold a single clip.
+    Raises InputError: memory does not hold a single clip.
     """
 
     def smaller() -> int:

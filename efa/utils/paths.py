@@ -7,10 +7,7 @@ WEIGHTS = Path(__file__).parents[1] / "model" / "weights"  # shipped with the pa
 
 
 def home() -> Path:
-    """The project folder: $EFA_HOME, else the nearest folder upwards that holds _toc.yml, else the current folder.
-
-    So a notebook finds the same runs whether it is started from the repository root or from ``notebooks/``.
-    """
+    """The project folder: $EFA_HOME, else the nearest folder upwards with _toc.yml, else the current one."""
     if "EFA_HOME" in os.environ:
         return Path(os.environ["EFA_HOME"])
     here = Path.cwd()

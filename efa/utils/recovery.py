@@ -23,11 +23,7 @@ def recover(folder: Path, report: Callable[[str], None] = lambda line: None) -> 
     - a broken `resume.pt` or `best.safetensors`: both, training starts over;
     - broken predictions: they and their scores; broken scores: they alone.
 
-    Args:
-        report: gets one line on each thing that is made again.
-
-    Raises:
-        OSError: the folder cannot be read or written.
+    `report` gets one line on each thing that is made again. OSError if the folder cannot be read or written.
     """
     remove_partial_files(folder)
     _remove(folder, TRACEBACK)
@@ -43,11 +39,7 @@ def recover(folder: Path, report: Callable[[str], None] = lambda line: None) -> 
 
 
 def is_broken(path: Path) -> bool:
-    """Whether a file exists that is not whole; a missing one is not broken.
-
-    Raises:
-        OSError: the system could not read it.
-    """
+    """Whether a file exists that is not whole; a missing one is not broken. OSError if the system could not read it."""
     try:
         match path.suffix:
             case ".json":

@@ -10,8 +10,7 @@ SEEDS = 2**32  # random generators take seeds below this
 def seeds_of(value: int | str | Sequence[int]) -> tuple[int, ...]:
     """The seeds '0,1,2', [0, 1, 2] or 0 as a tuple, each once: a single number is one seed, not a count.
 
-    Raises:
-        InputError: no seed, or one that is no whole number from 0 to 2^32 - 1.
+    Raises InputError: no seed, or one that is no whole number from 0 to 2^32 - 1.
     """
     parts = value.split(",") if isinstance(value, str) else [value] if isinstance(value, int) else value
     try:

@@ -13,10 +13,7 @@ GRACE = 10.0  # seconds that a process gets to clean up before it is killed
 
 @contextlib.contextmanager
 def ignore_interrupts() -> Iterator[None]:
-    """Processes started inside never see Ctrl-C, which a terminal sends to all of them: their parent ends them.
-
-    They inherit the blocked signal. The parent handles one that arrives meanwhile at the end of the block.
-    """
+    """Processes started inside never see Ctrl-C: they inherit the blocked signal, and their parent ends them."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -25,6 +22,10 @@ def ignore_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def available_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def end_with_parent() -> None:

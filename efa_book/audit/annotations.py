@@ -28,6 +28,7 @@ from efa_book.audit import annotations_texts
 from efa_book.audit.annotations_scores import RESAMPLES, Pair, Pairs, Report, score
 from efa_book.audit.annotations_texts import Names, Writer, best_threshold, training_clips, with_text
 from efa_book.files import csv_text, write_json, write_text
+from efa_book.intervals import bootstrap
 from efa_datasets.cot_afa import written_verdict
 from efa_datasets.cot_afa_files import fold
 from efa_datasets.statistics import read_extras
@@ -281,7 +282,7 @@ def shortcuts(clips: pd.DataFrame, names: Names | None) -> pd.DataFrame:
     rows: list[tuple[object, ...]] = []
     for rule, title, source, parameter, verdict in found:
         pairs = np.stack([truth, verdict], axis=1)  # [N, 2]
-        limits = metrics.bootstrap(pairs, lambda rows: 100 * metrics.balanced_accuracy(rows[:, 0], rows[:, 1]))
+        limits = bootstrap(pairs, lambda rows: 100 * metrics.balanced_accuracy(rows[:, 0], rows[:, 1]))
         balanced = 100 * metrics.balanced_accuracy(truth, verdict), *limits
         values = {"quality_acc": _accuracy(verdict.astype(int) == truth), "quality_balanced_acc": balanced}
         rows += [("form", rule, title, source, parameter, name, *value, len(test)) for name, value in values.items()]
@@ -296,7 +297,7 @@ def shortcuts(clips: pd.DataFrame, names: Names | None) -> pd.DataFrame:
 def _accuracy(right: np.ndarray) -> tuple[float, float, float]:
     """In percent, with its interval."""
     right = right.astype(float)
-    return 100 * right.mean(), *metrics.bootstrap(right, lambda drawn: 100 * float(drawn.mean()))
+    return 100 * right.mean(), *bootstrap(right, lambda drawn: 100 * float(drawn.mean()))
 
 
 def _look_up(test: pd.DataFrame, by_action: dict[Any, int], otherwise: int) -> np.ndarray:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from efa.config import Config, EncoderConfig, FusionConfig
+from efa.baselines.registry import Model
+from efa.config import Config, DataConfig, EncoderConfig, FusionConfig
 from efa.model.assessor import EFAModel
 from efa.model.decoder import Decoder, _Cache
 from efa.model.fusion import Attention, Branch
@@ -86,14 +87,16 @@ def trained_model(config: Config, length: int, batch: int = 2, text_dim: int = D
     Sentence vectors are given, as in training. A frozen encoder runs forward all the same, though its features may be
     computed once for all epochs.
     """
-    model, data = build_model(config, text_dim), config.data
-    frames, texts = empty(batch, data.frames, 3, data.size, data.size), empty(batch, 1 + STEPS, text_dim)
+    model, texts = build_model(config, text_dim), empty(batch, STEPS + 1, text_dim)
+    return model, flops(lambda: train_step(model, config.data, texts, token_ids(batch, length)))
 
-    def step() -> None:
-        out = model(model.encode_video(frames), texts[:, 1:], texts[:, :1], None, token_ids(batch, length))
-        sum(part.sum() for part in (out.class_logits, out.quality_logit, out.text_logits)).backward()
 
-    return model, flops(step)
+def train_step(model: Model, data: DataConfig, texts: Tensor, tokens: Tensor | None) -> None:
+    """Both passes through all losses of a model on 'meta'. Texts [B, 6, E], the instruction last; tokens [B', L]."""
+    frames = empty(len(texts), data.frames, 3, data.size, data.size)
+    out = model(model.encode_video(frames), texts[:, :STEPS], texts[:, STEPS:], None, tokens)
+    heads = out.class_logits, out.quality_logit, out.text_logits
+    sum(part.sum() for part in heads if part is not None).backward()
 
 
 @cache

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertModel
 
 from efa.baselines.inputs import vocabulary
@@ -16,13 +15,13 @@ from efa.baselines.registry import build_system, encoder_file, fetch_command
 from efa.config import Config
 from efa.data.loader import open_dataset
 from efa.model.text import locate
+from efa_book.audit import costs
+from efa_book.audit.budget import PEAKS, SHARE
 
-# Peaks of matrix products without sparsity in FLOP/s, by the vendor's data sheets: fp32, TF32, bf16.
-GPUS = {
-    "two RTX A6000 (the paper's)": (2 * 38.7e12, 2 * 77.4e12, 2 * 154.8e12),
-    "one H200": (67e12, 494.5e12, 989.5e12),
+GPUS = {  # peaks of matrix products without sparsity in FLOP/s, by the vendor's data sheets
+    "two RTX A6000 (the paper's)": {"fp32": 2 * 38.7e12, "TF32": 2 * 77.4e12, "bf16": 2 * 154.8e12},
+    "one H200": {kind: PEAKS[kind] for kind in ("fp32", "TF32", "bf16")},
 }
-SHARE = 0.45  # of the peak that a training step is assumed to reach
 ADAMW_BYTES = 16  # a trained parameter: weight, gradient and two moments of 4 bytes
 
 
@@ -43,10 +42,9 @@ def measure_step(config: Config) -> dict[str, Any]:
         model = build_system(plain, len(dataset.actions), words, bert.hidden_size).to("meta").eval()
         reads = model.READS_STEPS and config.fusion.text != "none"
         encoder = BertModel(bert, add_pooling_layer=False) if reads and not config.text.frozen else None
-        frames = torch.empty(training.batch, data.frames, 3, data.size, data.size)
         length = min(training.text_tokens or config.decoder.max_tokens, config.decoder.max_tokens)
         clips = max(1, round(training.text_share * training.batch))
-        tokens = torch.ones(clips, length, dtype=torch.long) if model.text_decoder is not None else None
+        tokens = costs.token_ids(clips, length) if model.text_decoder is not None else None
         parameters = {id(p): p for part in (model, encoder) if part is not None for p in part.parameters()}
 
         def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -55,14 +53,15 @@ def measure_step(config: Config) -> dict[str, Any]:
                 kept[storage._cdata] = storage.nbytes()
             return tensor
 
-        with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        def step() -> None:
             texts = torch.empty(training.batch, 6, bert.hidden_size)
             if encoder is not None:
-                ids = torch.ones(6 * training.batch, config.text.max_tokens, dtype=torch.long)
+                ids = costs.token_ids(6 * training.batch, config.text.max_tokens)
                 texts = encoder(input_ids=ids).last_hidden_state.mean(1).unflatten(0, (-1, 6))
-            output = model(model.encode_video(frames), texts[:, :5], texts[:, 5:], None, tokens)
-            written = [] if output.text_logits is None else [output.text_logits]
-            sum(part.sum() for part in (output.class_logits, output.quality_logit, *written)).backward()
+            costs.train_step(model, data, texts, tokens)
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+            operations = costs.flops(step)
     parts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
     parts["positions"] = sum(p.numel() for p in model.parameters(recurse=False))
     if encoder is not None:
@@ -73,7 +72,7 @@ def measure_step(config: Config) -> dict[str, Any]:
     return {
         "parts": {name: count for name, count in parts.items() if count},
         "trained": trained,
-        "flops": int(counter.get_total_flops()),
+        "flops": operations,
         "weights": ADAMW_BYTES * trained + 4 * (sum(parts.values()) - trained),
         "activations": sum(kept.values()),
         "steps": steps,
@@ -92,9 +91,9 @@ def describe_plan(config: Config) -> Iterator[tuple[str, str]]:
     yield "memory: activations, fp32", f"{kept:.1f} GiB (less with training.micro_batch or checkpointing)"
     yield "steps", f"{need['steps']:,} ({config.training.epochs} epochs)"
     for name, peaks in GPUS.items():
-        hours = [need["steps"] * need["flops"] / (SHARE * peak) / 3600 for peak in peaks]
+        hours = {kind: need["steps"] * need["flops"] / (SHARE * peak) / 3600 for kind, peak in peaks.items()}
         unit, by = ("days", 24) if "A6000" in name else ("hours", 1)
-        times = ", ".join(f"{h / by:.2g} ({kind})" for h, kind in zip(hours, ("fp32", "TF32", "bf16"), strict=True))
+        times = ", ".join(f"{h / by:.2g} ({kind})" for kind, h in hours.items())
         yield f"{unit} on {name}, at {SHARE:.0%} of its peak", times
     file = encoder_file(config)
     if file and not Path(file).is_file():
