@@ -85,7 +85,7 @@ def test_presets_survive_json_and_build_a_model(preset):
     copies = (Config.from_dict(json.loads(json.dumps(config.to_dict()))), pickle.loads(pickle.dumps(config)))
     assert {config, *copies} == {config}
     with torch.device("meta"):
-        assert EFAModel(config, 31, 1000, 384).grid[0] == 6
+        assert EFAModel(config, 31, 1000, 384).grid[0] == config.data.frames
     assert build(preset, {"training.seed": 9}).model_copy(update={"training": config.training}) == config
 
 

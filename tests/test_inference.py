@@ -23,6 +23,7 @@ from efa.train import fit
 from efa.utils.errors import InputError
 
 KEYS = {"video", "action", "protocol", "top5", "quality", "quality_probability", "explanation", "steps", "warnings"}
+KEYS |= {"action_probability", "abstained", "faults", "repetitions", "explained", "validated", "model"}
 
 
 @pytest.fixture(scope="module")

@@ -70,8 +70,7 @@ def load_frames(dataset: DataSet, config: DataConfig, progress: Progress | None 
     shape = (len(dataset.table), config.frames, config.size, config.size, 3)
     path = paths.cache() / "frames" / f"{name}.npy"
     settings: dict[str, Any] = {"size": config.size, "frames": config.frames}
-    clutter = {"clutter": config.clutter} if isinstance(config, FormSimData) else {}
-    make = partial(formsim.render_clip, **settings, **clutter)
+    make = partial(formsim.render_clip, **settings, clutter=getattr(config, "clutter", 0.0))
     clips = _of_clips(dataset, config, make, partial(_read_frames, **settings, rule=config.sampling))
     return cached_array(path, shape, np.uint8, (frames[None] for frames in clips), progress)
 
