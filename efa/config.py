@@ -53,6 +53,7 @@ class FormSimData(ClipSettings):
     actions: Annotated[int, Field(ge=0, le=50)] = 0  # how many of its actions, of varied types; 0: all
     seed: int = 0  # the data set's own seed, not a run's
     clutter: Annotated[float, Field(ge=0, le=1)] = 1.0  # difficulty; 0: plain rooms, 1: gyms full of things
+    others: NonNegativeInt = 0  # performances of exercises it does not have, a class of their own; skeletons only
 
 
 class FolderData(ClipSettings):
@@ -211,6 +212,7 @@ class Config(Section):
                 "encoder.heads",
                 "each must divide its stage's width",
             ),
+            (encoder.kind == "pose" or not getattr(data, "others", 0), "data.others", "they are skeletons, not frames"),
             (encoder.kind == "swin" or self.system.name == "EFA", "system.name", "all others but EFA read frames"),
             (self.text.frozen or self.fusion.text != "random", "text.frozen", "random vectors are not trained"),
             (self.fusion.dim % self.fusion.heads == 0, "fusion.heads", "it must divide fusion.dim"),
@@ -281,7 +283,8 @@ POSE: dict[str, Any] = (
     {key: value for key, value in LAPTOP.items() if not key.startswith("encoder.")}
     | {"encoder.kind": "pose", "data.clips": 12000, "data.actions": 0, "data.frames": 16}
     | {"decoder.frozen": False, "training.text_tokens": 0, "training.feature_noise": 0.0}
-    | {"training.weight_text": 15.0, "training.text_share": 0.8}  # what limits the texts is how the decoder reads
+    | {"training.weight_text": 15.0, "training.text_share": 0.7}  # what limits the texts is how the decoder reads
+    | {"training.weight_quality": 3.0}
 )
 PRESETS: dict[str, dict[str, Any]] = {
     "pose": POSE,

@@ -9,7 +9,8 @@ True
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -21,18 +22,25 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+import formsim
 from efa.baselines.inputs import TrainingInputs, randomise
 from efa.baselines.registry import Model, build_system
-from efa.config import Config
+from efa.config import RESULTS_VERSION, Config, FormSimData
 from efa.data.checks import Log, StepText, near, parse_step_text
-from efa.data.loader import pixels, text_keys
+from efa.data.loader import Progress, pixels, text_keys
+from efa.data.observation import Observation, observe
 from efa.data.tokenizer import Tokenizer
+from efa.metrics.forms import verdict_in_text
 from efa.model.assessor import EFAModel
 from efa.model.text import TextEncoder
 from efa.train import contiguous_state
+from efa.utils import paths
 from efa.utils.errors import InputError
 from efa.utils.files import write_safely
 from efa.utils.memory import run_in_batches
+from formsim.faults import FaultParser
+from formsim.others import OTHER
+from formsim.skeletons import ALIKE
 
 PROTOCOLS = ("predicted", "oracle", "none", "wrong")
 
@@ -108,6 +116,28 @@ def predict(
     return pd.DataFrame(columns)
 
 
+@dataclass(frozen=True)
+class Trust:
+    """How far answers about people's videos can be trusted, as fitted on people whom no test holds.
+
+    `efa_book.real_people.actions` fits it; without it the class probabilities count as they are.
+    """
+
+    weights: tuple[float, float] = (0.0, 1.0)  # of 1 and the best action's log-odds in a logistic regression
+    least: float = 0.0  # probability of a right answer below which the model abstains
+    forms: dict[str, Any] = field(default_factory=dict)  # action -> how well verdicts on it agree with people's labels
+
+    def right(self, probability: float) -> float:
+        """The probability that the best action is right, given its class probability."""
+        odds = math.log(max(probability, 1e-4) / max(1 - probability, 1e-4))
+        return 1 / (1 + math.exp(-self.weights[0] - self.weights[1] * odds))
+
+
+def quality_of(probability: float) -> str:
+    """The verdict at a probability of non-standard form."""
+    return "non-standard" if probability >= 0.5 else "standard"
+
+
 @dataclass(eq=False, repr=False)
 class EFA:
     """A trained assessor with all it needs: model, words, actions and their steps.
@@ -121,6 +151,7 @@ class EFA:
     steps: dict[str, StepText]
     actions: list[str]
     text_dim: int
+    trust: Trust = field(default_factory=Trust)
 
     def __post_init__(self) -> None:
         self.model.eval()
@@ -140,6 +171,7 @@ class EFA:
         folder.mkdir(parents=True, exist_ok=True)
         steps = {key: asdict(text) for key, text in self.steps.items()}
         meta = {"config": self.config.to_dict(), "actions": self.actions, "steps": steps, "text_dim": self.text_dim}
+        meta["trust"] = asdict(self.trust)
         write_safely(folder / "config.json", lambda path: path.write_text(json.dumps(meta, indent=1), encoding="utf-8"))
         write_safely(folder / "vocab.txt", self.tokenizer.save)
         write_safely(folder / "model.safetensors", lambda path: save_file(contiguous_state(self.model), path))
@@ -155,6 +187,8 @@ class EFA:
             log = Log(folder / "config.json")
             steps = {key: parse_step_text(key, text, train_again, log) for key, text in meta["steps"].items()}
             actions, tokenizer = list(meta["actions"]), Tokenizer.from_file(folder / "vocab.txt")
+            trust = Trust(**meta.get("trust", {}))
+            trust.right(0.5)  # or an error about its weights
             for name in actions:
                 if not any(key == name or key.startswith(f"{name} [") for key in steps):
                     raise ValueError(f"no steps of the action {name!r}")
@@ -172,60 +206,140 @@ class EFA:
         except Exception as error:  # each reader raises a dozen kinds of its own on a broken file
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"this checkpoint cannot be read: {reason}", file=folder, hint=train_again) from None
-        return EFA(model, config, tokenizer, steps, actions, int(meta["text_dim"]))
+        return EFA(model, config, tokenizer, steps, actions, int(meta["text_dim"]), trust)
 
     def assess(
-        self, video: str | Path | np.ndarray, action: str | None = None, steps: StepText | None = None
+        self,
+        video: str | Path | np.ndarray,
+        action: str | None = None,
+        steps: StepText | None = None,
+        progress: Progress | None = None,
     ) -> dict[str, Any]:
-        """One video -> action, verdict and explanation.
+        """One video -> action, verdict and explanation; for a model that reads poses, of each repetition, too.
 
         Args:
-            video: a file, a folder of frames, or frames uint8 [T, H, W, 3].
+            video: a file, a folder of frames, or frames uint8 [T, H, W, 3] for a model that reads frames.
             action: which action it is; by default the model decides (protocol 'predicted').
             steps: five steps and an instruction of an action that the model has never seen.
+            progress: called with the number of frames done and in all while the person's pose is estimated.
 
         Returns:
-            action, protocol, top5 [{action, probability}], quality ('standard' or 'non-standard'), quality_probability
-            (of non-standard form), explanation, steps [{text, frames: attention over the frames, sums to 1}], warnings.
+            action, action_probability (that it is right, as fitted on people; None where it was given), protocol, top5
+            [{action, probability}] as the classes have it, abstained (why there is no answer, '' where there is one),
+            quality ('standard' or 'non-standard'), quality_probability (of non-standard form), explanation, faults
+            (names, where the model's data have some), steps [{text, frames: attention over the frames, sums to 1}],
+            repetitions [{start, end, quality, quality_probability}], explained (which of them the explanation is
+            about), validated (how well verdicts on this action agree with people's labels), warnings. With an
+            abstention, action, quality and its probability are None, and the explanation is ''.
         """
-        data, notes = self.config.data, []
-        if isinstance(video, np.ndarray):
-            frames, shape = video, (data.frames, data.size, data.size, 3)
-            if frames.shape != shape or frames.dtype != np.uint8:
-                raise InputError(f"frames are {frames.dtype} {list(frames.shape)}", hint=f"give uint8 {list(shape)}")
-        else:
-            from efa.data.video import load_clip
+        name = "" if isinstance(video, np.ndarray) else str(video)
+        return self.answer(observe(video, self.config, progress), name, action, steps)
 
-            frames, length, warnings = load_clip(video, data.frames, data.size, data.sampling)
-            notes = list(warnings)
-            if length < data.frames:
-                notes.append(f"{length} frame{'s' * (length > 1)} for {data.frames}: some are repeated")
-        with torch.inference_mode():
-            batch = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)[None]  # [1, T, 3, H, W]
-            features = self.model.encode_video(batch)
-            text = steps or self._steps_of(action or self.actions[int(self.model.classify(features).argmax())])
-            vectors = self._encode(text)
-            limit = min(self.config.prediction.max_tokens, self.config.decoder.max_tokens)
-            output = self.model(features, *vectors, None)
-            probability = output.class_logits.softmax(1)[0]
-            order = probability.argsort(descending=True).tolist()
-            tokens = self.model.generate(features, *vectors, None, self.tokenizer.begin, self.tokenizer.end, limit)
+    @torch.inference_mode()
+    def answer(
+        self, seen: Observation, video: str = "", action: str | None = None, steps: StepText | None = None
+    ) -> dict[str, Any]:
+        """`assess` of what has been read of a video."""
+        features = self._features(seen)
+        guess, best, likely, other = self._name(features)
+        text = steps or self._steps_of(action or self.actions[best])
+        judged = features[: max(1, len(seen.spans))]  # [R, N, C], one for each repetition
+        vectors = self._encode(text)
+        output = self.model(judged, *(None if v is None else v.expand(len(judged), -1, -1) for v in vectors), None)
+        if self.config.encoder.kind == "swin":
+            guess = output.class_logits.softmax(1)[0]
+        order = guess.argsort(descending=True).tolist()
+        named, sure = action or self.actions[best], self.trust.right(likely)
+        reason = seen.unusable
+        if not reason and not action and not steps and (sure < self.trust.least or other > likely):
+            reason = (
+                f"this may be another exercise than those known (the best guess is right with probability {sure:.2f})"
+            )
+        wrong = output.quality_logit.sigmoid()  # [R]
+        mean = float(wrong.mean())
+        told = int(wrong.argmax() if mean >= 0.5 else wrong.argmin())  # the repetition that is explained
+        limit = min(self.config.prediction.max_tokens, self.config.decoder.max_tokens)
+        ends = self.tokenizer.begin, self.tokenizer.end
+        tokens = self.model.generate(judged[told : told + 1], *vectors, None, *ends, limit)
         attention: list[Any] = [None] * 5
-        if isinstance(self.model, EFAModel) and output.fusion.step_attention is not None:  # [1, 5, N]
-            per_frame = output.fusion.step_attention[0].unflatten(-1, (self.model.grid[0], -1)).sum(-1)  # [5, T]
+        if isinstance(self.model, EFAModel) and output.fusion.step_attention is not None:  # [R, 5, N]
+            per_frame = output.fusion.step_attention[told].unflatten(-1, (self.model.grid[0], -1)).sum(-1)  # [5, T]
             attention = [[round(float(weight), 6) for weight in row] for row in per_frame]
-        wrong = float(output.quality_logit.sigmoid()[0])
+        verdicts = [(span, round(float(p), 6)) for span, p in zip(seen.spans, wrong, strict=True)] if seen.spans else []
+        explanation = "" if reason else self.tokenizer.decode(tokens[0])
         return {
-            "video": None if isinstance(video, np.ndarray) else str(video),
-            "action": action or self.actions[order[0]],
+            "video": video or None,
+            "action": None if reason else named,
             "protocol": "oracle" if action or steps else "predicted",
-            "top5": [{"action": self.actions[i], "probability": round(float(probability[i]), 6)} for i in order[:5]],
-            "quality": "non-standard" if wrong >= 0.5 else "standard",
-            "quality_probability": round(wrong, 6),
-            "explanation": self.tokenizer.decode(tokens[0]),
+            "top5": [{"action": self.actions[i], "probability": round(float(guess[i]), 6)} for i in order[:5]],
+            "action_probability": None if reason or action or steps else round(sure, 6),
+            "abstained": reason,
+            "quality": None if reason else quality_of(mean),
+            "quality_probability": None if reason else round(mean, 6),
+            "explanation": explanation,
+            "faults": self._faults(explanation, named),
             "steps": [{"text": step, "frames": row} for step, row in zip(text.steps, attention, strict=True)],
-            "warnings": notes,
+            "repetitions": [
+                {"start": round(s.start, 2), "end": round(s.end, 2), "quality": quality_of(p), "quality_probability": p}
+                for s, p in verdicts
+                if not reason
+            ],
+            "explained": told if verdicts and not reason else None,
+            "validated": None if reason else self.trust.forms.get(named),
+            "model": {
+                "encoder": self.config.encoder.kind,
+                "data": self.config.data.source,
+                "system": self.config.system.name,
+                "results_version": RESULTS_VERSION,
+            },
+            "warnings": [*seen.notes, *([] if reason else self._cautions(named, wrong, explanation))],
         }
+
+    @torch.inference_mode()
+    def name_action(self, seen: Observation) -> tuple[str, float, float]:
+        """The best action for what has been read of a video, its probability, and that of another exercise."""
+        _, best, likely, other = self._name(self._features(seen))
+        return self.actions[best], likely, other
+
+    def _features(self, seen: Observation) -> Tensor:
+        clips = torch.from_numpy(np.ascontiguousarray(seen.clips))
+        return self.model.encode_video(pixels({"video": clips}))
+
+    def _name(self, features: Tensor) -> tuple[Tensor, int, float, float]:
+        """Of the clips [W, N, C] of a video: probabilities [A] of the actions; the best one; its probability, with that
+        of actions that look alike; and the probability of another exercise, which is no action."""
+        guess, other = self.model.classify(features).softmax(1).mean(0), 0.0
+        if OTHER in self.actions:
+            at = self.actions.index(OTHER)
+            other, guess[at] = float(guess[at]), 0.0
+        together = guess.clone()
+        for group in ALIKE if self.config.encoder.kind == "pose" else ():
+            members = [self.actions.index(name) for name in group if name in self.actions]
+            together[members] = guess[members].sum()
+        best = max(range(len(guess)), key=lambda i: (float(together[i]), float(guess[i])))
+        return guess, best, float(together[best]), other
+
+    def _cautions(self, action: str, wrong: Tensor, explanation: str) -> list[str]:
+        """What a reader of an answer should know."""
+        cautions = []
+        if isinstance(self.config.data, FormSimData):
+            if self.config.encoder.kind == "swin":
+                cautions.append("this model was trained on rendered figures and has never seen a person")
+            elif not (tested := self.trust.forms.get(action)):
+                cautions.append(
+                    f"untested: no verdict on the form of '{action}' was ever compared with people's labels"
+                )
+            else:
+                cautions.append(f"verdicts on '{action}' agree with people's labels with an AUC of {tested['auc']:.2f}")
+        written = verdict_in_text(explanation)
+        if written is not None and written != (float(wrong.mean()) >= 0.5):
+            cautions.append("the explanation contradicts the verdict; they come from different parts of the model")
+        return cautions
+
+    def _faults(self, explanation: str, action: str) -> list[str]:
+        """Which of FormSim's faults the explanation names, for a model trained on it."""
+        known = formsim.fault_phrases() if isinstance(self.config.data, FormSimData) else {}
+        return sorted(FaultParser(known).faults(explanation, action)) if action in known else []
 
     def _steps_of(self, name: str) -> StepText:
         for key in (name, f"{name} [full]"):
@@ -242,6 +356,11 @@ class EFA:
         vectors = self._text.encode(list(text.sentences))  # [6, E]
         vectors = randomise(text, vectors) if self.config.fusion.text == "random" else vectors
         return vectors[None, :5], vectors[None, 5:]
+
+
+def shipped_checkpoint() -> Path:
+    """The folder of the pose model that comes with the package."""
+    return paths.WEIGHTS / "assess"
 
 
 def _download(name: str) -> Path:

@@ -96,6 +96,9 @@ def config_hash(config: Config) -> str:
     """Of the settings that a run's numbers depend on, 16 hexadecimal digits."""
     settings, plain = config.to_dict(), vars(TrainingConfig())
     asked, training = settings["prediction"], settings["training"]
+    for section, name, usual in (("encoder", "kind", "swin"), ("data", "others", 0)):  # newer than published keys
+        if settings[section].get(name) == usual:
+            del settings[section][name]
     settings["prediction"] = {k: asked[k] for k in ("max_tokens", *(["beams"] if asked["beams"] > 1 else []))}
     settings["training"] = {k: v for k, v in training.items() if k not in HOW or v != plain[k]}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]

@@ -249,6 +249,7 @@ function render({ model, el }) {
   function summary(clip, id) {
     const answer = answerOf(clip, id);
     if (!answer) return `${id} has no answer for it.`;
+    if (answer.abstained) return `The model gives no answer: ${answer.abstained}.`;
     const right = clip.quality < 0 ? "" : verdict(answer) === clip.quality ? ", which is right" : ", which is wrong";
     return `${id} says ${actionOf(answer)}, ${VERDICTS[verdict(answer)]}${right}.`;
   }
@@ -276,18 +277,29 @@ function render({ model, el }) {
       node.append(make("p", {}, "No answer for this clip."));
       return node;
     }
-    const bar = make("span", { class: "efax-bar", "aria-hidden": "true" }, make("span", { style: `width: ${100 * answer.wrong}%` }));
-    const sure = make("span", { class: "efax-small" }, `probability of non-standard form ${answer.wrong.toFixed(2)}`);
+    const wrong = answer.wrong ?? 0; // none with an abstention
+    const bar = make("span", { class: "efax-bar", "aria-hidden": "true" }, make("span", { style: `width: ${100 * wrong}%` }));
+    const sure = make("span", { class: "efax-small" }, `probability of non-standard form ${wrong.toFixed(2)}`);
     const top = answer.top5.map((one, i) => {
       const [name, hit] = [data.names[one] ?? one, (data.names[one] ?? one) === clip.action];
       const text = answer.sure ? `${name} ${Math.round(100 * answer.sure[i])} %` : name;
       return make("li", {}, hit ? make("strong", {}, text) : text, hit ? flag(true) : "");
     });
+    const guesses = ["Top five", make("ol", {}, ...top)];
+    if (answer.abstained) {
+      node.append(facts([["No answer", answer.abstained], guesses]));
+      return node;
+    }
+    const parts = (answer.repetitions || []).map((one, i) => {
+      const told = i === answer.explained ? " (explained here)" : "";
+      return make("li", {}, `${one.start.toFixed(1)} to ${one.end.toFixed(1)} s: ${one.quality} ${one.quality_probability.toFixed(2)}${told}`);
+    });
     node.append(
       facts([
         ["Action", actionOf(answer), flag(clip.action ? actionOf(answer) === clip.action : null)],
         ["Verdict", VERDICTS[verdict(answer)], flag(clip.quality < 0 ? null : verdict(answer) === clip.quality), bar, sure],
-        ["Top five", make("ol", {}, ...top)],
+        ...(parts.length > 1 ? [["Repetitions", make("ol", {}, ...parts)]] : []),
+        guesses,
       ]),
     );
     node.append(...(system.writes ? texts(clip, answer) : [make("p", { class: "efax-small" }, "Writes no explanation.")]));

@@ -40,7 +40,7 @@ SETS = {
 ACTIONS = {  # their name of an exercise -> FormSim's; what is not here, FormSim does not have
     "front_squat": "Squat", "deadlift": "Barbell Deadlift", "plank": "Plank", "push_up": "Push-Up", "squat": "Squat",
     "chair": "Chair Pose", "downdog": "Downward Dog", "warrior": "Warrior II", "bench_press": "Barbell Bench Press",
-    "pull_up": "Pull-Up", "jumping_jack": "Jumping Jack", "front_raise": "Cable Front Raise",
+    "pull_up": "Pull Up", "sit_up": "Crunch", "jumping_jack": "Jumping Jack", "front_raise": "Cable Front Raise",
 }  # fmt: skip
 SIZES = {"front_squat": (1080, 1920), "yoga": (1920, 1080), "repetitions": (1080, 1080)}  # of the picture, assumed
 OPENPOSE = (

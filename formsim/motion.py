@@ -33,6 +33,15 @@ ANGLES = (*_BODY, *_TRUNK, *(f"{part}_{side}{out}" for part in SIDED for side in
 # thigh, shank, upper_arm, forearm: 0 = down, 90 = forward, 180 = up; .out: away from the body
 # foot: toes up positive; foot.out: turn-out      shoulder: shrug upwards in degrees of the collar; shoulder.out unused
 
+# What an angle moves, by its first word: the joints at the ends of that part of the body, without their side.
+ENDS = {
+    "shoulder": ("neck", "shoulder"), "upper_arm": ("shoulder", "elbow"), "forearm": ("elbow", "wrist"),
+    "thigh": ("hip", "knee"), "shank": ("knee", "ankle"), "foot": ("ankle", "toe"), "neck": ("neck", "head"),
+    "trunk": ("pelvis", "chest", "neck"), "pelvis": ("pelvis", "hip_l", "hip_r"), "yaw": ("pelvis", "chest", "neck"),
+    "lift": ("pelvis", "hip_l", "hip_r"),
+}  # fmt: skip
+_CONCERNED = 0.7  # an angle is part of the fault, not of how the body makes up for it, from this share of the largest
+
 _ANKLE = 0.08  # height of the ankle over the sole, metres
 _FLESH: dict[str, float] = TABLES["flesh"]  # between a joint and the skin below it, metres
 
@@ -107,6 +116,24 @@ def angles(
     for angle in ANGLES:
         pose[angle] = pose[angle] + excursion.get(angle, 0.0) + offset[angle]
     return pose
+
+
+def concerned_joints(action: Action, fault: Fault) -> frozenset[str]:
+    """Joints at the ends of the limbs that a fault concerns: those whose angles it changes most, compared in degrees.
+
+    A fault without changes is one of range: then those of the angles that the action's range is about.
+    """
+    phase = np.linspace(0, 1, 21)
+    right, wrong = angles(action, phase), angles(action, phase, ((fault, 1.0, 0.0),), 1.0 if fault.change else 0.5)
+    change = {name: float(np.abs(wrong[name] - right[name]).max()) for name in ANGLES}
+    found: set[str] = set()
+    for name, amount in change.items():
+        part, side = name.split(".")[0], ""
+        if part.endswith(("_l", "_r")):
+            part, side = part[:-2], part[-2:]
+        if 0 < amount >= _CONCERNED * max(change.values()):
+            found |= {end if end in JOINTS else end + side for end in ENDS[part]}
+    return frozenset(found)
 
 
 def joints(pose: dict[str, Array], subject: Subject, anchor: Anchor, arms: str = "world") -> Array:

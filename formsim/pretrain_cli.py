@@ -43,6 +43,7 @@ def pose(
     passes: Passes = 12,
     lr: Rate = 2e-3,
     seed: Annotated[int, typer.Option(help="of weights, order and the performances themselves")] = 0,
+    others: Annotated[int, typer.Option(help="performances of exercises that FormSim does not have")] = 0,
     to: Target = None,
 ) -> None:
     """Pre-train the pose encoder on FormSim's performances.   Example: efa pretrain pose --clips 24000"""
@@ -50,7 +51,7 @@ def pose(
     from formsim.pretrain_pose import pretrain_pose
 
     with _progress() as report:
-        scores = pretrain_pose(build("pose"), clips, passes, lr=lr, out=to, report=report, seed=seed)
+        scores = pretrain_pose(build("pose"), clips, passes, lr=lr, out=to, report=report, seed=seed, others=others)
     print(scores)
 
 

@@ -22,6 +22,7 @@ from efa.data.loader import cached_array, in_processes
 from efa.model.pose import PoseEncoder
 from efa.utils import paths
 from formsim.motion import JOINTS
+from formsim.others import OTHER, other_skeleton
 from formsim.pretrain import Losses, Report, _facts, _fit, _save
 from formsim.schema import load_actions
 from formsim.skeletons import PHASES, imitate, skeleton, take, vary
@@ -32,12 +33,14 @@ FAULTS = max(len(action.faults) for action in load_actions().values())
 
 def pretrain_pose(
     config: Config, clips: int, passes: int = 12, batch: int = 128, lr: float = 2e-3, out: Path | None = None,
-    report: Report = lambda row: None, seed: int = 0,
+    report: Report = lambda row: None, seed: int = 0, held_out: int = 2000, others: int = 0,
 ) -> dict[str, float]:  # fmt: skip
     """Trains on each of `clips` fresh performances `passes` times and saves the encoder in half precision.
 
+    With `others`, so many performances of exercises that FormSim does not have are a class of their own.
+
     Returns:
-        On 2,000 held-out performances, whole movements at an ordinary estimator's noise: `top1` in per cent and
+        On `held_out` further performances, whole movements at an ordinary estimator's noise: `top1` in per cent and
         `deviation_r2`, the share of the variance of range and fault magnitudes that is explained.
     """
     assert isinstance(config.encoder, PoseConfig)
@@ -47,9 +50,13 @@ def pretrain_pose(
     draw = torch.Generator().manual_seed(seed)
     names, frames = list(load_actions()), config.data.frames
     encoder = PoseEncoder(config.encoder, frames)
-    heads = nn.ModuleList([nn.Linear(2 * encoder.out_dim, len(names)), nn.Linear(encoder.out_dim, 50 * (1 + FAULTS))])
+    heads = nn.ModuleList(
+        [nn.Linear(2 * encoder.out_dim, len(names) + 1), nn.Linear(encoder.out_dim, 50 * (1 + FAULTS))]
+    )
     cycles, action, target = performances(clips, STREAM_SEED + 2 * seed)
     mean, spread = target.mean(0), target.std(0)
+    made = in_processes(partial(other_skeleton, seed=STREAM_SEED + 2 * seed), range(others))
+    unknown = torch.from_numpy(np.stack([*made])) if others else cycles[:0]
 
     def guess(joints: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         tokens = encoder(joints).flatten(1, 3)  # [B, T, C]
@@ -62,27 +69,29 @@ def pretrain_pose(
             for start in range(0, clips // batch * batch, batch):
                 rows = order[start : start + batch]
                 windows = torch.rand(1, generator=draw).item() < 0.7
-                joints = take(cycles[rows], frames, draw if windows else None)
-                joints = vary(joints, [names[i] for i in action[rows]], draw)
+                added = torch.randint(others, (batch // 2 if others else 0,), generator=draw) if others else rows[:0]
+                joints = take(torch.cat([cycles[rows], unknown[added]]), frames, draw if windows else None)
+                joints = vary(joints, [names[i] for i in action[rows]] + [OTHER] * len(added), draw)
                 level = noise * (0.3 + 0.9 * torch.rand(1, generator=draw).item())
-                logits, deviation = guess(imitate(joints, draw, level), action[rows])
+                truth = torch.cat([action[rows], torch.full_like(added, len(names))])
+                logits, deviation = guess(imitate(joints, draw, level), truth.clamp(max=len(names) - 1))
                 parts = {
-                    "action": F.cross_entropy(logits, action[rows], label_smoothing=0.05),
-                    "deviation": F.mse_loss(deviation, (target[rows] - mean) / spread),
+                    "action": F.cross_entropy(logits, truth, label_smoothing=0.05),
+                    "deviation": F.mse_loss(deviation[: len(rows)], (target[rows] - mean) / spread),
                 }
                 yield parts["action"] + parts["deviation"], {name: part.item() for name, part in parts.items()}
 
     steps = passes * (clips // batch)
     _fit([*encoder.parameters(), *heads.parameters()], losses(), steps, lr, 0.15, 0.02, report)
     encoder.eval()
-    cycles, action, target = performances(2000, STREAM_SEED + 1)
+    cycles, action, target = performances(held_out, STREAM_SEED + 1)
     with torch.no_grad():
         logits, deviation = guess(imitate(take(cycles, frames), draw), action)
     error = (deviation * spread + mean - target).pow(2).mean(0) / target.var(0)
     scores = {"top1": 100 * (logits.argmax(1) == action).float().mean().item(), "deviation_r2": 1 - error.mean().item()}
     out = out or paths.WEIGHTS / "pose.safetensors"
     _save(encoder.state_dict(), out)
-    command = f"efa pretrain pose --clips {clips} --passes {passes} --lr {lr:g} --seed {seed}"
+    command = f"efa pretrain pose --clips {clips} --passes {passes} --lr {lr:g} --seed {seed} --others {others}"
     facts = _facts(command, "joints of FormSim's stream, as an estimator would report them", batch, seed)
     facts |= {"seconds": round(time.time() - started), "encoder": config.to_dict()["encoder"], "held_out": scores}
     out.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")

@@ -25,6 +25,8 @@ _LIMBS = [
 _ENDS = [INDEX[f"{joint}_{side}"] for joint in ("elbow", "wrist", "hand", "ankle", "toe") for side in "lr"]
 # The arms have no part in these movements.
 FREE_ARMS = {"Squat", "Jump Squat", "Barbell Back Squat", "Dumbbell Lunge", "Crunch", "High Knees", "Leg Swings"}
+# Skeletons do not tell them apart: what is held in the hands is not seen.
+ALIKE = ({"Squat", "Barbell Back Squat"}, {"Glute Bridge", "Barbell Glute Bridge"})
 HELD = {"Chair Pose", "Downward Dog", "Plank", "Quadriceps Stretch", "Warrior II", "Warrior III"}
 _LEG = {"knee": 0.43, "ankle": 0.86, "toe": 0.92}  # metres below the hip, of a leg that hangs straight
 

@@ -259,6 +259,17 @@ def ui_prmd(file_inside: bool) -> Make:
     return making("ui", write_both)
 
 
+POSE = ("pose", "{in}", "--to", "{out}")
+NOBODY = cases(POSE, [
+    ("nobody", video("grey.mp4", grey(12, 90, 160)), "nobody was found in 6 frames"),
+    ("black", video("black.mp4", np.zeros((3, 64, 64, 3), np.uint8)), "nobody was found in 2 frames"),
+    ("one frame of nobody", film("one.mp4", 1), "nobody was found in 1 frame"),
+    ("a picture of one pixel", pictures([(1, 1)]), "nobody was found in 1 frame"),
+    ("absent", absent("absent.mp4"), "no such file"), ("text", holding("text.mp4", "no video\n" * 40), "not a video"),
+    ("broken pictures", pictures([(32, 32)] * 3, [0, 1, 2]), "no image in this folder"),
+    ("no frames", edited(film("none.mkv"), "", lambda raw: raw.partition(CLUSTER)[0]), "not a video"),
+])  # fmt: skip
+
 LOSO = ("leave-one-subject-out", "{in}", "--to", "{out}")
 TREES = [
     *cases(COT_AFA, [
@@ -336,7 +347,7 @@ PREDICTIONS = cases(SCORE, [
 
 KINDS = {
     "video": VIDEOS, "data set": MANIFESTS, "its actions": ACTIONS, "steps file": STEP_FILES, "settings": CONFIGS,
-    "checkpoint": LOADED, "predictions": SCORED, "release": TREES, "output": MADE,
+    "checkpoint": LOADED, "predictions": SCORED, "release": TREES, "output": MADE, "pose": NOBODY,
 }  # fmt: skip
 ODD_KINDS = {"video": FILMS, "data set": TABLES, "steps file": NOTES, "predictions": PREDICTIONS}
 CASES = {f"{kind}: {case[0]}": case[1:] for kind, rows in KINDS.items() for case in rows}

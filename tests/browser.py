@@ -22,15 +22,15 @@ KEYS = {"Tab": 9, "Enter": 13, " ": 32, "End": 35, "Home": 36, "ArrowLeft": 37, 
 
 
 @contextlib.contextmanager
-def chromium(patience: float = 30) -> Iterator["Browser"]:
-    """A browser of its own, ended afterwards; the test is skipped where there is none."""
+def chromium(patience: float = 30, *flags: str) -> Iterator["Browser"]:
+    """A browser of its own, with these flags as well, ended afterwards; the test is skipped where there is none."""
     websocket = pytest.importorskip("websocket")  # of jupyter_server
     program = next((found for name in NAMES if (found := shutil.which(name))), None)
     if program is None:
         pytest.skip("no Chromium on this machine")
     with tempfile.TemporaryDirectory() as profile:
         place = Path(profile) / "DevToolsActivePort"
-        command = [program, *FLAGS.split(), f"--user-data-dir={profile}", "about:blank"]
+        command = [program, *FLAGS.split(), *flags, f"--user-data-dir={profile}", "about:blank"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             lines = wait(lambda: place.read_text().splitlines()[1:2], patience, "Chromium starts")

@@ -1,15 +1,30 @@
 """Fixtures that several test files share."""
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tiny
 
+import formsim
 from efa.baselines.inputs import TrainingInputs, prepare
+from efa.data.pose_models import model_files
+from efa.utils.errors import InputError
+from formsim.dataset import pose_target
+from formsim.preview import specimen
 
+gc.disable()  # while test files are imported: a quarter of that time
 CORPUS = {"malformed": "test_bad_input.py::test_bad[", "odd but readable": "test_bad_input.py::test_odd["}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen_heap() -> None:
+    """accelerate collects garbage before each fit and prediction: half a second, were all imported code looked at."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +34,21 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("no ../shared beside this checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def networks() -> tuple[Path, Path]:
+    try:
+        return model_files()
+    except InputError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def squat() -> tuple[np.ndarray, np.ndarray]:
+    """A rendered squat from the front, uint8 [T, 320, 320, 3], and where its joints are in it [T, 20, 2]."""
+    clip = specimen("Squat", view="front")
+    return formsim.render_clip(clip, 320, 6, 0.0), pose_target(clip, 6)[2] * 320
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import tiny
 
 import formsim
 from efa.baselines.inputs import build_model, prepare
-from efa.config import build
+from efa.config import Config, build
 from efa.data.loader import open_dataset
 from efa.experiments import TABLES
 from efa.predict import EFA
@@ -81,12 +81,12 @@ def document(folder: Path, clips: int = 6, hostile: str = "") -> explorer.Docume
     return explorer.build_document(found, clips, size=48)
 
 
-def save_checkpoint(home: Path) -> Path:
+def save_checkpoint(home: Path, config: Config | None = None, name: str = "checkpoint") -> Path:
     """An untrained model in home/checkpoint, and a rendered video beside it: mine.mp4."""
     from efa_datasets.mp4 import write_mp4
 
-    config = tiny.config()
+    config = config or tiny.config()
     inputs = prepare(config)
-    EFA.from_material(build_model(config, inputs), config, inputs).save_pretrained(home / "checkpoint")
+    EFA.from_material(build_model(config, inputs), config, inputs).save_pretrained(home / name)
     write_mp4(home / "mine.mp4", formsim.render_clip(formsim.clips("main", 32, 0)[0], 64, 8), 4)
-    return home / "checkpoint"
+    return home / name

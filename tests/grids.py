@@ -22,9 +22,7 @@ INTERRUPTED = "efa: interrupted; rerun the same command to resume"
 
 def options(**changes: object) -> list[str]:
     """--set for every setting of the small grid; 'training__epochs' stands for 'training.epochs'."""
-    settings = SMALL | {name.replace("__", "."): value for name, value in changes.items()}
-    text = {k: ",".join(map(str, v)) if isinstance(v, tuple) else str(v).lower() for k, v in settings.items()}
-    return [part for name, value in text.items() for part in ("--set", f"{name}={value}")]
+    return tiny.options(SMALL | {name.replace("__", "."): value for name, value in changes.items()})
 
 
 class Grid:

@@ -2,12 +2,10 @@
 
 import inspect
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
-import tiny
 import torch
 import torch.nn.functional as F
 
@@ -50,10 +48,3 @@ def coloured_clips(size: int, count: int) -> torch.Tensor:
     """uint8 [count, 6, 3, size, size]: coloured blocks that change from frame to frame."""
     blocks = torch.randint(0, 256, (count * 6, 3, 8, 8), generator=torch.Generator().manual_seed(1)).float()
     return F.interpolate(blocks, size=(size, size)).to(torch.uint8).unflatten(0, (count, 6))
-
-
-@pytest.fixture(scope="module")
-def module_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Runs and caches of a file's tests go to a folder of their own."""
-    with tiny.home(tmp_path_factory.mktemp("home")) as folder:
-        yield folder

@@ -292,10 +292,3 @@ def test_published_benchmarks_are_complete():
     found = book.read_benchmarks(ROOT / "results" / "benchmarks")
     assert not found.quick
     assert set(found.table["part"]) == set(parts.PARTS) == set(book.PARTS)
-
-
-@pytest.mark.parametrize("measure", book.CAPTIONS)
-def test_counted_tables_have_their_stamp(measure):
-    text = book.operations(measure).text
-    assert ("Arithmetic" if measure in ("gpu_table", "training_runs_table") else "[Counted, nothing run]") in text
-    assert f"efa_book/audit/budget.py, {measure}" in text

@@ -18,7 +18,6 @@ ROOT = Path(__file__).resolve().parents[1]
 BUILT = ROOT / "_build" / "html"
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
 PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
-THEMES = ("light", "dark")
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -49,20 +48,52 @@ def axe() -> str:
     return (Path(package.__file__).parent / "axe.min.js").read_text(encoding="utf-8") + "; true"
 
 
-def show(tab: Browser, address: str, page: str, theme: str = "light", width: int = 1280) -> None:
-    tab.look(width, theme == "dark")
+def show(tab: Browser, address: str, page: str) -> None:
+    tab.look()
     tab.open(f"{address}/{page}.html", "document.querySelector('main')")
-    still = "const s = document.createElement('style'); s.textContent = '* { transition: none !important }'"
-    tab.ask(f"{{ {still}; document.head.append(s) }}")  # colours half way from one theme to the other are nobody's
-    tab.ask(f"document.documentElement.dataset.theme = '{theme}'; document.documentElement.dataset.mode = '{theme}'")
 
 
-@pytest.mark.parametrize("page", [*PAGES, "search", "genindex"])
-def test_nothing_fails_and_nothing_comes_from_elsewhere(tab, address, page):
-    show(tab, address, page)
-    assert tab.errors == []
-    assert {request for request in tab.requests if not request.startswith((address, "about:"))} == set()
-    assert len(tab.requests) > 3
+@pytest.fixture(scope="module")
+def opened(tab, address, request) -> Browser:
+    """A page, opened once for all that is asked of it."""
+    show(tab, address, request.param)
+    return tab
+
+
+@pytest.mark.parametrize("opened", [*PAGES, "search", "genindex"], indirect=True)
+def test_nothing_fails_and_nothing_comes_from_elsewhere(opened, address):
+    assert opened.errors == []
+    assert {request for request in opened.requests if not request.startswith((address, "about:"))} == set()
+    assert len(opened.requests) > 3
+
+
+@pytest.mark.parametrize("opened", PAGES, indirect=True)
+def test_every_picture_says_what_it_shows(opened):
+    assert opened.ask("[...document.querySelectorAll('article img')].filter((one) => !one.alt.trim()).length") == 0
+
+
+@pytest.mark.parametrize("opened", PAGES, indirect=True)
+def test_axe_finds_nothing_serious(opened, axe):
+    opened.ask("document.head.insertAdjacentHTML('beforeend', '<style>* { transition: none !important }</style>')")
+    opened.ask(axe)  # without transitions: colours half way from one theme to the other are nobody's
+    for theme in ("light", "dark"):
+        opened.look(dark=theme == "dark")
+        opened.send("Emulation.setEmulatedMedia", **opened.settings["Emulation.setEmulatedMedia"])
+        opened.ask(f"Object.assign(document.documentElement.dataset, {{theme: '{theme}', mode: '{theme}'}})")
+        found = opened.ask(
+            "axe.run({resultTypes: ['violations']}).then((said) => said.violations"
+            ".filter((v) => ['serious', 'critical'].includes(v.impact))"
+            ".map((v) => [v.id, v.nodes.length, v.nodes.slice(0, 3).map((n) => n.html.slice(0, 200))]))"
+        )
+        assert found == [], theme
+
+
+@pytest.mark.parametrize("opened", PAGES, indirect=True)
+def test_a_phone_needs_no_sideways_scrolling(opened):
+    opened.look(390)
+    opened.open(opened.ask("location.href"), "document.querySelector('main')")
+    wide = opened.ask("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide <= 1, f"{wide} pixels too wide"
 
 
 def test_the_index_leads_to_the_first_page(tab, address):
@@ -70,32 +101,6 @@ def test_the_index_leads_to_the_first_page(tab, address):
     assert f"url={PAGES[0]}.html" in text
     assert "http:" not in text
     assert "https:" not in text
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_a_phone_needs_no_sideways_scrolling(tab, address, page):
-    show(tab, address, page, width=390)
-    wide = tab.ask("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    assert wide <= 1, f"{wide} pixels too wide"
-
-
-@pytest.mark.parametrize("theme", THEMES)
-@pytest.mark.parametrize("page", PAGES)
-def test_axe_finds_nothing_serious(tab, address, axe, page, theme):
-    show(tab, address, page, theme)
-    tab.ask(axe)
-    found = tab.ask(
-        "axe.run({resultTypes: ['violations']}).then((said) => said.violations"
-        ".filter((v) => ['serious', 'critical'].includes(v.impact))"
-        ".map((v) => [v.id, v.nodes.length, v.nodes.slice(0, 3).map((n) => n.html.slice(0, 200))]))"
-    )
-    assert found == []
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_every_picture_says_what_it_shows(tab, address, page):
-    show(tab, address, page)
-    assert tab.ask("[...document.querySelectorAll('article img')].filter((one) => !one.alt.trim()).length") == 0
 
 
 def test_the_explorer_runs_inside_the_book(tab, address):

@@ -6,6 +6,7 @@ from efa.config import build
 from efa.data.loader import open_dataset
 from efa.experiments import select
 from efa.utils.errors import InputError
+from efa_book import benchmarks as book
 from efa_book.audit import budget, costs
 
 
@@ -69,3 +70,10 @@ def test_caption_pieces_need_their_file(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"statistics\.csv"):
         budget.caption_pieces()
     budget.caption_pieces.cache_clear()
+
+
+@pytest.mark.parametrize("measure", book.CAPTIONS)
+def test_counted_tables_have_their_stamp(measure):
+    text = book.operations(measure).text
+    assert ("Arithmetic" if measure in ("gpu_table", "training_runs_table") else "[Counted, nothing run]") in text
+    assert f"efa_book/audit/budget.py, {measure}" in text

@@ -18,8 +18,8 @@ import pytest
 import tiny
 import torch
 from checkpoints import SMALL, call, make_bert, official_shapes, official_state, paper, said, saved
+from conftest import module_home
 from safetensors.torch import load_file, save_file
-from stand_ins import module_home
 from transformers import AutoModel, AutoTokenizer
 
 from efa import runs

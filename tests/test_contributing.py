@@ -51,6 +51,7 @@ def test_no_file_is_longer_than_a_stranger_reads():
     assert {str(file): length for file, length in lengths.items() if length > 400} == {}
 
 
-def test_mutations_are_listed():
-    for name, (*_, test) in MUTATIONS.items():
+def test_mutations_are_listed_and_find_their_code():
+    for name, (file, code, _, test) in MUTATIONS.items():
+        assert (ROOT / file).read_text("utf-8").count(code) == 1
         assert f"| {name} | `{test}` |" in TEXT

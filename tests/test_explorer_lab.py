@@ -1,4 +1,6 @@
-"""The explorer's notebook in a running JupyterLab: the widget appears, and a video of the reader's own is assessed."""
+"""The explorer's notebook in a running JupyterLab: the widget appears, a video of the reader's own and a recording are
+assessed.
+"""
 
 import json
 import os
@@ -20,6 +22,7 @@ pytest.importorskip("av")
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 180  # a kernel, PyTorch and some rendering, on a machine that does other things as well
 PANEL = "document.querySelector('.jp-OutputArea .widget-vbox')"
+CAMERA = "document.querySelector('.efa-camera')"
 STATUS = "document.querySelector('.efax-status')?.textContent"
 
 
@@ -60,7 +63,7 @@ def lab(home) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def tab(lab) -> Iterator[Browser]:
     """The notebook, with all its cells run."""
-    with chromium(PATIENCE) as tab:
+    with chromium(PATIENCE, "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream") as tab:
         tab.look(1400)
         tab.open(f"{lab}lab/tree/explore.ipynb", "window.jupyterapp?.shell?.currentWidget?.context?.isReady")
         tab.until("jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.connectionStatus === 'connected'")
@@ -105,3 +108,35 @@ def test_a_mistake_is_one_line_beside_the_button(tab):
     assess(tab, "no-such.mp4")
     tab.until(f"{PANEL}.textContent.includes('no-such.mp4')")
     assert "Traceback" not in tab.ask("document.body.textContent")
+
+
+def test_a_recording_reaches_the_kernel_and_is_assessed(tab):
+    tab.click(f"{CAMERA}.querySelector('button')")
+    tab.until(f"{CAMERA}.textContent.includes('Recording starts in')")
+    assert tab.ask(f"{CAMERA}.querySelector('video').videoWidth") > 100
+    tab.until(f"{CAMERA}.textContent.includes('s left')")
+    stream = f"{CAMERA}.querySelector('video').srcObject"
+    tab.ask(f"globalThis.track = {stream}.getTracks()[0]; new Promise((done) => setTimeout(done, 1500))")
+    tab.click(f"{CAMERA}.querySelector('button')")
+    tab.until(f"{CAMERA}.textContent.includes('went to this notebook')")
+    tab.until(f"{STATUS}.includes('camera ')")
+    assert tab.ask(f"/camera [0-9:]+ is shown below/.test({PANEL}.textContent)")
+    assert tab.ask("globalThis.track.readyState") == "ended"
+    assert tab.ask(f"{CAMERA}.querySelector('video').hidden")
+
+
+def test_stopping_before_it_starts_records_nothing(tab):
+    tab.click(f"{CAMERA}.querySelector('button')")
+    tab.until(f"{CAMERA}.textContent.includes('Recording starts in')")
+    tab.click(f"{CAMERA}.querySelector('button')")
+    tab.until(f"{CAMERA}.textContent.includes('Nothing was recorded')")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"), [("NotAllowedError", "not allowed"), ("NotFoundError", "No camera"), ("Odd", "does not work")]
+)
+def test_what_is_wrong_with_the_camera_is_said(tab, error, words):
+    tab.ask(f"navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', '{error}')); true")
+    tab.click(f"{CAMERA}.querySelector('button')")
+    tab.until(f"{CAMERA}.textContent.includes({json.dumps(words)})")
+    assert tab.ask(f"{CAMERA}.querySelector('button').textContent") == "Record with the camera"

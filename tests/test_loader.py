@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from conftest import module_home
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stand_ins import module_home
 
 import formsim
 from efa.baselines.inputs import prepare

@@ -102,8 +102,8 @@ def test_finished_folds_are_not_trained_again(folder, home, tmp_path_factory, mo
     monkeypatch.setenv("EFA_HOME", str(tmp_path_factory.mktemp("other")))
     elsewhere = folds(folder, ["Video Swin"], "smoke", (0,), SMALL)
     assert not any(fold.finished for fold in elsewhere)
-    grid.execute_all(elsewhere, 2)  # two processes predict what one does
-    pd.testing.assert_frame_equal(first["Video Swin"][0], collect(elsewhere)["Video Swin"][0])
+    grid.execute_all(elsewhere[:1], 2)  # a process of its own predicts ann's 12 clips as this one does
+    pd.testing.assert_frame_equal(first["Video Swin"][0][:12], collect(elsewhere[:1])["Video Swin"][0])
 
 
 def test_a_failed_training_leaves_out_its_row_only(folder, home, tmp_path, efa, monkeypatch):

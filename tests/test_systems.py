@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import tiny
 import torch
-from stand_ins import module_home
+from conftest import module_home
 
 from efa.baselines import registry as systems
 from efa.baselines.base import System

@@ -24,6 +24,13 @@ def config(**changes: object) -> Config:
     return build("laptop", SETTINGS).with_({key.replace("__", "."): value for key, value in changes.items()})
 
 
+def pose_config(**changes: object) -> Config:
+    """The same for a model that reads skeletons."""
+    own = {key: value for key, value in SETTINGS.items() if not key.startswith(("encoder.", "data.size"))}
+    own |= {"encoder.dim": 16, "encoder.depth": 1, "encoder.weights": ""}
+    return build("pose", own).with_({key.replace("__", "."): value for key, value in changes.items()})
+
+
 def options(settings: Mapping[str, object] = SETTINGS) -> list[str]:
     """The settings for a command line."""
     text = {key: ",".join(map(str, v)) if isinstance(v, tuple) else v for key, v in settings.items()}

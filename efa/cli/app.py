@@ -14,12 +14,13 @@ import typer
 from rich.table import Table
 
 from efa.cli import options
-from efa.cli.console import err, out, printable
-from efa.data.checks import read_step_text
+from efa.cli.assess import assess
+from efa.cli.console import err, out
 from efa.utils import distributed
 from efa.utils.errors import Diverged, InputError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app.command()(assess)
 options.register_commands("efa.commands", app)
 
 
@@ -128,61 +129,6 @@ def _print_status(chosen: list[Any]) -> None:
         values = [scores.get(metric) for metric in ("top1", "quality_balanced_acc", "fault_f1", "cider_d")]
         table.add_row(one.label, state, one.key, *("" if value is None else f"{value:.1f}" for value in values))
     out.print(table)
-
-
-@app.command()
-def assess(
-    videos: Annotated[list[Path], typer.Argument(help="video files, or folders of frames")],
-    action: Annotated[str | None, typer.Option(help="which action it is; by default the model decides")] = None,
-    steps: Annotated[
-        Path | None, typer.Option(help="JSON file {steps: [5 texts], instruction: text} of a new action")
-    ] = None,
-    checkpoint: Annotated[
-        str | None, typer.Option(help="folder or hub id; default: what 'make reproduce' trained")
-    ] = None,
-    as_json: options.AsJson = False,
-) -> None:
-    """Action, verdict and explanation of a video.   Example: efa assess squat.mp4 --json"""
-    from efa.config import FormSimData
-    from efa.predict import EFA
-    from efa.runs import default_checkpoint
-
-    text, odd = read_step_text(steps) if steps else (None, [])
-    efa = EFA.from_pretrained(checkpoint or default_checkpoint())
-    answers = []
-    for video in videos:
-        try:
-            answer = efa.assess(video, action, text)
-        except InputError as error:
-            err.print(f"efa: {error}", soft_wrap=True)
-            answers.append({"video": str(video), "error": str(error)})
-            continue
-        answer["warnings"] += [*odd, *_cautions(answer, isinstance(efa.config.data, FormSimData))]
-        answers.append(answer)
-        if not as_json:
-            best = ", ".join(f"{top['action']} {top['probability']:.0%}" for top in answer["top5"][:3])
-            probability = f"non-standard with probability {answer['quality_probability']:.2f}"
-            out.print(printable(answer["video"]), style="bold")
-            out.print(f"  action   {answer['action']}   ({best})")
-            out.print(f"  form     {answer['quality']}   ({probability})")
-            out.print(f"  why      {answer['explanation']}")
-            for warning in answer["warnings"]:
-                out.print(f"  note     {warning}")
-    if as_json:
-        print(json.dumps(answers[0] if len(answers) == 1 else answers, indent=1, ensure_ascii=False, allow_nan=False))
-    if any("error" in answer for answer in answers):
-        raise typer.Exit(2)
-
-
-def _cautions(answer: dict[str, Any], formsim: bool) -> list[str]:
-    """What a reader of this answer should know, whatever the video."""
-    from efa.metrics import verdict_in_text
-
-    cautions = ["this model was trained on rendered figures and has never seen a person"] if formsim else []
-    written = verdict_in_text(answer["explanation"])
-    if written is not None and written != (answer["quality"] == "non-standard"):
-        cautions.append("the explanation contradicts the verdict; they come from different parts of the model")
-    return cautions
 
 
 @app.command()

@@ -67,7 +67,8 @@ def load_landmarks(path: str | Path) -> Landmarks:
                 raise ValueError(f"'{name}' must be {list(shape)} finite numbers")
         if world is not None and world.shape != image.shape:
             raise ValueError(f"'world' is {list(world.shape)}, not {list(image.shape)}")
-        width, height = (int(side) for side in found.get("size", np.nanmax(image[..., :2], (0, 1)) + 1))
+        size = found["size"] if "size" in found else np.nanmax(image[..., :2], (0, 1)) + 1
+        width, height = (int(side) for side in size)
         notes = tuple(str(note) for note in found.get("notes", ()))
     except FileNotFoundError:
         raise InputError("no such file", file=path, hint="check the path") from None

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache, partial
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from efa.utils import paths
 from efa.utils.files import locked, named, reserve
 from efa.utils.signals import end_with_parent, ignore_interrupts
 from formsim.motion import JOINTS
+from formsim.others import OTHER, other_record, other_skeleton
+from formsim.others import STEPS as OTHER_STEPS
 from formsim.skeletons import PHASES, imitate, skeleton, take, vary
 
 Array = np.ndarray
@@ -41,7 +44,11 @@ def open_dataset(config: DataConfig) -> DataSet:
         return load_dataset(config.source)
     clips = formsim_clips(config)
     steps = {key: StepText(*text) for key, text in formsim.step_table(clips).items()}
-    return make_dataset([formsim.record(clip) for clip in clips], steps)
+    records = [formsim.record(clip) for clip in clips]
+    if config.others:
+        records += [other_record(i, config.seed) for i in range(config.others)]
+        steps[OTHER] = StepText(*OTHER_STEPS)
+    return make_dataset(records, steps)
 
 
 def formsim_clips(config: FormSimData) -> tuple[formsim.Clip, ...]:
@@ -70,7 +77,8 @@ def load_skeletons(dataset: DataSet, config: DataConfig, progress: Progress | No
     path = paths.cache() / "skeletons" / f"{data_fingerprint(dataset, config)}.npy"
     clips: Iterator[Array]
     if isinstance(config, FormSimData):
-        clips = in_processes(skeleton, formsim_clips(config))
+        others = in_processes(partial(other_skeleton, seed=config.seed), range(config.others))
+        clips = chain(in_processes(skeleton, formsim_clips(config)), others)
     else:
         clips = in_processes(read_skeleton, [Path(config.source) / path for path in dataset.table["path"]])
     return cached_array(path, shape, np.float32, (joints[None] for joints in clips), progress)

@@ -38,8 +38,10 @@ def to_joints(landmarks: Landmarks) -> Array:
     rate = 1 / max(1e-3, float(np.median(np.diff(landmarks.times)))) if len(landmarks.times) > 1 else 12.0
     smooth = SMOOTHING * rate
     image = gaussian_filter1d(_fill(landmarks.image), smooth, axis=0, mode="nearest")
-    world = image if landmarks.world is None else _fill(landmarks.world)
-    world = world if landmarks.world is None else gaussian_filter1d(world, smooth, axis=0, mode="nearest")
+    if landmarks.world is None:
+        world = image * (1, 1, _depth_scale(image))
+    else:
+        world = gaussian_filter1d(_fill(landmarks.world), smooth, axis=0, mode="nearest")
     p = np.stack([-world[..., 2], world[..., 0], -world[..., 1]], -1)  # right, down, away -> forward, left, up
     legs = np.median(landmarks.visibility[landmarks.found][:, [LANDMARK[n] for n in _LEGS]])
     joints = _retarget(p, legs_seen=bool(legs >= UNSEEN))
@@ -49,7 +51,17 @@ def to_joints(landmarks: Landmarks) -> Array:
     return joints.astype(np.float32)
 
 
+_RIGID = (("shoulder", "elbow"), ("shoulder", "hip"), ("hip", "knee"), ("knee", "ankle"))
 _LEGS = ("knee_l", "knee_r", "ankle_l", "ankle_r")
+
+
+def _depth_scale(image: Array) -> float:
+    """The factor on the depth of [T, 33, 3] with which limbs keep their lengths best: a picture gives it no scale."""
+    ends = [[LANDMARK[f"{a}_{side}"], LANDMARK[f"{b}_{side}"]] for a, b in _RIGID for side in "lr"]
+    limbs = image[:, [b for _, b in ends]] - image[:, [a for a, _ in ends]]  # [T, 8, 3]
+    scales = np.linspace(0.2, 1.2, 11)
+    lengths = np.stack([np.linalg.norm(limbs * (1, 1, scale), axis=-1) for scale in scales])  # [11, T, 8]
+    return float(scales[np.median(lengths.std(1) / lengths.mean(1).clip(1e-9), axis=1).argmin()])
 
 
 def _fill(points: Array) -> Array:

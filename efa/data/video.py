@@ -76,7 +76,7 @@ def check_file(path: str | Path) -> None:
     path = Path(path)
     try:
         if path.is_dir():
-            _image_files(path)
+            image_files(path)
         elif not path.exists():
             raise InputError("no such file", file=path, hint="check the path")
         elif not path.is_file():
@@ -97,7 +97,7 @@ def _check_size(width: int, height: int, path: Path) -> None:
         raise InputError(f"frames of {width} x {height} pixels; the limit is {limit}", file=path, hint="scale it down")
 
 
-def _open(av: ModuleType, path: Path) -> tuple[Any, Any]:
+def open_video(av: ModuleType, path: Path) -> tuple[Any, Any]:
     """Container and first true video stream (a cover picture is none)."""
     try:
         # 'file:' and the whitelist: neither a name like 'http:x.mp4' nor a playlist renamed .mp4 reaches other places.
@@ -131,7 +131,7 @@ def _scan(path: Path, wanted: Collection[int] | None = None, stop: int = -1, siz
     Damaged packets are left out, with a note. Decoding ends once frame `stop` is there.
     """
     av = load_av()
-    container, stream = _open(av, path)
+    container, stream = open_video(av, path)
     found, shape = _Source(), (0, 0)
     error: BaseException | None = None
     ticks: list[tuple[int | None, int | None]] = []
@@ -150,7 +150,7 @@ def _scan(path: Path, wanted: Collection[int] | None = None, stop: int = -1, siz
                         error = error or ValueError("broken frames")
                         continue
                     if not ticks:
-                        shape = _shape(frame, stream, path, found.notes)
+                        shape = displayed_size(frame, stream, path, found.notes)
                     if len(ticks) in wanted:
                         found.images[len(ticks)] = _image(av, frame, path, shape, size)
                     ticks.append((frame.pts, frame.duration))
@@ -178,7 +178,7 @@ def _turn(image: Frames, frame: Any) -> Frames:
     return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
-def _shape(frame: Any, stream: Any, path: Path, notes: list[str]) -> tuple[int, int]:
+def displayed_size(frame: Any, stream: Any, path: Path, notes: list[str]) -> tuple[int, int]:
     """Displayed width and height of a stream, from its first frame."""
     width, height = frame.width, frame.height
     _check_size(width, height, path)
@@ -197,14 +197,20 @@ def _shape(frame: Any, stream: Any, path: Path, notes: list[str]) -> tuple[int, 
 
 
 def _image(av: ModuleType, frame: Any, path: Path, shape: tuple[int, int], size: int | None) -> Frames:
+    return resize(upright(av, frame, path), *shape, size)
+
+
+def upright(av: ModuleType, frame: Any, path: Path, longest: int = MAX_SIDE) -> Frames:
+    """A frame as RGB, turned as its file says; shrunk first where a side is longer than `longest`."""
     _check_size(frame.width, frame.height, path)
-    scale = av.video.reformatter.Interpolation
-    exact = int(scale.BILINEAR | scale.ACCURATE_RND | scale.BITEXACT | scale.FULL_CHR_H_INT)  # same bytes on any CPU
-    image = frame.reformat(format="rgb24", interpolation=exact).to_ndarray()
-    return resize(_turn(image, frame), *shape, size)
+    kind = av.video.reformatter.Interpolation
+    exact = int(kind.BILINEAR | kind.ACCURATE_RND | kind.BITEXACT | kind.FULL_CHR_H_INT)  # same bytes on any CPU
+    scale = min(1, longest / max(frame.width, frame.height))
+    width, height = (max(1, round(side * scale)) for side in (frame.width, frame.height))
+    return _turn(frame.reformat(width, height, format="rgb24", interpolation=exact).to_ndarray(), frame)
 
 
-def _image_files(folder: Path) -> list[Path]:
+def image_files(folder: Path) -> list[Path]:
     """Image files of a folder in the order of the numbers in their names."""
     files = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
     if not files:
@@ -212,21 +218,26 @@ def _image_files(folder: Path) -> list[Path]:
     return sorted(files, key=lambda p: ([int(n) for n in re.findall(r"\d+", p.stem, re.ASCII)], p.name))
 
 
+def read_picture(file: Path) -> Frames:
+    """An image file as RGB, the way up that its camera noted."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # _check_size is the limit
+        with Image.open(file) as picture:
+            _check_size(picture.width, picture.height, file)
+            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+
+
 def _choose(times: Sequence[int], end: int, frames: int, rule: Rule) -> list[int]:
     return release_indices(len(times), frames) if rule == "release" else uniform_indices(times, end, frames)
 
 
 def _load_folder(folder: Path, frames: int, rule: Rule, size: int | None) -> Clip:
-    files, notes, last_error = _image_files(folder), [], ""
+    files, notes, last_error = image_files(folder), [], ""
     while files:  # an unreadable image is left out, and frames are chosen again
         picked, images = _choose(range(len(files)), len(files), frames, rule), {}
         for i in picked:
             try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # _check_size is the limit
-                    with Image.open(files[i]) as picture:
-                        _check_size(picture.width, picture.height, files[i])
-                        images[i] = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+                images[i] = read_picture(files[i])
             except (Image.DecompressionBombError, *DECODE_ERRORS) as error:
                 notes.append(f"{files.pop(i).name} cannot be read and was left out")
                 last_error = str(error)

@@ -1,0 +1,94 @@
+"""The command `efa assess`: a video in, an answer out, and how far to trust it."""
+
+import json
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from efa.cli import options
+from efa.cli.console import bar, err, out, printable
+from efa.data.checks import read_step_text
+from efa.utils.errors import InputError
+
+if TYPE_CHECKING:
+    from efa.data.observation import Observation
+
+
+def assess(
+    videos: Annotated[list[Path], typer.Argument(help="video files, or folders of frames")],
+    action: Annotated[str | None, typer.Option(help="which action it is; by default the model decides")] = None,
+    steps: Annotated[
+        Path | None, typer.Option(help="JSON file {steps: [5 texts], instruction: text} of a new action")
+    ] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="folder or hub id; default: the pose model that comes with the package")
+    ] = None,
+    rgb: Annotated[bool, typer.Option("--rgb", help="the newest pixel model that 'efa run' has trained here")] = False,
+    picture: Annotated[Path | None, typer.Option(help="draw the answer: a PNG, or a folder for several videos")] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Action, verdict and explanation of a video.   Example: efa assess squat.mp4 --picture answer.png"""
+    from efa.data.observation import observe
+    from efa.predict import EFA, shipped_checkpoint
+    from efa.runs import default_checkpoint
+
+    text, odd = read_step_text(steps) if steps else (None, [])
+    source = checkpoint or (default_checkpoint() if rgb else shipped_checkpoint())
+    efa = EFA.from_pretrained(source)
+    answers = []
+    for video in videos:
+        try:
+            with bar(printable(video.name)) as progress:
+                seen = observe(video, efa.config, progress)
+            answer = efa.answer(seen, str(video), action, text)
+            answer["model"]["checkpoint"] = str(source)
+            answer["warnings"] += odd
+            if picture:
+                answer["picture"] = _draw(video, seen, answer, picture, len(videos) > 1)
+        except InputError as error:
+            err.print(f"efa: {error}", soft_wrap=True)
+            answers.append({"video": str(video), "error": str(error)})
+            continue
+        answers.append(answer)
+        if not as_json:
+            _print(answer)
+    if as_json:
+        print(json.dumps(answers[0] if len(answers) == 1 else answers, indent=1, ensure_ascii=False, allow_nan=False))
+    if any("error" in answer for answer in answers):
+        raise typer.Exit(2)
+
+
+def _draw(video: Path, seen: "Observation", answer: dict[str, Any], picture: Path, several: bool) -> dict[str, str]:
+    """Draws the answer by what is registered as `answer` in the group `efa.pictures`; -> the file and its alt text."""
+    if seen.landmarks is None:
+        raise InputError("pictures are drawn of poses", file=video, hint="leave out --rgb or --picture")
+    (entry,) = entry_points(group="efa.pictures", name="answer")
+    if several or picture.is_dir():
+        picture.mkdir(parents=True, exist_ok=True)
+        picture = picture / f"{video.resolve().stem}-answer.png"
+    return {"file": str(picture), "text": entry.load()(video, seen.landmarks, answer, picture)}
+
+
+def _print(answer: dict[str, Any]) -> None:
+    best = ", ".join(f"{top['action']} {top['probability']:.0%}" for top in answer["top5"][:3])
+    out.print(printable(answer["video"]), style="bold")
+    if answer["abstained"]:
+        out.print(f"  no answer: {answer['abstained']}   (best guesses: {best})")
+    else:
+        out.print(f"  action   {answer['action']}   ({best})")
+        out.print(
+            f"  form     {answer['quality']}   (non-standard with probability {answer['quality_probability']:.2f})"
+        )
+        for i, one in enumerate(answer["repetitions"]):
+            told = "   explained below" if i == answer["explained"] and len(answer["repetitions"]) > 1 else ""
+            times = f"{one['start']:6.1f} to {one['end']:.1f} s"
+            out.print(f"    {times}   {one['quality']} {one['quality_probability']:.2f}{told}", highlight=False)
+        out.print(f"  why      {answer['explanation']}")
+    for warning in answer["warnings"]:
+        out.print(f"  note     {warning}")
+    if "picture" in answer:
+        out.print(f"  picture  {printable(answer['picture']['file'])}")
+    model = answer["model"]
+    out.print(f"  model    {model['encoder']} encoder, trained on {model['data']}: {printable(model['checkpoint'])}")
