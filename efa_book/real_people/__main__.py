@@ -15,9 +15,9 @@ from efa.cli.console import bar, err, out
 from efa.runs import commit, device, versions
 from efa.utils import paths
 from efa.utils.errors import InputError
-from efa_book.files import csv_text, read_json, write_json, write_parquet, write_text
+from efa_book.files import csv_text, read_json, read_table, write_json, write_parquet, write_text
 from efa_book.real_people import coaches, network, references
-from efa_book.real_people.evaluate import COLUMNS, GROUPED, RANDOM, predict, summarize
+from efa_book.real_people.evaluate import COLUMNS, GROUPED, RANDOM, SCORES, predict, summarize
 from efa_datasets.real_people import Record, read_real_people, read_ui_prmd
 
 SETS = ("front_squat", "push_up", "push_up_kaggle", "deadlift", "plank", "boxing")
@@ -49,6 +49,7 @@ def command(
     to.mkdir(parents=True, exist_ok=True)
     kept, provenance = to / "predictions.parquet", to / "provenance.json"
     done = pd.read_parquet(kept) if kept.is_file() else pd.DataFrame(columns=list(COLUMNS))
+    scores = read_table(to / "scores.csv", SCORES, HINT)
     facts = read_json(provenance, HINT)
     options = f"{shlex.quote(folder.name)}" + " --ui-prmd UI-PRMD" * (ui_prmd is not None)
     names = [*SETS, *(["ui_prmd"] if ui_prmd else [])]
@@ -57,27 +58,36 @@ def command(
     for name in only or names:
         records = read_set(ui_prmd if name == "ui_prmd" and ui_prmd else folder, name)
         for condition, split, judge in _tasks(name, records):
-            here = (done["set"] == name) & (done["condition"] == condition) & (done["split"] == split)
-            if here.any() and not again:
+            if len(_of(done, name, condition, split)) and not again:
                 continue
             started, title = time.time(), f"{name}: {condition}, {split}"
             with bar(title) as update:
                 found, texts = judge(update)
-            done = pd.concat([done[~here], found.round({"score": 4})], ignore_index=True)
+            told = [{"set": name, "condition": condition, "split": split} | one for one in texts]
+            judged = pd.concat([summarize(found), pd.DataFrame(told)], ignore_index=True)
+            scores = pd.concat([scores.drop(_of(scores, name, condition, split)), judged], ignore_index=True)
+            scores = scores.sort_values(["set", "condition", "split"], kind="stable", ignore_index=True)
+            done = pd.concat(
+                [done.drop(_of(done, name, condition, split)), found.round({"score": 4})], ignore_index=True
+            )
             done = done.astype({"fold": int, "score": float})
             done = done.sort_values(["set", "condition", "split", "clip"], kind="stable", ignore_index=True)
             facts[title] = {
                 "command": f"python -m efa_book.real_people {options}", "commit": commit() or "no commit",
                 "date": pd.Timestamp.now("UTC").isoformat(timespec="seconds"), "device": device(),
-                "seconds": round(time.time() - started), "versions": versions(), "texts": texts,
+                "seconds": round(time.time() - started), "versions": versions(),
             }  # fmt: skip
+            write_text(to / "scores.csv", csv_text(scores.astype({"n": "Int64", "groups": "Int64"}), "%.2f"))
             write_parquet(kept, done)
             write_json(provenance, dict(sorted(facts.items())))
         if name == "boxing":
             write_text(to / "topics.csv", csv_text(coaches.count_topics(records)))
-    scores = pd.concat([summarize(done), _texts(facts)], ignore_index=True)
-    write_text(to / "scores.csv", csv_text(scores.astype({"n": "Int64", "groups": "Int64"}), "%.2f"))
     out.print(f"written: {to}")
+
+
+def _of(table: pd.DataFrame, name: str, condition: str, split: str) -> pd.Index:
+    """The rows of a condition of a set."""
+    return table.index[(table["set"] == name) & (table["condition"] == condition) & (table["split"] == split)]
 
 
 def _tasks(name: str, records: list[Record]) -> Iterator[tuple[str, str, Callable[..., Any]]]:
@@ -90,18 +100,7 @@ def _tasks(name: str, records: list[Record]) -> Iterator[tuple[str, str, Callabl
         fixed = 0.5 if condition == network.ZERO_SHOT else None
         for split in (GROUPED, RANDOM) if condition == references.FOREST else (GROUPED,):
             judge = partial(predict, records, candidates, condition, split, fixed=fixed)
-            yield condition, split, lambda update, judge=judge: (judge(progress=update), {})
-
-
-def _texts(facts: dict[str, Any]) -> pd.DataFrame:
-    """The n-gram scores, which need the coaches' own words, as rows of scores.csv; they have no interval."""
-    rows = []
-    for title, fact in sorted(facts.items()):
-        name, _, rest = title.partition(": ")
-        condition, _, split = rest.rpartition(", ")
-        for metric, value in fact["texts"].items():
-            rows.append({"set": name, "condition": condition, "split": split, "metric": metric, "value": value})
-    return pd.DataFrame(rows)
+            yield condition, split, lambda update, judge=judge: (judge(progress=update), [])
 
 
 def main() -> int:

@@ -105,7 +105,7 @@ def whole_text(record: Record) -> str:
     return " ".join(record.extra["comments"])
 
 
-def judge(records: Sequence[Record], coach: Coach, name: str) -> tuple[pd.DataFrame, dict[str, float]]:
+def judge(records: Sequence[Record], coach: Coach, name: str) -> tuple[pd.DataFrame, list[dict[str, object]]]:
     """Answers by a coach that knows all other boxers' clips: a table with `evaluate.COLUMNS` (`label` and `predicted`
     are topics, '; ' between), and BLEU-4 and ROUGE-L of the texts, in percent, against all that was said of a clip."""
     rows, texts = [], []
@@ -117,4 +117,6 @@ def judge(records: Sequence[Record], coach: Coach, name: str) -> tuple[pd.DataFr
             rows.append(row)
             texts.append((whole_text(one), text))
     scores = caption_scores(*map(list, zip(*texts, strict=True)))
-    return pd.DataFrame(rows, columns=list(COLUMNS)), {name: scores[name] for name in ("bleu4", "rouge_l")}
+    return pd.DataFrame(rows, columns=list(COLUMNS)), [
+        {"metric": name, "value": scores[name]} for name in ("bleu4", "rouge_l")
+    ]

@@ -20,6 +20,7 @@ Condition = Callable[[Sequence[Record], Sequence[Record]], Array]
 """(training clips, test clips) -> [N, C]: higher is likelier, classes in the order of their sorted names."""
 
 COLUMNS = ("set", "clip", "group", "condition", "split", "fold", "label", "score", "predicted")
+SCORES = ("set", "condition", "split", "metric", "value", "low", "high", "n", "groups")
 METRICS = {
     "auc": "AUC", "balanced": "balanced accuracy", "accuracy": "accuracy", "macro_f1": "macro F1",
     "topic_f1": "topic F1", "bleu4": "BLEU-4", "rouge_l": "ROUGE-L",
@@ -125,8 +126,8 @@ def topic_f1(said: set[str], true: set[str]) -> float:
 
 
 def summarize(predictions: pd.DataFrame) -> pd.DataFrame:
-    """set, condition, split, metric, value, low, high, n, groups of every condition; low and high are the 95 % interval
-    of a bootstrap that draws whole groups, seed 0."""
+    """`SCORES` of every condition and metric; low and high are the 95 % interval of a bootstrap
+    that draws whole groups, seed 0."""
     rows = []
     for (name, condition, split), part in predictions.groupby(["set", "condition", "split"], sort=False):
         columns = [part[column].to_numpy() for column in ("label", "score", "predicted")]
@@ -137,5 +138,4 @@ def summarize(predictions: pd.DataFrame) -> pd.DataFrame:
         for metric, value in score(*columns).items():
             low, high = np.nanpercentile(drawn[metric], [2.5, 97.5])
             rows.append((name, condition, split, metric, value, low, high, len(part), len(groups)))
-    head = ["set", "condition", "split", "metric", "value", "low", "high", "n", "groups"]
-    return pd.DataFrame(rows, columns=head)
+    return pd.DataFrame(rows, columns=list(SCORES))
