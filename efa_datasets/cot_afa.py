@@ -24,12 +24,13 @@ import numpy as np
 import pandas as pd
 import typer
 
-from efa.data.manifest import ANNOTATIONS_ONLY, DataSet, make_dataset, save_dataset
+from efa.data.manifest import ANNOTATIONS_ONLY, DataSet, make_dataset
 from efa.data.video import check_file
 from efa.utils.errors import InputError
 from efa.utils.files import write_safely
 from efa_datasets import cot_afa_files as raw
 from efa_datasets.cot_afa_files import Notes, SheetRow, fold
+from efa_datasets.writing import save_dataset
 
 FITNESS, FITNESS_TYPES, MARTIAL_ARTS, VIEWS = map(raw.TERMS.get, ("fitness", "fitness types", "martial arts", "views"))
 TYPES = {*FITNESS_TYPES.values(), *(kind for _, kind in MARTIAL_ARTS.values())}

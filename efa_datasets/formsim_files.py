@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from efa.config import FormSimData, build
-from efa.data.manifest import StepText, make_dataset, save_dataset
+from efa.data.manifest import StepText, make_dataset
 from efa.utils.errors import InputError
 from efa_datasets.mp4 import write_mp4
+from efa_datasets.writing import save_dataset
 from formsim.dataset import Clip, clips, record, render_clip, some_actions, step_table
 from formsim.schema import load_actions
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import typer
 
-from efa.data.manifest import make_dataset, save_dataset
+from efa.data.manifest import make_dataset
 from efa.utils.errors import InputError
 from efa.utils.files import named
 from efa_datasets.mp4 import write_mp4
@@ -30,6 +30,7 @@ from efa_datasets.ui_prmd_markers import (
     movements,
     read_markers,
 )  # fmt: skip
+from efa_datasets.writing import save_dataset
 from formsim.body import primitives
 from formsim.dataset import sample_phases, seed_of
 from formsim.render import Camera, Scene, render

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from efa.data.manifest import StepText, make_dataset, save_dataset
+from efa.data.manifest import StepText, make_dataset
 from efa_book.audit.annotations_texts import Writer, read_names, write_blindly
+from efa_datasets.writing import save_dataset
 
 GOOD, BAD = "The hop action in this video is good.", "The hop action in this video is bad."
 

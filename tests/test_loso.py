@@ -14,13 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from efa.data.manifest import StepText, load_dataset, make_dataset, save_dataset
+from efa.data.manifest import StepText, load_dataset, make_dataset
 from efa.experiments import select
 from efa.launch import grid
 from efa.utils.errors import InputError
 from efa_book import people
 from efa_datasets import loso
 from efa_datasets.loso import COLUMNS, LOSO_ROWS, collect, folds, leave_out
+from efa_datasets.writing import save_dataset
 
 SMALL = {"data.size": 32, "encoder.dim": 8, "encoder.heads": (1, 2), "encoder.depths": (1, 1), "encoder.weights": ""}
 PEOPLE = ("ann", "bob", "cid", "dot")

@@ -15,8 +15,9 @@ from manifests import STEPS, found, records, steps_document, write
 
 from efa.data import checks
 from efa.data.checks import clean_text, step_key
-from efa.data.manifest import check_dataset, load_dataset, make_dataset, save_dataset
+from efa.data.manifest import check_dataset, load_dataset, make_dataset
 from efa.utils.errors import InputError
+from efa_datasets.writing import save_dataset
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

@@ -41,11 +41,9 @@ class TrainingInputs:
             self.observed = self.video
 
     def embed(self, model: Model, keys: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Vectors F_t^s [B, 5, E] and F_t^g [B, 1, E] of clips, on the keys' device, by the model's own text encoder
-        if it trains one.
+        """Vectors F_t^s [B, 5, E] and F_t^g [B, 1, E] of clips, by the model's own text encoder if it trains one.
 
-        Args:
-            keys: [B], each clip's row of `steps`; -1: no text, any vectors. rows: [B], of the table.
+        From each clip's row of `steps`, `keys` [B] (-1: no text, any vectors), and `rows` [B] of the table.
         """
         keys = keys.clamp(min=0)
         if model.text_encoder is None:

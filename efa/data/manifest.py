@@ -16,18 +16,17 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
-from efa.data.checks import COLUMNS, REQUIRED, Log, Problem, Rows, StepText, check_rows, read_steps, step_key
+from efa.data.checks import REQUIRED, Log, Problem, Rows, StepText, check_rows, read_steps, step_key
 from efa.data.video import DECODE_ERRORS
 from efa.utils.errors import InputError
-from efa.utils.files import write_safely
 
-__all__ = ["DataSet", "Problem", "StepText", "check_dataset", "load_dataset", "make_dataset", "save_dataset"]
+__all__ = ["DataSet", "Problem", "StepText", "check_dataset", "load_dataset", "make_dataset"]
 
 ANNOTATIONS_ONLY = "ANNOTATIONS_ONLY.txt"  # a data set's folder without videos may hold this file, which says why
 
@@ -98,24 +97,6 @@ def make_dataset(rows: Iterable[Mapping[str, Any]], steps: Mapping[str, StepText
     header = [*dict.fromkeys(name for record in records for name in record)]
     values = [(i, [record.get(name) for name in header]) for i, record in enumerate(records, start=2)]
     return DataSet(None, log.usable(check_rows(header, values, set(steps), log, None)), dict(steps))
-
-
-def save_dataset(dataset: DataSet, folder: str | Path, kind: Literal["parquet", "csv"] = "parquet") -> None:
-    """Write manifest.parquet or manifest.csv, and steps.json. The videos, at `path` in `folder`, are the caller's."""
-    folder = Path(folder)
-    other = folder / f"manifest.{'csv' if kind == 'parquet' else 'parquet'}"
-    if other.exists():
-        raise InputError("the folder holds another manifest", file=other, hint="delete it or choose another folder")
-    table = dataset.table[list(COLUMNS)]
-    text = json.dumps({key: asdict(text) for key, text in dataset.steps.items()}, indent=1, ensure_ascii=False) + "\n"
-    write = partial(table.to_csv, lineterminator="\n") if kind == "csv" else table.to_parquet
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_safely(folder / f"manifest.{kind}", lambda path: write(path, index=False))
-        write_safely(folder / "steps.json", lambda path: path.write_text(text, encoding="utf-8"))
-    except OSError as error:
-        hint = "check the folder and the disk space"
-        raise InputError(f"cannot be written: {error}", file=folder, hint=hint) from error
 
 
 def manifest_files(folder: Path) -> list[Path]:

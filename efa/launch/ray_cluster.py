@@ -38,12 +38,10 @@ def ray_cluster(
     Args:
         jobs: runs that a local cluster is made to hold at a time.
         address: of a running cluster, or 'auto'; without one $RAY_ADDRESS, and without that a local cluster is started.
-        cpus: cores a run; its number of threads follows.
-        gpus: GPUs a run, a fraction to share one; by default one where the cluster has any.
+        cpus: cores a run; its number of threads follows. gpus: a run, a fraction to share one; default one if any.
 
-    Raises:
-        InputError: Ray missing, no cluster at the address, no machine that could hold a run.
-        GridStoppedError: no local cluster came up.
+    Raises InputError: Ray missing, no cluster at the address, no machine that could hold a run; GridStoppedError: no
+    local cluster came up.
     """
     os.environ.update(QUIET)
     try:

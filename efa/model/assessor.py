@@ -41,13 +41,10 @@ class EFAModel(VideoModel):
     encoder: VideoSwin | PoseEncoder
 
     def __init__(self, config: Config, actions: int, vocabulary_size: int, text_dim: int):
-        encoder = config.encoder
-        if isinstance(encoder, PoseConfig):
-            super().__init__(PoseEncoder(encoder, config.data.frames))
-        else:
-            super().__init__(VideoSwin(encoder))
+        encoder, clip = config.encoder, config.data
+        super().__init__(PoseEncoder(encoder, clip.frames) if isinstance(encoder, PoseConfig) else VideoSwin(encoder))
         self.config = config
-        self.grid = self.encoder.grid(config.data.frames, config.data.size, config.data.size)  # (T', H', W')
+        self.grid = self.encoder.grid(clip.frames, clip.size, clip.size)  # (T', H', W')
         c, d = self.encoder.out_dim, config.fusion.dim
         self.frame_position = nn.Parameter(torch.randn(self.grid[0], 1, c) * 0.02)
         self.place_position = nn.Parameter(torch.randn(1, self.grid[1] * self.grid[2], c) * 0.02)
