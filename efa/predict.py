@@ -42,6 +42,7 @@ from formsim.faults import FaultParser
 from formsim.others import OTHER
 from formsim.skeletons import ALIKE
 
+AGREES = 0.7  # AUC from which verdicts are said to agree with people's
 PROTOCOLS = ("predicted", "oracle", "none", "wrong")
 
 
@@ -330,7 +331,9 @@ class EFA:
                     f"untested: no verdict on the form of '{action}' was ever compared with people's labels"
                 )
             else:
-                cautions.append(f"verdicts on '{action}' agree with people's labels with an AUC of {tested['auc']:.2f}")
+                agree = "agree with people's labels" if tested["auc"] >= AGREES else "cannot be relied on"
+                tried = f"an AUC of {tested['auc']:.2f} on {tested['clips']} clips of people, where chance is 0.50"
+                cautions.append(f"verdicts on '{action}' {agree}: {tried}")
         written = verdict_in_text(explanation)
         if written is not None and written != (float(wrong.mean()) >= 0.5):
             cautions.append("the explanation contradicts the verdict; they come from different parts of the model")

@@ -28,6 +28,7 @@ from efa.cli.console import out
 from efa.data.landmarks import INDEX, Landmarks
 from efa.data.observation import observe_landmarks
 from efa.data.skeleton import LENGTH
+from efa.metrics.forms import auc, balanced_accuracy
 from efa.predict import EFA
 from efa.runs import commit
 from efa.utils import paths
@@ -44,6 +45,8 @@ CLIPS = {  # the beginning of a video file's name -> FormSim's action; others sh
     "bicep_curl": "Standing Barbell Curl", "curl": "Standing Barbell Curl", "pushup": "Push-Up",
     "lunges": "Dumbbell Lunge", "press": "Barbell Overhead Press", "russiantwist": "Russian Twist",
 }  # fmt: skip
+JUDGED = {"front_squat": ("Squat", "Barbell Back Squat"), "push_up": ("Push-Up",), "deadlift": ("Barbell Deadlift",)}
+FAULTS = {"front_squat": {"not_deep_enough": "shallow"}, "deadlift": {"rounded_back": "rounded_back"}}  # theirs: ours
 WRONG = 0.05  # of the answers given on the validation half may be wrong, at most
 _RIGID = [
     *((f"shoulder_{s}", f"elbow_{s}", LENGTH["upper_arm"]) for s in "lr"),
@@ -159,6 +162,32 @@ def _wrong_at(table: pd.DataFrame, coverage: float) -> float:
     return 100 * float(1 - known["right"].head(round(coverage * len(known))).mean())
 
 
+def forms(efa: EFA, folder: Path) -> dict[str, dict[str, Any]]:
+    """How well zero-shot verdicts agree with people's labels of form, for each action for which there are some: AUC,
+    balanced accuracy (both 0 to 1), clips and, where people name a fault, how often the explanation names it.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name, actions in JUDGED.items():
+        records = read_real_people(folder, (name,))
+        seen = [observe_landmarks(record.landmarks, efa.config.data.frames) for record in records if record.landmarks]
+        truth = np.array([record.label for record in records])
+        for action in actions:
+            told = [efa.answer(one, "", action) for one in seen]
+            wrong = np.array([0.5 if one["abstained"] else one["quality_probability"] for one in told])
+            found[action] = {
+                "set": name, "clips": len(records), "auc": auc(truth, wrong),
+                "balanced": balanced_accuracy(truth, wrong >= 0.5),
+            }  # fmt: skip
+            for theirs, ours in FAULTS.get(name, {}).items():
+                names = np.array([f"{action}/{ours}" in one["faults"] for one in told])
+                which = np.array([record.fault == theirs for record in records])
+                found[action] |= {
+                    f"{ours} named": names[which].mean(),
+                    f"{ours} named of correct": names[truth == 0].mean(),
+                }
+    return found
+
+
 METRICS = {
     "top1": lambda t: 100 * float(t[t["action"] != ""]["right"].mean()),
     "top1_mean_over_actions": lambda t: 100 * float(t[t["action"] != ""].groupby("action")["right"].mean().mean()),
@@ -198,7 +227,12 @@ def command(
     efa = EFA.from_pretrained(checkpoint)
     table = answers(efa, folder, videos)
     weights, least = fit_trust(table)
-    efa.trust = dataclasses.replace(efa.trust, weights=weights, least=least)
+    tested = forms(efa, folder)
+    kept = {
+        action: {k: round(v, 3) if isinstance(v, float) else v for k, v in one.items()}
+        for action, one in tested.items()
+    }
+    efa.trust = dataclasses.replace(efa.trust, weights=weights, least=least, forms=kept)
     found = scores(table, efa)
     write_text(to / "actions.csv", csv_text(table.drop(columns="unusable"), "%.4f"))
     write_text(to / "action_scores.csv", csv_text(found, "%.2f"))
@@ -206,8 +240,9 @@ def command(
     meta["trust"] = dataclasses.asdict(efa.trust)
     write_text(checkpoint / "config.json", json.dumps(meta, indent=1))
     facts = {"command": "python -m efa_book.real_people.actions FOLDER CLIPS", "commit": commit() or "no commit"}
-    write_json(to / "actions.json", facts | {"weights": weights, "least": least})
+    write_json(to / "actions.json", facts | {"weights": weights, "least": least, "forms": kept})
     out.print(found.round(1).to_string(index=False))
+    out.print(pd.DataFrame(kept).T.to_string())
 
 
 def main() -> None:
