@@ -21,6 +21,7 @@ from efa.utils.errors import InputError
 from efa_book.explorer import FOLDER, PICTURES_PER_FRAME, Document, encode_strip
 from efa_book.html import Html, escape
 from efa_book.pictures import draw_answer, explained_strip
+from formsim.others import OTHER
 
 GUESS = "let the model decide"
 
@@ -170,7 +171,10 @@ class Panel(ipywidgets.VBox):
         action = None if self.action.value == GUESS else str(self.action.value)
         if self.efa is None:
             self.efa = EFA.from_pretrained(self.checkpoint or _default())
-            known = [GUESS, *sorted(self.efa.actions)]  # the checkpoint may know others than the clips shown
+            known = [
+                GUESS,
+                *sorted(set(self.efa.actions) - {OTHER}),
+            ]  # the checkpoint may know others than the clips shown
             self.action.options = known
             self.action.value = action if action in known else GUESS
         if path := self.path.value.strip():

@@ -1,8 +1,10 @@
 """Landmarks of FormSim's figures: clips of n repetitions with pauses and a walk into position, the truth known."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from efa.data.landmarks import INDEX, NAMES, Landmarks
 from formsim import motion
@@ -84,3 +86,17 @@ def project(joints: Array, rate: float, view: float = 35.0) -> Landmarks:
 
 HOLDS = ("Chair Pose", "Downward Dog", "Plank", "Quadriceps Stretch", "Warrior II", "Warrior III")
 REPEATED = tuple(name for name in load_actions() if name not in HOLDS)
+
+
+SQUATS = sequence("Squat", [2.0, 2.0], rate=12.5, still=0.5)  # in the middle of a picture of 320 x 180
+SQUATS = SQUATS._replace(image=SQUATS.image / 4, size=(320, 180))
+NOBODY = SQUATS._replace(image=np.full_like(SQUATS.image, np.nan), visibility=SQUATS.visibility * 0)
+GROUND = 90, 120, 90
+
+
+def blank_frames(folder: Path) -> Path:
+    """A folder with as many frames as `SQUATS` has, which show nothing."""
+    folder.mkdir()
+    for i in range(len(SQUATS.times)):
+        Image.new("RGB", SQUATS.size, GROUND).save(folder / f"{i:03d}.png")
+    return folder

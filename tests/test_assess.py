@@ -7,13 +7,16 @@ import jsonschema
 import numpy as np
 import pytest
 import tiny
+import torch
 from checkpoints import call
-from hypothesis import given
-from hypothesis import strategies as st
+from landmark_clips import NOBODY, SQUATS, blank_frames
+from PIL import Image
 
 from efa.baselines.inputs import build_model, prepare
-from efa.cli import app as cli
+from efa.config import Config
+from efa.data import pose
 from efa.predict import EFA
+from efa_book.pictures import WIDTH
 from efa_datasets.mp4 import write_mp4
 
 av = pytest.importorskip("av")
@@ -22,8 +25,8 @@ SCHEMA = json.loads((ROOT / "book" / "_static" / "assessment.schema.json").read_
 PAGE = (ROOT / "book" / "assess.md").read_text()
 
 
-def save_checkpoint(folder: Path, system: str = "EFA") -> Path:
-    config = tiny.config(system__name=system, system__small=True)
+def save_checkpoint(folder: Path, config: Config | None = None) -> Path:
+    config = config or tiny.config()
     inputs = prepare(config)
     EFA.from_material(build_model(config, inputs), config, inputs).save_pretrained(folder)
     return folder
@@ -42,7 +45,8 @@ def video(module_home) -> Path:
 
 @pytest.fixture
 def assess(checkpoint, monkeypatch, capfd):
-    """Runs the command; -> (exit status, stdout, stderr)."""
+    """Runs the command, without bars; -> (exit status, stdout, stderr)."""
+    monkeypatch.setenv("CI", "true")
     return lambda *words, model=checkpoint: call(
         monkeypatch, capfd, "assess", *map(str, words), "--checkpoint", str(model)
     )
@@ -55,7 +59,9 @@ def valid(document: object) -> None:
 @pytest.mark.parametrize("system", ["EFA", "Video Swin"])
 def test_answers_are_what_the_schema_says(assess, module_home, video, system):
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
-    folder = save_checkpoint(module_home / f"{system} of the schema", system)
+    folder = save_checkpoint(
+        module_home / f"{system} of the schema", tiny.config(system__name=system, system__small=True)
+    )
     status, out, _ = assess(video, "--json", model=folder)
     answer = json.loads(out)
     valid(answer)
@@ -71,6 +77,30 @@ def test_answers_are_what_the_schema_says(assess, module_home, video, system):
     status, out, _ = assess(video, model=folder)
     assert status == 0
     assert all(word in out for word in ("action", "form", "why", model.assess(video)["action"]))
+
+
+def test_answers_about_a_person_are_what_the_schema_says(assess, module_home, tmp_path, monkeypatch):
+    folder = save_checkpoint(module_home / "pose", tiny.pose_config())
+    video, picture = blank_frames(tmp_path / "squats"), tmp_path / "a.png"
+    answers = {}
+    for name, found in (("squats", SQUATS), ("nobody", NOBODY)):
+        monkeypatch.setattr(pose, "landmarks_of", lambda path, progress=None, found=found: found)
+        status, out, err = assess(video, "--json", "--picture", picture, model=folder)
+        assert (status, err) == (0, "")
+        answers[name] = json.loads(out)
+        valid(answers[name])
+        with Image.open(picture) as drawn:
+            assert drawn.width == WIDTH
+        picture.unlink()
+        status, out, _ = assess(video, model=folder)
+        assert ("no answer: nobody is seen" in out) == (name == "nobody")
+    some, none = answers.values()
+    assert (len(some["repetitions"]), some["validated"]) == (2, None)
+    assert some["explained"] in (0, 1)
+    assert some["picture"]["text"].startswith(f"{some['action']}: {some['quality']} form")
+    assert any("untested" in warning for warning in some["warnings"])
+    assert [none[key] for key in ("action", "quality", "quality_probability", "explained")] == [None] * 4
+    assert (none["abstained"], none["repetitions"], none["faults"]) == ("nobody is seen", [], [])
 
 
 def test_a_bad_video_is_an_entry_and_the_rest_goes_on(assess, video, tmp_path):
@@ -113,19 +143,13 @@ def test_the_action_can_be_given_or_described(assess, video, tmp_path):
 
 
 POOR, SOUND = "The squat is performed with poor form.", "The squat in this video is standard."
-CONTRADICTIONS = [("standard", POOR, True), ("non-standard", POOR, False), ("non-standard", SOUND, True)]
-CONTRADICTIONS += [("standard", "Bananas.", False), ("standard", "", False)]
+CONTRADICTIONS = [(0.1, POOR, True), (0.9, POOR, False), (0.9, SOUND, True), (0.1, "Bananas.", False), (0.1, "", False)]
 
 
-@pytest.mark.parametrize(("quality", "text", "warned"), CONTRADICTIONS)
-def test_a_text_that_contradicts_its_verdict_is_noted(quality, text, warned):
-    assert bool(cli._cautions({"quality": quality, "explanation": text}, False)) == warned
-
-
-@given(st.text(max_size=200), st.sampled_from(["standard", "non-standard"]), st.booleans())
-def test_any_text_can_be_cautioned(text, quality, formsim):
-    cautions = cli._cautions({"quality": quality, "explanation": text}, formsim)
-    assert formsim == any("rendered figures" in line for line in cautions)
+@pytest.mark.parametrize(("probability", "text", "warned"), CONTRADICTIONS)
+def test_a_text_that_contradicts_its_verdict_is_noted(checkpoint, probability, text, warned):
+    cautions = EFA.from_pretrained(checkpoint)._cautions("Squat", torch.tensor([probability]), text)
+    assert any("contradicts" in caution for caution in cautions) == warned
 
 
 # films ------------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import explorer_samples as samples
 import numpy as np
 import pytest
 import tiny
-from landmark_clips import sequence
+from landmark_clips import GROUND, NOBODY, SQUATS, blank_frames
 from PIL import Image
 from traitlets import TraitError
 
@@ -26,9 +26,6 @@ from efa_book import explorer_live  # noqa: E402
 from efa_book.explorer_live import GUESS, Camera, Explorer, Panel, assess_clip  # noqa: E402
 
 EMPTY = {"version": 1, "about": {}, "actions": ["Squat"], "names": [], "systems": [], "steps": {}, "clips": []}
-SQUATS = sequence("Squat", [2.0, 2.0], rate=12.5, still=0.5)
-SQUATS = SQUATS._replace(image=SQUATS.image / 4, size=(320, 180))
-NOBODY = SQUATS._replace(image=np.full_like(SQUATS.image, np.nan), visibility=SQUATS.visibility * 0)
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +39,7 @@ def moving(tmp_path_factory) -> tuple[Path, Path]:
     """An untrained model that reads poses, and frames that show nothing, as many as `SQUATS` has."""
     with tiny.home(tmp_path_factory.mktemp("home")) as home:
         folder = samples.save_checkpoint(home, tiny.pose_config())
-        (home / "squats").mkdir()
-        for i in range(len(SQUATS.times)):
-            Image.new("RGB", (320, 180), (90, 120, 90)).save(home / "squats" / f"{i:03d}.png")
-        yield folder, home / "squats"
+        yield folder, blank_frames(home / "squats")
 
 
 @pytest.fixture
@@ -93,7 +87,7 @@ def test_a_pose_model_shows_the_repetition_it_explains(moving, estimate):
     assert (clip["pictures"], clip["seen"][:2]) == (48, [1, 4])
     assert len(clip["attention"][0]) == 16
     pictures = strip(clip)
-    assert (np.abs(pictures.astype(int) - (90, 120, 90)).max((1, 2, 3)) > 100).all()  # each has the skeleton
+    assert (np.abs(pictures.astype(int) - GROUND).max((1, 2, 3)) > 100).all()  # each has the skeleton
     assert np.abs(pictures[0].astype(int) - pictures[24]).max() > 100  # which moves
     assert "untested on people" in picture.text
     assert f'alt="{picture.text}"' in unescape(picture.source)

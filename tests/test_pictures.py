@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from landmark_clips import sequence
+from landmark_clips import NOBODY, SQUATS, blank_frames
 from PIL import Image
 
 from efa.data.landmarks import INDEX, Landmarks
@@ -38,11 +38,7 @@ BLIND = {
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Landmarks]:
     """Two squats of a skeleton alone: frames that show nothing, and where its landmarks are in them."""
-    folder = tmp_path_factory.mktemp("frames")
-    landmarks = sequence("Squat", [2.0, 2.0], rate=12.5, still=0.5)
-    for i in range(len(landmarks.times)):
-        Image.new("RGB", (320, 180), (90, 120, 90)).save(folder / f"{i:03d}.png")
-    return folder, landmarks._replace(image=landmarks.image / 4, size=(320, 180))
+    return blank_frames(tmp_path_factory.mktemp("clip") / "frames"), SQUATS
 
 
 def test_every_fault_of_every_action_concerns_a_limb() -> None:
@@ -125,8 +121,7 @@ def test_an_abstention_shows_the_clip_and_the_reason(clip: tuple[Path, Landmarks
     last = landmarks.times[-1]
     alt = draw_answer(folder, landmarks, ANSWER | NONE, tmp_path / "a.png")
     assert alt == f"No answer: nobody is seen. 6 frames with a skeleton over the person: 0.0 to {last:.1f} s."
-    nobody = landmarks._replace(image=np.full_like(landmarks.image, np.nan), visibility=landmarks.visibility * 0)
-    assert "skeleton" not in draw_answer(folder, nobody, ANSWER | NONE, tmp_path / "b.png")
+    assert "skeleton" not in draw_answer(folder, NOBODY, ANSWER | NONE, tmp_path / "b.png")
     assert [_marked(tmp_path / name, COLORS["l"]) > 0 for name in ("a.png", "b.png")] == [True, False]
 
 

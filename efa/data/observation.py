@@ -63,8 +63,8 @@ def observe_landmarks(landmarks: Landmarks, frames: int) -> Observation:
     notes, found = list(landmarks.notes), float(landmarks.found.mean())
     blank = np.zeros((1, frames, 20, 3), np.float32)
     if found < ENOUGH:
-        who = "nobody is" if found == 0 else f"somebody is in only {found:.0%} of the frames"
-        return Observation(blank, notes=tuple(notes), unusable=f"{who} seen", landmarks=landmarks)
+        seen = "nobody is seen" if found == 0 else f"somebody is seen in only {found:.0%} of the frames"
+        return Observation(blank, notes=tuple(notes), unusable=seen, landmarks=landmarks)
     if hidden := _hidden(landmarks):
         return Observation(blank, notes=tuple(notes), unusable=hidden, landmarks=landmarks)
     joints, last = to_joints(landmarks), len(landmarks.times) - 1
