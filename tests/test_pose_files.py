@@ -71,7 +71,7 @@ def test_networks_are_checked_and_fetched_once(tmp_path, monkeypatch):
         (folder,) = (word.partition("=")[2] for word in command if word.startswith("--dest="))
         with zipfile.ZipFile(Path(folder) / "mediapipe.whl", "w") as wheel:
             for name, raw in content.items():
-                wheel.writestr(name, raw)
+                wheel.writestr(f"mediapipe/modules/{name}", raw)
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(subprocess, "run", pip)
