@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from efa.baselines.inputs import prepare
-from efa.data.loader import text_keys
+from efa.data.loader import pixels, text_keys
 from efa.experiments import Overrides, select
 from efa.model.assessor import EFAModel
 from efa.predict import EFA
@@ -47,9 +47,9 @@ def compute_attention(run: Run, split: str = "test") -> pd.DataFrame:
     size, found = run.config.prediction.batch, []
     for start in range(0, len(rows), size):
         part = rows[start : start + size]
-        video = torch.from_numpy(inputs.video[part])  # cached features [B, N, C], or frames uint8 [B, T, S, S, 3]
-        raw = video.dtype == torch.uint8
-        features = model.encode_video(video.permute(0, 1, 4, 2, 3)) if raw else video.float()  # [B, N, C]
+        video = torch.from_numpy(inputs.observed[part])  # features [B, N, C], skeletons, or frames uint8
+        finished = run.config.encoder.frozen and video.dtype != torch.uint8  # as efa.predict.predict
+        features = video.float() if finished else model.encode_video(pixels({"video": video}))  # [B, N, C]
         guessed = list(dataset.table["action"])
         for row, best in zip(part, model.classify(features).argmax(1).tolist(), strict=True):
             guessed[row] = dataset.actions[best]

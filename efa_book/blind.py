@@ -19,9 +19,9 @@ from efa_book.estimates import Estimate
 from efa_book.files import read_json, write_json
 from efa_book.html import Cell, Html
 from efa_book.provenance import stamp
-from efa_book.table_specs import CIDER, FAULT
+from efa_book.table_specs import CIDER, FAULT, HALLUCINATED, STEP
 
-VERSION = 1  # raise it when the blind texts or their scores change: kept scores are then computed again
+VERSION = 2  # raise it when the blind texts or their scores change: kept scores are then computed again
 DRAWS = 5
 Floors = dict[str, dict[str, float]]  # writer -> metric -> percent
 
@@ -62,7 +62,8 @@ def _cell(found: Estimate) -> Cell:
 
 @cache
 def floors(data: DataConfig) -> Floors:
-    """CIDEr-D and, where the true faults are known, fault F1 of the blind texts on the test split; the mean over draws.
+    """CIDEr-D and, where the true faults are known, fault F1, hallucinated faults and right steps of the blind texts on
+    the test split; the mean over draws.
 
     Computed once for a data set and kept on disk. InputError: no such data set, or no Java to score with.
     """
@@ -116,6 +117,10 @@ def _score(test: pd.DataFrame, texts: list[str], source: str) -> dict[str, float
     if parser is not None:
         counts = metrics.fault_counts(texts, list(test["action"]), test["quality"], list(test["fault"]), parser)
         scores[FAULT.key] = 100 * metrics.micro_f1(counts)
+    for metric in (HALLUCINATED, STEP):
+        sample = estimates.clip_sample(metric.key, test.assign(explanation=texts), parser) if parser else None
+        if sample is not None and len(sample[0]):
+            scores[metric.key] = sample[1](sample[0])
     return scores
 
 

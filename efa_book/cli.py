@@ -98,12 +98,16 @@ def explore_parts(
     seeds: Annotated[str, typer.Option(help="of the runs 6/EFA and standards/EFA, comma-separated")] = "0",
     dataset: Dataset = "",
     to: Target = None,
+    row: Annotated[str, typer.Option(help="6/EFA or standards/EFA; default: both")] = "",
 ) -> None:
     """Publish what finished EFAs lose without one of their parts.   Example: efa explore parts --seeds 0,1,2"""
-    from efa_book.parts import publish
+    from efa_book.parts import ROWS, publish
 
+    if row and row not in ROWS:
+        raise InputError(f"there are no parts of '{row}'", hint=f"one of {', '.join(ROWS)}")
     with bar("runs") as update:
-        path = publish(preset, seeds_of(seeds), {"data.source": dataset} if dataset else None, to, update)
+        overrides = {"data.source": dataset} if dataset else None
+        path = publish(preset, seeds_of(seeds), overrides, to, update, [row] if row else ROWS)
     out.print(f"published to {path}")
 
 

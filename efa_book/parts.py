@@ -98,17 +98,25 @@ def switched_off(model: EFAModel, part: str) -> Iterator[EFAModel]:
     """The model without a part for as long as the context lasts. InputError: it has none, or it is not in `PARTS`."""
     if part not in PARTS:
         raise InputError(f"there is no part '{part}'", hint=f"one of {'; '.join(PARTS)}")
-    modules = dict(model.named_modules())
-    if lacking := [name for name in PARTS[part] if type(modules.get(name)) in (type(None), nn.Identity, nn.Linear)]:
+    if lacking := _lacking(model, part):
         raise InputError(f"this model has no {', '.join(lacking)}", hint=f"take {' or '.join(ROWS)}")
+    modules = dict(model.named_modules())
     with contextlib.ExitStack() as stack:
         for name, hook in PARTS[part].items():
             stack.callback(modules[name].register_forward_hook(hook).remove)
         yield model
 
 
-def score_parts(run: Run, parts: Sequence[str] = tuple(PARTS), split: str = "test") -> pd.DataFrame:
+def _lacking(model: EFAModel, part: str) -> list[str]:
+    """The modules that would have to be switched off and are not there."""
+    modules = dict(model.named_modules())
+    return [name for name in PARTS[part] if type(modules.get(name)) in (type(None), nn.Identity, nn.Linear)]
+
+
+def score_parts(run: Run, parts: Sequence[str] = (), split: str = "test") -> pd.DataFrame:
     """Scores of a finished run's model with each of the parts switched off, columns `COLUMNS`, in percent.
+
+    `parts`: by default all that the model has; the pose encoder has no adapter.
 
     With `WHOLE` among the parts also where its steps look. Protocol 'predicted': the model's own answer picks the
     steps, which no part has a say in. InputError where the run is not finished, or its model lacks a part.
@@ -119,7 +127,7 @@ def score_parts(run: Run, parts: Sequence[str] = tuple(PARTS), split: str = "tes
     if not isinstance(model, EFAModel):
         raise InputError(f"{run.label} is another system", hint=f"take {' or '.join(ROWS)}")
     lines: list[tuple[str, str, float]] = []
-    for part in parts:
+    for part in parts or [part for part in PARTS if not _lacking(model, part)]:
         with switched_off(model, part):
             predictions = predict(model, inputs, run.config, split, PROTOCOL)
         # without references: no caption metrics, which take minutes
@@ -137,24 +145,29 @@ def publish(
     overrides: Overrides | None = None,
     out: Path | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    rows: Sequence[str] = ROWS,
 ) -> Path:
     """Writes parts.csv, whose path it returns, and parts.json of finished runs of `ROWS` to results/<data>-<preset>/.
 
-    `progress` is called with the runs done, and the number of all runs. InputError where a run is not finished.
+    What is there of other rows and seeds stays. `rows`: some of `ROWS`. `progress` is called with the runs done, and
+    the number of all runs. InputError where a run is not finished.
     """
-    runs = [run for row in ROWS for run in select(row, preset, tuple(seeds), overrides)]
+    runs = [run for row in rows for run in select(row, preset, tuple(seeds), overrides)]
     if one := next((run for run in runs if not run.finished), None):  # before minutes of work for the others
         hint = f"efa run {one.table}/{one.row} --preset {preset} --seeds {one.seed}"
         raise InputError(f"{one.label} is not finished", hint=hint)
-    tables, known = [], {}
+    folder = out or folder_of(preset, overrides)
+    path = folder / "parts.csv"
+    old = read_table(path, COLUMNS, HINT, dtype={"table": str})
+    made = [(run.table, run.row, run.seed) for run in runs]
+    tables = [old[[cell not in made for cell in zip(old["table"], old["row"], old["seed"], strict=True)]]]
+    known = read_json(path.with_suffix(".json"), HINT).get("runs", {})
     for done, run in enumerate(runs):
         progress(done, len(runs))
         tables.append(score_parts(run))
         facts = read_json(run.folder / "provenance.json", f"efa run {run.table}/{run.row}")
         known[run.label] = {name: facts.get(name) for name in ("key", "finished", "commit", "device")}
-    folder = out or folder_of(preset, overrides)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "parts.csv"
     about = {
         "columns": ", ".join(COLUMNS),
         "protocol": PROTOCOL,

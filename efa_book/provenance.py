@@ -27,11 +27,13 @@ NOTEBOOKS = {"4": "comparison", "5": "comparison", "6": "ablation", "7": "loss_w
 
 def stamp(results: Results, again: str = "") -> Html:
     """Data, preset, seeds, protocol, hardware, runtime, commit, and the command to rerun (`again`)."""
-    data = table_config(results.table, results.preset, results.overrides).data
+    config = table_config(results.table, results.preset, results.overrides)
+    data = config.data
     badge, described = "own data", data.source
     if isinstance(data, FormSimData):
         badge = "Stand-in: FormSim, procedural, not CoT-AFA"
-        described = f"{data.clips} clips of {data.size} pixels, benchmark {data.benchmark}"
+        shown = "as skeletons" if config.encoder.kind == "pose" else f"of {data.size} pixels"
+        described = f"{data.clips} clips {shown}, benchmark {data.benchmark}"
     facts = list(results.facts.values())
     states = Counter(results.states.values()).most_common()
     parts = [

@@ -58,7 +58,7 @@ def publish(
         predictions = pd.read_parquet(run.folder / "predictions.parquet")
         kept = predictions[predictions["protocol"].isin(run.protocols)]
         path = folder / "predictions" / f"{name}.parquet"
-        write_safely(path, partial(kept.to_parquet, index=False, compression="zstd"))
+        write_safely(path, partial(kept.to_parquet, index=False, compression="zstd", compression_level=19))
         facts = json.loads((run.folder / "provenance.json").read_text())
         facts = {k: v for k, v in facts.items() if k != "labels"} | {"scores_version": scores_version(run.folder)}
         provenance[name] = dict(zip(RUN_COLUMNS, cell, strict=True)) | facts

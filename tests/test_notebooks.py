@@ -22,6 +22,7 @@ PARAMETERS = {
     "explore": {"preset", "dataset", "clips", "live", "checkpoint"},
     "loss_weight": OF_RUNS | {"dataset", "protocol"},
     "model": {"checkpoint", "preset"},
+    "pose": OF_RUNS - {"preset"} | {"pixels"},
     "qualitative": OF_RUNS,
     "real_people": {"results"},
     "training": OF_RUNS,
