@@ -15,13 +15,13 @@ from torch import Tensor
 
 from efa.config import build
 from efa.experiments import table_config
-from efa.metrics.intervals import mean_interval
 from efa.model.pose import turn_to_front
 from efa.utils.errors import InputError
 from efa_book import blind, estimates, html
 from efa_book.collect import Results
 from efa_book.figures import BLUE, INK, ORANGE, styled
 from efa_book.html import Cell, Html
+from efa_book.intervals import mean_interval
 from efa_book.parts import TOLERANCE, Change
 from efa_book.provenance import stamp
 from efa_book.table_specs import AUC, BALANCED, FAULT, HALLUCINATED, STEP, TOP1, Metric
@@ -29,7 +29,7 @@ from formsim.motion import INDEX
 
 MEASURED = (BALANCED, AUC, FAULT, HALLUCINATED, STEP)
 _SIDES = (("neck", "shoulder", "elbow", "wrist", "hand"), ("pelvis", "hip", "knee", "ankle", "toe"))
-CHAINS = {  # colour -> joints that are joined by lines
+CHAINS: dict[str, tuple[tuple[str, ...], ...]] = {  # colour -> joints that are joined by lines
     INK: [("pelvis", "chest", "neck", "head")],
     **{
         colour: [tuple(name if name in INDEX else f"{name}_{side}" for name in chain) for chain in _SIDES]
