@@ -29,7 +29,7 @@ from formsim.motion import INDEX
 
 MEASURED = (BALANCED, AUC, FAULT, HALLUCINATED, STEP)
 _SIDES = (("neck", "shoulder", "elbow", "wrist", "hand"), ("pelvis", "hip", "knee", "ankle", "toe"))
-CHAINS: dict[str, tuple[tuple[str, ...], ...]] = {  # colour -> joints that are joined by lines
+CHAINS: dict[str, list[tuple[str, ...]]] = {  # colour -> joints that are joined by lines
     INK: [("pelvis", "chest", "neck", "head")],
     **{
         colour: [tuple(name if name in INDEX else f"{name}_{side}" for name in chain) for chain in _SIDES]

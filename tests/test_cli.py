@@ -72,7 +72,7 @@ def test_wrong_usage_and_help(efa):
 
 def test_without_a_trained_model_it_says_how_to_get_one(efa, monkeypatch, tmp_path):
     monkeypatch.setenv("EFA_HOME", str(tmp_path))
-    status, _, err = efa("assess", "clip.mp4")
+    status, _, err = efa("assess", "clip.mp4", "--rgb")
     assert status == 2
     assert "make reproduce" in err
 
