@@ -37,7 +37,7 @@ function render({ model, el }) {
     try {
       if (!navigator.mediaDevices?.getUserMedia || !globalThis.MediaRecorder) return say(CLOSED);
       say("Waiting for the camera: the browser may ask you to allow it.");
-      stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1280 } }, audio: false });
+      stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 960 }, frameRate: { ideal: 25 } }, audio: false });
       preview.srcObject = stream;
       preview.hidden = false;
       await preview.play();
@@ -53,7 +53,8 @@ function render({ model, el }) {
       await stopped;
       if (mine.gone) return;
       const bytes = await new Blob(parts).arrayBuffer();
-      say(`Recorded ${(bytes.byteLength / 1e6).toFixed(1)} MB; they went to this notebook's kernel and nowhere else.`);
+      if (!bytes.byteLength) return say("The camera gave no picture: record again.");
+      say("Recorded; the video went to this notebook's kernel and nowhere else.");
       model.send({ type: recorder.mimeType }, undefined, [bytes]);
     } catch (error) {
       say(REASONS[error.name] ?? `The camera does not work: ${error.message}`);

@@ -251,7 +251,7 @@ function render({ model, el }) {
     if (!answer) return `${id} has no answer for it.`;
     if (answer.abstained) return `The model gives no answer: ${answer.abstained}.`;
     const right = clip.quality < 0 ? "" : verdict(answer) === clip.quality ? ", which is right" : ", which is wrong";
-    return `${id} says ${actionOf(answer)}, ${VERDICTS[verdict(answer)]}${right}.`;
+    return `${clip.own ? "The model" : id} says ${actionOf(answer)}, ${VERDICTS[verdict(answer)]}${right}.`;
   }
 
   // --- what is shown of a clip
@@ -277,19 +277,17 @@ function render({ model, el }) {
       node.append(make("p", {}, "No answer for this clip."));
       return node;
     }
-    const wrong = answer.wrong ?? 0; // none with an abstention
-    const bar = make("span", { class: "efax-bar", "aria-hidden": "true" }, make("span", { style: `width: ${100 * wrong}%` }));
-    const sure = make("span", { class: "efax-small" }, `probability of non-standard form ${wrong.toFixed(2)}`);
+    if (answer.abstained) {
+      node.append(facts([["No answer", answer.abstained]]));
+      return node;
+    }
+    const bar = make("span", { class: "efax-bar", "aria-hidden": "true" }, make("span", { style: `width: ${100 * answer.wrong}%` }));
+    const sure = make("span", { class: "efax-small" }, `probability of non-standard form ${answer.wrong.toFixed(2)}`);
     const top = answer.top5.map((one, i) => {
       const [name, hit] = [data.names[one] ?? one, (data.names[one] ?? one) === clip.action];
       const text = answer.sure ? `${name} ${Math.round(100 * answer.sure[i])} %` : name;
       return make("li", {}, hit ? make("strong", {}, text) : text, hit ? flag(true) : "");
     });
-    const guesses = ["Top five", make("ol", {}, ...top)];
-    if (answer.abstained) {
-      node.append(facts([["No answer", answer.abstained], guesses]));
-      return node;
-    }
     const parts = (answer.repetitions || []).map((one, i) => {
       const told = i === answer.explained ? " (explained here)" : "";
       return make("li", {}, `${one.start.toFixed(1)} to ${one.end.toFixed(1)} s: ${one.quality} ${one.quality_probability.toFixed(2)}${told}`);
@@ -299,7 +297,7 @@ function render({ model, el }) {
         ["Action", actionOf(answer), flag(clip.action ? actionOf(answer) === clip.action : null)],
         ["Verdict", VERDICTS[verdict(answer)], flag(clip.quality < 0 ? null : verdict(answer) === clip.quality), bar, sure],
         ...(parts.length > 1 ? [["Repetitions", make("ol", {}, ...parts)]] : []),
-        guesses,
+        ["Top five", make("ol", {}, ...top)],
       ]),
     );
     node.append(...(system.writes ? texts(clip, answer) : [make("p", { class: "efax-small" }, "Writes no explanation.")]));

@@ -47,6 +47,7 @@ class Camera(anywidget.AnyWidget):
     _esm = FOLDER / "camera.js"
     _css = ".efa-camera video { display: block; width: 22rem; max-width: 100%; transform: scaleX(-1); }"  # a mirror
     _css += " .efa-camera video[hidden] { display: none; } .efa-camera button { width: auto; }"
+    _css += " .efa-status.widget-label { height: auto; white-space: normal; }"  # of the panel: sentences, not a label
     seconds: Any = traitlets.Int(10, min=1, max=20).tag(sync=True)
     wait: Any = traitlets.Int(5, min=0).tag(sync=True)
     recording: Any = traitlets.Bytes()
@@ -139,6 +140,7 @@ class Panel(ipywidgets.VBox):
         self.action = ipywidgets.Dropdown(options=[GUESS, *sorted(data["actions"])], description="Action", **line)
         self.go = ipywidgets.Button(description="Assess", button_style="primary")
         self.status, self.picture = ipywidgets.Label(""), ipywidgets.HTML("")
+        self.status.add_class("efa-status")
         self.go.on_click(lambda _: self.assess())
         self.file.observe(lambda _: self._uploaded(), "value")
         self.camera.observe(lambda _: self._recorded(), "recording")

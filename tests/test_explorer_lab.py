@@ -116,7 +116,7 @@ def test_a_recording_reaches_the_kernel_and_is_assessed(tab):
     assert tab.ask(f"{CAMERA}.querySelector('video').videoWidth") > 100
     tab.until(f"{CAMERA}.textContent.includes('s left')")
     stream = f"{CAMERA}.querySelector('video').srcObject"
-    tab.ask(f"globalThis.track = {stream}.getTracks()[0]; new Promise((done) => setTimeout(done, 1500))")
+    tab.ask(f"globalThis.track = {stream}.getTracks()[0]; new Promise((done) => setTimeout(done, 6000))")
     tab.click(f"{CAMERA}.querySelector('button')")
     tab.until(f"{CAMERA}.textContent.includes('went to this notebook')")
     tab.until(f"{STATUS}.includes('camera ')")
