@@ -27,6 +27,14 @@ TITLES = {  # set -> its name, and what a group is
     "ui_prmd": ("UI-PRMD: correct or not", "people"),
     "boxing": ("Boxing: the topics of the coaches", "boxers"),
 }
+ANSWERS = {  # metric of action_scores.csv -> its words
+    "top1": "right, if every clip is answered",
+    "top1_mean_over_actions": "the same, mean over exercises",
+    "wrong_at_70": "wrong, if the surest 70 % are answered",
+    "answered_known": "answered at the threshold",
+    "wrong_of_answered_known": "wrong among these",
+    "answered_other": "answered though FormSim lacks the exercise",
+}
 CHANCE = {"auc": 50.0, "balanced": 50.0, "accuracy": 20.0}
 ORDER = ("network", "joint angles", "angles and", "rule", "most frequent", "nearest", "any", "no movement", "always")
 
@@ -167,3 +175,65 @@ def stamp(found: Found) -> Html:
         f"until {max(one['date'] for one in facts)[:10]}",
     ]
     return html.stamp(BADGE, parts, facts[-1]["command"])
+
+
+def load_actions(folder: str | Path = "") -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What `python -m efa_book.real_people.actions` wrote: clips and scores. InputError where it is missing."""
+    place = Path(folder) if folder else paths.results() / "real-people"
+    for file in (place / "actions.csv", place / "action_scores.csv"):
+        if not file.is_file():
+            raise InputError("no answers on real people here", file=file, hint=HINT.replace("people", "people.actions"))
+    clips = pd.read_csv(place / "actions.csv", keep_default_na=False)
+    return clips, pd.read_csv(place / "action_scores.csv")
+
+
+def actions_table(scores: pd.DataFrame) -> Html:
+    """Zero-shot answers: on the people by whom the threshold was chosen, on the others, and on all."""
+    parts = ["validation", "test", "all"]
+    rows: list[list[str | Cell]] = [
+        [words, *(_cell_of(scores, part, metric) for part in parts)] for metric, words in ANSWERS.items()
+    ]
+    notes = ["In per cent; below each number the 95 % interval, a bootstrap that draws whole groups of people."]
+    head = ["", "people by whom the threshold was chosen", "other people", "all"]
+    return html.table("Which exercise it is, by a model that has seen FormSim alone", head, rows, notes)
+
+
+def _cell_of(scores: pd.DataFrame, part: str, metric: str) -> Cell:
+    one = scores[(scores["part"] == part) & (scores["metric"] == metric)].iloc[0]
+    return Cell(f"{one['value']:.1f}", f"{one['low']:.0f}–{one['high']:.0f}", number=True)
+
+
+def confusion_table(clips: pd.DataFrame) -> Html:
+    """For every set of clips: how many were named rightly, and what they were taken for most often."""
+    rows: list[list[str | Cell]] = []
+    for name, part in clips.groupby("set", sort=False):
+        taken = ", ".join(f"{best} {count}" for best, count in part["best"].value_counts().head(4).items())
+        known = part[part["action"] != ""]
+        share = f"{100 * (known['right'].astype(str) == 'True').mean():.0f}" if len(known) else "not in FormSim"
+        rows.append([str(name), Cell(str(len(part)), number=True), Cell(share, number=True), taken])
+    return html.table("What each set was taken for", ["", "clips", "right, %", "named most often"], rows)
+
+
+@styled
+def coverage(clips: pd.DataFrame) -> Figure:
+    """Of the clips answered first, the surest ones, how many are wrong: known exercises, and all with unknown ones."""
+    figure = Figure(figsize=(6.4, 3.2))
+    ax = figure.add_subplot()
+    for words, colour, part in (
+        ("with exercises that FormSim lacks", ORANGE, clips),
+        ("exercises that FormSim has", BLUE, clips[clips["action"] != ""]),
+    ):
+        ordered = part.sort_values("probability", ascending=False)
+        wrong = (ordered["right"].astype(str) != "True").cumsum() / pd.RangeIndex(1, len(ordered) + 1)
+        share = 100 * pd.Series(range(1, len(ordered) + 1)) / len(ordered)
+        ax.plot(share, 100 * wrong.to_numpy(), color=colour, linewidth=1.6, label=words)
+    ax.set_xlabel("answered, % of the clips, the surest first")
+    ax.set_ylabel("wrong among them, %")
+    ax.legend(frameon=False)
+    return figure
+
+
+def show_coverage(clips: pd.DataFrame) -> Html:
+    """The figure with the words for those who cannot see it."""
+    alt = "Two rising lines: the more clips are answered, the more answers are wrong. The table above has the numbers."
+    return html.show(coverage(clips), alt, "Coverage against accuracy: who answers less is wrong less.")
