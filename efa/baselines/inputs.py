@@ -34,11 +34,12 @@ class TrainingInputs:
     instruction: Tensor  # [K, 1, E]
     tokenizer: Tokenizer
     order: Tensor | None = None  # int64 [N, 5], in which each clip gets its steps; None: as they are
-    observed: np.ndarray = None  # type: ignore[assignment]  # what validation and prediction read; default: `video`
+    estimated: np.ndarray | None = None  # of skeletons: as an estimator reports them, [N, T, 20, 3]
 
-    def __post_init__(self) -> None:
-        if self.observed is None:
-            self.observed = self.video
+    @property
+    def observed(self) -> np.ndarray:
+        """What validation and prediction read of the clips."""
+        return self.video if self.estimated is None else self.estimated
 
     def embed(self, model: Model, keys: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors F_t^s [B, 5, E] and F_t^g [B, 1, E] of clips, by the model's own text encoder if it trains one.
