@@ -61,12 +61,14 @@ def test_limbs_come_back_from_landmarks_whoever_is_seen_from_wherever(i, view, s
     found = to_joints(seen._replace(image=seen.image * scale))
     assert found.shape == (PHASES, len(JOINTS), 3)
     found, truth = (turn_to_front(torch.from_numpy(part)[None])[0].numpy() for part in (found, truth))
+    alike = []
     for start, end in LIMBS:
         for side in "lr":
             cosine = direction(found, f"{start}_{side}", f"{end}_{side}") * direction(
                 truth, f"{start}_{side}", f"{end}_{side}"
             )
-            assert np.median(cosine.sum(-1)) > 0.75  # the camera is four metres away: perspective bends a little
+            alike.append(np.median(cosine.sum(-1)))
+    assert np.mean(alike) > 0.8  # the camera is four metres away: perspective bends limbs
     assert np.allclose(np.linalg.norm(found[:, INDEX["neck"]] - found[:, 0], axis=-1), TORSO, atol=1e-3)
 
 
