@@ -137,7 +137,7 @@ def _sheet(cells: Sequence[Image.Image], across: int) -> Image.Image:
 
 
 def draw_answer(video: str | Path, landmarks: Landmarks, answer: dict[str, Any], to: Path) -> str:
-    """Writes a PNG of `WIDTH` pixels: frames of the repetition that is explained, what is wrong with it, the verdict.
+    """Writes a PNG of `WIDTH` pixels: frames of the repetition that is explained, what is wrong with it, and the notes.
 
     A verdict of 'standard' marks no limb: where its text names a fault all the same, the text is wrong about it or the
     verdict is.
@@ -168,7 +168,9 @@ def draw_answer(video: str | Path, landmarks: Landmarks, answer: dict[str, Any],
         title = f"{answer['action']}: {answer['quality']} form ({probability}{untested})"
     which = f"repetition {answer['explained'] + 1} of {count}, " if count > 1 else ""
     about = f"{which}{start:.1f} to {end:.1f} s" + (f"; marked: {', '.join(_words(limbs))}" if limbs else "")
-    lines = [title, about[0].upper() + about[1:], *wrap(answer["explanation"], _LETTERS)]
+    notes = [f"Note: {note}" for note in answer["warnings"]]  # how far to trust it belongs beside the verdict
+    texts = [about[0].upper() + about[1:], answer["explanation"], *notes]
+    lines = [title, *(line for text in texts for line in wrap(text, _LETTERS))]
     sheet = Image.new("RGB", (WIDTH, cells.height + 2 * _EDGE + len(lines) * _LINE), "white")
     sheet.paste(cells)
     for k, line in enumerate(lines):
@@ -177,7 +179,7 @@ def draw_answer(video: str | Path, landmarks: Landmarks, answer: dict[str, Any],
     write_safely(to, lambda path: sheet.save(path, "PNG"))
     seen = " with a skeleton over the person" if landmarks.found[frames].any() else ""
     pictures = f"{len(chosen)} frame{'s'[: len(chosen) > 1]}{seen}"
-    return f"{title}. {pictures}: {about}. {answer['explanation']}".strip()
+    return " ".join([f"{title}. {pictures}: {about}.", *filter(None, [answer["explanation"], *notes])])
 
 
 def explained_frames(landmarks: Landmarks, answer: dict[str, Any]) -> tuple[float, float, Array]:

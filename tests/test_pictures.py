@@ -23,6 +23,7 @@ REPETITIONS = [
 ANSWER = {
     "action": "Squat", "abstained": "", "quality": "non-standard", "quality_probability": 0.8, "validated": None,
     "explanation": "The knees collapse inward.", "faults": [], "repetitions": REPETITIONS, "explained": 0,
+    "warnings": [],
 }  # fmt: skip
 NONE = {"action": None, "quality": None, "quality_probability": None, "explanation": "", "repetitions": []}
 NONE |= {"explained": None, "abstained": "nobody is seen"}
@@ -114,6 +115,16 @@ def test_a_verdict_of_standard_marks_nothing(clip: tuple[Path, Landmarks], tmp_p
     alt = draw_answer(*clip, ANSWER | KNEES | {"quality": "standard"}, tmp_path / "a.png")
     assert "arked" not in alt
     assert _marked(tmp_path / "a.png") == 0
+
+
+def test_how_far_to_trust_it_stands_in_the_picture(clip: tuple[Path, Landmarks], tmp_path: Path) -> None:
+    """A verdict that was compared with people's labels, and failed, is not 'untested': its note has to say it."""
+    answer = ANSWER | KNEES | {"validated": {"auc": 0.51}}
+    note = "verdicts on 'Squat' cannot be relied on: an AUC of 0.51"
+    assert "Note:" not in draw_answer(*clip, answer, tmp_path / "plain.png")
+    assert draw_answer(*clip, answer | {"warnings": [note]}, tmp_path / "noted.png").endswith(f"Note: {note}")
+    with Image.open(tmp_path / "plain.png") as plain, Image.open(tmp_path / "noted.png") as noted:
+        assert noted.height > plain.height
 
 
 def test_an_abstention_shows_the_clip_and_the_reason(clip: tuple[Path, Landmarks], tmp_path: Path) -> None:
