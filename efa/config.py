@@ -53,6 +53,8 @@ class FormSimData(ClipSettings):
     actions: Annotated[int, Field(ge=0, le=50)] = 0  # how many of its actions, of varied types; 0: all
     seed: int = 0  # the data set's own seed, not a run's
     clutter: Annotated[float, Field(ge=0, le=1)] = 1.0  # difficulty; 0: plain rooms, 1: gyms full of things
+    sealed: NonNegativeInt = 0  # clips of a test split that only finished runs are scored on; 0: the split of `clips`
+    sealed_seed: NonNegativeInt = 0  # of those clips: from the hash of book/protocol.md
     others: NonNegativeInt = 0  # performances of exercises it does not have, a class of their own; skeletons only
 
 

@@ -40,6 +40,9 @@ from efa.utils.signals import available_cores
 PACKAGE = Path(__file__).parent
 HOW = ("micro_batch", "checkpointing", "compile")  # say how to train, not what: no part of the hash while at defaults
 
+# Settings that are newer than published keys, which do not have them, with what they then were.
+NEWER = (("encoder", "kind", "swin"), ("data", "others", 0), ("data", "sealed", 0), ("data", "sealed_seed", 0))
+
 
 @dataclass(frozen=True)
 class Run:
@@ -93,7 +96,7 @@ def config_hash(config: Config) -> str:
     """Of the settings that a run's numbers depend on, 16 hexadecimal digits."""
     settings, plain = config.to_dict(), vars(TrainingConfig())
     asked, training = settings["prediction"], settings["training"]
-    for section, name, usual in (("encoder", "kind", "swin"), ("data", "others", 0)):  # newer than published keys
+    for section, name, usual in NEWER:
         if settings[section].get(name) == usual:
             del settings[section][name]
     settings["prediction"] = {k: asked[k] for k in ("max_tokens", *(["beams"] if asked["beams"] > 1 else []))}
@@ -202,7 +205,7 @@ def _predict_missing(run: Run, path: Path) -> None:
     tables = [pd.read_parquet(path)] if path.is_file() else []
     have = {protocol for table in tables for protocol in table["protocol"]}
     if missing := [protocol for protocol in run.protocols if protocol not in have]:
-        inputs = prepare(run.config)
+        inputs = prepare(run.config, final=True)
         model = EFA.from_pretrained(path.parent).model.to(distributed.state().device)
         tables += [predict(model, inputs, run.config, protocol=protocol) for protocol in missing]
         table = pd.concat(tables, ignore_index=True)

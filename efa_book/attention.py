@@ -40,7 +40,7 @@ def compute_attention(run: Run, split: str = "test") -> pd.DataFrame:
     """
     if not run.finished:
         raise InputError(f"{run.label} is not finished", hint=f"efa run {run.table}/{run.row}")
-    model, inputs = EFA.from_pretrained(run.folder).model, prepare(run.config)
+    model, inputs = EFA.from_pretrained(run.folder).model, prepare(run.config, final=True)
     if not isinstance(model, EFAModel) or run.config.fusion.text == "none" or not run.config.fusion.step_branch:
         raise InputError(f"{run.label} has no attention of steps", hint=f"efa run {ROW}")
     dataset, rows = inputs.dataset, inputs.rows(split)

@@ -20,7 +20,7 @@ import pandas as pd
 
 import formsim
 from efa.config import FormSimData
-from efa.data.loader import formsim_clips, open_dataset
+from efa.data.loader import open_dataset
 from efa.data.video import load_clip
 from efa.experiments import CAPTIONERS, RECOGNISERS, table_config
 from efa.metrics import FaultParser, step_in_text
@@ -78,7 +78,7 @@ def build_document(results: Sequence[Results], clips: int = 128, size: int = 128
     first = systems[0]
     asked = first.results
     config = table_config(asked.table, asked.preset, asked.overrides).data
-    dataset = open_dataset(config)
+    dataset = open_dataset(config, final=True)
     table = dataset.table.set_index("clip_id")
     tests = first.clips[first.clips["split"] == "test"]
     # Stale predictions may be of other clips under the same ids: what is shown must be the clip that was judged.
@@ -87,7 +87,7 @@ def build_document(results: Sequence[Results], clips: int = 128, size: int = 128
     same = np.logical_and.reduce([known[one].to_numpy() == tests[other].to_numpy() for one, other in pairs])
     marker = FaultMarker(formsim.fault_phrases() if isinstance(config, FormSimData) else {})
     weights = _read_attention(systems)
-    rendered = {clip.clip_id: clip for clip in formsim_clips(config)} if isinstance(config, FormSimData) else {}
+    rendered = {clip.clip_id: clip for clip in dataset.clips}
     count = PICTURES_PER_FRAME * config.frames
     names: list[str] = []  # of actions: an answer holds their numbers, because the names would make it long
     out = []

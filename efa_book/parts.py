@@ -123,7 +123,7 @@ def score_parts(run: Run, parts: Sequence[str] = (), split: str = "test") -> pd.
     """
     if not run.finished:
         raise InputError(f"{run.label} is not finished", hint=f"efa run {run.table}/{run.row}")
-    model, inputs = EFA.from_pretrained(run.folder).model.eval(), prepare(run.config)
+    model, inputs = EFA.from_pretrained(run.folder).model.eval(), prepare(run.config, final=True)
     if not isinstance(model, EFAModel):
         raise InputError(f"{run.label} is another system", hint=f"take {' or '.join(ROWS)}")
     lines: list[tuple[str, str, float]] = []

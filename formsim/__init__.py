@@ -7,6 +7,7 @@ from formsim.dataset import (
     pose_target,
     record,
     render_clip,
+    sealed_clips,
     some_actions,
     step_table,
     stream_clip,
@@ -16,6 +17,6 @@ from formsim.dataset import (
 VERSION = 1
 
 __all__ = [
-    "VERSION", "Clip", "clips", "fault_phrases", "pose_target", "record", "render_clip", "some_actions", "step_table",
-    "stream_clip",
+    "VERSION", "Clip", "clips", "fault_phrases", "pose_target", "record", "render_clip", "sealed_clips", "some_actions",
+    "step_table", "stream_clip",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 
@@ -33,6 +33,7 @@ STANDARDS: dict[str, tuple[float, str, str]] = {
 }
 SPLITS = {"train": 0.70, "val": 0.15, "test": 0.15}  # as the paper divides CoT-AFA
 SUBJECTS = {"train": 140, "val": 30, "test": 30}  # nobody appears in two splits
+SEALED_SUBJECTS = 280
 STANDARD_SHARE = {"main": 2 / 3, "standards": 1 / 2, "unseen": 2 / 3, "stream": 1 / 3}
 GENERIC_SHARE = 0.3  # standards benchmark: non-standard clips whose fault is one of the action's own, not its range
 SEVERITY = (0.9, 1.5)  # magnitude of a fault, 1 = as its file says
@@ -101,6 +102,14 @@ def clips(
     return tuple(_clip(offered[split], benchmark, split, i, seed) for split in sizes for i in range(sizes[split]))
 
 
+def sealed_clips(known: Sequence[Clip], count: int, seed: int) -> tuple[Clip, ...]:
+    """`count` clips in place of the test split of `known`: the same actions, other people, and a seed of their own."""
+    test = [clip for clip in known if clip.split == "test"]
+    benchmark = cast(Benchmark, test[0].clip_id.partition("-")[0])
+    actions = [load_actions()[name] for name in dict.fromkeys(clip.action for clip in test)]
+    return tuple(_clip(actions, benchmark, "sealed", i, seed) for i in range(count))
+
+
 def some_actions(count: int) -> tuple[str, ...]:
     """Names of so many actions of varied types: evenly spaced in the order of type and name; 0: all, in file order."""
     known = list(load_actions().values())
@@ -119,7 +128,8 @@ def _clip(actions: list[Action], benchmark: Benchmark, split: str, i: int, seed:
     rng = np.random.RandomState(own)
     action = actions[i % len(actions)]
     view = action.views[(i // len(actions)) % len(action.views)]
-    subject = f"stream{seed}-{i}" if benchmark == "stream" else f"{split}{rng.randint(SUBJECTS[split]):03d}"
+    people = SUBJECTS.get(split, SEALED_SUBJECTS)
+    subject = f"stream{seed}-{i}" if benchmark == "stream" else f"{split}{rng.randint(people):03d}"
     names = list(action.faults)
     wrong = rng.random_sample() >= STANDARD_SHARE[benchmark]
     fault = names[rng.randint(len(names))] if wrong else ""
@@ -144,6 +154,7 @@ def _clip(actions: list[Action], benchmark: Benchmark, split: str, i: int, seed:
         extra = tuple((name, _uniform(rng, -0.2, 1.0)) for name in names if rng.random_sample() < 0.3)
     severity, onset = (severity, onset) if fault else (0.0, 0.0)
     name = f"{benchmark}-{split}-{i:05d}"
+    split = "test" if split == "sealed" else split
     return Clip(name, action.name, split, subject, view, standard, executed, fault, severity, onset, extra, own)
 
 

@@ -200,6 +200,17 @@ def test_splits_are_70_15_15_and_share_nobody(benchmark):
             assert {(clip.action, clip.quality) for clip in part} == {(a, q) for a in load_actions() for q in (0, 1)}
 
 
+@pytest.mark.parametrize("benchmark", ["main", "standards", "unseen"])
+def test_sealed_clips_are_of_other_people(benchmark):
+    known = formsim.clips(benchmark, 900, 0)
+    sealed, other = formsim.sealed_clips(known, 120, 7), formsim.sealed_clips(known, 120, 8)
+    assert {clip.subject for clip in known}.isdisjoint(clip.subject for clip in sealed)
+    assert {clip.seed for clip in (*known, *other)}.isdisjoint(clip.seed for clip in sealed)
+    assert {clip.action for clip in sealed} == {clip.action for clip in known if clip.split == "test"}
+    assert {clip.split for clip in sealed} == {"test"}
+    assert sealed == formsim.sealed_clips(known, 120, 7)
+
+
 def test_small_data_sets_fill_every_split_or_are_refused():
     assert Counter(clip.split for clip in formsim.clips("main", 3, 0)) == {"train": 1, "val": 1, "test": 1}
     with pytest.raises(InputError, match="four"):

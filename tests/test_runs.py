@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 import tiny
 
+import formsim
 from efa import metrics, runs
 from efa.baselines.inputs import TrainingInputs
+from efa.data.loader import formsim_clips, open_dataset
 from efa.runs import Run, config_hash, scores_of, state_of
 from efa.train import fit
 from efa.utils.errors import InputError
@@ -51,6 +53,27 @@ def test_the_key_changes_with_what_a_run_depends_on():
     others = [make_run(seed=1), make_run(fusion__merge="add"), make_run(data__clips=33), make_run(data__seed=1)]
     others += [make_run(training__lr=1e-4), make_run(prediction__max_tokens=13)]
     assert len({one.key, *(other.key for other in others)}) == 1 + len(others)
+
+
+def test_only_a_finished_run_reads_the_sealed_split(home, quick_scores, monkeypatch):
+    run = make_run(data__sealed=40, data__sealed_seed=7)
+    with monkeypatch.context() as patch:
+        patch.setattr("formsim.sealed_clips", Mock(side_effect=AssertionError("the seal is broken")))
+        open_dataset.cache_clear()
+        with pytest.raises(AssertionError, match="the seal is broken"):
+            run.execute()
+    assert (run.folder / "provenance.json").is_file()  # trained, validated and saved before
+    run.execute()
+    predictions = pd.read_parquet(run.folder / "predictions.parquet")
+    sealed = formsim.sealed_clips(formsim_clips(run.config.data), 40, 7)
+    assert list(predictions["clip_id"]) == [clip.clip_id for clip in sealed]
+    assert list(predictions["reference"]) == [formsim.record(clip)["explanation"] for clip in sealed]
+    assert predictions["predicted_action"].isin(open_dataset(run.config.data).actions).all()
+
+
+def test_the_sealed_split_is_part_of_the_key_only_where_there_is_one():
+    assert make_run(data__sealed=0).key == make_run().key
+    assert len({make_run(data__sealed=40, data__sealed_seed=seed).key for seed in (0, 1)} | {make_run().key}) == 3
 
 
 def test_the_key_does_not_change_with_what_changes_no_result():

@@ -63,14 +63,14 @@ class TrainingInputs:
         return np.flatnonzero((self.dataset.table["split"] == split).to_numpy())
 
 
-def prepare(config: Config, progress: Progress | None = None) -> TrainingInputs:
-    """Opens the data set and runs whatever is frozen, once."""
-    dataset = open_dataset(config.data)
+def prepare(config: Config, progress: Progress | None = None, final: bool = False) -> TrainingInputs:
+    """Opens the data set and runs whatever is frozen, once; `final`: for scoring a finished run, see `open_dataset`."""
+    dataset, training = open_dataset(config.data, final), open_dataset(config.data)
     vectors = text_vectors(dataset, config.text)  # [K, 6, E], before hours of decoding
     if config.fusion.text == "random":
         vectors = torch.stack([randomise(*pair) for pair in zip(dataset.steps.values(), vectors, strict=True)])
     order = step_order(dataset) if config.fusion.text == "shuffled" else None
-    texts = (vectors[:, :5], vectors[:, 5:], vocabulary(dataset, config), order)
+    texts = (vectors[:, :5], vectors[:, 5:], vocabulary(training, config), order)
     if config.encoder.kind == "pose":
         video = loader.load_skeletons(dataset, config.data, progress)
         return TrainingInputs(dataset, video, *texts, loader.observed_skeletons(video, config))

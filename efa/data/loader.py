@@ -39,17 +39,22 @@ WINDOWS = 0.5  # share of the batches of skeletons that are windows of a longer 
 
 
 @cache
-def open_dataset(config: DataConfig) -> DataSet:
-    """FormSim in memory, or the folder that `config.source` names; InputError when it cannot be used."""
+def open_dataset(config: DataConfig, final: bool = False) -> DataSet:
+    """FormSim in memory, or the folder that `config.source` names; InputError when it cannot be used.
+
+    `final`: what finished runs are scored on, which is the sealed test split alone where the configuration has one.
+    """
     if not isinstance(config, FormSimData):
         return load_dataset(config.source)
     clips = formsim_clips(config)
     steps = {key: StepText(*text) for key, text in formsim.step_table(clips).items()}
-    records = [formsim.record(clip) for clip in clips]
     if config.others:
-        records += [other_record(i, config.seed) for i in range(config.others)]
         steps[OTHER] = StepText(*OTHER_STEPS)
-    return make_dataset(records, steps)
+    if final and config.sealed:
+        clips = formsim.sealed_clips(clips, config.sealed, config.sealed_seed)
+        return make_dataset(map(formsim.record, clips), steps, clips)
+    others = [other_record(i, config.seed) for i in range(config.others)]
+    return make_dataset([*map(formsim.record, clips), *others], steps, clips)
 
 
 def formsim_clips(config: FormSimData) -> tuple[formsim.Clip, ...]:
@@ -81,7 +86,8 @@ def load_skeletons(dataset: DataSet, config: DataConfig, progress: Progress | No
     path = paths.cache() / "skeletons" / f"{data_fingerprint(dataset, config)}.npy"
     clips = _of_clips(dataset, config, skeleton, read_skeleton)
     if isinstance(config, FormSimData):
-        clips = chain(clips, in_processes(partial(other_skeleton, seed=config.seed), range(config.others)))
+        others = range(len(dataset.table) - len(dataset.clips))
+        clips = chain(clips, in_processes(partial(other_skeleton, seed=config.seed), others))
     return cached_array(path, shape, np.float32, (joints[None] for joints in clips), progress)
 
 
@@ -98,7 +104,7 @@ def observed_skeletons(cycles: Array, config: Config) -> Array:
 def _of_clips(dataset: DataSet, config: DataConfig, make: Make, read: Make) -> Iterator[Array]:
     """What `make` gives of each of FormSim's clips, or `read` of each video, in the table's order."""
     if isinstance(config, FormSimData):
-        return in_processes(make, formsim_clips(config))
+        return in_processes(make, dataset.clips)
     return in_processes(read, [Path(config.source) / path for path in dataset.table["path"]])
 
 

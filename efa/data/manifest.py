@@ -38,6 +38,7 @@ class DataSet:
     folder: Path | None  # where the videos are; None where clips are made in memory
     table: pd.DataFrame  # one row a clip, columns as in `COLUMNS`; empty text is '', an empty number NaN or NA
     steps: dict[str, StepText]  # 'action', or 'action [standard]' -> how the action is done
+    clips: tuple[Any, ...] = ()  # FormSim's, from which frames and skeletons are made, in the order of the table
 
     @cached_property
     def actions(self) -> list[str]:
@@ -90,13 +91,15 @@ def check_dataset(folder: str | Path, probe: bool = False) -> list[Problem]:
     return log.problems
 
 
-def make_dataset(rows: Iterable[Mapping[str, Any]], steps: Mapping[str, StepText]) -> DataSet:
+def make_dataset(
+    rows: Iterable[Mapping[str, Any]], steps: Mapping[str, StepText], clips: tuple[Any, ...] = ()
+) -> DataSet:
     """A data set in memory from records with the manifest's columns; checked like a file, but for the videos."""
     log = Log(Path("clips in memory"))
     records = list(rows)
     header = [*dict.fromkeys(name for record in records for name in record)]
     values = [(i, [record.get(name) for name in header]) for i, record in enumerate(records, start=2)]
-    return DataSet(None, log.usable(check_rows(header, values, set(steps), log, None)), dict(steps))
+    return DataSet(None, log.usable(check_rows(header, values, set(steps), log, None)), dict(steps), clips)
 
 
 def manifest_files(folder: Path) -> list[Path]:
