@@ -8,8 +8,10 @@ True
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -39,6 +41,7 @@ from efa.utils.errors import InputError
 from efa.utils.files import write_safely
 from efa.utils.memory import run_in_batches
 from formsim.faults import FaultParser
+from formsim.names import find_action
 from formsim.others import OTHER
 from formsim.skeletons import ALIKE
 
@@ -199,6 +202,8 @@ class EFA:
             if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
                 raise ValueError("weights that are no finite numbers")
         except FileNotFoundError as error:
+            if (folder / "model.safetensors").is_file() and not error.filename:  # safetensors' word for it
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder / "model.safetensors") from None
             missing = Path(error.filename or "model.safetensors").name  # safetensors does not say which file
             raise InputError(f"this checkpoint lacks {missing}", file=folder, hint=train_again) from None
         except InputError as error:  # of a setting or a step, which do not know their file
@@ -241,6 +246,7 @@ class EFA:
         self, seen: Observation, video: str = "", action: str | None = None, steps: StepText | None = None
     ) -> dict[str, Any]:
         """`assess` of what has been read of a video."""
+        action = action and self.find_action(action)
         features = self._features(seen)
         guess, best, likely, other = self._name(features)
         text = steps or self._steps_of(action or self.actions[best])
@@ -344,13 +350,16 @@ class EFA:
         known = formsim.fault_phrases() if isinstance(self.config.data, FormSimData) else {}
         return sorted(FaultParser(known).faults(explanation, action)) if action in known else []
 
-    def _steps_of(self, name: str) -> StepText:
-        for key in (name, f"{name} [full]"):
-            if key in self.steps:
-                return self.steps[key]
-        known = sorted({key.split(" [")[0] for key in self.steps})
+    def find_action(self, name: str) -> str:
+        """The model's action that is meant by `name`, such as 'push ups'; InputError where it has no such action."""
+        known = [action for action in self.actions if action != OTHER]
+        if found := find_action(name, known):
+            return found
         hint = near(name, known) or f"one of: {', '.join(known)}"
         raise InputError(f"unknown action '{name}'", hint=f"{hint} Or describe it in a steps file")
+
+    def _steps_of(self, action: str) -> StepText:
+        return self.steps[action if action in self.steps else f"{action} [full]"]
 
     def _encode(self, text: StepText) -> tuple[Tensor | None, Tensor | None]:
         """Vectors of the steps [1, 5, C] and of the instruction [1, 1, C]; None for a model without text."""

@@ -265,15 +265,3 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found
-
-
-def default_checkpoint() -> Path:
-    """The newest finished run of the full model; InputError when there is none."""
-    found = [
-        (facts["finished"], folder)
-        for folder, facts in _provenances()
-        if any(label.startswith("6/EFA ") for label in facts.get("labels", []))
-    ]
-    if not found:
-        raise InputError("there is no trained model yet", hint="run 'make reproduce', or give --checkpoint FOLDER")
-    return max(found)[1]

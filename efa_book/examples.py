@@ -16,12 +16,11 @@ from efa.baselines.inputs import text_vectors, word_pieces
 from efa.config import Config, FormSimData, build
 from efa.data.loader import formsim_clips, open_dataset
 from efa.data.manifest import StepText
-from efa.experiments import Overrides
+from efa.experiments import Overrides, trained_efa
 from efa.model.assessor import EFAModel
 from efa.model.fusion import Attention
 from efa.model.text import TextEncoder
 from efa.predict import EFA
-from efa.runs import default_checkpoint
 from efa.utils.errors import InputError
 from efa_book import figures, html
 from efa_book.collect import Results
@@ -156,10 +155,10 @@ def answer_rows(opened: OpenedModel, answer: dict[str, Any]) -> list[list[str]]:
 
 
 def open_model(checkpoint: str = "", preset: str = "laptop") -> OpenedModel:
-    """The checkpoint, or the newest finished run of EFA, or else random weights of a preset's sizes; and the first
+    """The checkpoint, or the finished run of EFA, or else random weights of a preset's sizes; and the first
     non-standard clip of FormSim's test split."""
     try:
-        folder = checkpoint or default_checkpoint()
+        folder = checkpoint or trained_efa(preset)
         efa = EFA.from_pretrained(folder)
         training = efa.config.training
         data = efa.config.data

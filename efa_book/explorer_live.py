@@ -16,7 +16,6 @@ from efa.data.video import load_clip
 from efa.metrics import step_in_text
 from efa.metrics.forms import one_line
 from efa.predict import EFA, shipped_checkpoint
-from efa.runs import default_checkpoint
 from efa.utils.errors import InputError
 from efa_book.explorer import FOLDER, PICTURES_PER_FRAME, Document, encode_strip
 from efa_book.html import Html, escape
@@ -172,7 +171,7 @@ class Panel(ipywidgets.VBox):
     def _assess_chosen(self) -> tuple[Document, Html]:
         action = None if self.action.value == GUESS else str(self.action.value)
         if self.efa is None:
-            self.efa = EFA.from_pretrained(self.checkpoint or _default())
+            self.efa = EFA.from_pretrained(self.checkpoint or shipped_checkpoint())
             known = [
                 GUESS,
                 *sorted(set(self.efa.actions) - {OTHER}),
@@ -191,8 +190,3 @@ class Panel(ipywidgets.VBox):
 
     def _progress(self, done: int, total: int) -> None:
         self.status.value = f"Looking for the person: {done} of {total} frames"
-
-
-def _default() -> Path:
-    shipped = shipped_checkpoint()
-    return shipped if shipped.is_dir() else default_checkpoint()

@@ -22,7 +22,6 @@ from efa.predict import EFA
 anywidget = pytest.importorskip("anywidget")
 pytest.importorskip("av")
 
-from efa_book import explorer_live  # noqa: E402
 from efa_book.explorer_live import GUESS, Camera, Explorer, Panel, assess_clip  # noqa: E402
 
 EMPTY = {"version": 1, "about": {}, "actions": ["Squat"], "names": [], "systems": [], "steps": {}, "clips": []}
@@ -132,15 +131,6 @@ def test_the_camera_records_seconds_that_fit_a_message():
     for wrong in (0, 21):
         with pytest.raises(TraitError):
             Camera(seconds=wrong)
-
-
-def test_without_a_shipped_model_the_newest_run_is_taken(checkpoint, monkeypatch, tmp_path):
-    monkeypatch.setattr(explorer_live, "shipped_checkpoint", lambda: tmp_path / "none")
-    monkeypatch.setattr(explorer_live, "default_checkpoint", lambda: checkpoint)
-    panel = Panel(EMPTY)
-    panel.path.value = str(checkpoint.parent / "mine.mp4")
-    panel.go.click()
-    assert [clip["id"] for clip in panel.explorer.own] == ["mine.mp4"]
 
 
 def test_the_panel_assesses_an_upload_and_a_path(checkpoint):

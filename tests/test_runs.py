@@ -1,7 +1,8 @@
 """Runs: one folder each, found again, resumed, and stale as soon as anything that they depend on changes."""
 
 import json
-import shutil
+import os
+import stat
 from unittest.mock import Mock
 
 import pandas as pd
@@ -11,7 +12,9 @@ import tiny
 import formsim
 from efa import metrics, runs
 from efa.baselines.inputs import TrainingInputs
+from efa.config import PRESETS
 from efa.data.loader import formsim_clips, open_dataset
+from efa.experiments import select, trained_efa
 from efa.runs import Run, config_hash, scores_of, state_of
 from efa.train import fit
 from efa.utils.errors import InputError
@@ -179,21 +182,30 @@ def test_a_broken_provenance_elsewhere_does_no_harm(home, quick_scores):
     (home / "runs" / "strange").mkdir(parents=True)
     (home / "runs" / "strange" / "provenance.json").write_text("{")
     assert state_of(make_run()) == "missing"
-    with pytest.raises(InputError, match="no trained model"):
-        runs.default_checkpoint()
 
 
-def test_the_default_checkpoint_is_the_newest_full_model(home, quick_scores, monkeypatch):
-    first = make_run().execute()
-    second = home / "runs" / "newer"
-    shutil.copytree(first, second)
-    facts = json.loads((second / "provenance.json").read_text())
-    (second / "provenance.json").write_text(json.dumps(facts | {"finished": "2999-01-01T00:00:00+00:00"}))
-    third = home / "runs" / "row"
-    shutil.copytree(second, third)
-    facts |= {"finished": "3999-01-01T00:00:00+00:00", "labels": ["6/w/o text seed 0"]}
-    (third / "provenance.json").write_text(json.dumps(facts))
-    assert runs.default_checkpoint() == second
+def test_the_pixel_model_is_efa_under_any_label_and_no_newer_run(home, quick_scores, monkeypatch):
+    smoke = {"data.clips": 40} | tiny.SETTINGS
+    monkeypatch.setattr("efa.config.PRESETS", {"laptop": PRESETS["laptop"] | tiny.SETTINGS, "smoke": smoke})
+    with pytest.raises(InputError, match="no finished run of EFA with preset laptop and seed 0") as error:
+        trained_efa()
+    (run,) = select("4/EFA", "laptop", (0,))
+    assert str(run.folder) in str(error.value)  # where it was looked for
+    run.execute()
+    Run("6", "EFA", 0, make_run(data__clips=40).config).execute()
+    assert trained_efa() == run.folder
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX has a umask")
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_weights_can_be_read_by_whom_the_umask_lets(home, quick_scores, umask):
+    before = os.umask(umask)
+    try:
+        folder = make_run().execute()
+    finally:
+        os.umask(before)
+    for name in ("model.safetensors", "predictions.parquet", "scores.json", "provenance.json"):
+        assert stat.S_IMODE((folder / name).stat().st_mode) == 0o666 & ~umask, name
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """The command `efa assess`: a video in, an answer out, and how far to trust it."""
 
 import json
+import re
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,21 +26,24 @@ def assess(
     checkpoint: Annotated[
         str | None, typer.Option(help="folder or hub id; default: the pose model that comes with the package")
     ] = None,
-    rgb: Annotated[bool, typer.Option("--rgb", help="the newest pixel model that 'efa run' has trained here")] = False,
+    rgb: Annotated[bool, typer.Option("--rgb", help="the pixel model that 'efa run 6/EFA' has trained here")] = False,
     picture: Annotated[Path | None, typer.Option(help="draw the answer: a PNG, or a folder for several videos")] = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Action, verdict and explanation of a video.   Example: efa assess squat.mp4 --picture answer.png"""
     from efa.data.observation import observe
+    from efa.experiments import trained_efa
     from efa.predict import EFA, shipped_checkpoint
-    from efa.runs import default_checkpoint
 
     text, odd = read_step_text(steps) if steps else (None, [])
-    source = checkpoint or (default_checkpoint() if rgb else shipped_checkpoint())
+    source = checkpoint or (trained_efa() if rgb else shipped_checkpoint())
     efa = EFA.from_pretrained(source)
     answers = []
     for video in videos:
         try:
+            if found := re.match(r"(https?|ftp):/", str(video)):
+                hint = "download the video, and give the file"
+                raise InputError(f"this is an address ({found[1]}), not a file", file=video, hint=hint)
             with bar(printable(video.name)) as progress:
                 seen = observe(video, efa.config, progress)
             answer = efa.answer(seen, str(video), action, text)

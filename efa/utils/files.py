@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,7 +24,10 @@ def write_safely(path: Path, write: Callable[[Path], object]) -> None:
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        partial.touch()
+        mode = stat.S_IMODE(partial.stat().st_mode)  # by the umask; safetensors would let nobody else read
         write(partial)
+        partial.chmod(mode)
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(partial, path)
