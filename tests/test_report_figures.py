@@ -1,5 +1,9 @@
 """Figures, single clips, texts written without looking, the model page's tables, learning curves and costs."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -207,3 +211,11 @@ def test_costs_are_means_over_seeds():
     assert "EFA | 5.00 | 2.00 | 30 | 1.0" in text
     assert "Add" not in text
     assert "no run" in learning.costs_table(results()).text
+
+
+def test_a_home_that_cannot_be_written_warns_nobody(tmp_path):
+    plain = {name: value for name, value in os.environ.items() if name not in ("MPLCONFIGDIR", "XDG_CONFIG_HOME")}
+    places = {"HOME": str(tmp_path / "none"), "EFA_HOME": str(tmp_path)}
+    command = [sys.executable, "-W", "error", "-c", "import efa_book.figures, matplotlib; matplotlib.get_configdir()"]
+    ended = subprocess.run(command, env=plain | places, capture_output=True, text=True, check=True)
+    assert ended.stderr == ""

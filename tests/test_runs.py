@@ -2,7 +2,9 @@
 
 import json
 import os
+import signal
 import stat
+import sys
 from unittest.mock import Mock
 
 import pandas as pd
@@ -194,6 +196,16 @@ def test_the_pixel_model_is_efa_under_any_label_and_no_newer_run(home, quick_sco
     run.execute()
     Run("6", "EFA", 0, make_run(data__clips=40).config).execute()
     assert trained_efa() == run.folder
+
+
+def test_a_run_needs_nothing_that_only_posix_has(home, quick_scores, monkeypatch):
+    for module in ("resource", "fcntl", "pwd", "termios"):
+        monkeypatch.setitem(sys.modules, module, None)  # an import of it fails, as on Windows
+    for owner, name in ((os, "sched_getaffinity"), (os, "posix_fallocate"), (signal, "pthread_sigmask")):
+        monkeypatch.delattr(owner, name, raising=False)
+    folder = make_run(data__seed=3).execute()
+    assert "peak_memory_mb" not in json.loads((folder / "provenance.json").read_text())
+    assert state_of(make_run(data__seed=3)) == "done"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="only POSIX has a umask")
