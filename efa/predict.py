@@ -175,7 +175,7 @@ class EFA:
         folder.mkdir(parents=True, exist_ok=True)
         steps = {key: asdict(text) for key, text in self.steps.items()}
         meta = {"config": self.config.to_dict(), "actions": self.actions, "steps": steps, "text_dim": self.text_dim}
-        meta["trust"] = asdict(self.trust)
+        meta |= {"trust": asdict(self.trust), "spelling": self.tokenizer.spelling}
         write_safely(folder / "config.json", lambda path: path.write_text(json.dumps(meta, indent=1), encoding="utf-8"))
         write_safely(folder / "vocab.txt", self.tokenizer.save)
         write_safely(folder / "model.safetensors", lambda path: save_file(contiguous_state(self.model), path))
@@ -190,7 +190,8 @@ class EFA:
             config = Config.from_dict(meta["config"])
             log = Log(folder / "config.json")
             steps = {key: parse_step_text(key, text, train_again, log) for key, text in meta["steps"].items()}
-            actions, tokenizer = list(meta["actions"]), Tokenizer.from_file(folder / "vocab.txt")
+            actions, pieces = list(meta["actions"]), Tokenizer.from_file(folder / "vocab.txt").pieces
+            tokenizer = Tokenizer(pieces, meta.get("spelling"))
             trust = Trust(**meta.get("trust", {}))
             trust.right(0.5)  # or an error about its weights
             for name in actions:
@@ -246,7 +247,8 @@ class EFA:
         self, seen: Observation, video: str = "", action: str | None = None, steps: StepText | None = None
     ) -> dict[str, Any]:
         """`assess` of what has been read of a video."""
-        action = action and self.find_action(action)
+        if action and not steps:  # else it is the name of a new action
+            action = self.find_action(action)
         features = self._features(seen)
         guess, best, likely, other = self._name(features)
         text = steps or self._steps_of(action or self.actions[best])

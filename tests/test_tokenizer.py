@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 import formsim
 from efa.baselines.inputs import word_pieces
 from efa.config import TextConfig
-from efa.data.tokenizer import SPECIAL, Tokenizer
+from efa.data.tokenizer import SPECIAL, Tokenizer, spelling_of
 
 TEXTS = [str(formsim.record(clip)["explanation"]) for clip in formsim.clips("main", 90, 1)]
 WORDS = sorted({word for text in TEXTS for word in text.split()})
@@ -79,3 +79,11 @@ def test_vocabulary_file_round_trip_and_special_pieces(full, tmp_path):
     assert Tokenizer.from_file(tmp_path / "vocab.txt").pieces == few.pieces
     with pytest.raises(ValueError, match=r"\[SEP\]"):
         Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[MASK]", "knee"])
+
+
+def test_words_with_accents_come_back_as_they_were_written(full):
+    texts = ["Die Übung ist gut, das Déjà-vu für die Füße auch.", "Eine Übung, keine Uebung. Resume, resumé, resume."]
+    tokenizer = Tokenizer(full.pruned(texts).pieces, spelling_of(texts))
+    assert tokenizer.decode(tokenizer.encode(texts[0], 100)) == texts[0]
+    assert tokenizer.decode(tokenizer.encode("resumé", 9)) == "Resume"  # mostly without
+    assert spelling_of(TEXTS) == {}

@@ -17,7 +17,7 @@ from efa.config import RESULTS_VERSION, Config, TextConfig
 from efa.data import loader
 from efa.data.loader import Progress, cached_array, open_dataset
 from efa.data.manifest import DataSet, StepText
-from efa.data.tokenizer import Tokenizer
+from efa.data.tokenizer import Tokenizer, spelling_of
 from efa.model.decoder import Decoder, load_bert
 from efa.model.swin import SwinBlock, load_encoder
 from efa.model.text import TextEncoder, bert_state, locate
@@ -145,10 +145,10 @@ def word_pieces(config: TextConfig) -> Tokenizer:
 
 def vocabulary(dataset: DataSet, config: Config) -> Tokenizer:
     """The text encoder's word pieces; with `decoder.vocabulary` 'train' only those of the training texts."""
+    texts = list(dataset.table["explanation"][dataset.table["split"] == "train"])
     full = word_pieces(config.text)
-    if config.decoder.vocabulary == "full":
-        return full
-    return full.pruned(list(dataset.table["explanation"][dataset.table["split"] == "train"]))
+    pieces = full.pieces if config.decoder.vocabulary == "full" else full.pruned(texts).pieces
+    return Tokenizer(pieces, spelling_of(texts))
 
 
 def build_model(config: Config, inputs: TrainingInputs) -> Model:

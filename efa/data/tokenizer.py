@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -14,13 +16,16 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 class Tokenizer:
-    """WordPiece over a list of pieces; piece i has number i. A caption is ``[CLS] pieces [SEP]``."""
+    """WordPiece over a list of pieces; piece i has number i. A caption is ``[CLS] pieces [SEP]``.
 
-    def __init__(self, pieces: Sequence[str]):
+    BERT's pieces have neither capitals nor accents: `spelling` (see `spelling_of`) says how to write a word that had.
+    """
+
+    def __init__(self, pieces: Sequence[str], spelling: Mapping[str, str] | None = None):
         missing = [piece for piece in SPECIAL if piece not in pieces]
         if missing:
             raise ValueError(f"the vocabulary lacks {', '.join(missing)}")
-        self.pieces = list(pieces)
+        self.pieces, self.spelling = list(pieces), dict(spelling or {})
         self._wordpiece = BertWordPieceTokenizer({piece: i for i, piece in enumerate(self.pieces)}, lowercase=True)
         self.pad, self.unknown, self.begin, self.end, self.mask = (self.pieces.index(piece) for piece in SPECIAL)
 
@@ -59,4 +64,16 @@ class Tokenizer:
         text = re.sub(r" ([.,:;!?%)\]])", r"\1", text)
         text = re.sub(r"([(\[]) ", r"\1", text)
         text = re.sub(r"(\w) ([-'’/]) (\w)", r"\1\2\3", text)
+        text = re.sub(r"\w+", lambda word: self.spelling.get(word[0], word[0]), text)
         return re.sub(r"(^|[.!?] )([a-z])", lambda m: m[1] + m[2].upper(), text.strip())
+
+
+def spelling_of(texts: Iterable[str]) -> dict[str, str]:
+    """Word as BERT reads it -> its most frequent spelling in `texts`, for those mostly spelled with accents."""
+    seen: dict[str, Counter[str]] = {}
+    for word in (word for text in texts for word in re.findall(r"\w+", unicodedata.normalize("NFC", text))):
+        letters = unicodedata.normalize("NFD", word.lower())
+        plain = "".join(letter for letter in letters if unicodedata.category(letter) != "Mn")
+        seen.setdefault(plain, Counter())[word if plain != word.lower() else plain] += 1
+    best = {plain: counts.most_common(1)[0][0] for plain, counts in seen.items()}
+    return {plain: word for plain, word in best.items() if word != plain}
