@@ -56,6 +56,7 @@ class FormSimData(ClipSettings):
     sealed: NonNegativeInt = 0  # clips of a test split that only finished runs are scored on; 0: the split of `clips`
     sealed_seed: NonNegativeInt = 0  # of those clips: from the hash of book/protocol.md
     others: NonNegativeInt = 0  # performances of exercises it does not have, a class of their own; skeletons only
+    people: bool = False  # training clips in people's other ways of moving, more of an estimator's errors; likewise
 
 
 class FolderData(ClipSettings):
@@ -215,6 +216,7 @@ class Config(Section):
                 "each must divide its stage's width",
             ),
             (encoder.kind == "pose" or not getattr(data, "others", 0), "data.others", "they are skeletons, not frames"),
+            (encoder.kind == "pose" or not getattr(data, "people", 0), "data.people", "it is about skeletons"),
             (encoder.kind == "swin" or self.system.name == "EFA", "system.name", "all others but EFA read frames"),
             (self.text.frozen or self.fusion.text != "random", "text.frozen", "random vectors are not trained"),
             (self.fusion.dim % self.fusion.heads == 0, "fusion.heads", "it must divide fusion.dim"),

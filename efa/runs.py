@@ -41,7 +41,10 @@ PACKAGE = Path(__file__).parent
 HOW = ("micro_batch", "checkpointing", "compile")  # say how to train, not what: no part of the hash while at defaults
 
 # Settings that are newer than published keys, which do not have them, with what they then were.
-NEWER = (("encoder", "kind", "swin"), ("data", "others", 0), ("data", "sealed", 0), ("data", "sealed_seed", 0))
+NEWER = (
+    *(("encoder", "kind", "swin"), ("data", "others", 0), ("data", "people", False)),
+    *(("data", "sealed", 0), ("data", "sealed_seed", 0)),
+)
 
 
 @dataclass(frozen=True)

@@ -162,22 +162,26 @@ def _uniform(rng: np.random.RandomState, low: float, high: float) -> float:
     return float(low + (high - low) * rng.random_sample())
 
 
-def form_angles(clip: Clip, phase: Array) -> dict[str, Array]:
+def form_angles(clip: Clip, phase: Array, action: Action | None = None) -> dict[str, Array]:
     """Angles in degrees [T] each at the phases [T]: the action, how far it goes and its faults, nobody's style."""
-    action = load_actions()[clip.action]
+    action = action or load_actions()[clip.action]
     faults = all_faults(action)
     done = [(faults[clip.fault], clip.severity, clip.onset)] if clip.fault and faults[clip.fault].change else []
     done += [(faults[name], magnitude, 0.0) for name, magnitude in clip.extra]
     return motion.angles(action, _performer_phase(clip, phase), tuple(done), clip.executed)
 
 
-def performance(clip: Clip, phase: Array) -> tuple[Array, dict[str, Array], Subject]:
-    """Joints float64 [T, 20, 3] in metres, angles in degrees [T] each, and who performs, at the phases [T]."""
-    action = load_actions()[clip.action]
+def performance(clip: Clip, phase: Array, action: Action | None = None) -> tuple[Array, dict[str, Array], Subject]:
+    """Joints float64 [T, 20, 3] in metres, angles in degrees [T] each, and who performs, at the phases [T].
+
+    Args:
+        action: in place of the clip's own, the same one done in another way.
+    """
+    action = action or load_actions()[clip.action]
     subject = Subject.sample(np.random.RandomState(seed_of("subject", clip.subject)))
     rng = np.random.RandomState(seed_of("style", clip.seed))
     wide = 5.0 if clip.clip_id.startswith("stream") else STYLE  # pre-training sees poses that no action file holds
-    pose = form_angles(clip, phase)
+    pose = form_angles(clip, phase, action)
     for angle in motion.ANGLES:
         offset, sway, at = rng.normal() * wide, rng.normal() * 0.8, rng.random_sample()
         if angle not in ("lift", "yaw"):

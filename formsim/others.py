@@ -12,9 +12,10 @@ import yaml
 from formsim import motion
 from formsim.body import Subject
 from formsim.dataset import SUBJECTS, Array, form_angles, sample_phases, seed_of, stream_clip
-from formsim.motion import ANGLES, SIDED
+from formsim.motion import ANGLES
 from formsim.schema import load_actions
 from formsim.skeletons import PHASES
+from formsim.ways import sided
 
 OTHER = "Another exercise"  # their class
 STEPS = ("This exercise is none of those whose form is known.",) * 5, "Ask somebody who knows this exercise."
@@ -49,21 +50,12 @@ def other_skeleton(i: int, seed: int) -> Array:
 def _named(rng: np.random.RandomState, phase: Array, subject: Subject) -> Array:
     exercise = NAMED[list(NAMED)[rng.randint(len(NAMED))]]
     action = load_actions()[exercise["like"]]
-    rest = {name: action.base.get(name, 0.0) for name in ANGLES} | _sided(exercise.get("base", {}))
+    rest = {name: action.base.get(name, 0.0) for name in ANGLES} | sided(exercise.get("base", {}))
     depth, held = 0.6 + 0.6 * rng.random_sample(), rng.random_sample() < 0.3
     on = np.clip(np.sin(np.pi * phase) * (2.5 if held else 1.0), 0, 1)
-    end = _sided(exercise["keys"])
+    end = sided(exercise["keys"])
     pose = {name: rest[name] + depth * (end.get(name, rest[name]) - rest[name]) * on for name in ANGLES}
     return _joints(rng, pose, subject, action.name)
-
-
-def _sided(angles: dict[str, float]) -> dict[str, float]:
-    """'thigh.out' -> 'thigh_l.out' and 'thigh_r.out'."""
-    out: dict[str, float] = {}
-    for name, value in angles.items():
-        part, dot, rest = name.partition(".")
-        out |= {f"{part}_{s}{dot}{rest}": value for s in "lr"} if part in SIDED else {name: value}
-    return out
 
 
 def _changed(rng: np.random.RandomState, phase: Array, subject: Subject) -> Array | None:

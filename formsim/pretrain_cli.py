@@ -44,6 +44,7 @@ def pose(
     lr: Rate = 2e-3,
     seed: Annotated[int, typer.Option(help="of weights, order and the performances themselves")] = 0,
     others: Annotated[int, typer.Option(help="performances of exercises that FormSim does not have")] = 0,
+    people: Annotated[bool, typer.Option(help="people's other ways of moving, more of an estimator's errors")] = False,
     to: Target = None,
 ) -> None:
     """Pre-train the pose encoder on FormSim's performances.   Example: efa pretrain pose --clips 24000"""
@@ -51,7 +52,9 @@ def pose(
     from formsim.pretrain_pose import pretrain_pose
 
     with _progress() as report:
-        scores = pretrain_pose(build("pose"), clips, passes, lr=lr, out=to, report=report, seed=seed, others=others)
+        scores = pretrain_pose(
+            build("pose"), clips, passes, lr=lr, out=to, report=report, seed=seed, others=others, people=people
+        )
     print(scores)
 
 

@@ -89,11 +89,12 @@ def vary(joints: Tensor, actions: Sequence[str], draw: torch.Generator) -> Tenso
     return torch.where(walks.view(-1, 1, 1, 1), joints * (1 - standing) + first * standing, joints)
 
 
-def imitate(joints: Tensor, draw: torch.Generator, level: float = 1.0) -> Tensor:
+def imitate(joints: Tensor, draw: torch.Generator, level: float = 1.0, people: bool = False) -> Tensor:
     """What a pose estimator reports of skeletons [B, T, 20, 3]: any heading, tilt, noise, flat depth, lost limbs.
 
     Args:
         level: 1 is an ordinary estimator's; 0 only turns the skeletons about the vertical.
+        people: also the errors of `_misread`, which recordings of people show.
     """
     count, frames = joints.shape[:2]
 
@@ -107,6 +108,8 @@ def imitate(joints: Tensor, draw: torch.Generator, level: float = 1.0) -> Tensor
     if level <= 0:
         return joints
     pelvis = joints[:, :, 0, 2]  # [B, T]; travel is read off the picture, whatever the tilt
+    if people:
+        joints = _misread(joints, draw, level)
     for side in "lr":  # an arm that points at the camera comes out flat, reversed or sideways
         wrong = torch.where(happens(0.25), uniform(-0.3, 0.9), 1.0).view(-1, 1, 1)
         start = end = joints[:, :, INDEX[f"shoulder_{side}"]]
@@ -141,6 +144,48 @@ def imitate(joints: Tensor, draw: torch.Generator, level: float = 1.0) -> Tensor
     at, begin, end = torch.arange(frames), frames * uniform(0, 1), 1 + 3 * uniform(0, 1)
     lost = happens(0.15)[:, None] & (at >= begin[:, None]) & (at < (begin + end)[:, None])  # another body for a moment
     return torch.where(lost[..., None, None], joints[torch.randperm(count, generator=draw)], joints)
+
+
+def _misread(joints: Tensor, draw: torch.Generator, level: float) -> Tensor:
+    """Errors that stay the same for a clip or change slowly over it, of [B, T, 20, 3] seen along x.
+
+    Feet that point at the camera look pitched; both arms that do come out at the same wrong depth; the body tilts to
+    and from a camera that is near or low; and the proportions of a picture of unknown aspect are wrong.
+    """
+    count, frames = joints.shape[:2]
+
+    def happens(chance: float) -> Tensor:
+        return (torch.rand(count, generator=draw) < chance * level).view(-1, 1)
+
+    joints = joints.clone()
+    chance, pitch = (
+        happens(0.5),
+        (-0.9 + 1.1 * torch.rand(count, 1, generator=draw)) * level,
+    )  # radians, toes up positive
+    for side in "lr":
+        ankle, toe = INDEX[f"ankle_{side}"], INDEX[f"toe_{side}"]
+        foot = joints[:, :, toe] - joints[:, :, ankle]
+        at_camera = foot[..., 0].abs() / foot.norm(dim=-1).clamp(min=1e-3)  # [B, T]
+        angle = torch.where(chance, pitch, 0.0) * at_camera
+        joints[:, :, toe] = joints[:, :, ankle] + _pitched(foot, angle)
+    flat = torch.where(happens(0.2), -0.3 + 1.2 * torch.rand(count, 1, generator=draw), 1.0)[..., None, None]
+    for side in "lr":
+        arm = [INDEX[f"{name}_{side}"] for name in ("elbow", "wrist", "hand")]
+        from_shoulder = joints[:, :, arm] - joints[:, :, [INDEX[f"shoulder_{side}"]]]
+        from_shoulder = torch.cat([from_shoulder[..., :1] * flat, from_shoulder[..., 1:]], -1)
+        joints[:, :, arm] = joints[:, :, [INDEX[f"shoulder_{side}"]]] + from_shoulder
+    tilt = torch.where(happens(0.3), 0.35 * level, 0.0) * _slow((count, frames), 4, draw)  # [B, T]
+    root = joints[:, :, :1]
+    joints = root + _pitched(joints - root, tilt[..., None])
+    shape = torch.where(happens(0.3)[..., None], 0.2 * level, 0.0) * torch.randn(count, 1, 3, generator=draw)
+    return joints * shape.exp()[:, :, None]
+
+
+def _pitched(points: Tensor, angle: Tensor) -> Tensor:
+    """Rotates [..., 3] from x towards z by radians [...]."""
+    x, y, z = points.unbind(-1)
+    c, s = angle.cos(), angle.sin()
+    return torch.stack([c * x - s * z, y, c * z + s * x], -1)
 
 
 def _up(joints: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ from formsim.motion import JOINTS
 from formsim.others import OTHER, other_record, other_skeleton
 from formsim.others import STEPS as OTHER_STEPS
 from formsim.skeletons import PHASES, imitate, skeleton, take, vary
+from formsim.ways import people_skeleton
 
 Array = np.ndarray
 Progress = Callable[[int, int], None]  # done, total
@@ -82,9 +83,9 @@ def load_frames(dataset: DataSet, config: DataConfig, progress: Progress | None 
 
 def load_skeletons(dataset: DataSet, config: DataConfig, progress: Progress | None = None) -> Array:
     """Joints float32 [N, 48, 20, 3] of every row of the table, memory-mapped: FormSim's own, else as estimated."""
-    shape = (len(dataset.table), PHASES, len(JOINTS), 3)
-    path = paths.cache() / "skeletons" / f"{data_fingerprint(dataset, config)}.npy"
-    clips = _of_clips(dataset, config, skeleton, read_skeleton)
+    shape, people = (len(dataset.table), PHASES, len(JOINTS), 3), getattr(config, "people", False)
+    path = paths.cache() / "skeletons" / f"{data_fingerprint(dataset, config)}{'-people' * people}.npy"
+    clips = _of_clips(dataset, config, people_skeleton if people else skeleton, read_skeleton)
     if isinstance(config, FormSimData):
         others = range(len(dataset.table) - len(dataset.clips))
         clips = chain(clips, in_processes(partial(other_skeleton, seed=config.seed), others))
@@ -228,14 +229,15 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
     def _estimated(self, cycles: Tensor, rows: Array) -> Tensor:
         """Performances [B, 48, 20, 3] -> a window of each as an estimator might report it, [B, T, 20, 3]."""
         draw = torch.Generator().manual_seed(zlib.crc32(f"{self.seed} {self.epoch} {rows.tolist()}".encode()))
-        formsim = isinstance(self.config, FormSimData)
         windows = torch.rand(1, generator=draw).item() < WINDOWS  # else whole movements, by which form is judged
-        joints = take(cycles, self.config.frames, draw if windows else None, repeats=formsim)
-        if not formsim:
+        people = getattr(self.config, "people", None)  # None: not FormSim's
+        joints = take(cycles, self.config.frames, draw if windows else None, repeats=people is not None)
+        if people is None:
             return imitate(joints, draw, 0.0)
         if windows:
             joints = vary(joints, list(self.dataset.table["action"].iloc[rows]), draw)
-        return imitate(joints, draw, self.noise * (0.3 + 0.9 * torch.rand(1, generator=draw).item()))
+        level = self.noise * (0.3 + 0.9 * torch.rand(1, generator=draw).item())
+        return imitate(joints, draw, level, people)
 
 
 def flip_and_crop(size: int, config: DataConfig, draw: np.random.RandomState) -> tuple[Array, Array]:
