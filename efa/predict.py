@@ -12,6 +12,7 @@ import errno
 import json
 import math
 import os
+import re
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -257,7 +258,7 @@ class EFA:
         output = self.model(judged, *(None if v is None else v.expand(len(judged), -1, -1) for v in vectors), None)
         if self.config.encoder.kind == "swin":
             guess = output.class_logits.softmax(1)[0]
-        order = guess.argsort(descending=True).tolist()
+        order = [] if seen.unusable else guess.argsort(descending=True).tolist()[:5]
         named, sure = action or self.actions[best], self.trust.right(likely)
         reason = seen.unusable
         if not reason and not action and not steps and (sure < self.trust.least or other > likely):
@@ -280,7 +281,7 @@ class EFA:
             "video": video or None,
             "action": None if reason else named,
             "protocol": "oracle" if action or steps else "predicted",
-            "top5": [{"action": self.actions[i], "probability": round(float(guess[i]), 6)} for i in order[:5]],
+            "top5": [{"action": self.actions[i], "probability": round(float(guess[i]), 6)} for i in order],
             "action_probability": None if reason or action or steps else round(sure, 6),
             "abstained": reason,
             "quality": None if reason else quality_of(mean),
@@ -345,6 +346,10 @@ class EFA:
         written = verdict_in_text(explanation)
         if written is not None and written != (float(wrong.mean()) >= 0.5):
             cautions.append("the explanation contradicts the verdict; they come from different parts of the model")
+        opening = _plain(explanation.split(".")[0])  # which names the exercise
+        named = max((name for name in self.actions if _plain(name) in opening), key=len, default=action)
+        if named != action and action in self.actions:
+            cautions.append(f"the explanation is about another exercise, '{named}'")
         return cautions
 
     def _faults(self, explanation: str, action: str) -> list[str]:
@@ -370,6 +375,10 @@ class EFA:
         vectors = self._text.encode(list(text.sentences))  # [6, E]
         vectors = randomise(text, vectors) if self.config.fusion.text == "random" else vectors
         return vectors[None, :5], vectors[None, 5:]
+
+
+def _plain(text: str) -> str:
+    return " ".join(["", *re.findall(r"[^\W_]+", text.lower()), ""])
 
 
 def shipped_checkpoint() -> Path:

@@ -130,6 +130,7 @@ def test_answers_about_a_person_are_what_the_schema_says(assess, module_home, tm
         picture.unlink()
         status, out, _ = assess(video, model=folder)
         assert ("no answer: nobody is seen" in out) == (name == "nobody")
+        assert "best guesses" not in out  # there is nothing to guess from
     some, none = answers.values()
     assert (len(some["repetitions"]), some["validated"]) == (2, None)
     assert some["explained"] in (0, 1)
@@ -137,6 +138,7 @@ def test_answers_about_a_person_are_what_the_schema_says(assess, module_home, tm
     assert any("untested" in warning for warning in some["warnings"])
     assert [none[key] for key in ("action", "quality", "quality_probability", "explained")] == [None] * 4
     assert (none["abstained"], none["repetitions"], none["faults"]) == ("nobody is seen", [], [])
+    assert (len(some["top5"]), none["top5"]) == (5, [])
 
 
 def test_a_bad_video_is_an_entry_and_the_rest_goes_on(assess, video, tmp_path):

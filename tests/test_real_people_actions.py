@@ -103,7 +103,7 @@ def test_nobody_and_half_a_body_get_words_not_an_answer(shipped):
     for landmarks, words in ((nobody, "nobody"), (seen._replace(visibility=hidden), "hips")):
         answer = shipped.answer(observe_landmarks(landmarks, 16))
         assert words in answer["abstained"]
-        assert (answer["action"], answer["quality"], answer["explanation"]) == (None, None, "")
+        assert (answer["action"], answer["quality"], answer["explanation"], answer["top5"]) == (None, None, "", [])
     assert np.isnan(to_joints(nobody)).all()
 
 
@@ -115,6 +115,23 @@ def test_each_repetition_is_judged_and_untested_verdicts_say_so(shipped):
     assert any("AUC of" in warning for warning in answer["warnings"])  # push-ups were tried on people
     other = shipped.answer(observe_landmarks(clip("Jumping Jack"), 16), action="Jumping Jack")
     assert any(warning.startswith("untested") for warning in other["warnings"])
+
+
+def test_an_explanation_of_another_exercise_is_noted(shipped, monkeypatch):
+    seen, notes = observe_landmarks(clip("Push-Up"), 16), {}
+    for told in ("push-up", "barbell back squat", "squat", "movement"):
+        text = f"This {told} is executed correctly. In step two, the body is as straight as in a plank."
+        monkeypatch.setattr(type(shipped.tokenizer), "decode", lambda *_, text=text: text)
+        for action in ("Push-Up", "Squat"):
+            warnings = shipped.answer(seen, action=action)["warnings"]
+            notes[told, action] = [w.split("'")[1] for w in warnings if "another exercise" in w]
+    assert notes == {
+        ("push-up", "Push-Up"): [], ("push-up", "Squat"): ["Push-Up"],
+        ("barbell back squat", "Push-Up"): ["Barbell Back Squat"],
+        ("barbell back squat", "Squat"): ["Barbell Back Squat"],
+        ("squat", "Push-Up"): ["Squat"], ("squat", "Squat"): [],
+        ("movement", "Push-Up"): [], ("movement", "Squat"): [],
+    }  # fmt: skip
 
 
 def test_what_ships_is_small_and_says_where_it_comes_from():

@@ -79,7 +79,7 @@ def _print(answer: dict[str, Any]) -> None:
     best = ", ".join(f"{top['action']} {top['probability']:.0%}" for top in answer["top5"][:3])
     out.print(printable(answer["video"]), style="bold")
     if answer["abstained"]:
-        out.print(f"  no answer: {answer['abstained']}   (best guesses: {best})")
+        out.print(f"  no answer: {answer['abstained']}" + (f"   (best guesses: {best})" if best else ""))
     else:
         out.print(f"  action   {answer['action']}   ({best})")
         out.print(
