@@ -210,11 +210,7 @@ class Config(Section):
         for valid, key, rule in (
             (not 0 < unseen < 4, "data.actions", "benchmark 'unseen' needs 0 (all) or at least 4"),
             (len(swin.heads) == len(swin.depths), "encoder.heads", "one number a stage, as in encoder.depths"),
-            (
-                not any(swin.dim * 2**i % n for i, n in enumerate(swin.heads)),
-                "encoder.heads",
-                "each must divide its stage's width",
-            ),
+            (not any(swin.dim * 2**i % n for i, n in enumerate(swin.heads)), "encoder.heads", "must divide each width"),
             (encoder.kind == "pose" or not getattr(data, "others", 0), "data.others", "they are skeletons, not frames"),
             (encoder.kind == "pose" or not getattr(data, "people", 0), "data.people", "it is about skeletons"),
             (encoder.kind == "swin" or self.system.name == "EFA", "system.name", "all others but EFA read frames"),

@@ -12,7 +12,6 @@ import errno
 import json
 import math
 import os
-import re
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -41,7 +40,7 @@ from efa.utils import paths
 from efa.utils.errors import InputError
 from efa.utils.files import write_safely
 from efa.utils.memory import run_in_batches
-from formsim.faults import FaultParser
+from formsim.faults import FaultParser, spaced_words
 from formsim.names import find_action
 from formsim.others import OTHER
 from formsim.skeletons import ALIKE
@@ -262,9 +261,7 @@ class EFA:
         named, sure = action or self.actions[best], self.trust.right(likely)
         reason = seen.unusable
         if not reason and not action and not steps and (sure < self.trust.least or other > likely):
-            reason = (
-                f"this may be another exercise than those known (the best guess is right with probability {sure:.2f})"
-            )
+            reason = f"this may be none of the known exercises (the best guess is right with probability {sure:.2f})"
         wrong = output.quality_logit.sigmoid()  # [R]
         mean = float(wrong.mean())
         told = int(wrong.argmax() if mean >= 0.5 else wrong.argmin())  # the repetition that is explained
@@ -336,9 +333,7 @@ class EFA:
             if self.config.encoder.kind == "swin":
                 cautions.append("this model was trained on rendered figures and has never seen a person")
             elif not (tested := self.trust.forms.get(action)):
-                cautions.append(
-                    f"untested: no verdict on the form of '{action}' was ever compared with people's labels"
-                )
+                cautions.append(f"untested: no verdict on '{action}' was ever compared with people's labels of form")
             else:
                 agree = "agree with people's labels" if tested["auc"] >= AGREES else "cannot be relied on"
                 tried = f"an AUC of {tested['auc']:.2f} on {tested['clips']} clips of people, where chance is 0.50"
@@ -346,8 +341,8 @@ class EFA:
         written = verdict_in_text(explanation)
         if written is not None and written != (float(wrong.mean()) >= 0.5):
             cautions.append("the explanation contradicts the verdict; they come from different parts of the model")
-        opening = _plain(explanation.split(".")[0])  # which names the exercise
-        named = max((name for name in self.actions if _plain(name) in opening), key=len, default=action)
+        opening = spaced_words(explanation.split(".")[0])  # which names the exercise
+        named = max((name for name in self.actions if spaced_words(name) in opening), key=len, default=action)
         if named != action and action in self.actions:
             cautions.append(f"the explanation is about another exercise, '{named}'")
         return cautions
@@ -375,10 +370,6 @@ class EFA:
         vectors = self._text.encode(list(text.sentences))  # [6, E]
         vectors = randomise(text, vectors) if self.config.fusion.text == "random" else vectors
         return vectors[None, :5], vectors[None, 5:]
-
-
-def _plain(text: str) -> str:
-    return " ".join(["", *re.findall(r"[^\W_]+", text.lower()), ""])
 
 
 def shipped_checkpoint() -> Path:

@@ -188,6 +188,11 @@ def _words(text: str) -> list[str]:
     return re.findall(r"[^\W_]+", _join_negations(normalise(text)))
 
 
+def spaced_words(text: str) -> str:
+    """' its words in lower case ', in which a name can be looked for."""
+    return f" {' '.join(_words(text))} "
+
+
 def _join_negations(sentence: str) -> str:
     return re.sub(r"\b(?:instead of|rather than)\b", "without", sentence)
 

@@ -13,18 +13,20 @@ from scipy.spatial.distance import pdist
 
 import formsim
 from efa.baselines.inputs import build_model, prepare
-from efa.config import build
+from efa.config import Config, build
 from efa.data.landmarks import INDEX as LANDMARK
 from efa.data.loader import ClipDataset, load_skeletons, observed_skeletons, open_dataset, text_keys
 from efa.data.skeleton import TORSO, read_skeleton, resample, to_joints
 from efa.model.pose import FEATURES, PoseEncoder, pose_features, turn_to_front
 from efa.predict import EFA, predict
+from efa.runs import config_hash
 from efa.train import fit
 from efa.utils.errors import InputError
-from formsim.motion import INDEX, JOINTS
+from formsim.motion import ANGLES, INDEX, JOINTS
 from formsim.pretrain_pose import performances, pretrain_pose
-from formsim.skeletons import PHASES, imitate, skeleton, take, vary
+from formsim.skeletons import PHASES, _misread, imitate, skeleton, take, vary
 from formsim.streams import SWAPPED_JOINTS
+from formsim.ways import WAYS, people_skeleton, sided
 
 POSE = {key: value for key, value in tiny.SETTINGS.items() if not key.startswith("encoder.")}
 POSE |= {"data.actions": 4, "data.frames": 8, "encoder.dim": 16, "encoder.depth": 1, "encoder.weights": ""}
@@ -242,3 +244,57 @@ def test_files_of_landmarks(tmp_path):
     ):
         with pytest.raises(InputError, match=words):
             read_skeleton(tmp_path / f"{name}.npz")
+
+
+def test_people_do_some_movements_in_other_ways_but_only_in_training():
+    actions = list(formsim.fault_phrases())
+    clips = {name: [formsim.stream_clip(50 * k + actions.index(name), 3) for k in range(12)] for name in actions}
+    for name in ("Pull Up", "Chair Pose", "Plank"):
+        changed = [not np.array_equal(people_skeleton(clip), skeleton(clip)) for clip in clips[name]]
+        assert any(changed) == (name != "Plank")
+        tested = [dataclasses.replace(clip, split="test") for clip in clips[name]]
+        assert all(np.array_equal(people_skeleton(clip), skeleton(clip)) for clip in tested)
+    heights = [people_skeleton(clip)[:, 0, 2] for clip in clips["Chair Pose"]]
+    assert any(height[-1] < height[0] - 0.1 for height in heights)  # who stays in the pose
+    swinging = [dataclasses.replace(clip, fault="swinging", extra=(), severity=1.0) for clip in clips["Pull Up"]]
+    for clip in swinging:  # a fault of the legs is not hidden by another way to hold them
+        knees = [
+            joints[:, INDEX["knee_l"]] - joints[:, INDEX["hip_l"]] for joints in (skeleton(clip), people_skeleton(clip))
+        ]
+        assert np.allclose(*knees)
+
+
+def test_every_way_names_known_actions_and_angles():
+    for name, known in WAYS.items():
+        assert known.keys() <= {"chance", "stays", "ways"}
+        for way in known["ways"]:
+            assert way.keys() <= {"base", "keys"}
+            assert all(sided(angles).keys() <= set(ANGLES) for angles in way.values())
+        assert name in formsim.fault_phrases()
+
+
+def test_estimators_err_more_on_feet_that_point_at_the_camera():
+    side = torch.zeros(400, 16, 20, 3)
+    side[:, :, INDEX["toe_l"], 1] = 0.2
+    front = side[..., [1, 0, 2]]
+    heights = [_misread(feet, draw(1), 1.0)[:, :, INDEX["toe_l"], 2].std() for feet in (side, front)]
+    assert heights[1] > 3 * heights[0]
+    joints = take(cycles(), 16)
+    assert torch.equal(imitate(joints.clone(), draw(1)), imitate(joints.clone(), draw(1), people=False))
+    assert not torch.equal(imitate(joints.clone(), draw(1)), imitate(joints.clone(), draw(1), people=True))
+
+
+def test_ways_of_people_are_a_setting_of_their_own(home):
+    settings = config(data__clips=300)
+    varied = settings.with_({"data.people": True})
+    assert config_hash(settings) != config_hash(varied)
+    settings_dict = settings.to_dict()
+    del settings_dict["data"]["people"]
+    assert config_hash(Config.from_dict(settings_dict)) == config_hash(settings)
+    dataset = open_dataset(settings.data)
+    plain, other = (load_skeletons(dataset, one.data) for one in (settings, varied))
+    changed = (np.array(plain) != np.array(other)).any((1, 2, 3))
+    assert changed.any()
+    assert set(dataset.table["split"][changed]) == {"train"}
+    with pytest.raises(InputError, match=r"data\.people"):
+        build("laptop", {"data.people": True})

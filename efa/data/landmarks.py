@@ -18,6 +18,7 @@ NAMES = (
     *(f"{part}_{side}" for part in _SIDED for side in "lr"),
 )
 INDEX = {name: i for i, name in enumerate(NAMES)}
+UNSEEN = 0.35  # median visibility below which a part of the body is taken as made up
 
 
 class Landmarks(NamedTuple):

@@ -236,8 +236,7 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
             return imitate(joints, draw, 0.0)
         if windows:
             joints = vary(joints, list(self.dataset.table["action"].iloc[rows]), draw)
-        level = self.noise * (0.3 + 0.9 * torch.rand(1, generator=draw).item())
-        return imitate(joints, draw, level, people)
+        return imitate(joints, draw, self.noise * (0.3 + 0.9 * torch.rand(1, generator=draw).item()), people)
 
 
 def flip_and_crop(size: int, config: DataConfig, draw: np.random.RandomState) -> tuple[Array, Array]:

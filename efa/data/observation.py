@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from efa.config import Config
-from efa.data.landmarks import INDEX, Array, Landmarks
+from efa.data.landmarks import INDEX, UNSEEN, Array, Landmarks
 from efa.data.repetitions import Span, find_repetitions
 from efa.data.skeleton import resample, to_joints
 from efa.data.video import load_clip
@@ -18,7 +18,6 @@ from efa.utils.errors import InputError
 
 SPANS = 6  # of a clip with many repetitions, so many, and so many pairs, are read to name the action
 ENOUGH = 0.3  # share of the frames in which somebody must be seen
-UNSEEN = 0.35  # median visibility below which a part of the body is taken as made up
 
 
 class Observation(NamedTuple):

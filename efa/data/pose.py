@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from efa.data.blazepose import BlazePose, Body, Region
-from efa.data.landmarks import INDEX, Array, Landmarks, load_landmarks
+from efa.data.landmarks import INDEX, UNSEEN, Array, Landmarks, load_landmarks
 from efa.data.pose_models import model_files
 from efa.data.stream import RATE, Frame, duration, stream_frames
 from efa.data.video import image_files
@@ -33,7 +33,6 @@ SHRUNK = 1.6  # a detection that much larger than the track's region: that has s
 TURN = 0.55  # radians; they also agree about the body's direction within this
 PATIENCE = RATE  # frames after which somebody lost counts as gone
 SIGMA = 0.05  # seconds, of the Gaussian that smooths landmarks
-UNSEEN = 0.35  # median visibility below which a part of the body is taken as invented
 PARTS = {"legs": ("knee", "ankle"), "arms": ("elbow", "wrist"), "shoulders and hips": ("shoulder", "hip")}
 Progress = Callable[[int, int], None]
 

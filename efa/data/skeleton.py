@@ -13,7 +13,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from efa.data.landmarks import INDEX as LANDMARK
-from efa.data.landmarks import Landmarks, load_landmarks
+from efa.data.landmarks import UNSEEN, Landmarks, load_landmarks
 from efa.utils.errors import InputError
 from formsim.body import PROPORTIONS
 from formsim.motion import JOINTS
@@ -24,7 +24,6 @@ HEIGHT = 1.72  # of the figure, metres
 LENGTH = {name: share * HEIGHT for name, share in PROPORTIONS.items()}
 TORSO = LENGTH["lower_trunk"] + LENGTH["upper_trunk"]
 SMOOTHING = 0.08  # seconds, deviation of the Gaussian over time: one frame of twelve a second
-UNSEEN = 0.35  # median visibility of knees and ankles below which an estimator has made the legs up
 
 
 def to_joints(landmarks: Landmarks) -> Array:
