@@ -338,8 +338,7 @@ class EFA:
                 agree = "agree with people's labels" if tested["auc"] >= AGREES else "cannot be relied on"
                 tried = f"an AUC of {tested['auc']:.2f} on {tested['clips']} clips of people, where chance is 0.50"
                 cautions.append(f"verdicts on '{action}' {agree}: {tried}")
-        written = verdict_in_text(explanation)
-        if written is not None and written != (float(wrong.mean()) >= 0.5):
+        if verdict_in_text(explanation) not in (None, float(wrong.mean()) >= 0.5):
             cautions.append("the explanation contradicts the verdict; they come from different parts of the model")
         opening = spaced_words(explanation.split(".")[0])  # which names the exercise
         named = max((name for name in self.actions if spaced_words(name) in opening), key=len, default=action)

@@ -41,10 +41,7 @@ PACKAGE = Path(__file__).parent
 HOW = ("micro_batch", "checkpointing", "compile")  # say how to train, not what: no part of the hash while at defaults
 
 # Settings that are newer than published keys, which do not have them, with what they then were.
-NEWER = (
-    *(("encoder", "kind", "swin"), ("data", "others", 0), ("data", "people", False)),
-    *(("data", "sealed", 0), ("data", "sealed_seed", 0)),
-)
+NEWER = {"encoder.kind": "swin", "data.others": 0, "data.people": False, "data.sealed": 0, "data.sealed_seed": 0}
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,8 @@ def config_hash(config: Config) -> str:
     """Of the settings that a run's numbers depend on, 16 hexadecimal digits."""
     settings, plain = config.to_dict(), vars(TrainingConfig())
     asked, training = settings["prediction"], settings["training"]
-    for section, name, usual in NEWER:
+    for key, usual in NEWER.items():
+        section, name = key.split(".")
         if settings[section].get(name) == usual:
             del settings[section][name]
     settings["prediction"] = {k: asked[k] for k in ("max_tokens", *(["beams"] if asked["beams"] > 1 else []))}

@@ -52,9 +52,8 @@ def pose(
     from formsim.pretrain_pose import pretrain_pose
 
     with _progress() as report:
-        scores = pretrain_pose(
-            build("pose"), clips, passes, lr=lr, out=to, report=report, seed=seed, others=others, people=people
-        )
+        more = {"seed": seed, "others": others, "people": people}
+        scores = pretrain_pose(build("pose"), clips, passes, lr=lr, out=to, report=report, **more)
     print(scores)
 
 

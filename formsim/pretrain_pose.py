@@ -94,7 +94,7 @@ def pretrain_pose(
     out = out or paths.WEIGHTS / "pose.safetensors"
     _save(encoder.state_dict(), out)
     command = f"efa pretrain pose --clips {clips} --passes {passes} --lr {lr:g} --seed {seed} --others {others}"
-    command += " --people" if people else ""
+    command += " --people" * people
     facts = _facts(command, "joints of FormSim's stream, as an estimator would report them", batch, seed)
     facts |= {"seconds": round(time.time() - started), "encoder": config.to_dict()["encoder"], "held_out": scores}
     out.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
@@ -117,5 +117,5 @@ def _perform(i: int, seed: int, people: bool) -> tuple[np.ndarray, np.ndarray]:
     shown[clip.fault] = shown.get(clip.fault, 0.0) + clip.severity
     faults = list(load_actions()[clip.action].faults)
     magnitudes = [shown.get(faults[k], 0.0) if k < len(faults) else 0.0 for k in range(FAULTS)]
-    joints = people_skeleton(clip) if people else skeleton(clip)
-    return joints, np.array([list(load_actions()).index(clip.action), clip.executed, *magnitudes], np.float32)
+    facts = [list(load_actions()).index(clip.action), clip.executed, *magnitudes]
+    return (people_skeleton if people else skeleton)(clip), np.array(facts, np.float32)

@@ -147,45 +147,30 @@ def imitate(joints: Tensor, draw: torch.Generator, level: float = 1.0, people: b
 
 
 def _misread(joints: Tensor, draw: torch.Generator, level: float) -> Tensor:
-    """Errors that stay the same for a clip or change slowly over it, of [B, T, 20, 3] seen along x.
-
-    Feet that point at the camera look pitched; both arms that do come out at the same wrong depth; the body tilts to
-    and from a camera that is near or low; and the proportions of a picture of unknown aspect are wrong.
-    """
+    """[B, T, 20, 3] seen along x: feet that point at the camera look pitched; both arms come out at one wrong depth;
+    the body tilts to and from a camera that is near or low; a picture of unknown aspect has wrong proportions."""
     count, frames = joints.shape[:2]
 
     def happens(chance: float) -> Tensor:
         return (torch.rand(count, generator=draw) < chance * level).view(-1, 1)
 
     joints = joints.clone()
-    chance, pitch = (
-        happens(0.5),
-        (-0.9 + 1.1 * torch.rand(count, 1, generator=draw)) * level,
-    )  # radians, toes up positive
+    pitch = torch.where(happens(0.5), -0.9 + 1.1 * torch.rand(count, 1, generator=draw), 0.0) * level  # radians
     for side in "lr":
         ankle, toe = INDEX[f"ankle_{side}"], INDEX[f"toe_{side}"]
         foot = joints[:, :, toe] - joints[:, :, ankle]
         at_camera = foot[..., 0].abs() / foot.norm(dim=-1).clamp(min=1e-3)  # [B, T]
-        angle = torch.where(chance, pitch, 0.0) * at_camera
-        joints[:, :, toe] = joints[:, :, ankle] + _pitched(foot, angle)
-    flat = torch.where(happens(0.2), -0.3 + 1.2 * torch.rand(count, 1, generator=draw), 1.0)[..., None, None]
+        joints[:, :, toe] = joints[:, :, ankle] + _rotate(foot[:, :, None], 0, 2, pitch * at_camera)[:, :, 0]
+    flat = torch.where(happens(0.2), -0.3 + 1.2 * torch.rand(count, 1, generator=draw), 1.0)[..., None]
     for side in "lr":
         arm = [INDEX[f"{name}_{side}"] for name in ("elbow", "wrist", "hand")]
-        from_shoulder = joints[:, :, arm] - joints[:, :, [INDEX[f"shoulder_{side}"]]]
-        from_shoulder = torch.cat([from_shoulder[..., :1] * flat, from_shoulder[..., 1:]], -1)
-        joints[:, :, arm] = joints[:, :, [INDEX[f"shoulder_{side}"]]] + from_shoulder
+        start = joints[:, :, [INDEX[f"shoulder_{side}"]], 0]
+        joints[:, :, arm, 0] = start + (joints[:, :, arm, 0] - start) * flat
     tilt = torch.where(happens(0.3), 0.35 * level, 0.0) * _slow((count, frames), 4, draw)  # [B, T]
     root = joints[:, :, :1]
-    joints = root + _pitched(joints - root, tilt[..., None])
+    joints = root + _rotate(joints - root, 0, 2, tilt)
     shape = torch.where(happens(0.3)[..., None], 0.2 * level, 0.0) * torch.randn(count, 1, 3, generator=draw)
     return joints * shape.exp()[:, :, None]
-
-
-def _pitched(points: Tensor, angle: Tensor) -> Tensor:
-    """Rotates [..., 3] from x towards z by radians [...]."""
-    x, y, z = points.unbind(-1)
-    c, s = angle.cos(), angle.sin()
-    return torch.stack([c * x - s * z, y, c * z + s * x], -1)
 
 
 def _up(joints: Tensor) -> Tensor:
@@ -193,8 +178,8 @@ def _up(joints: Tensor) -> Tensor:
 
 
 def _rotate(joints: Tensor, i: int, j: int, angle: Tensor) -> Tensor:
-    """Rotate [B, T, 20, 3] from axis i to axis j by radians [B]."""
-    c, s = angle.cos().view(-1, 1, 1), angle.sin().view(-1, 1, 1)
+    """Rotate [B, T, 20, 3] from axis i to axis j by radians [B] or [B, T]."""
+    c, s = angle.cos().view(len(joints), -1, 1), angle.sin().view(len(joints), -1, 1)
     axes = list(joints.unbind(-1))
     axes[i], axes[j] = c * axes[i] - s * axes[j], s * axes[i] + c * axes[j]
     return torch.stack(axes, -1)

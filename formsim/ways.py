@@ -23,30 +23,28 @@ WIDE = 8.0  # degrees, deviation of each angle that a way names
 def people_skeleton(clip: Clip) -> Array:
     """`skeletons.skeleton` as one of many people would do it: joints float32 [48, 20, 3]."""
     phase, action = sample_phases(PHASES), load_actions()[clip.action]
-    known = WAYS.get(clip.action)
-    if known and clip.split == "train":  # validation and test stay as they are
-        rng = np.random.RandomState(seed_of("way", clip.seed))
+    rng = np.random.RandomState(seed_of("way", clip.seed))
+    if clip.action in WAYS and clip.split == "train":  # validation and test stay as they are
+        known = WAYS[clip.action]
         if rng.random_sample() < known["chance"]:
             action = _in_way(action, clip, known["ways"][rng.randint(len(known["ways"]))], rng)
         if rng.random_sample() < known.get("stays", 0):
-            begin = 0.5 * rng.random_sample()
-            held = max(at for at, angles in action.keys if angles)
+            begin, held = 0.5 * rng.random_sample(), max(at for at, angles in action.keys if angles)
             phase = held * np.clip((phase - begin) / (1 - begin), 0, 1)
     return performance(clip, phase, action)[0].astype(np.float32)
 
 
 def _in_way(action: Action, clip: Clip, way: dict[str, dict[str, float]], rng: np.random.RandomState) -> Action:
     """The action with a way's angles; as it is where they are those of one of the clip's faults."""
-    base, keys = (_varied(sided(way.get(part, {})), rng) for part in ("base", "keys"))
-    faults = [name for name in (clip.fault, *(name for name, _ in clip.extra)) if name in action.faults]
-    if any(angle in base | keys for name in faults for angle in action.faults[name].change):
+    base, keys = (
+        {name: value + WIDE * rng.normal() for name, value in sided(way.get(part, {})).items()}
+        for part in ("base", "keys")
+    )
+    faults = [action.faults[name] for name in (clip.fault, *dict(clip.extra)) if name in action.faults]
+    if any(angle in base | keys for fault in faults for angle in fault.change):
         return action
     moments = tuple((at, angles | keys if angles else angles) for at, angles in action.keys)
     return dataclasses.replace(action, base=action.base | base, keys=moments)
-
-
-def _varied(angles: dict[str, float], rng: np.random.RandomState) -> dict[str, float]:
-    return {name: value + WIDE * rng.normal() for name, value in angles.items()}
 
 
 def sided(angles: dict[str, float]) -> dict[str, float]:

@@ -258,10 +258,7 @@ def test_people_do_some_movements_in_other_ways_but_only_in_training():
     assert any(height[-1] < height[0] - 0.1 for height in heights)  # who stays in the pose
     swinging = [dataclasses.replace(clip, fault="swinging", extra=(), severity=1.0) for clip in clips["Pull Up"]]
     for clip in swinging:  # a fault of the legs is not hidden by another way to hold them
-        knees = [
-            joints[:, INDEX["knee_l"]] - joints[:, INDEX["hip_l"]] for joints in (skeleton(clip), people_skeleton(clip))
-        ]
-        assert np.allclose(*knees)
+        assert np.allclose(*(direction(make(clip), "hip_l", "knee_l") for make in (skeleton, people_skeleton)))
 
 
 def test_every_way_names_known_actions_and_angles():
@@ -294,7 +291,6 @@ def test_ways_of_people_are_a_setting_of_their_own(home):
     dataset = open_dataset(settings.data)
     plain, other = (load_skeletons(dataset, one.data) for one in (settings, varied))
     changed = (np.array(plain) != np.array(other)).any((1, 2, 3))
-    assert changed.any()
     assert set(dataset.table["split"][changed]) == {"train"}
     with pytest.raises(InputError, match=r"data\.people"):
         build("laptop", {"data.people": True})

@@ -82,9 +82,8 @@ def _print(answer: dict[str, Any]) -> None:
         out.print(f"  no answer: {answer['abstained']}" + (f"   (best guesses: {best})" if best else ""))
     else:
         out.print(f"  action   {answer['action']}   ({best})")
-        out.print(
-            f"  form     {answer['quality']}   (non-standard with probability {answer['quality_probability']:.2f})"
-        )
+        wrong = answer["quality_probability"]
+        out.print(f"  form     {answer['quality']}   (non-standard with probability {wrong:.2f})")
         for i, one in enumerate(answer["repetitions"]):
             told = "   explained below" if i == answer["explained"] and len(answer["repetitions"]) > 1 else ""
             times = f"{one['start']:6.1f} to {one['end']:.1f} s"

@@ -11,6 +11,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -137,10 +138,6 @@ def _first_sight(model: BlazePose, path: Path, length: float) -> float:
     return 0
 
 
-def _clock(seconds: float) -> str:
-    return f"{int(seconds) // 3600}:{int(seconds) // 60 % 60:02}:{int(seconds) % 60:02}"
-
-
 def estimate_pose(video: str | Path | Iterable[Frame], progress: Progress | None = None) -> Landmarks:
     """The landmarks of one person in a video (file, folder of images, or frames in order), about 12 times a second.
 
@@ -162,8 +159,8 @@ def estimate_pose(video: str | Path | Iterable[Frame], progress: Progress | None
     size = (0, 0)
     for time, picture, size in video:  # noqa: B007
         if (times and time - times[0] >= SECONDS) or len(times) >= SECONDS * RATE:
-            lasts = f"the video lasts {_clock(length)}" if length else "the video is long"
-            notes.append(f"{lasts}: {SECONDS:.0f} seconds were read, from {_clock(times[0])} on")
+            lasts = f"the video lasts {timedelta(seconds=int(length))}" if length else "the video is long"
+            notes.append(f"{lasts}: {SECONDS:.0f} seconds were read, from {timedelta(seconds=int(times[0]))} on")
             break
         follow(model, tracks, picture, len(times))
         times.append(time)

@@ -1,7 +1,7 @@
 """Which exercise is it? A checkpoint's zero-shot answers on real people, and how far to trust them.
 
-    efa pretrain pose --clips 24000 --passes 12 --others 12000 --to trunk.safetensors
-    efa run 6/EFA --preset pose --set data.others=4000 --set encoder.weights=trunk.safetensors
+    efa pretrain pose --clips 24000 --passes 12 --others 12000 --people --to trunk.safetensors
+    efa run 6/EFA --preset pose --set data.others=4000 --set data.people=true --set encoder.weights=trunk.safetensors
     python -m efa_book.real_people.actions FOLDER CLIPS --run runs/KEY      # packs the run into the package, and fits
 
 Groups of people (sessions, scenes, subjects, videos) are divided by a hash of their names. On one half, `validation`,
@@ -86,11 +86,8 @@ def clips_of(folder: Path, videos: Path | None) -> Iterator[tuple[str, str, str,
         yield f"{record.set}: {record.exercise}", record.clip, f"{record.set}/{record.group}", record.action, seen
     from efa.data.pose import landmarks_of
 
-    for video in (
-        sorted(file for file in videos.rglob("*") if file.suffix in (".mp4", ".webm", ".avi")) if videos else []
-    ):
-        if video.parent.name == "decoder":
-            continue
+    files = [file for file in videos.rglob("*.*") if file.parent.name != "decoder"] if videos else []
+    for video in sorted(file for file in files if file.suffix in (".mp4", ".webm", ".avi")):
         action = next((name for start, name in CLIPS.items() if video.stem.startswith(start)), "")
         yield "videos", video.stem, f"videos/{video.stem}", action, landmarks_of(video)
 
@@ -133,11 +130,9 @@ def scores(table: pd.DataFrame, efa: EFA) -> pd.DataFrame:
     Top-1 of the clips whose action FormSim has; their mean over actions; the share that is answered, of known and of
     other exercises; and how many of the answers are wrong, among known ones, also at 70 % of them answered.
     """
-    sure = [efa.trust.right(p) for p in table["probability"]]
-    table = table.assign(sure=sure)
-    table["answered"] = (
-        (table["sure"] >= efa.trust.least) & (table["unusable"] == "") & (table["other"] < table["probability"])
-    )
+    table = table.assign(sure=[efa.trust.right(p) for p in table["probability"]])
+    known = (table["unusable"] == "") & (table["other"] < table["probability"])
+    table["answered"] = known & (table["sure"] >= efa.trust.least)
     rows = []
     for part in ("validation", "test", "all"):
         own = table if part == "all" else table[table["part"] == part]
@@ -245,11 +240,5 @@ def command(
     out.print(pd.DataFrame(kept).T.to_string())
 
 
-def main() -> None:
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(command)
-    app()
-
-
 if __name__ == "__main__":
-    main()
+    typer.run(command)
