@@ -13,13 +13,11 @@ import typer
 from rich.table import Table
 
 from efa.cli import options
-from efa.cli.assess import assess
 from efa.cli.console import err, out
 from efa.utils import distributed
 from efa.utils.errors import Diverged, InputError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-app.command()(assess)
 options.register_commands("efa.commands", app)
 
 
