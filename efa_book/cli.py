@@ -1,4 +1,4 @@
-"""The commands `efa audit ...`, `efa explore ...` and `efa publish`, which pyproject.toml registers as entry points."""
+"""`efa audit ...`, `efa explore ...`, `efa publish` and `efa score`, which pyproject.toml registers as entry points."""
 
 import json
 import shlex
@@ -145,3 +145,21 @@ def publish(
     out.print(f"published to {folder}")
     if missing:
         out.print(f"not finished: {', '.join(missing)}", soft_wrap=True)
+
+
+def score(predictions: Path, as_json: AsJson = False) -> None:
+    """Score a predictions file.   Example: efa score results/formsim-laptop/predictions/6-EFA-0.parquet"""
+    import formsim
+    from efa import metrics
+    from efa_book.predictions import read_predictions
+
+    table = read_predictions(predictions)
+    known = metrics.FaultParser(formsim.fault_phrases()) if table["fault"].astype(bool).any() else None
+    scores = {str(name): metrics.score(part, known) for name, part in table.groupby("protocol")}
+    if as_json:
+        print(json.dumps(scores, indent=1, allow_nan=False))
+        return
+    shown = Table("metric", *scores)
+    for metric in next(iter(scores.values())):
+        shown.add_row(metric, *("" if s[metric] is None else f"{s[metric]:.2f}" for s in scores.values()))
+    out.print(shown)

@@ -36,7 +36,7 @@ from input_makers import (
 )
 from test_video import grey, sound
 
-from efa.metrics import COLUMNS
+from efa_book.predictions import COLUMNS
 
 CHECKPOINTS = Checkpoints()
 ASSESS = ("assess", "{in}", "{good}", "--checkpoint", "{checkpoint}", "--json")

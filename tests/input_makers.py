@@ -19,8 +19,8 @@ from test_video import encode, grey
 
 from efa.baselines.registry import build_system
 from efa.data.tokenizer import SPECIAL, Tokenizer
-from efa.metrics import COLUMNS
 from efa.predict import EFA
+from efa_book.predictions import COLUMNS
 
 Make = Callable[[Path], Path]
 NOTE = {"steps": [f"Do part {i}." for i in range(1, 6)], "instruction": "Breathe."}  # what --steps takes

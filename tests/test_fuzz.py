@@ -19,8 +19,8 @@ from manifests import write
 from efa.config import Config, build
 from efa.data.checks import read_step_text
 from efa.data.manifest import check_dataset, load_dataset
-from efa.metrics import read_predictions
 from efa.utils.errors import InputError
+from efa_book.predictions import read_predictions
 from formsim.schema import FOLDER, read_action
 
 Reader = Callable[[Path], Any]

@@ -17,10 +17,10 @@ import formsim
 from efa.baselines.inputs import TrainingInputs
 from efa.data.loader import load_frames
 from efa.data.manifest import StepText
-from efa.metrics import COLUMNS, read_predictions
 from efa.predict import EFA, PROTOCOLS, predict
 from efa.train import fit
 from efa.utils.errors import InputError
+from efa_book.predictions import COLUMNS, read_predictions
 
 KEYS = {"video", "action", "protocol", "top5", "quality", "quality_probability", "explanation", "steps", "warnings"}
 KEYS |= {"action_probability", "abstained", "faults", "repetitions", "explained", "validated", "model"}

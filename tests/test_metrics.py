@@ -16,6 +16,7 @@ from known_faults import PARSER
 from efa import metrics
 from efa.utils.errors import InputError
 from efa_book.intervals import bootstrap, mean_interval
+from efa_book.predictions import COLUMNS, read_predictions
 
 
 def table(**columns: object) -> pd.DataFrame:
@@ -48,8 +49,8 @@ def test_a_table_survives_the_disk(tmp_path: Path, suffix: str) -> None:
         frame.assign(top5=frame["top5"].map(json.dumps)).to_csv(path, index=False)
     else:
         frame.to_parquet(path)
-    read = metrics.read_predictions(path)
-    for name in metrics.COLUMNS:
+    read = read_predictions(path)
+    for name in COLUMNS:
         np.testing.assert_array_equal(read[name].tolist(), frame[name].tolist(), err_msg=name)
     assert "extra" in read.columns
     assert metrics.score(read) == metrics.score(frame)
@@ -69,7 +70,7 @@ def test_a_bad_cell_is_named_with_file_and_row(tmp_path: Path, columns: dict[str
     path = tmp_path / "predictions.parquet"
     table(**columns).to_parquet(path)
     with pytest.raises(InputError) as caught:
-        metrics.read_predictions(path)
+        read_predictions(path)
     assert words in str(caught.value)
     assert caught.value.file == path
     assert caught.value.row is not None
@@ -82,7 +83,7 @@ def test_bad_files(tmp_path: Path) -> None:
     (tmp_path / "bytes.csv").write_bytes(b"clip_id\n\xff\xfe\n")
     for name in ("empty.parquet", "pickle.parquet", "bytes.csv", "absent.csv"):
         with pytest.raises(InputError, match=name):
-            metrics.read_predictions(tmp_path / name)
+            read_predictions(tmp_path / name)
 
 
 def test_scores_by_hand() -> None:

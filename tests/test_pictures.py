@@ -1,7 +1,6 @@
 """The picture of an assessment: frames of a repetition with the limb marked, and the limbs that faults concern."""
 
 from dataclasses import replace
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import numpy as np
@@ -162,11 +161,6 @@ def test_odd_sizes_are_cut_inside_the_frame(tmp_path: Path) -> None:
         landmarks = Landmarks(np.full((1, 33, 3), np.nan, np.float32), np.zeros((1, 33), np.float32), np.zeros(1), size)
         ((_, picture),) = overlays(tmp_path, landmarks)
         assert max(picture.size) == 720
-
-
-def test_the_drawing_is_registered_for_the_command() -> None:
-    (entry,) = entry_points(group="efa.pictures", name="answer")
-    assert entry.load() is draw_answer
 
 
 def test_a_compensating_angle_is_no_fault() -> None:

@@ -2,26 +2,22 @@
 
 import contextlib
 import io
-import json
 import logging
 import os
 import sys
 import warnings
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from efa.cli import options
-from efa.cli.assess import assess
 from efa.cli.console import err, out
 from efa.utils import distributed
 from efa.utils.errors import Diverged, InputError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-app.command()(assess)
 options.register_commands("efa.commands", app)
 
 
@@ -130,24 +126,6 @@ def _print_status(chosen: list[Any]) -> None:
         values = [scores.get(metric) for metric in ("top1", "quality_balanced_acc", "fault_f1", "cider_d")]
         table.add_row(one.label, state, one.key, *("" if value is None else f"{value:.1f}" for value in values))
     out.print(table)
-
-
-@app.command()
-def score(predictions: Path, as_json: options.AsJson = False) -> None:
-    """Score a predictions file.   Example: efa score results/formsim-laptop/predictions/6-EFA-0.parquet"""
-    import formsim
-    from efa import metrics
-
-    table = metrics.read_predictions(predictions)
-    known = metrics.FaultParser(formsim.fault_phrases()) if table["fault"].astype(bool).any() else None
-    scores = {str(name): metrics.score(part, known) for name, part in table.groupby("protocol")}
-    if as_json:
-        print(json.dumps(scores, indent=1, allow_nan=False))
-        return
-    shown = Table("metric", *scores)
-    for metric in next(iter(scores.values())):
-        shown.add_row(metric, *("" if s[metric] is None else f"{s[metric]:.2f}" for s in scores.values()))
-    out.print(shown)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import json
 import re
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -65,14 +64,15 @@ def assess(
 
 
 def _draw(video: Path, seen: "Observation", answer: dict[str, Any], picture: Path, several: bool) -> dict[str, str]:
-    """Draws the answer by what is registered as `answer` in the group `efa.pictures`; -> the file and its alt text."""
+    """Draws the answer; -> the file and its alt text."""
+    from efa_book.pictures import draw_answer
+
     if seen.landmarks is None:
         raise InputError("pictures are drawn of poses", file=video, hint="leave out --rgb or --picture")
-    (entry,) = entry_points(group="efa.pictures", name="answer")
     if several or picture.is_dir():
         picture.mkdir(parents=True, exist_ok=True)
         picture = picture / f"{video.resolve().stem}-answer.png"
-    return {"file": str(picture), "text": entry.load()(video, seen.landmarks, answer, picture)}
+    return {"file": str(picture), "text": draw_answer(video, seen.landmarks, answer, picture)}
 
 
 def _print(answer: dict[str, Any]) -> None:
