@@ -32,7 +32,6 @@ from efa.data.checks import Log, StepText, near, parse_step_text
 from efa.data.loader import Progress, pixels, text_keys
 from efa.data.observation import Observation, observe
 from efa.data.tokenizer import Tokenizer
-from efa.metrics.forms import verdict_in_text
 from efa.model.assessor import EFAModel
 from efa.model.text import TextEncoder
 from efa.train import contiguous_state
@@ -44,6 +43,7 @@ from formsim.faults import FaultParser, spaced_words
 from formsim.names import find_action
 from formsim.others import OTHER
 from formsim.skeletons import ALIKE
+from formsim.verdicts import verdict_in_text
 
 AGREES = 0.7  # AUC from which verdicts are said to agree with people's
 PROTOCOLS = ("predicted", "oracle", "none", "wrong")

@@ -21,7 +21,6 @@ from efa.config import build
 from efa.data.loader import open_dataset
 from efa.experiments import table_config
 from efa.metrics import FaultParser
-from efa.metrics.forms import sentences
 from efa.runs import parser_for
 from efa.utils import paths
 from efa.utils.errors import InputError
@@ -29,6 +28,7 @@ from efa.utils.files import write_safely
 from efa_book.collect import Results
 from efa_book.intervals import bootstrap, mean_interval
 from efa_book.table_specs import KNOWN
+from formsim.faults import sentences
 
 Statistic = Callable[[np.ndarray], float]
 Sample = tuple[np.ndarray, Statistic]  # rows [N, k], one a clip, and a statistic of such rows in percent

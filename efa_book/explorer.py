@@ -24,11 +24,11 @@ from efa.data.loader import open_dataset
 from efa.data.video import load_clip
 from efa.experiments import CAPTIONERS, RECOGNISERS, table_config
 from efa.metrics import FaultParser, step_in_text
-from efa.metrics.forms import one_line
 from efa_book import attention, collect, html
 from efa_book.collect import Results
 from efa_book.html import Html
 from efa_book.provenance import stamp
+from formsim.faults import one_line
 
 FOLDER = Path(__file__).parent
 VERDICTS = ("standard", "non-standard")

@@ -14,12 +14,12 @@ import traitlets
 from efa.data.observation import observe
 from efa.data.video import load_clip
 from efa.metrics import step_in_text
-from efa.metrics.forms import one_line
 from efa.predict import EFA, shipped_checkpoint
 from efa.utils.errors import InputError
 from efa_book.explorer import FOLDER, PICTURES_PER_FRAME, Document, encode_strip
 from efa_book.html import Html, escape
 from efa_book.pictures import draw_answer, explained_strip
+from formsim.faults import one_line
 from formsim.others import OTHER
 
 GUESS = "let the model decide"

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 import formsim
 from efa.metrics import FaultParser, step_in_text, verdict_in_text
-from efa.metrics.forms import sentences
 from efa.utils.errors import InputError
 from formsim import dataset
 from formsim.dataset import _SENTENCES as TEXTS
+from formsim.faults import sentences
 from formsim.schema import FOLDER, Action, load_actions, parse_action, read_action
 
 PHRASES = [phrase for _, phrase, _ in dataset.STANDARDS.values()]

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from efa.metrics.captions import CAPTION_METRICS, caption_scores
-from efa.metrics.forms import auc, balanced_accuracy, fault_counts, micro_f1, verdict_in_text
+from efa.metrics.forms import auc, balanced_accuracy, fault_counts, micro_f1
 from efa.utils.errors import InputError
 from formsim.faults import FaultParser, step_in_text
+from formsim.verdicts import verdict_in_text
 
 __all__ = ["CAPTION_METRICS", "METRICS", "SCORES_VERSION", "FaultParser", "auc", "balanced_accuracy"]
 __all__ += ["caption_scores", "fault_counts", "micro_f1", "score", "step_in_text", "verdict_in_text"]

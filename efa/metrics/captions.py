@@ -19,8 +19,8 @@ from typing import IO, cast
 
 import numpy as np
 
-from efa.metrics.forms import one_line
 from efa.utils.errors import InputError
+from formsim.faults import one_line
 
 CAPTION_METRICS = ("bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge_l", "cider_d")
 ANSWER_SECONDS = 120.0  # how long Java may take for one answer before it is killed
