@@ -52,8 +52,7 @@ def pose(
     from formsim.pretrain_pose import pretrain_pose
 
     with _progress() as report:
-        more = {"seed": seed, "others": others, "people": people}
-        scores = pretrain_pose(build("pose"), clips, passes, lr=lr, out=to, report=report, **more)
+        scores = pretrain_pose(build("pose"), clips, passes, 128, lr, to, report, seed, others=others, people=people)
     print(scores)
 
 

@@ -1,7 +1,4 @@
-"""Other ways in which people do FormSim's movements (ways.yaml): arms, legs, stance, and how a pose is entered.
-
-They are for training on skeletons: no clip that is rendered or tested knows them.
-"""
+"""Other ways in which people do FormSim's movements (ways.yaml), for training on skeletons only."""
 
 import dataclasses
 from pathlib import Path
