@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 from efa.config import Config, build
@@ -118,15 +117,6 @@ def select(what: str, preset: str, seeds: tuple[int, ...], overrides: Overrides 
         for chosen in [row] if row else rows:
             runs += [_run(table, chosen, seed, preset, overrides or {}) for seed in seeds]
     return runs
-
-
-def trained_efa(preset: str = "laptop") -> Path:
-    """The folder of the finished run of EFA with seed 0; InputError, which says where it was looked for."""
-    (run,) = select("6/EFA", preset, (0,))
-    if not run.finished:
-        hint = f"efa run 6/EFA --preset {preset}; or set EFA_HOME to the folder with runs/, or give --checkpoint FOLDER"
-        raise InputError(f"no finished run of EFA with preset {preset} and seed 0", file=run.folder, hint=hint)
-    return run.folder
 
 
 def table_config(table: str, preset: str, overrides: Overrides | None = None) -> Config:

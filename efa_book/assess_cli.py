@@ -9,7 +9,7 @@ import typer
 
 from efa.cli import options
 from efa.cli.console import bar, err, out, printable
-from efa.data.checks import read_step_text
+from efa.data.checks import ONE_STEP_TEXT, Log, StepText, parse_step_text, read_json
 from efa.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ def assess(
 ) -> None:
     """Action, verdict and explanation of a video.   Example: efa assess squat.mp4 --picture answer.png"""
     from efa.data.observation import observe
-    from efa.experiments import trained_efa
     from efa.predict import EFA, shipped_checkpoint
 
     text, odd = read_step_text(steps) if steps else (None, [])
@@ -61,6 +60,28 @@ def assess(
         print(json.dumps(answers[0] if len(answers) == 1 else answers, indent=1, ensure_ascii=False, allow_nan=False))
     if any("error" in answer for answer in answers):
         raise typer.Exit(2)
+
+
+def trained_efa(preset: str = "laptop") -> Path:
+    """The folder of the finished run of EFA with seed 0; InputError, which says where it was looked for."""
+    from efa.experiments import select
+
+    (run,) = select("6/EFA", preset, (0,))
+    if not run.finished:
+        hint = f"efa run 6/EFA --preset {preset}; or set EFA_HOME to the folder with runs/, or give --checkpoint FOLDER"
+        raise InputError(f"no finished run of EFA with preset {preset} and seed 0", file=run.folder, hint=hint)
+    return run.folder
+
+
+def read_step_text(path: Path) -> tuple[StepText, list[str]]:
+    """The file that `efa assess --steps` takes: the text of one action, and a line for everything odd in it.
+    InputError where it is not such a file, or a text is missing or empty."""
+    log, text = Log(path), None
+    with log.catch():
+        text = parse_step_text(None, read_json(log, ONE_STEP_TEXT), ONE_STEP_TEXT, log)
+    if text is None or log.errors:
+        raise InputError(f"not a steps file: {log.errors[0].message}", file=path, hint=log.errors[0].action)
+    return text, [str(problem.error()) for problem in log.problems if problem.column]  # a byte order mark is common
 
 
 def _draw(video: Path, seen: "Observation", answer: dict[str, Any], picture: Path, several: bool) -> dict[str, str]:

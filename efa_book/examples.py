@@ -16,13 +16,14 @@ from efa.baselines.inputs import text_vectors, word_pieces
 from efa.config import Config, FormSimData, build
 from efa.data.loader import formsim_clips, open_dataset
 from efa.data.manifest import StepText
-from efa.experiments import Overrides, trained_efa
+from efa.experiments import Overrides
 from efa.model.assessor import EFAModel
 from efa.model.fusion import Attention
 from efa.model.text import TextEncoder
 from efa.predict import EFA
 from efa.utils.errors import InputError
 from efa_book import figures, html
+from efa_book.assess_cli import trained_efa
 from efa_book.collect import Results
 from efa_book.html import Cell, Html, escape
 

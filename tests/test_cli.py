@@ -74,7 +74,8 @@ def test_without_a_trained_model_it_says_how_to_get_one(efa, monkeypatch, tmp_pa
     monkeypatch.setenv("EFA_HOME", str(tmp_path))
     status, _, err = efa("assess", "clip.mp4", "--rgb")
     assert status == 2
-    assert "make reproduce" in err
+    assert "efa run 6/EFA" in err
+    assert str(tmp_path) in err  # where it was looked for
 
 
 # --- run, status, score --------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 PARTS = ("efa", "formsim", "efa_datasets", "efa_book", "book", "benchmarks", "tests")
 LIMITS = {
-    ("efa",): 8_300,
+    ("efa",): 8_000,
     PARTS[:-1]: 25_700,
     ("tests",): 19_200,
 }

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from manifests import write
 
 from efa.config import Config, build
-from efa.data.checks import read_step_text
 from efa.data.manifest import check_dataset, load_dataset
 from efa.utils.errors import InputError
+from efa_book.assess_cli import read_step_text
 from efa_book.predictions import read_predictions
 from formsim.schema import FOLDER, read_action
 

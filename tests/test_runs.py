@@ -16,10 +16,11 @@ from efa import metrics, runs
 from efa.baselines.inputs import TrainingInputs
 from efa.config import PRESETS
 from efa.data.loader import formsim_clips, open_dataset
-from efa.experiments import select, trained_efa
+from efa.experiments import select
 from efa.runs import Run, config_hash, scores_of, state_of
 from efa.train import fit
 from efa.utils.errors import InputError
+from efa_book.assess_cli import trained_efa
 
 
 @pytest.fixture(scope="module")

@@ -155,7 +155,7 @@ def near(word: str, known: Iterable[str]) -> str:
 
 def read_steps(log: Log) -> dict[str, StepText]:
     """The texts of steps.json, with empty ones for invalid entries. InputError where it is not a JSON object."""
-    document = _read_json(log, STEPS_SHAPE)
+    document = read_json(log, STEPS_SHAPE)
     if not isinstance(document, dict) or not document:
         raise InputError("not a JSON object of actions", hint=STEPS_SHAPE)
     steps: dict[str, StepText] = {}
@@ -172,18 +172,7 @@ def read_steps(log: Log) -> dict[str, StepText]:
     return steps
 
 
-def read_step_text(path: Path) -> tuple[StepText, list[str]]:
-    """The file that `efa assess --steps` takes: the text of one action, and a line for everything odd in it.
-    InputError where it is not such a file, or a text is missing or empty."""
-    log, text = Log(path), None
-    with log.catch():
-        text = parse_step_text(None, _read_json(log, ONE_STEP_TEXT), ONE_STEP_TEXT, log)
-    if text is None or log.errors:
-        raise InputError(f"not a steps file: {log.errors[0].message}", file=path, hint=log.errors[0].action)
-    return text, [str(problem.error()) for problem in log.problems if problem.column]  # a byte order mark is common
-
-
-def _read_json(log: Log, shape: str) -> Any:
+def read_json(log: Log, shape: str) -> Any:
     """What a JSON file holds. A key that is there twice is an error in the log."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.stats import rankdata
 
 from formsim.faults import FaultParser
 
@@ -18,11 +19,8 @@ def auc(truth: ArrayLike, scores: ArrayLike) -> float:
     """Area under the ROC curve (Mann-Whitney, ties half) of scores [N], higher for class 1, and truth [N] of 0/1.
     NaN where a class has no clip."""
     t, s = np.asarray(truth).astype(bool), np.asarray(scores, dtype=float)
-    positive, negative = s[t], np.sort(s[~t])
-    if len(positive) == 0 or len(negative) == 0:
-        return float("nan")
-    below = np.searchsorted(negative, positive, "left") + np.searchsorted(negative, positive, "right")
-    return float(below.sum() / (2 * len(positive) * len(negative)))
+    ones, zeros = t.sum(), (~t).sum()
+    return float((rankdata(s)[t].sum() - ones * (ones + 1) / 2) / (ones * zeros)) if ones and zeros else float("nan")
 
 
 def fault_counts(
