@@ -9,11 +9,7 @@ import yaml
 
 
 def find_action(name: str, known: Iterable[str]) -> str | None:
-    """The action of `known` that is meant by `name`, its own name or one of synonyms.yaml; None where there is none.
-
-    >>> find_action("push ups", ["Push-Up", "Squat"])
-    'Push-Up'
-    """
+    """The action of `known` that is meant by `name`, its own name or one of synonyms.yaml ('push ups'), or None."""
     actions = list(known)
     names = {_fold(synonym): action for synonym, action in _synonyms().items() if action in actions}
     return name if name in actions else (names | {_fold(action): action for action in actions}).get(_fold(name))
