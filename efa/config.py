@@ -54,9 +54,9 @@ class FormSimData(ClipSettings):
     seed: int = 0  # the data set's own seed, not a run's
     clutter: Annotated[float, Field(ge=0, le=1)] = 1.0  # difficulty; 0: plain rooms, 1: gyms full of things
     sealed: NonNegativeInt = 0  # clips of a test split that only finished runs are scored on; 0: the split of `clips`
-    sealed_seed: NonNegativeInt = 0  # of those clips: from the hash of book/protocol.md
+    sealed_seed: NonNegativeInt = 0  # of those clips
     others: NonNegativeInt = 0  # performances of exercises it does not have, a class of their own; skeletons only
-    people: bool = False  # training clips in people's other ways of moving, more of an estimator's errors; likewise
+    people: bool = False  # train on other ways to do exercises, more of an estimator's errors; skeletons only
 
 
 class FolderData(ClipSettings):
@@ -210,7 +210,7 @@ class Config(Section):
         for valid, key, rule in (
             (not 0 < unseen < 4, "data.actions", "benchmark 'unseen' needs 0 (all) or at least 4"),
             (len(swin.heads) == len(swin.depths), "encoder.heads", "one number a stage, as in encoder.depths"),
-            (not any(swin.dim * 2**i % n for i, n in enumerate(swin.heads)), "encoder.heads", "must divide each width"),
+            (not any(swin.dim * 2**i % n for i, n in enumerate(swin.heads)), "encoder.heads", "must divide its width"),
             (encoder.kind == "pose" or not getattr(data, "others", 0), "data.others", "they are skeletons, not frames"),
             (encoder.kind == "pose" or not getattr(data, "people", 0), "data.people", "it is about skeletons"),
             (encoder.kind == "swin" or self.system.name == "EFA", "system.name", "all others but EFA read frames"),

@@ -8,10 +8,8 @@ True
 
 from __future__ import annotations
 
-import errno
 import json
 import math
-import os
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -191,21 +189,22 @@ class EFA:
             log = Log(folder / "config.json")
             steps = {key: parse_step_text(key, text, train_again, log) for key, text in meta["steps"].items()}
             actions, pieces = list(meta["actions"]), Tokenizer.from_file(folder / "vocab.txt").pieces
-            tokenizer = Tokenizer(pieces, meta.get("spelling"))
+            tokenizer = Tokenizer(pieces, {word: str(form) for word, form in meta.get("spelling", {}).items()})
             trust = Trust(**meta.get("trust", {}))
             trust.right(0.5)  # or an error about its weights
             for name in actions:
                 if not any(key == name or key.startswith(f"{name} [") for key in steps):
                     raise ValueError(f"no steps of the action {name!r}")
+            (folder / "model.safetensors").open("rb").close()  # safetensors calls a file missing that may not be read
             state = load_file(folder / "model.safetensors")
             model = build_system(config, len(actions), len(tokenizer), int(meta["text_dim"]), tokenizer.mask)
             model.load_state_dict(state)
             if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
                 raise ValueError("weights that are no finite numbers")
+        except PermissionError:
+            raise
         except FileNotFoundError as error:
-            if (folder / "model.safetensors").is_file() and not error.filename:  # safetensors' word for it
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder / "model.safetensors") from None
-            missing = Path(error.filename or "model.safetensors").name  # safetensors does not say which file
+            missing = Path(error.filename).name
             raise InputError(f"this checkpoint lacks {missing}", file=folder, hint=train_again) from None
         except InputError as error:  # of a setting or a step, which do not know their file
             file = error.file or folder / "config.json"

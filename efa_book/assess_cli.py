@@ -40,7 +40,7 @@ def assess(
     for video in videos:
         try:
             if found := re.match(r"(https?|ftp):/", str(video)):
-                hint = "download the video, and give the file"
+                hint = "download the video and give the file"
                 raise InputError(f"this is an address ({found[1]}), not a file", file=video, hint=hint)
             with bar(printable(video.name)) as progress:
                 seen = observe(video, efa.config, progress)

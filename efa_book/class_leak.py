@@ -20,7 +20,7 @@ def shares(results: Results, row: str, seed: int) -> list[float]:
     if len(clips) < len(PROTOCOLS):
         return []
     config = table_config(results.table, results.preset, results.overrides)
-    dataset = open_dataset(config.data)
+    dataset = open_dataset(config.data, final=True)
     keys = dict(zip(dataset.table["clip_id"], text_keys(dataset, config, wrong=True), strict=True))
     given = [list(dataset.steps)[keys[clip]].partition(" [")[0] for clip in clips[-1]["clip_id"]]
     right = [one["predicted_action"] == one["action"] for one in clips]

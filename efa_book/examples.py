@@ -51,8 +51,7 @@ def render_frames(clip: pd.Series, preset: str, overrides: Overrides | None = No
     data = build(preset, overrides).data
     if not isinstance(data, FormSimData):
         return None
-    known = (*open_dataset(data, final=True).clips, *formsim_clips(data))
-    same = (c for c in known if c.clip_id == clip["clip_id"])
+    same = (c for c in open_dataset(data, final=True).clips if c.clip_id == clip["clip_id"])
     found = next((c for c in same if formsim.record(c)["explanation"] == clip["reference"]), None)
     return None if found is None else formsim.render_clip(found, 128, data.frames, data.clutter)
 

@@ -172,7 +172,7 @@ def form_angles(clip: Clip, phase: Array, action: Action | None = None) -> dict[
 
 
 def performance(clip: Clip, phase: Array, action: Action | None = None) -> tuple[Array, dict[str, Array], Subject]:
-    """Joints float64 [T, 20, 3] in metres, angles in degrees [T], who performs; `action`: the clip's, another way."""
+    """Joints float64 [T, 20, 3] in metres, angles in degrees [T], who performs; `action`: the clip's in another way."""
     action = action or load_actions()[clip.action]
     subject = Subject.sample(np.random.RandomState(seed_of("subject", clip.subject)))
     rng = np.random.RandomState(seed_of("style", clip.seed))

@@ -235,3 +235,12 @@ def _stack(x: Array, y: Array, z: Array) -> Array:
 def _upward(lean: Array, bend: Array) -> Array:
     """A trunk segment's direction from lean (forward) and bend (to the left), radians [T] -> [T, 3]."""
     return _stack(np.sin(lean) * np.cos(bend), np.sin(bend), np.cos(lean) * np.cos(bend))
+
+
+def sided(angles: dict[str, float]) -> dict[str, float]:
+    """'thigh.out' -> 'thigh_l.out' and 'thigh_r.out'."""
+    out: dict[str, float] = {}
+    for name, value in angles.items():
+        part, dot, rest = name.partition(".")
+        out |= {f"{part}_{s}{dot}{rest}": value for s in "lr"} if part in SIDED else {name: value}
+    return out

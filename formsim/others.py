@@ -12,10 +12,9 @@ import yaml
 from formsim import motion
 from formsim.body import Subject
 from formsim.dataset import SUBJECTS, Array, form_angles, sample_phases, seed_of, stream_clip
-from formsim.motion import ANGLES
+from formsim.motion import ANGLES, sided
 from formsim.schema import load_actions
 from formsim.skeletons import PHASES
-from formsim.ways import sided
 
 OTHER = "Another exercise"  # their class
 STEPS = ("This exercise is none of those whose form is known.",) * 5, "Ask somebody who knows this exercise."

@@ -8,7 +8,7 @@ import numpy as np
 import yaml
 
 from formsim.dataset import Clip, performance, sample_phases, seed_of
-from formsim.motion import SIDED
+from formsim.motion import sided
 from formsim.schema import Action, load_actions
 from formsim.shapes import Array
 from formsim.skeletons import PHASES
@@ -42,12 +42,3 @@ def _in_way(action: Action, clip: Clip, way: dict[str, dict[str, float]], rng: n
         return action
     moments = tuple((at, angles | keys if angles else angles) for at, angles in action.keys)
     return dataclasses.replace(action, base=action.base | base, keys=moments)
-
-
-def sided(angles: dict[str, float]) -> dict[str, float]:
-    """'thigh.out' -> 'thigh_l.out' and 'thigh_r.out'."""
-    out: dict[str, float] = {}
-    for name, value in angles.items():
-        part, dot, rest = name.partition(".")
-        out |= {f"{part}_{s}{dot}{rest}": value for s in "lr"} if part in SIDED else {name: value}
-    return out

@@ -66,12 +66,12 @@ def _walk(frames: int, rate: float) -> Array:
     return joints
 
 
-def project(joints: Array, rate: float, view: float = 35.0) -> Landmarks:
-    """Joints [T, 20, 3] in metres as a camera at `view` degrees and 4 m away sees them."""
+def project(joints: Array, rate: float, view: float = 35.0, distance: float = 4.0) -> Landmarks:
+    """Joints [T, 20, 3] in metres as a camera at `view` degrees and `distance` metres away sees them."""
     turn = np.deg2rad(view)
     right = joints[..., 1] * np.cos(turn) - joints[..., 0] * np.sin(turn)
     away = -joints[..., 0] * np.cos(turn) - joints[..., 1] * np.sin(turn)
-    scale = 1000 / (4 + away)
+    scale = 250 * distance / (distance + away)
     seen = np.stack([640 + scale * right, 360 - scale * (joints[..., 2] - 1), scale * away], axis=-1)
     image = np.repeat(seen[:, JOINTS.index("head")][:, None], len(NAMES), axis=1)
     like = {"pinky": "hand", "index": "hand", "thumb": "hand", "heel": "ankle"}

@@ -1,5 +1,6 @@
 """`efa assess`: the documented answer, cautions, descriptions of an action, real films, and what is no video."""
 
+import errno
 import json
 from pathlib import Path
 from unittest.mock import Mock
@@ -68,8 +69,10 @@ def test_an_address_is_called_one(assess, video):
 
 
 def test_weights_that_may_not_be_read_are_not_called_missing(assess, checkpoint, video, monkeypatch):
-    refuse = Mock(side_effect=FileNotFoundError("No such file or directory"))  # as safetensors has it
-    monkeypatch.setattr("efa.predict.load_file", refuse)
+    plain, denied = Path.open, PermissionError(errno.EACCES, "Permission denied", "model.safetensors")
+    refuse = Mock(side_effect=denied)
+    choose = lambda path: refuse if path.name == "model.safetensors" else plain  # noqa: E731
+    monkeypatch.setattr(Path, "open", lambda path, *mode, **more: choose(path)(path, *mode, **more))
     status, _, err = assess(video)
     assert status == 2
     assert "model.safetensors: Permission denied" in err

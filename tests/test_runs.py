@@ -77,7 +77,7 @@ def test_only_a_finished_run_reads_the_sealed_split(home, quick_scores, monkeypa
     assert predictions["predicted_action"].isin(open_dataset(run.config.data).actions).all()
 
 
-def test_the_sealed_split_is_part_of_the_key_only_where_there_is_one():
+def test_a_sealed_split_is_part_of_the_key():
     assert make_run(data__sealed=0).key == make_run().key
     assert len({make_run(data__sealed=40, data__sealed_seed=seed).key for seed in (0, 1)} | {make_run().key}) == 3
 
@@ -187,7 +187,7 @@ def test_a_broken_provenance_elsewhere_does_no_harm(home, quick_scores):
     assert state_of(make_run()) == "missing"
 
 
-def test_the_pixel_model_is_efa_under_any_label_and_no_newer_run(home, quick_scores, monkeypatch):
+def test_the_pixel_model_is_efa_and_no_newer_run(home, quick_scores, monkeypatch):
     smoke = {"data.clips": 40} | tiny.SETTINGS
     monkeypatch.setattr("efa.config.PRESETS", {"laptop": PRESETS["laptop"] | tiny.SETTINGS, "smoke": smoke})
     with pytest.raises(InputError, match="no finished run of EFA with preset laptop and seed 0") as error:

@@ -45,13 +45,15 @@ def open_dataset(config: DataConfig, final: bool = False) -> DataSet:
 
     `final`: what finished runs are scored on, which is the sealed test split alone where the configuration has one.
     """
+    if final and not getattr(config, "sealed", 0):
+        return open_dataset(config)
     if not isinstance(config, FormSimData):
         return load_dataset(config.source)
     clips = formsim_clips(config)
     steps = {key: StepText(*text) for key, text in formsim.step_table(clips).items()}
     if config.others:
         steps[OTHER] = StepText(*OTHER_STEPS)
-    if final and config.sealed:
+    if final:
         clips = formsim.sealed_clips(clips, config.sealed, config.sealed_seed)
         return make_dataset(map(formsim.record, clips), steps, clips)
     others = [other_record(i, config.seed) for i in range(config.others)]
@@ -230,13 +232,13 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
         """Performances [B, 48, 20, 3] -> a window of each as an estimator might report it, [B, T, 20, 3]."""
         draw = torch.Generator().manual_seed(zlib.crc32(f"{self.seed} {self.epoch} {rows.tolist()}".encode()))
         windows = torch.rand(1, generator=draw).item() < WINDOWS  # else whole movements, by which form is judged
-        people = getattr(self.config, "people", None)  # None: not FormSim's
-        joints = take(cycles, self.config.frames, draw if windows else None, repeats=people is not None)
-        if people is None:
+        joints = take(cycles, self.config.frames, draw if windows else None, isinstance(self.config, FormSimData))
+        if not isinstance(self.config, FormSimData):
             return imitate(joints, draw, 0.0)
         if windows:
             joints = vary(joints, list(self.dataset.table["action"].iloc[rows]), draw)
-        return imitate(joints, draw, self.noise * (0.3 + 0.9 * torch.rand(1, generator=draw).item()), people)
+        level = self.noise * (0.3 + 0.9 * torch.rand(1, generator=draw).item())
+        return imitate(joints, draw, level, self.config.people)
 
 
 def flip_and_crop(size: int, config: DataConfig, draw: np.random.RandomState) -> tuple[Array, Array]:

@@ -71,9 +71,10 @@ class Tokenizer:
 def spelling_of(texts: Iterable[str]) -> dict[str, str]:
     """Word as BERT reads it -> its most frequent spelling in `texts`, for those mostly spelled with accents."""
     seen: dict[str, Counter[str]] = {}
-    for word in (word for text in texts for word in re.findall(r"\w+", unicodedata.normalize("NFC", text))):
+    words = re.findall(r"\w+", unicodedata.normalize("NFC", "\n".join(texts)))
+    for word, count in Counter(words).items():
         letters = unicodedata.normalize("NFD", word.lower())
         plain = "".join(letter for letter in letters if unicodedata.category(letter) != "Mn")
-        seen.setdefault(plain, Counter())[word if plain != word.lower() else plain] += 1
+        seen.setdefault(plain, Counter())[word if plain != word.lower() else plain] += count
     best = {plain: counts.most_common(1)[0][0] for plain, counts in seen.items()}
     return {plain: word for plain, word in best.items() if word != plain}

@@ -1,7 +1,4 @@
-"""Scores from predictions, without a model and without torch; `efa_book.predictions` reads them from a file.
-
-`captions` holds the n-gram metrics, `forms` what texts and heads say about the form.
-"""
+"""Scores from predictions, without a model or torch: n-grams in `captions`, verdicts and faults in `forms`."""
 
 from typing import Any
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import rankdata
 
 from formsim.faults import FaultParser
 
@@ -19,8 +18,9 @@ def auc(truth: ArrayLike, scores: ArrayLike) -> float:
     """Area under the ROC curve (Mann-Whitney, ties half) of scores [N], higher for class 1, and truth [N] of 0/1.
     NaN where a class has no clip."""
     t, s = np.asarray(truth).astype(bool), np.asarray(scores, dtype=float)
-    ones, zeros = t.sum(), (~t).sum()
-    return float((rankdata(s)[t].sum() - ones * (ones + 1) / 2) / (ones * zeros)) if ones and zeros else float("nan")
+    _, at, counts = np.unique(s, return_inverse=True, return_counts=True)
+    ranks, ones, zeros = (counts.cumsum() - (counts - 1) / 2)[at], t.sum(), (~t).sum()
+    return float((ranks[t].sum() - ones * (ones + 1) / 2) / (ones * zeros)) if ones and zeros else float("nan")
 
 
 def fault_counts(
