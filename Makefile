@@ -46,7 +46,7 @@ lint: setup ## check style, formatting, types and which package imports which; c
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	@for part in efa formsim efa_datasets efa_book benchmarks book tests; do \
+	@for part in efa formsim efa_datasets efa_cluster efa_book benchmarks book tests; do \
 		printf "%-14s %6d lines of Python\n" $$part $$(git ls-files "$$part/*.py" | xargs cat | wc -l); done
 
 format: setup ## mend style and formatting where a machine can

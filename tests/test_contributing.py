@@ -8,7 +8,7 @@ from test_mutations import MUTATIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-PARTS = ("efa", "formsim", "efa_datasets", "efa_book", "book", "benchmarks", "tests")
+PARTS = ("efa", "formsim", "efa_datasets", "efa_cluster", "efa_book", "book", "benchmarks", "tests")
 LIMITS = {
     ("efa",): 8_000,
     PARTS[:-1]: 25_700,

@@ -28,7 +28,7 @@ NOT_RUN = {
     "data ui-prmd": "needs UI-PRMD's files; tests/test_ui_prmd.py runs the command on made-up ones",
     "leave-one-subject-out": "one training for each row, seed and person; tests/test_loso.py runs the command on three",
 }
-PACKAGES = ("efa", "formsim", "efa_datasets", "efa_book")
+PACKAGES = ("efa", "formsim", "efa_datasets", "efa_cluster", "efa_book")
 
 
 def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:

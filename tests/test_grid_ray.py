@@ -13,13 +13,14 @@ import pytest
 import tiny
 from test_grid import make_run
 
+import efa_cluster
 from efa.cli import grid as cli_grid
-from efa.launch import grid, ray_cluster
+from efa.launch import grid
 from efa.launch.child import describe_job
 from efa.utils.errors import InputError
 
 with_ray = pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None, reason=f"Ray is not installed; {ray_cluster.MISSING}"
+    importlib.util.find_spec("ray") is None, reason=f"Ray is not installed; {efa_cluster.MISSING}"
 )
 RAY = ("--executor", "ray", "--jobs", "2")
 
@@ -34,7 +35,7 @@ def test_without_ray_one_line_says_how_to_install_it(monkeypatch):
 
 def test_a_machine_without_the_folder_writes_nothing(home):
     description = describe_job(make_run("EFA")) | {"home": str(home / "elsewhere")}
-    (end,) = ray_cluster.run_on_machine(description, str(home), str(home / "elsewhere" / "runs" / ".grid-1"))
+    (end,) = efa_cluster.run_on_machine(description, str(home), str(home / "elsewhere" / "runs" / ".grid-1"))
     assert isinstance(end, dict)
     assert end["kind"] == "mistake"
     assert f"does not see {home / 'elsewhere'}" in end["message"]

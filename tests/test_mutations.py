@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-COPIED = ("efa", "formsim", "efa_datasets", "efa_book", "tests", "pyproject.toml")
+COPIED = ("efa", "formsim", "efa_datasets", "efa_cluster", "efa_book", "tests", "pyproject.toml")
 
 # name -> file, code, mutated code, the test that fails
 MUTATIONS = {

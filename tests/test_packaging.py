@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from efa_datasets.cli import data_app
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("efa", "formsim", "efa_datasets", "efa_book")
+PACKAGES = ("efa", "formsim", "efa_datasets", "efa_cluster", "efa_book")
 TOML = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT, GROUPS = TOML["project"], TOML["project"]["entry-points"]
 COMMANDS = [(name, GROUPS[group][name]) for group in ("efa.datasets", "efa.commands") for name in GROUPS[group]]

@@ -4,6 +4,7 @@ import signal
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from importlib.metadata import entry_points
 
 import typer
 
@@ -29,13 +30,12 @@ def select_cluster(
             raise InputError(f"{name} cannot be {value:g}", hint="a fraction below one, or a whole number")
     if executor == "local":
         return None
-    if executor != "ray":
+    entry = next(iter(entry_points(group="efa.executors", name=executor)), None)
+    if entry is None:
         raise InputError(f"executor cannot be '{executor}'", hint="local or ray")
     if distributed.count() > 1:
         raise InputError("processes that share a run cannot use a Ray cluster", hint="leave --executor ray out")
-    from efa.launch.ray_cluster import ray_cluster
-
-    return ray_cluster(jobs, address, 1.0 if cpus is None else cpus, gpus)
+    return entry.load()(jobs, address, 1.0 if cpus is None else cpus, gpus)
 
 
 def run_all(runs: Sequence[Run], jobs: int, cluster: Cluster | None, retries: int) -> list[grid.Failure]:
