@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -154,12 +154,13 @@ class EFA:
     actions: list[str]
     text_dim: int
     trust: Trust = field(default_factory=Trust)
+    vectors: dict[str, Tensor] = field(default_factory=dict)  # key of `steps` -> its sentences' vectors [6, E], if kept
 
     def __post_init__(self) -> None:
         self.model.eval()
 
     @cached_property
-    def _text(self) -> TextEncoder:
+    def text_encoder(self) -> TextEncoder:
         return self.model.text_encoder or TextEncoder(self.config.text)
 
     @staticmethod
@@ -168,7 +169,7 @@ class EFA:
         return EFA(model, config, inputs.tokenizer, dataset.steps, dataset.actions, text_dim)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """config.json, vocab.txt, model.safetensors: nothing that runs code when it is loaded."""
+        """config.json, vocab.txt, model.safetensors, and steps.safetensors of `vectors`: loading them runs no code."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         steps = {key: asdict(text) for key, text in self.steps.items()}
@@ -177,6 +178,8 @@ class EFA:
         write_safely(folder / "config.json", lambda path: path.write_text(json.dumps(meta, indent=1), encoding="utf-8"))
         write_safely(folder / "vocab.txt", self.tokenizer.save)
         write_safely(folder / "model.safetensors", lambda path: save_file(contiguous_state(self.model), path))
+        if self.vectors:
+            write_safely(folder / "steps.safetensors", partial(save_file, self.vectors))
 
     @staticmethod
     def from_pretrained(source: str | Path) -> EFA:
@@ -199,8 +202,14 @@ class EFA:
             state = load_file(folder / "model.safetensors")
             model = build_system(config, len(actions), len(tokenizer), int(meta["text_dim"]), tokenizer.mask)
             model.load_state_dict(state)
-            if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
-                raise ValueError("weights that are no finite numbers")
+            kept = folder / "steps.safetensors"
+            vectors = load_file(kept) if kept.is_file() else {}
+            for value in (*model.state_dict().values(), *vectors.values()):
+                if not value.isfinite().all():
+                    raise ValueError("weights that are no finite numbers")
+            for key, value in vectors.items():
+                if key not in steps or value.shape != (6, meta["text_dim"]):
+                    raise ValueError(f"vectors of {key!r} that do not fit")
         except PermissionError:
             raise
         except FileNotFoundError as error:
@@ -212,7 +221,7 @@ class EFA:
         except Exception as error:  # each reader raises a dozen kinds of its own on a broken file
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"this checkpoint cannot be read: {reason}", file=folder, hint=train_again) from None
-        return EFA(model, config, tokenizer, steps, actions, int(meta["text_dim"]), trust)
+        return EFA(model, config, tokenizer, steps, actions, int(meta["text_dim"]), trust, vectors)
 
     def assess(
         self,
@@ -365,7 +374,8 @@ class EFA:
         """Vectors of the steps [1, 5, C] and of the instruction [1, 1, C]; None for a model without text."""
         if self.config.fusion.text == "none":
             return None, None
-        vectors = self._text.encode(list(text.sentences))  # [6, E]
+        known = next((value for key, value in self.vectors.items() if self.steps[key] == text), None)
+        vectors = self.text_encoder.encode(list(text.sentences)) if known is None else known  # [6, E]
         vectors = randomise(text, vectors) if self.config.fusion.text == "random" else vectors
         return vectors[None, :5], vectors[None, 5:]
 
@@ -379,7 +389,7 @@ def _download(name: str) -> Path:
     try:
         from huggingface_hub import snapshot_download
 
-        return Path(snapshot_download(name, allow_patterns=["config.json", "vocab.txt", "model.safetensors"]))
+        return Path(snapshot_download(name, allow_patterns=["config.json", "vocab.txt", "*.safetensors"]))
     except Exception as error:  # the hub's own errors are many; each means that there is no checkpoint to load
         message = f"no checkpoint folder or hub id '{name}' ({type(error).__name__})"
         raise InputError(message, hint="train one: efa run 6/EFA") from None

@@ -17,6 +17,7 @@ import tiny
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from transformers.models.swin.modeling_swin import SwinDropPath
 
 from efa.baselines import masked_lm
 from efa.baselines.inputs import TrainingInputs, build_model, prepare
@@ -24,7 +25,6 @@ from efa.config import Config
 from efa.data.batches import Batch, order_for_text_loss
 from efa.data.loader import ClipDataset, EpochSampler, as_is, text_keys
 from efa.model.decoder import Attention
-from efa.model.swin import StochasticDepth
 from efa.train import NotFiniteError, TrainingStep, accumulate_gradient, fit
 from efa.utils import distributed
 
@@ -48,7 +48,7 @@ def calm(model: nn.Module) -> None:
     for part in model.modules():
         if isinstance(part, nn.Dropout):
             part.p = 0.0
-        if isinstance(part, StochasticDepth):
+        if isinstance(part, SwinDropPath):
             part.drop_prob = 0.0
         if isinstance(part, (nn.GRU, Attention)):
             part.dropout = 0.0

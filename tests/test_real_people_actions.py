@@ -4,10 +4,12 @@ import dataclasses
 import json
 import re
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from landmark_clips import project
 
 import formsim
@@ -16,6 +18,7 @@ from efa.data.landmarks import INDEX
 from efa.data.observation import observe_landmarks
 from efa.data.skeleton import to_joints
 from efa.predict import EFA, Trust, shipped_checkpoint
+from efa.utils.errors import InputError
 from efa_book.real_people.actions import fit_trust, restored, scores
 from formsim.others import OTHER, other_skeleton
 from formsim.skeletons import skeleton
@@ -132,6 +135,17 @@ def test_an_explanation_of_another_exercise_is_noted(shipped, monkeypatch):
         ("squat", "Push-Up"): ["Squat"], ("squat", "Squat"): [],
         ("movement", "Push-Up"): [], ("movement", "Squat"): [],
     }  # fmt: skip
+
+
+def test_the_kept_vectors_are_the_text_encoders(shipped, monkeypatch, tmp_path):
+    seen = observe_landmarks(clip("Push-Up"), 16)
+    encoded = dataclasses.replace(shipped, vectors={}).answer(seen)
+    monkeypatch.setattr("efa.predict.TextEncoder", Mock(side_effect=AssertionError))  # takes seconds to load
+    kept = EFA.from_pretrained(shipped_checkpoint())
+    assert kept.answer(seen) == encoded
+    dataclasses.replace(kept, vectors={"Squat": torch.zeros(6, 3)}).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="vectors of 'Squat' that do not fit"):
+        EFA.from_pretrained(tmp_path)
 
 
 def test_what_ships_is_small_and_says_where_it_comes_from():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from efa.config import EncoderConfig
-from efa.model.swin import StochasticDepth, VideoSwin, WindowAttention
+from efa.model.swin import VideoSwin, WindowAttention, stochastic_depth
 
 TINY = EncoderConfig(patch=(2, 4, 4), window=(2, 3, 3), dim=8, depths=(2, 2), heads=(2, 4), drop_path=0.0)
 
@@ -114,7 +114,7 @@ def test_every_parameter_learns_after_inference_mode_too():
 
 def test_stochastic_depth_keeps_the_mean_and_is_off_in_eval():
     torch.manual_seed(0)
-    layer, x = StochasticDepth(0.3), torch.ones(4000, 2)
+    layer, x = stochastic_depth(0.3), torch.ones(4000, 2)
     dropped = layer(x)
     assert dropped.unique().tolist() == pytest.approx([0.0, 1 / 0.7])
     assert (dropped[:, 0] == dropped[:, 1]).all()  # whole samples

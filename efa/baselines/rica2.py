@@ -27,7 +27,7 @@ from efa.config import DecoderConfig
 from efa.model.assessor import mlp
 from efa.model.base import Text
 from efa.model.decoder import Attention, Decoder
-from efa.model.swin import StochasticDepth
+from efa.model.swin import stochastic_depth
 
 STEPS = 5
 GROUPS = ((0,), (1, 2, 3), (4,))  # of steps
@@ -92,7 +92,7 @@ class Path(nn.Module):
     def __init__(self, dim: int, scale: float):
         super().__init__()
         self.scale = nn.Parameter(torch.full((dim,), scale))
-        self.drop = StochasticDepth(DROP_PATH)
+        self.drop = stochastic_depth(DROP_PATH)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.drop(self.scale * x)

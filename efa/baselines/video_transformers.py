@@ -18,7 +18,7 @@ from transformers import TimesformerConfig, TimesformerModel
 from efa.baselines.base import Recogniser, register
 from efa.config import EncoderConfig
 from efa.model.base import Text
-from efa.model.swin import StochasticDepth, VideoSwin
+from efa.model.swin import VideoSwin, stochastic_depth
 
 STOCK_SWIN = EncoderConfig(temporal_stride=2)
 
@@ -32,7 +32,7 @@ class TimeSformerTrunk(nn.Module):
         sizes |= {"num_hidden_layers": depth, "num_attention_heads": heads, "intermediate_size": 4 * dim}
         self.vit = TimesformerModel(TimesformerConfig(**sizes))
         for i, layer in enumerate(self.vit.encoder.layer):  # here, as transformers takes whole numbers only
-            layer.drop_path = StochasticDepth(drop_path * i / max(depth - 1, 1))
+            layer.drop_path = stochastic_depth(drop_path * i / max(depth - 1, 1))
         for name, parameter in self.vit.named_parameters():
             if ".temporal_dense." in name:
                 nn.init.zeros_(parameter)

@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers.models.swin.modeling_swin import SwinDropPath as StochasticDepth
 
 from efa.config import EncoderConfig
 from efa.model.base import read_weights
@@ -105,6 +104,13 @@ class WindowAttention(nn.Module):
         return x[:, :t, :h, :w]
 
 
+def stochastic_depth(rate: float) -> nn.Module:
+    """Drops a residual branch for a share `rate` of the clips, in training."""
+    from transformers.models.swin.modeling_swin import SwinDropPath  # takes seconds to load, and poses need no Swin
+
+    return SwinDropPath(rate)
+
+
 class SwinBlock(nn.Module):
     """Attention and MLP, each after a LayerNorm and with a residual."""
 
@@ -117,7 +123,7 @@ class SwinBlock(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         # the Dropout(0) only keeps torchvision's index 3 of the second layer
         self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Dropout(0.0), nn.Linear(4 * dim, dim))
-        self.drop_path = StochasticDepth(drop_path)
+        self.drop_path = stochastic_depth(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, H, W, C] -> the same shape."""

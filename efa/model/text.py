@@ -6,8 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, AutoTokenizer
-from transformers.utils import cached_file, logging
 
 from efa.config import TextConfig
 from efa.model.base import read_weights
@@ -27,6 +25,8 @@ def locate(name: str) -> str:
 
 def bert_state(name: str) -> dict[str, Tensor]:
     """The weights of 'minilm', a hub id or a folder, under the names in its file; InputError if there are none."""
+    from transformers.utils import cached_file
+
     quiet = {f"_raise_exceptions_for_{what}": False for what in ("missing_entries", "connection_errors")}
     for file in ("model.safetensors", "pytorch_model.bin"):
         if found := cached_file(locate(name), file, **quiet):  # in a hub's cache, a download or a plain folder
@@ -42,6 +42,9 @@ class TextEncoder(nn.Module):
     """
 
     def __init__(self, config: TextConfig):
+        from transformers import AutoModel, AutoTokenizer  # takes seconds to load
+        from transformers.utils import logging
+
         super().__init__()
         self.config = config
         source = locate(config.model)

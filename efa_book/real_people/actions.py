@@ -195,10 +195,14 @@ METRICS = {
 
 
 def pack(run: Path, to: Path) -> None:
-    """A run's checkpoint in half precision, with its log and provenance, without paths of the machine it ran on."""
+    """A run's checkpoint in half precision, with its log and provenance, without paths of the machine it ran on.
+
+    The vectors of its steps go with it: then only a new exercise needs the text encoder, which takes seconds to load.
+    """
     efa = EFA.from_pretrained(run)
     efa.config = efa.config.with_({"encoder.weights": ""})
     efa.model.half()
+    efa.vectors = {key: efa.text_encoder.encode(list(text.sentences)) for key, text in efa.steps.items()}
     efa.save_pretrained(to)
     shutil.copyfile(run / "history.csv", to / "history.csv")
     lines = (__doc__ or "").split("\n\n")[1].splitlines()
