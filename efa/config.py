@@ -11,14 +11,13 @@ user's ``--set`` are all dictionaries of dotted keys that override them.
 from __future__ import annotations
 
 import contextlib
-import difflib
 from operator import attrgetter
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import pydantic
 from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from efa.utils.errors import InputError
+from efa.utils.errors import InputError, did_you_mean
 
 # Part of every run's key. Raise it when a change of the code may change a result; tests/test_golden.py guards it.
 RESULTS_VERSION = 2
@@ -291,17 +290,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "laptop": LAPTOP,
     "smoke": LAPTOP | {"data.clips": 120, "training.epochs": 1, "training.batch": 16, "prediction.max_tokens": 24},
-    "gpu": LAPTOP
-    | {
-        "data.clips": 3392,
-        "data.size": 96,
-        "data.actions": 0,
-        "fusion.dim": 384,
-        "fusion.heads": 6,
-        "training.epochs": 30,
-    }
-    | {"decoder.dim": 384, "decoder.depth": 4, "decoder.heads": 6, "decoder.weights": "", "decoder.frozen": False}
-    | {"training.text_tokens": 0},
+    "gpu": (
+        LAPTOP
+        | {"data.clips": 3392, "data.size": 96, "data.actions": 0, "training.epochs": 30, "training.text_tokens": 0}
+        | {"fusion.dim": 384, "fusion.heads": 6, "decoder.dim": 384, "decoder.depth": 4, "decoder.heads": 6}
+        | {"decoder.weights": "", "decoder.frozen": False}
+    ),
 }
 
 
@@ -310,12 +304,6 @@ def build(preset: str = "laptop", overrides: dict[str, Any] | None = None) -> Co
     if preset not in PRESETS:
         raise InputError(f"unknown preset '{preset}'", hint=did_you_mean(preset, list(PRESETS)))
     return Config().with_(PRESETS[preset]).with_(overrides or {})
-
-
-def did_you_mean(word: str, known: list[str]) -> str:
-    """A hint for an unknown name: the nearest known one, or all of them."""
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"one of: {', '.join(known)}"
 
 
 def _parse(value: Any, default: Any) -> Any:

@@ -26,7 +26,7 @@ import formsim
 from efa.baselines.inputs import TrainingInputs, randomise
 from efa.baselines.registry import Model, build_system
 from efa.config import RESULTS_VERSION, Config, FormSimData
-from efa.data.checks import Log, StepText, near, parse_step_text
+from efa.data.checks import Log, StepText, parse_step_text
 from efa.data.loader import Progress, pixels, text_keys
 from efa.data.observation import Observation, observe
 from efa.data.tokenizer import Tokenizer
@@ -361,11 +361,8 @@ class EFA:
 
     def find_action(self, name: str) -> str:
         """The model's action that is meant by `name`, such as 'push ups'; InputError where it has no such action."""
-        known = [action for action in self.actions if action != OTHER]
-        if found := find_action(name, known):
-            return found
-        hint = near(name, known) or f"one of: {', '.join(known)}"
-        raise InputError(f"unknown action '{name}'", hint=f"{hint} Or describe it in a steps file")
+        known = (action for action in self.actions if action != OTHER)
+        return find_action(name, known, " Or describe it in a steps file")
 
     def _steps_of(self, action: str) -> StepText:
         return self.steps[action if action in self.steps else f"{action} [full]"]

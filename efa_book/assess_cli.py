@@ -9,11 +9,13 @@ import typer
 
 from efa.cli import options
 from efa.cli.console import bar, err, out, printable
-from efa.data.checks import ONE_STEP_TEXT, Log, StepText, parse_step_text, read_json
+from efa.data.checks import Log, StepText, parse_step_text, read_json
 from efa.utils.errors import InputError
 
 if TYPE_CHECKING:
     from efa.data.observation import Observation
+
+ONE_STEP_TEXT = 'write {"steps": [5 strings], "instruction": string}'
 
 
 def assess(
@@ -39,9 +41,8 @@ def assess(
     answers = []
     for video in videos:
         try:
-            if found := re.match(r"(https?|ftp):/", str(video)):
-                hint = "download the video and give the file"
-                raise InputError(f"this is an address ({found[1]}), not a file", file=video, hint=hint)
+            if re.match(r"(https?|ftp):/", str(video)):
+                raise InputError("this is an address, not a file", file=video, hint="download it and give the file")
             with bar(printable(video.name)) as progress:
                 seen = observe(video, efa.config, progress)
             answer = efa.answer(seen, str(video), action, text)

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from efa.data.checks import STEPS, StepText, clean_text, near
-from efa.utils.errors import InputError
+from efa.data.checks import STEPS, StepText, clean_text
+from efa.utils.errors import InputError, near
 
 SHEET = "GYM88.xlsx"
 COMMENTS = "comment"

@@ -7,12 +7,24 @@ from pathlib import Path
 
 import yaml
 
+from formsim.errors import InputError, did_you_mean
 
-def find_action(name: str, known: Iterable[str]) -> str | None:
-    """The action of `known` that is meant by `name`, its own name or one of synonyms.yaml ('push ups'), or None."""
-    actions = list(known)
-    names = {_fold(synonym): action for synonym, action in _synonyms().items() if action in actions}
-    return name if name in actions else (names | {_fold(action): action for action in actions}).get(_fold(name))
+
+def find_action(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """The action of `known` that `name` means: by its own name, by synonyms.yaml, or as the only one whose name has it.
+
+    InputError with the nearest name, or the names of several; `otherwise` ends its hint.
+    """
+    actions, wanted = {_fold(action): action for action in known}, _fold(name)
+    meant = {_fold(synonym): action for synonym, action in _synonyms().items() if action in actions.values()} | actions
+    if found := meant.get(wanted):
+        return found
+    inside = [action for folded, action in actions.items() if wanted and wanted in folded]
+    if len(inside) > 1:
+        raise InputError(f"several actions contain '{name}'", hint=f"one of: {', '.join(inside)}")
+    if not inside:
+        raise InputError(f"unknown action '{name}'", hint=did_you_mean(name, actions.values()) + otherwise)
+    return inside[0]
 
 
 @cache

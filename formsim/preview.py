@@ -1,6 +1,5 @@
 """Contact sheets, `python -m formsim preview squat`: what an action looks like done right, and with each fault."""
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,30 +8,8 @@ from PIL import Image, ImageDraw
 
 from formsim.dataset import Clip, render_clip, seed_of
 from formsim.errors import InputError
+from formsim.names import find_action
 from formsim.schema import load_actions
-
-
-def find_action(name: str) -> str:
-    """The action of that name, whatever its case and hyphens, or the only one whose name contains it.
-
-    InputError with the nearest name, or the names of several.
-    """
-    wanted = _simplify(name)
-    known = {_simplify(action): action for action in load_actions()}
-    if wanted in known:
-        return known[wanted]
-    containing = [action for key, action in known.items() if wanted and wanted in key]
-    if len(containing) == 1:
-        return containing[0]
-    if containing:
-        raise InputError(f"several actions contain '{name}'", hint=f"one of: {', '.join(containing)}")
-    close = difflib.get_close_matches(wanted, list(known), n=1)
-    hint = f"did you mean '{known[close[0]]}'?" if close else f"one of: {', '.join(known.values())}"
-    raise InputError(f"unknown action '{name}'", hint=hint)
-
-
-def _simplify(name: str) -> str:
-    return " ".join(name.casefold().replace("-", " ").replace("_", " ").split())
 
 
 def sheet(actions: Sequence[str], to: Path | None = None, size: int = 128, frames: int = 6) -> Image.Image:
@@ -42,7 +19,7 @@ def sheet(actions: Sequence[str], to: Path | None = None, size: int = 128, frame
     Several: one row each, the middle of the movement, the standard then the faults, side and front.
     InputError: unknown action, a size outside 16 to 4096 pixels, or a file that is not called .png.
     """
-    names = [find_action(name) for name in actions] or list(load_actions())
+    names = [find_action(name, load_actions()) for name in actions] or list(load_actions())
     if not 16 <= size <= 4096:
         raise InputError(f"the size cannot be {size}", hint="16 to 4096 pixels")
     if to and to.suffix.lower() != ".png":

@@ -41,7 +41,7 @@ import yaml
 
 from formsim.equipment import EQUIPMENT
 from formsim.errors import InputError
-from formsim.motion import ANCHORS, ANGLES, SIDED
+from formsim.motion import ANCHORS, ANGLES, sided
 from formsim.render import VIEWS
 
 FOLDER = Path(__file__).parent / "actions"
@@ -234,8 +234,7 @@ class _Table:
 
     def sides(self, key: Any, angle: Any) -> list[str]:
         """An angle's full names: 'thigh' is both 'thigh_l' and 'thigh_r'."""
-        part, dot, rest = str(angle).partition(".")
-        names = [f"{part}_l{dot}{rest}", f"{part}_r{dot}{rest}"] if part in SIDED else [str(angle)]
+        names = list(sided({str(angle): 0.0}))
         self.insist(all(name in ANGLES for name in names), key, f"names the unknown angle '{angle}'")
         return names
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -18,7 +19,8 @@ from formsim import dataset, motion
 from formsim.__main__ import main
 from formsim.body import Subject
 from formsim.errors import InputError
-from formsim.preview import find_action, specimen
+from formsim.names import find_action
+from formsim.preview import specimen
 from formsim.schema import load_actions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -323,9 +325,15 @@ def test_pose_targets_say_where_the_body_is():
     assert np.ptp(np.linalg.norm(joints[:, motion.INDEX["hip_l"]], axis=-1)) < 2e-3
 
 
-def test_names_are_found_in_any_case_or_in_part():
-    found = [find_action(name) for name in ("Squat", "SQUAT", "push_up", "kettlebell")]
-    assert found == ["Squat", "Squat", "Push-Up", "Kettlebell Swing"]
+def test_names_are_found_as_people_say_them():
+    said = {"Squat": "Squat", "SQUAT": "Squat", "push_up": "Push-Up", "Push ups": "Push-Up", "warrior 2": "Warrior II"}
+    said |= {"kettlebell": "Kettlebell Swing", "OHP": "Barbell Overhead Press", "bench": "Barbell Bench Press"}
+    table = yaml.safe_load(Path(formsim.__file__).with_name("synonyms.yaml").read_text())
+    synonyms = {synonym: action for action, many in table.items() for synonym in many}
+    assert len(synonyms) == sum(map(len, table.values()))
+    assert {name: find_action(name, load_actions()) for name in said | synonyms} == said | synonyms
+    with pytest.raises(InputError, match="unknown action"):
+        find_action("air squat", ["Push-Up"])  # a data set without squats
 
 
 MISTAKES = [

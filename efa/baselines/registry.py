@@ -15,13 +15,13 @@ from torch import nn
 
 import efa.baselines
 from efa.baselines.base import SYSTEMS, System, text_file
-from efa.config import Config, did_you_mean
+from efa.config import Config
 from efa.model.assessor import EFAModel
 from efa.model.base import Adapter
 from efa.model.decoder import Decoder
 from efa.model.text import TextEncoder
 from efa.utils import paths
-from efa.utils.errors import InputError
+from efa.utils.errors import InputError, did_you_mean
 
 Model = EFAModel | System
 # Video Swin-B, pre-trained on Kinetics-600 by its authors.

@@ -1,13 +1,12 @@
 """What a manifest and its steps.json must hold, and every way in which they may fail to."""
 
 import codecs
-import difflib
 import json
 import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from efa.data.video import check_file, load_clip
-from efa.utils.errors import InputError
+from efa.utils.errors import InputError, near
 
 COLUMNS = {  # name -> what a cell holds
     "clip_id": "name",
@@ -50,7 +49,6 @@ NUMBERS: dict[str, tuple[str, Sequence[int] | None, str, str]] = {  # dtype, all
 LONG_NAME = 200  # characters
 LONG_TEXT = 10_000  # characters; the longest reference of CoT-AFA has under 2,000
 CUT_LATER = "kept; the model reads no more than its token limit"
-ONE_STEP_TEXT = 'write {"steps": [5 strings], "instruction": string}'
 STEPS_SHAPE = 'write {"action": {"steps": [5 strings], "instruction": string}}'
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _INVISIBLE = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")  # control, format, surrogate, private, separators: of Unicode
@@ -144,13 +142,6 @@ def clean_text(text: str) -> tuple[str, int]:
     odd = [] if text.isprintable() else [c for c in text if unicodedata.category(c) in _INVISIBLE and c not in "\n\t"]
     text = text.translate({ord(c): "" if unicodedata.category(c) == "Cf" else " " for c in odd}) if odd else text
     return unicodedata.normalize("NFC", " ".join(text.split())), len(odd)
-
-
-def near(word: str, known: Iterable[str]) -> str:
-    """'did you mean ...?' where a known word is similar, else ''."""
-    folded = {name.casefold(): name for name in known}
-    match = difflib.get_close_matches(word.casefold()[:200], folded, 1)
-    return f"did you mean {folded[match[0]]!r}?" if match else ""
 
 
 def read_steps(log: Log) -> dict[str, StepText]:

@@ -1,6 +1,8 @@
 """Errors that end in one line: a user's mistake, a loss that is not finite."""
 
 from formsim.errors import InputError as InputError
+from formsim.errors import did_you_mean as did_you_mean
+from formsim.errors import near as near
 
 
 class Diverged(FloatingPointError):  # noqa: N818

@@ -195,10 +195,7 @@ METRICS = {
 
 
 def pack(run: Path, to: Path) -> None:
-    """A run's checkpoint in half precision, with its log and provenance, without paths of the machine it ran on.
-
-    The vectors of its steps go with it: then only a new exercise needs the text encoder, which takes seconds to load.
-    """
+    """A run's checkpoint in half precision, with its steps' vectors, log and provenance; no paths of its machine."""
     efa = EFA.from_pretrained(run)
     efa.config = efa.config.with_({"encoder.weights": ""})
     efa.model.half()
