@@ -224,21 +224,3 @@ def paper_sizes_table() -> Html:
         "apart. The release: counted from its code with random weights, 665.6 M, of which 166.8 M get no gradient.",
     ]
     return html.table("Parameters at the paper's size", ["part", "ours", "the released code"], rows, notes)
-
-
-def eq4_gradients_table(model: EFAModel, features: Tensor, steps: Tensor, instruction: Tensor) -> Html:
-    """Largest gradient of each weight of eq. 4 and eq. 8 after one backward pass through verdict and text; from
-    features F_v [B, N, C], steps [B, 5, E] and instruction [B, 1, E]."""
-    model.zero_grad()
-    tokens = torch.arange(1, 9).expand(len(features), -1)  # any word pieces do
-    output = model(features, steps, instruction, None, tokens)
-    assert output.text_logits is not None
-    (output.quality_logit.sum() + output.text_logits.logsumexp(-1).sum()).backward()
-    rows: list[list[str | Cell]] = []
-    for branch, equation in (("global_branch", "eq. 4, one key"), ("step_branch", "eq. 8, five keys")):
-        attention = getattr(model.fusion, branch).video_attention
-        for part in ("query", "key", "value"):
-            largest = getattr(attention, part).weight.grad.abs().max().item()
-            rows.append([f"{equation}: {part} weights", Cell(f"{largest:.1e}", number=True)])
-    model.zero_grad()
-    return html.table("Largest gradient after one backward pass", ["weights", "largest |gradient|"], rows)

@@ -78,22 +78,6 @@ def test_sizes_are_the_papers():
     assert "fusion: attentions | 7.1 M" in examples.paper_sizes_table().text
 
 
-def test_equation_4_has_no_gradient_for_its_score():
-    import torch
-
-    from efa.model.assessor import EFAModel
-
-    small = {"encoder.depths": (1, 1), "encoder.dim": 24, "fusion.dim": 24, "decoder.dim": 16, "encoder.weights": ""}
-    config = build("smoke", small)
-    torch.manual_seed(0)
-    model = EFAModel(config, 3, 20, 8)
-    features = torch.randn(2, model.grid[0] * model.grid[1] * model.grid[2], model.encoder.out_dim)
-    lines = examples.eq4_gradients_table(model, features, torch.randn(2, 5, 8), torch.randn(2, 1, 8)).text.splitlines()
-    found = {line.split(" | ")[0]: float(line.split(" | ")[1]) for line in lines[2:]}
-    assert found["eq. 4, one key: query weights"] == found["eq. 4, one key: key weights"] == 0
-    assert min(v for name, v in found.items() if "eq. 8" in name or "value" in name) > 0
-
-
 def clips(**more: list[str]) -> pd.DataFrame:
     given = {"split": ["train"] * 3 + ["test"] * 3, "action": ["Squat", "Squat", "Plank", "Squat", "Plank", "New"]}
     given |= {"explanation": ["the back is round", "the back is round", "hips sag", "a", "b", ""]}
