@@ -91,20 +91,22 @@ def claims_table(tables: dict[str, Results]) -> Html:
 def example_clip(tables: dict[str, Results]) -> Html:
     """One clip with EFA's answer, and how often such an answer occurs."""
     results = tables["6"]
-    found = qualitative.kinds(results)
-    kind, total = found[0], sum(one.count for one in found)
-    if not total:
+    clips = qualitative.outcomes(results)
+    faulty = clips[clips["quality"] == 1]
+    seen = faulty[faulty["called"] & faulty["names_it"]]
+    if clips.empty:
         return html.note("No predictions to show yet: run 'efa run 6/EFA'.")
-    if kind.clip is None:
+    if seen.empty:
         return html.note("EFA names no fault correctly here.")
-    frames = examples.render_frames(kind.clip, results.preset, results.overrides)
+    clip = seen.iloc[0]
+    frames = examples.render_frames(clip, results.preset, results.overrides)
     out = Html("")
     if frames is not None:
-        out += html.show(figures.film(frames), f"Six frames of a rendered figure: {kind.clip['action']}.", kind="png")
-    answer = f"EFA says: {kind.clip['predicted_action']}, non-standard form. {kind.clip['explanation']}"
-    faulty = sum(one.count for one in found[:4])
+        out += html.show(figures.film(frames), f"Six frames of a rendered figure: {clip['action']}.", kind="png")
+    answer = f"EFA says: {clip['predicted_action']}, non-standard form. {clip['explanation']}"
     often = (
-        f"The first clip, in an order that knows no scores, of the {kind.count} among {faulty} faulty ones whose fault "
-        f"EFA both sees and names; {total} clips were tested. The chapter on single clips has the other outcomes."
+        f"The first clip, in an order that knows no scores, of the {len(seen)} among {len(faulty)} faulty ones "
+        f"whose fault EFA both sees and names; {len(clips)} clips were tested. "
+        "The chapter on single clips has the other outcomes."
     )
     return out + html.note(answer) + html.note(often)

@@ -1,8 +1,6 @@
-"""Figure 7 again: clips with what was written about them, chosen by rule, failures beside successes."""
+"""Figure 7 again: clips with what was written about them, by outcome, failures beside successes."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -12,77 +10,41 @@ from efa.data.loader import open_dataset
 from efa_book import attention, examples, figures, html
 from efa_book.collect import Results
 from efa_book.estimates import fault_parser
-from efa_book.html import Cell, Html
+from efa_book.html import Html
 from efa_book.published import folder_of
 
-RULE = (
-    "Chosen by rule, not by eye: of each kind the first clip of the test split in the order of the SHA-256 of the ids. "
-    "So nobody picks a success that looks good, or a failure that looks excusable."
-)
-KINDS = (
-    "the fault is seen and named",
-    "the fault is seen, and another or none is named",
-    "the fault is named, and the verdict misses it",
-    "the fault is missed",
-    "nothing is wrong, and nothing is said to be",
-    "nothing is wrong, and a fault is named",
-    "nothing is wrong, and the verdict says something is",
-)
 FIGURE_7 = (("Seated Cable Row", 1), ("Barbell Bent-Over Row", 0))  # the paper's two examples: action and label
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A kind of outcome, how many clips of the split are of it, and the first of them."""
+def outcomes(results: Results, row: str = "EFA", seed: int | None = None) -> pd.DataFrame:
+    """The predictions of a row and seed, in the order of the SHA-256 of the clips' ids, which knows no scores.
 
-    title: str
-    count: int
-    clip: pd.Series | None
-
-
-def kinds(results: Results, row: str = "EFA", seed: int | None = None) -> list[Kind]:
-    """Every clip of the split belongs to one of these, by label, verdict and the faults that the text names.
-
-    Where there are no predictions of that row and seed, or the data set does not know its faults, no clip does.
+    Added: `called`, the verdict is non-standard; `named`, ids of the faults that the text names; `names_any`;
+    `names_it`, the true fault is among them. Empty without predictions, or where the data set does not know its faults.
     """
-    seed = results.seeds[0] if seed is None else seed
-    clips, parser = results.clips(row, seed), fault_parser(results)
+    clips, parser = results.clips(row, results.seeds[0] if seed is None else seed), fault_parser(results)
     if clips is None or parser is None:
-        return [Kind(title, 0, None) for title in KINDS]
-    titles = [_kind(clip, parser.faults(clip["explanation"], clip["action"])) for _, clip in clips.iterrows()]
-    order = sorted(range(len(clips)), key=lambda i: hashlib.sha256(str(clips["clip_id"].iloc[i]).encode()).hexdigest())
-    first: dict[str, int] = {}
-    for i in order:
-        first.setdefault(titles[i], i)
-    return [Kind(title, titles.count(title), clips.iloc[first[title]] if title in first else None) for title in KINDS]
+        known = {"clip_id": str, "action": str, "quality": int, "quality_prob": float, "fault": str, "explanation": str}
+        clips = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in known.items()})
+    texts = zip(clips["explanation"], clips["action"], strict=True)
+    named = [parser.faults(*text) for text in texts] if parser else []
+    faults = zip(clips["fault"], named, strict=True)
+    found = {"called": clips["quality_prob"] >= 0.5, "named": pd.Series(named, clips.index, object)}
+    found |= {"names_any": found["named"].map(bool).astype(bool)}
+    found |= {"names_it": pd.Series([fault in some for fault, some in faults], clips.index, bool)}
+    return clips.assign(**found).sort_values("clip_id", key=lambda ids: ids.map(_digest), ignore_index=True)
 
 
-def _kind(clip: pd.Series, named: set[str]) -> str:
-    called, right = clip["quality_prob"] >= 0.5, clip["fault"] in named
-    if clip["quality"] == 1:
-        seen = KINDS[0] if right else KINDS[1]
-        return seen if called else KINDS[2] if right else KINDS[3]
-    return KINDS[6] if called else KINDS[5] if named else KINDS[4]
+def _digest(clip: str) -> str:
+    return hashlib.sha256(clip.encode()).hexdigest()
 
 
-def kinds_table(found: Sequence[Kind]) -> Html:
-    """How often each kind occurs."""
-    total = sum(kind.count for kind in found)
-    if not total:
-        return html.note("No results yet: no predictions of clips whose faults are known.")
-    rows: list[list[str | Cell]] = [
-        [kind.title, *(Cell(text, number=True) for text in (str(kind.count), f"{100 * kind.count / total:.1f}"))]
-        for kind in found
-    ]
-    return html.table("What happens to the clips of the test split", ["", "clips", "%"], rows)
-
-
-def show_kind(results: Results, kind: Kind, row: str = "EFA", seed: int | None = None) -> Html:
-    """Frames, where the steps look, and reference and prediction side by side."""
-    clip, seed = kind.clip, results.seeds[0] if seed is None else seed
-    if clip is None:
-        return html.note("No clip of this kind.")
-    out = html.note(f"{clip['clip_id']}: one of {kind.count}.")
+def show_first(results: Results, clips: pd.DataFrame, row: str = "EFA", seed: int | None = None) -> Html:
+    """The first of these clips (rows of `outcomes`): its frames, where the steps look, reference and prediction."""
+    if clips.empty:
+        return html.note("No clip is of this kind.")
+    clip, seed = clips.iloc[0], results.seeds[0] if seed is None else seed
+    out = html.note(f"{clip['clip_id']}: the first of {len(clips)}.")
     weights = _find_weights(results, row, seed, clip["clip_id"])
     frames = examples.render_frames(clip, results.preset, results.overrides)
     if frames is None or weights is None:

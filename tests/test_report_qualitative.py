@@ -1,8 +1,11 @@
 """Single clips by rule: which kind a clip is of, what is marked, and that texts stay texts."""
 
+import ast
 import html as standard
+import json
 import re
 from itertools import product
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -12,8 +15,10 @@ from reported import NASTY, made, predictions
 
 from efa_book import qualitative
 from efa_book.examples import SHARED, mark_shared
-from efa_book.qualitative import KINDS
 
+CELLS = json.loads((Path(__file__).parents[1] / "notebooks" / "qualitative.ipynb").read_text())["cells"]
+(SOURCE,) = ("".join(cell["source"]) for cell in CELLS if cell["id"] == "kinds")
+KINDS = ast.literal_eval(SOURCE.partition("KINDS = ")[2])
 WORDS = st.lists(
     st.sampled_from(["the", "bar", "tilts", "in", "step", "two", "knees", "cave", "back", "rounds"]), max_size=30
 ).map(" ".join)
@@ -42,22 +47,18 @@ CASES += product([0], [0.1, 0.9], ["all well", "Squat/fast"])
 
 
 @pytest.mark.parametrize(("case", "kind"), [*zip(CASES, [0, 1, 1, 2, 3, 3, 4, 5, 6, 6], strict=True)])
-def test_every_clip_is_of_one_kind(tmp_path, case, kind):
+def test_every_clip_is_of_one_kind_of_the_page(tmp_path, case, kind):
     quality, prob, text = case
     fault = "Squat/shallow" if quality else ""
-    found = qualitative.kinds(results(tmp_path, quality=quality, quality_prob=prob, explanation=text, fault=fault))
-    assert {one.title: one.count for one in found} == dict.fromkeys(KINDS, 0) | {KINDS[kind]: 14}
-
-
-def chosen(found):
-    return [kind.clip["clip_id"] for kind in qualitative.kinds(found) if kind.clip is not None]
+    clips = qualitative.outcomes(results(tmp_path, quality=quality, quality_prob=prob, explanation=text, fault=fault))
+    assert [len(clips.query(asked)) for asked in KINDS.values()] == [14 * (i == kind) for i in range(len(KINDS))]
 
 
 def test_choice_ignores_scores_and_order(tmp_path):
-    one = chosen(results(tmp_path))
+    one = qualitative.outcomes(results(tmp_path))["clip_id"].tolist()
     table = pd.read_parquet(tmp_path / "p.parquet").sample(frac=1, random_state=1)
     changed = results(tmp_path, table, quality_prob=table["quality_prob"].clip(0.01, 0.99))
-    assert chosen(changed) == one
+    assert qualitative.outcomes(changed)["clip_id"].tolist() == one != sorted(one)
 
 
 @given(WORDS, WORDS)
@@ -78,15 +79,13 @@ def test_phrases_ignore_case_and_punctuation():
 
 def test_texts_are_escaped(tmp_path):
     found = results(tmp_path, explanation=NASTY, reference=NASTY)
-    kind = next(one for one in qualitative.kinds(found) if one.clip is not None)
-    source = qualitative.show_kind(found, kind).source
+    source = qualitative.show_first(found, qualitative.outcomes(found)).source
     assert "<img" not in source
     assert "&lt;img" in source
     assert "onerror" in standard.unescape(source)
 
 
 def test_without_predictions():
-    found = qualitative.kinds(made({"EFA": {0: 50.0}}))
-    assert [(kind.count, kind.clip) for kind in found] == [(0, None)] * len(qualitative.KINDS)
-    assert "No results yet" in qualitative.kinds_table(found).source
-    assert "No clip of this kind" in qualitative.show_kind(made({"EFA": {0: 50.0}}), found[0]).source
+    clips = qualitative.outcomes(made({"EFA": {0: 50.0}}))
+    assert [len(clips.query(asked)) for asked in KINDS.values()] == [0] * len(KINDS)
+    assert "No clip is of this kind" in qualitative.show_first(made({"EFA": {0: 50.0}}), clips).source
