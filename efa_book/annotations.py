@@ -27,7 +27,7 @@ UNKNOWN = Cell("–", number=True)
 def blind_table() -> Html:
     """Caption scores of texts that were written without the video, beside the paper's Table IV, on both groups of test
     clips."""
-    blind, facts = _read("blind", BLIND), _read_facts()
+    blind, facts = read("blind"), _read_facts()
     if blind.empty:
         return _nothing("blind")
     theirs = _paper_scores("4", CAPTION_METRICS)
@@ -52,7 +52,7 @@ def blind_table() -> Html:
 
 def paper_gap_table() -> Html:
     """The best blind text of each metric minus the number of the paper's EFA."""
-    blind, facts = _read("blind", BLIND), _read_facts()
+    blind, facts = read("blind"), _read_facts()
     if blind.empty:
         return _nothing("blind")
     gaps = paper_gaps(blind, paper.numbers())
@@ -73,7 +73,7 @@ def paper_gap_table() -> Html:
 
 def shortcuts_table() -> Html:
     """Verdict and action of the test clips without a video, beside the paper's Table V."""
-    rules, facts = _read("shortcuts", RULES), _read_facts()
+    rules, facts = read("shortcuts"), _read_facts()
     if rules.empty:
         return _nothing("shortcuts")
     shown = {metric.key: metric.title for metric in (QUALITY, BALANCED, TOP1)}
@@ -97,7 +97,7 @@ def shortcuts_table() -> Html:
 
 def contradictions_table() -> Html:
     """How the released texts agree with the released labels."""
-    counts, facts = _read("contradictions", CONTRADICTIONS), _read_facts()
+    counts, facts = read("contradictions"), _read_facts()
     if counts.empty:
         return _nothing("contradictions")
     groups = [name for name in ("test", "train and val", "all") if name in set(counts["texts"])]
@@ -174,7 +174,9 @@ def _blind_notes(part: pd.DataFrame, population: str, facts: dict[str, Any]) -> 
     return notes
 
 
-def _read(name: str, columns: tuple[str, ...]) -> pd.DataFrame:
+def read(name: str) -> pd.DataFrame:
+    """blind, shortcuts or contradictions of results/cot-afa/; empty where it is missing."""
+    columns = {"blind": BLIND, "shortcuts": RULES, "contradictions": CONTRADICTIONS}[name]
     return read_table(paths.results() / "cot-afa" / f"{name}.csv", columns, f"{COMMAND} writes it again")
 
 

@@ -1,4 +1,7 @@
-"""The audit for the notebook: the list of findings, one section a finding, and what needs results or a model."""
+"""The audit for the notebook: the list of findings, what was measured for one, and what needs results or a model."""
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +13,7 @@ from efa.model.assessor import EFAModel
 from efa.model.text import TextEncoder
 from efa.utils.errors import InputError
 from efa_book import estimates, figures, html, provenance
-from efa_book.audit import Measurement, Quantity, findings, measures, paper_tables, practice
+from efa_book.audit import Measurement, Quantity, measures, paper_tables, practice
 from efa_book.audit.findings import FINDINGS, Finding
 from efa_book.audit.sentences import SENTENCES
 from efa_book.collect import Results
@@ -21,7 +24,8 @@ from efa_book.tables import TEXTS
 
 COMMAND = "papermill notebooks/audit.ipynb out.ipynb"
 ANNOTATIONS_COMMAND = "efa audit cuts COT_AFA, then " + COMMAND
-BADGES = {  # module of `efa_book.audit` -> what its numbers are, and the file that they are read from
+BADGES = {  # module of `efa_book.audit`, or "here" in the notebook -> what its numbers are, and the file of some
+    "here": ("Computed here",),
     "measures": ("Measured here on code",),
     "practice": ("Computed here",),
     "costs": ("Counted here, nothing run",),
@@ -45,21 +49,17 @@ def overview() -> Html:
     return table + html.stamp("Read, not measured", ["code: efa_book/audit/findings.py, FINDINGS"], COMMAND)
 
 
-def section(number: int) -> Html:
-    """What was measured for a finding, each table with its stamp; a line where a file is missing."""
+def measured(number: int, found: Measurement | Callable[..., Measurement], caption: str = "", **asked: Any) -> Html:
+    """What was measured for a finding, with its setting and its stamp: a measurement, or the function of
+    `efa_book.audit` that makes it of what is `asked`; a line where a file is missing."""
     one = FINDINGS[number - 1]
+    badge, *facts = BADGES["here" if isinstance(found, Measurement) else found.__module__.rpartition(".")[2]]
     out = html.note(f"Finding {number}, {one.where}. {_setting(one)}.")
-    for i, name in enumerate(one.measures, 1):
-        part = f" ({i} of {len(one.measures)})" if len(one.measures) > 1 else ""
-        badge, *facts = BADGES[name.partition(".")[0]]
-        command = ANNOTATIONS_COMMAND if facts else COMMAND
-        try:
-            table = measurement_table(one.title + part, findings.measure(name))
-        except InputError as error:
-            out += html.note(f"Not measured: {error}.")
-        else:
-            out += table + html.stamp(badge, [*facts, _code(one)], command)
-    return out
+    try:
+        table = measurement_table(caption or one.title, found if isinstance(found, Measurement) else found(**asked))
+    except InputError as error:
+        return out + html.note(f"Not measured: {error}.")
+    return out + table + html.stamp(badge, [*facts, _code(one)], ANNOTATIONS_COMMAND if facts else COMMAND)
 
 
 def measurement_table(caption: str, found: Measurement, *remarks: str) -> Html:

@@ -68,40 +68,9 @@ def test_order_of_steps_matters_in_the_release(fusion, inputs):
 # measurements ---------------------------------------------------------------------------------------------------------
 
 
-def test_batch_mates_matter_only_in_the_release():
-    found = measures.batch_mates()
-    for row in ("its batch mates are others", "it has no batch mates"):
-        assert found.value(row, 1) < 1e-6
-        assert found.value(row, 2) > 0.01
-
-
 def test_heads_at_test_barely_differ_from_video_heads():
     found = measures.heads_at_test()
     assert all(1e-5 < found.value(row) < 0.01 for row in ("features, each token", "action", "verdict"))
-
-
-def test_our_steps_have_no_order():
-    found = measures.step_order()
-    assert found.value("fused features", 1) < 1e-6
-    assert found.value("attention of eq. 6, its rows put back in order", 1) < 1e-6
-    assert found.value("fused features", 2) > 0.01
-
-
-def test_residuals():
-    found = measures.residuals()
-    assert found.value("as printed, sigma = 0.001", 2) < 0.1
-    assert found.value("as printed, sigma = 0.001", 3) < 0.2
-    assert found.value("as released, sigma = 0.001", 2) == pytest.approx(1, abs=0.01)
-    for column in (2, 3):  # with sigma = 1 both readings are the same
-        assert found.value("as printed, sigma = 1", column) == found.value("as released, sigma = 1", column) > 0.5
-
-
-def test_equation_4_has_constant_weights():
-    found = measures.constant_softmax()
-    one, five = "eq. 4: one key, the instruction", "eq. 8: five keys, the steps"
-    assert [found.value(one, column) for column in (1, 2, 3)] == [0, 0, 0]
-    assert found.value(one, 4) > 0
-    assert all(found.value(five, column) > 0 for column in (1, 2, 3, 4))
 
 
 def test_padding_matters_only_without_a_mask():

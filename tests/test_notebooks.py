@@ -61,6 +61,28 @@ def test_papermill_reads_every_parameter(path, caplog):
     assert "Unable to parse" not in caplog.text
 
 
+def test_most_of_the_code_is_visible():
+    """A book that teaches by code shows it: hidden are imports of plumbing, alt texts and solutions."""
+    shown = hidden = 0
+    for path in NOTEBOOKS:
+        for cell in cells(path):
+            lines = sum(bool(line.strip()) for line in cell["source"])
+            folded = {"hide-input", "hide-cell", "remove-input", "remove-cell"} & set(cell["metadata"].get("tags", []))
+            shown += lines * (cell["cell_type"] == "code" and not folded)
+            hidden += lines * (cell["cell_type"] == "code" and bool(folded))
+    assert shown >= 0.6 * (shown + hidden)
+
+
+@pytest.mark.parametrize("name", ["dataset", "model", "training", "ablation"])
+def test_the_main_chapters_end_in_solved_exercises(name):
+    found = cells(ROOT / "notebooks" / f"{name}.ipynb")
+    exercises = [cell for cell in found if cell["id"].startswith("exercise")]
+    solutions = [cell for cell in found if cell["id"].startswith("solution")]
+    assert len(exercises) == len(solutions) >= 3
+    assert all("hide-cell" in cell["metadata"]["tags"] for cell in solutions)
+    assert found[-1] is solutions[-1]
+
+
 def papermill(name: str, out: Path, home: Path, folder: Path, **parameters: object) -> nbformat.NotebookNode:
     """Runs a notebook as a reader would, from `folder`; fails on an error and on anything written to stderr."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("EFA_")} | {"PYTHONPATH": str(ROOT)}

@@ -5,7 +5,7 @@ model of any size. FLOPs are 2 x multiply-adds of matrix products and convolutio
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -214,14 +214,14 @@ def without_gradient() -> Measurement:
     return Measurement(("", "ours", "re-created here", BESIDE), rows, how)
 
 
-def decoding() -> Measurement:
-    """Finding 11, first part: what a caption costs with and without a cache."""
-    costs = {length: (cached(length - 1), uncached(length)) for length in LENGTHS}
+def decoding(lengths: Sequence[int] = LENGTHS) -> Measurement:
+    """Finding 11, first part: what captions of these lengths, at most 256, cost with and without a cache."""
+    costs = {length: (cached(length - 1), uncached(length)) for length in lengths}
     rows: list[Row] = [
         (f"{length} tokens", *quantities("TFLOP", ours, theirs), Quantity(theirs / ours, "times"))
         for length, (ours, theirs) in costs.items()
     ]
-    short, long = LENGTHS[0], LENGTHS[-1]
+    short, long = lengths[0], lengths[-1]
     growth = (most / least for least, most in zip(costs[short], costs[long], strict=True))
     rows.append((f"{long} against {short}", *quantities("times", *growth), ""))
     how = (
@@ -232,16 +232,16 @@ def decoding() -> Measurement:
     return Measurement(("a caption of", "ours", "re-created here", "re-created / ours"), rows, how)
 
 
-def temporal_stride() -> Measurement:
+def temporal_stride(strides: Sequence[int] = (1, 2), frames: int = FRAMES, size: int = SIZE) -> Measurement:
     """Finding 16: Video Swin with both strides in time."""
     rows: list[Row] = []
-    frames = empty(1, FRAMES, 3, SIZE, SIZE)
-    for stride in (1, 2):
+    clip = empty(1, frames, 3, size, size)
+    for stride in strides:
         with torch.device("meta"):
             model = VideoSwin(EncoderConfig(temporal_stride=stride)).eval()
-        grid, cost = model.grid(FRAMES, SIZE, SIZE), Quantity(flops(partial(model, frames)), "GFLOP")
+        grid, cost = model.grid(frames, size, size), Quantity(flops(partial(model, clip)), "GFLOP")
         rows.append((f"stride {stride}", " x ".join(map(str, grid)), Quantity(math.prod(grid)), cost))
-    how = f"Swin-B, {FRAMES} frames of {SIZE} pixels; counted, not run. The release's own figure is in finding 17."
+    how = f"Swin-B, {frames} frames of {size} pixels; counted, not run. The release's own figure is in finding 17."
     return Measurement(("", "frames x rows x columns", "tokens", "forward pass"), rows, how)
 
 

@@ -6,13 +6,10 @@ since no checkpoint is released. What is measured here is measured on our code a
 """
 
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import yaml
-
-from efa_book.audit import Measurement
 
 
 @dataclass(frozen=True)
@@ -26,8 +23,6 @@ class Finding:
         code: 'file#object', ours first.
         settings: keys of `efa.config` that switch it, 'key' or 'key=value'.
         unswitched: why there is no setting; '' where there is one.
-        measures: 'module.function' of this package that measure it without the release; none where a table of another
-            part shows it.
     """
 
     number: int
@@ -39,7 +34,6 @@ class Finding:
     code: tuple[str, ...]
     settings: tuple[str, ...] = ()
     unswitched: str = ""
-    measures: tuple[str, ...] = ()
 
 
 def _load(file: Path) -> tuple[Finding, ...]:
@@ -51,10 +45,3 @@ def _load(file: Path) -> tuple[Finding, ...]:
 
 
 FINDINGS = _load(Path(__file__).with_suffix(".yaml"))
-
-
-def measure(name: str) -> Measurement:
-    """The measurement of one of a finding's `measures`."""
-    module, _, function = name.partition(".")
-    result: Measurement = getattr(import_module(f"efa_book.audit.{module}"), function)()
-    return result

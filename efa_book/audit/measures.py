@@ -4,7 +4,6 @@ Everything runs on a CPU in seconds. Video tokens are random, texts are FormSim'
 them, attentions are random and drawn from fixed seeds: what is shown is structure, not what training makes of it.
 """
 
-from collections.abc import Iterable
 from functools import cache
 from statistics import fmean
 from typing import Any
@@ -13,17 +12,15 @@ import torch
 from torch import Tensor, nn
 
 import formsim
-from efa.config import FormSimData, FusionConfig, TextConfig
+from efa.config import FormSimData, TextConfig
 from efa.data.loader import formsim_clips
 from efa.model.assessor import EFAModel, mlp
-from efa.model.fusion import Branch, Fusion
 from efa.model.text import TextEncoder
-from efa_book.audit import Measurement, Quantity, Row, quantities
+from efa_book.audit import Measurement, Quantity, Row
 from efa_book.audit.release import SCALE, ReleasedFusion
 
 VIDEO_TOKENS = 6 * 9  # small, so that seconds do
 BATCH = 4
-SEEDS = range(3)
 ACTIONS = 50  # of FormSim
 
 
@@ -53,23 +50,9 @@ def _video(seed: int) -> Tensor:
     return torch.randn(BATCH, VIDEO_TOKENS, vectors().shape[-1])
 
 
-def _models(seed: int) -> tuple[ReleasedFusion, Fusion]:
-    """The release's fusion and ours, random."""
-    dim = vectors().shape[-1]
-    torch.manual_seed(seed)
-    theirs = ReleasedFusion(dim).eval()
-    torch.manual_seed(seed)
-    return theirs, Fusion(FusionConfig(dim=dim), dim, dim).eval()
-
-
 def change(before: Tensor, after: Tensor) -> float:
     """|after - before| / |before|."""
     return ((after - before).norm() / before.norm()).item()
-
-
-def _changes(ours: Iterable[float], theirs: Iterable[float]) -> tuple[Quantity, Quantity]:
-    """Ours: the largest, which is rounding. Theirs: the mean."""
-    return Quantity(max(ours), "small"), Quantity(fmean(theirs), "%")
 
 
 @torch.no_grad()
@@ -102,36 +85,12 @@ def class_moves(model: EFAModel, features: Tensor, texts: Tensor) -> Measurement
 
 
 @torch.no_grad()
-def batch_mates() -> Measurement:
-    """Finding 2: does a clip's output change when only the other clips of its batch do?"""
-    text = vectors()
-    first, second = text[:BATCH], torch.cat([text[:1], text[BATCH : 2 * BATCH - 1]])
-    changes: dict[str, list[tuple[float, float]]] = {"its batch mates are others": [], "it has no batch mates": []}
-    for seed in SEEDS:
-        model, mine = _models(seed)
-        video, others = _video(seed), _video(seed + 100)
-        outs = [  # the clip with its mates, with others, and alone
-            (mine(clips, texts[:, :5], texts[:, 5:]).fused[0], model(clips, texts[:, 5], texts[:, :5])[0])
-            for clips, texts in ((video, first), (torch.cat([video[:1], others[1:]]), second), (video[:1], first[:1]))
-        ]
-        for found, after in zip(changes.values(), outs[1:], strict=True):
-            found.append((change(outs[0][0], after[0]), change(outs[0][1], after[1])))
-    rows: list[Row] = [(name, *_changes(*zip(*found, strict=True))) for name, found in changes.items()]
-    how = (
-        f"Relative change of one clip's fused features in a batch of {BATCH}; random attentions and video tokens, "
-        f"FormSim's texts as MiniLM reads them; {len(SEEDS)} seeds (re-created: mean; ours: largest, rounding). The "
-        "release itself, with random weights and its own encoders: 2.4 %."
-    )
-    return Measurement(("the same clip, but", "ours", "re-created here"), rows, how)
-
-
-@torch.no_grad()
-def heads_at_test() -> Measurement:
+def heads_at_test(seeds: int = 3) -> Measurement:
     """Finding 3: what class and verdict see at test time, beside heads on plain video features."""
     parts: dict[str, list[float]] = {"features, each token": [], "action": [], "verdict": []}
     words = encoder().encode(["good", "bad"])
     verdicts = nn.functional.layer_norm(words, words.shape[-1:])
-    for seed in SEEDS:
+    for seed in range(seeds):
         torch.manual_seed(seed)
         model, video = ReleasedFusion(words.shape[-1]).eval(), _video(seed)
         seen = model.at_test(video, verdicts)
@@ -141,72 +100,10 @@ def heads_at_test() -> Measurement:
             parts[name].append(change(head(video.mean(1)), head(seen.mean(1))))
     rows: list[Row] = [(name, Quantity(fmean(found), "%")) for name, found in parts.items()]
     how = (
-        f"Relative difference, random weights, mean of {len(SEEDS)} seeds. The scale is where it starts, {SCALE:g}; "
+        f"Relative difference, random weights, mean of {seeds} seeds. The scale is where it starts, {SCALE:g}; "
         "stacks that no gradient reaches stay as drawn. The release itself, random weights: 0.06 %."
     )
     return Measurement(("test path against plain video", "re-created here"), rows, how)
-
-
-@torch.no_grad()
-def step_order() -> Measurement:
-    """Finding 5: does the order in which the steps come change the fused features?"""
-    text, turned = vectors()[:BATCH], [4, 3, 2, 1, 0]
-    theirs, ours, attention = [], [], []
-    for seed in SEEDS:
-        (model, mine), video = _models(seed), _video(seed)
-        theirs.append(change(*(model(video, text[:, 5], text[:, :5], order) for order in (turned[::-1], turned))))
-        one, other = mine(video, text[:, :5], text[:, 5:]), mine(video, text[:, turned], text[:, 5:])
-        ours.append(change(one.fused, other.fused))
-        assert one.step_attention is not None
-        assert other.step_attention is not None
-        attention.append(change(one.step_attention, other.step_attention[:, turned]))
-    rows: list[Row] = [
-        ("fused features", *_changes(ours, theirs)),
-        ("attention of eq. 6, its rows put back in order", Quantity(max(attention), "small"), "discarded"),
-    ]
-    how = (
-        f"Relative change when the five steps come in reverse; {len(SEEDS)} seeds (ours: the largest, rounding; "
-        "re-created: the mean). Parameters of the discarded text side: finding 4."
-    )
-    return Measurement(("the same steps in reverse", "ours, eq. 5-8", "re-created here"), rows, how)
-
-
-@torch.no_grad()
-def residuals() -> Measurement:
-    """Finding 6: how much of its input the residual of eq. 7 lets through, in both readings."""
-    rows: list[Row] = []
-    text, video = vectors()[:BATCH, :5], _video(0)
-    formulas = {"printed": "attention + sigma x input", "released": "input + sigma x attention"}
-    for sigma in (SCALE, 1.0):
-        for residual, formula in formulas.items():
-            torch.manual_seed(0)
-            config: Any = {"dim": video.shape[-1], "residual": residual, "sigma": sigma}
-            out = Branch(FusionConfig(**config)).eval()(video, text)[0]
-            size = (sigma if residual == "printed" else 1.0) * float(video.norm() / out.norm())
-            cosine = nn.functional.cosine_similarity(out, video, dim=-1).mean().item()
-            rows.append((f"as {residual}, sigma = {sigma:g}", formula, Quantity(size, "%"), Quantity(cosine, "ratio")))
-    how = (
-        "Our step branch, random weights, video tokens of deviation 1. Size: length of the part of the output that is "
-        "the input, in per cent of the output's. Cosine: between each output token and its input, mean."
-    )
-    return Measurement(("eq. 7", "", "input's size in the output", "cosine with the input"), rows, how)
-
-
-def constant_softmax() -> Measurement:
-    """Finding 7: equation 4 has one key, so its weights are 1 and neither queries nor keys can learn."""
-    torch.manual_seed(0)
-    text, video = vectors()[:BATCH], _video(0)
-    rows: list[Row] = []
-    for name, keys in (("eq. 4: one key, the instruction", text[:, 5:]), ("eq. 8: five keys, the steps", text[:, :5])):
-        branch = Branch(FusionConfig(dim=video.shape[-1]))
-        out, _, weights = branch(video, keys)
-        assert weights is not None
-        out.pow(2).sum().backward()
-        layers: list[Any] = [getattr(branch.video_attention, part) for part in ("query", "key", "value")]
-        gradients = [layer.weight.grad.norm().item() for layer in layers]
-        rows.append((name, *quantities("small", (weights - 1).abs().max().item(), *gradients)))
-    how = "Our branches, random weights, one backward pass through the sum of squares. True of the paper's equation."
-    return Measurement(("", "largest |weight - 1|", "gradient of W_Q", "of W_K", "of W_V"), rows, how)
 
 
 @torch.no_grad()

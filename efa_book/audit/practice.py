@@ -6,12 +6,11 @@ from statistics import NormalDist
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DistributedSampler
 
 import formsim
 from efa.baselines.masked_lm import mask_words
 from efa.config import FormSimData
-from efa.data.loader import EpochSampler, formsim_clips
+from efa.data.loader import formsim_clips
 from efa.data.video import resize
 from efa_book.audit import Measurement, Quantity, Row, quantities
 from efa_book.audit.release import VOCABULARY
@@ -71,24 +70,29 @@ def optimism(looks: int, shared: float, clips: int = TEST, accuracy: float = ACC
     return float(np.mean(best)) - accuracy
 
 
-def selection_on_test() -> Measurement:
+def selection_on_test(
+    looks: Sequence[int] = LOOKS,
+    shared: Sequence[float] = (0.0, 0.5, 0.9),
+    clips: int = TEST,
+    accuracy: float = ACCURACY,
+) -> Measurement:
     """Finding 12: what the best of several looks at the test split adds where nothing improves."""
     rows: list[Row] = [
-        (f"{looks}", *quantities("points", *(100 * optimism(looks, shared) for shared in (0.0, 0.5, 0.9))))
-        for looks in LOOKS
+        (f"{count}", *quantities("points", *(100 * optimism(count, one, clips, accuracy) for one in shared)))
+        for count in looks
     ]
     how = (
-        f"Simulated: {TEST} clips, a model that is right on {100 * ACCURACY:.1f} % at every look, mean of {TRIALS} "
+        f"Simulated: {clips} clips, a model that is right on {100 * accuracy:.1f} % at every look, mean of {TRIALS} "
         "trials. Looks of one training run agree with each other; how much, nobody published. Ours looks at the "
         "validation split, and at the test split once."
     )
-    head = ("looks, of which the best is told", "looks independent", "correlation 0.5", "correlation 0.9")
+    head = ("looks, of which the best is told", *(f"looks correlated {one:g}" for one in shared))
     return Measurement(head, rows, how)
 
 
-def joint_positions() -> np.ndarray:
+def joint_positions(clips: int = CLIPS) -> np.ndarray:
     """The joints of FormSim's first clips, [clips, T, 20, 2]: shares of the picture's side."""
-    return np.stack([formsim.pose_target(clip)[2] for clip in formsim_clips(FormSimData())[:CLIPS]]).astype(float)
+    return np.stack([formsim.pose_target(clip)[2] for clip in formsim_clips(FormSimData())[:clips]]).astype(float)
 
 
 def motion(joints: np.ndarray) -> float:
@@ -128,9 +132,9 @@ def augment_per_frame(frames: np.ndarray, seed: int = 0) -> np.ndarray:
     return np.stack(out)
 
 
-def augmentation() -> Measurement:
+def augmentation(clips: int = CLIPS) -> Measurement:
     """Finding 13: motion that augmentation makes up, beside the motion that is there."""
-    joints = joint_positions()
+    joints = joint_positions(clips)
     draw = np.random.RandomState(0)
     shape = joints.shape[:2]
     each, tops = draw.random_sample(shape) < 0.5, draw.random_sample(shape)
@@ -151,7 +155,7 @@ def augmentation() -> Measurement:
         ("joints that it cuts off", Quantity(float(((middle < 0) | (middle > 1)).mean()), "%"), ""),
     ]
     how = (
-        f"Joints of {CLIPS} FormSim clips, six frames each, whose camera stands still; per cent of the picture's side. "
+        f"Joints of {clips} FormSim clips, six frames each, whose camera stands still; per cent of the picture's side. "
         "The release resizes to 398 x 224 (height x width) and takes a square: a random one of each frame in training, "
         "the middle one at test time. FormSim's frames are square; what real frames lose was not measured."
     )
@@ -162,21 +166,3 @@ def repeated_batches(one: Sequence[int], other: Sequence[int], size: int) -> flo
     """Share of the batches of one epoch that come again, with the same clips, in the other."""
     first, second = ({frozenset(o[i : i + size]) for i in range(0, len(o), size)} for o in (one, other))
     return len(first & second) / len(first)
-
-
-def batches() -> Measurement:
-    """Finding 15: does an epoch bring other batches than the one before?"""
-    size, clips = 24, 2373
-    theirs: DistributedSampler[int] = DistributedSampler(range(clips), 1, 0, seed=0)  # type: ignore[arg-type]
-    ours = EpochSampler(clips, seed=0)
-    fixed, first = list(theirs), list(ours)
-    orders = {"no set_epoch (release)": (fixed, list(theirs))}
-    theirs.set_epoch(1)
-    ours.epoch = 1
-    orders |= {"with set_epoch": (fixed, list(theirs)), "EpochSampler (ours)": (first, list(ours))}
-    rows: list[Row] = [
-        (name, *quantities("%", repeated_batches(one, other, size), float(np.equal(one, other).mean())))
-        for name, (one, other) in orders.items()
-    ]
-    how = f"{clips} clips, batches of {size}, first and second epoch, PyTorch's DistributedSampler with one process."
-    return Measurement(("sampler", "batches that come again", "clips at the same place"), rows, how)
