@@ -84,8 +84,7 @@ def masked(sizes: Sizes, theirs: BertLMHeadModel | None = None) -> Released:
     with torch.device("meta"):
         model = Released().eval()
     joint = DecoderConfig(dim=size.dim, depth=size.depth, heads=size.heads, max_tokens=2 * size.max_tokens)
-    actions = model.base.actions
-    real = MaskedLM(joint, sizes.vocabulary, MASK, share=0.15, mask_word=1.0, answers=actions + 2)
+    real = MaskedLM(joint, sizes.vocabulary, MASK, share=0.15, mask_word=1.0, tied=False)
     if theirs is not None:
         load_bert(real, theirs.state_dict())
     model.base.bert = real.eval()
@@ -147,10 +146,9 @@ def write_theirs(theirs: Any, fused: Tensor, length: int) -> list[int]:
 @torch.no_grad()
 def write_masked(model: Released, fused: Tensor, length: int) -> list[int]:
     """The release's way: for each word one pass over video, text so far and one [MASK], of which one word is kept."""
-    words = model.base.bert.word.num_embeddings  # behind them the head has answers, no words
     ids = torch.full((1, 1), BEGIN)
     for _ in range(length):
-        logits = model.write(fused, torch.cat([ids, torch.full((1, 1), MASK)], 1))[:, -1, :words]
+        logits = model.write(fused, torch.cat([ids, torch.full((1, 1), MASK)], 1))[:, -1]
         ids = torch.cat([ids, logits.argmax(-1, keepdim=True)], 1)
     return list(ids[0, 1:].tolist())
 

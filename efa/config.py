@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, Positiv
 from efa.utils.errors import InputError, did_you_mean
 
 # Part of every run's key. Raise it when a change of the code may change a result; tests/test_golden.py guards it.
-RESULTS_VERSION = 2
+RESULTS_VERSION = 3
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Stages = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]  # one number per stage
@@ -134,6 +134,7 @@ class FusionConfig(Section):
     learn_sigma: bool = True  # false: sigma stays at its initial value
     pool: Literal["mean", "frames"] = "mean"  # input of the heads: the mean of all tokens, or of each frame's, in order
     pool_norm: bool = False  # normalise the heads' input to mean 0, deviation 1: token means vary little between clips
+    pool_dropout: Fraction = 0.0  # of the heads' input; like `pool` and `pool_norm`, in every compared system too
     text_dropout: Fraction = 0.0  # fraction of training clips without text, so that protocol 'none' is defined
     dropout: Fraction = 0.0  # on the result of each attention
 

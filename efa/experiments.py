@@ -1,7 +1,9 @@
 """The paper's tables as data: table -> rows -> overrides of one configuration. One line here adds an ablation."""
 
+import json
 from dataclasses import dataclass, field
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 from efa.config import Config, build
@@ -67,17 +69,11 @@ RECOGNISERS = ("C3D", "TSM", "I3D", "TimeSformer", "Video Swin", "RICA2")
 # A language model that learns with the video forgets how a text ends unless it sees whole texts. Half as many of them
 # keep the number of word pieces about the same.
 WHOLE_TEXTS: Overrides = {"training.text_tokens": 0, "training.text_share": Scaled(1 / 2)}
-# These learn enough behind a frozen trunk without an adapter: a transformer that reads video and words together (an
-# adapter lowers the form AUC of SwinBERT from .71 to .66), or a convolutional network per task.
-NO_ADAPTER: Overrides = WHOLE_TEXTS | {"encoder.adapter": 0}
-SYSTEM_SETTINGS: dict[str, Overrides] = {
-    "C3DAVG": WHOLE_TEXTS,
-    "MSCADC": NO_ADAPTER,
-    "SwinBERT": NO_ADAPTER,
-    "LAVENDER": NO_ADAPTER,
-}
+SETTINGS_FILE = Path(__file__).with_name("system_settings.json")  # preset -> system -> what `efa search` found best
+SYSTEM_SETTINGS: dict[str, dict[str, Overrides]] = json.loads(SETTINGS_FILE.read_text("utf-8"))
 SYSTEMS: dict[str, Overrides] = {
-    name: {"system.name": name} | SYSTEM_SETTINGS.get(name, {}) for name in (*RECOGNISERS, *CAPTIONERS, "EFA")
+    name: {"system.name": name} | (WHOLE_TEXTS if name in CAPTIONERS[:-1] else {})
+    for name in (*RECOGNISERS, *CAPTIONERS, "EFA")
 }
 
 TABLES: dict[str, Table] = {
@@ -128,4 +124,5 @@ def _run(table: str, row: str, seed: int, preset: str, overrides: Overrides) -> 
     shared, spec = table_config(table, preset), TABLES[table]
     own = {k: v for k, v in spec.rows[row].items() if preset != "paper" or not isinstance(v, Scaled)}
     own = {k: v.apply(attrgetter(k)(shared)) if isinstance(v, Scaled) else v for k, v in own.items()}
+    own |= SYSTEM_SETTINGS.get(preset, {}).get(own.get("system.name", "EFA"), {})
     return Run(table, row, seed, shared.with_(own | overrides | {"training.seed": seed}), spec.protocols_of(row))

@@ -1,4 +1,4 @@
-"""`efa audit ...`, `efa explore ...`, `efa publish` and `efa score`, which pyproject.toml registers as entry points."""
+"""`efa audit`, `explore`, `publish`, `score` and `search`, which pyproject.toml registers as entry points."""
 
 import json
 import shlex
@@ -163,3 +163,22 @@ def score(predictions: Path, as_json: AsJson = False) -> None:
     for metric in next(iter(scores.values())):
         shown.add_row(metric, *("" if s[metric] is None else f"{s[metric]:.2f}" for s in scores.values()))
     out.print(shown)
+
+
+def search(
+    system: Annotated[str, typer.Argument(help="EFA, a compared system, or all")],
+    preset: Preset = "laptop",
+    trials: Annotated[int, typer.Option(help="of each system, finished ones included", min=1)] = 20,
+    seed: Annotated[int, typer.Option(help="of draws and trainings", min=0)] = 0,
+    write: Annotated[bool, typer.Option("--write", help="make the best settings those of the tables' rows")] = False,
+) -> None:
+    """Search systems' settings on the validation split.   Example: efa search C3D --trials 20
+
+    Every trial is kept in results/search.csv. Rerun the command to resume; several systems may be searched at a time.
+    """
+    from efa_book import search as searching
+
+    for name in searching.systems_of(system, preset):
+        searching.search(name, preset, trials, seed, lambda line: out.print(line, markup=False))
+    if write:
+        searching.write_settings(preset)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 import formsim
 from efa.baselines.registry import systems
-from efa.config import build
+from efa.config import FusionConfig, build
 from efa_datasets.mp4 import write_mp4
 
 
@@ -41,7 +41,9 @@ def make_system(name: str, paper: bool, actions: int, changes: dict[str, Any], s
     wanted = inspect.signature(system).parameters
     small = {} if paper else {"frames": 6, "size": 64, "encoder": build("laptop").encoder, **system.SMALL}
     settings = given | small | changes
-    return system(**{key: value for key, value in settings.items() if key in wanted}, actions=actions)
+    model = system(**{key: value for key, value in settings.items() if key in wanted})
+    model.add_heads(FusionConfig() if paper else build("laptop").fusion, actions, model.class_shape, model.form_shape)
+    return model
 
 
 def coloured_clips(size: int, count: int) -> torch.Tensor:

@@ -110,7 +110,6 @@ def test_weights_are_copied_piece_by_piece(name, tmp_path):
         if key in ROWS[name]:
             assert torch.equal(after[HERE], theirs[key][THERE])
             assert torch.equal(after[UNKNOWN], before[key][UNKNOWN])
-            assert torch.equal(after[len(WANTED) :], before[key][len(WANTED) :])  # LAVENDER's answers
         elif key == "language.weight_ih_l0":  # S2VT's second network reads [video state, word]
             assert torch.equal(after[:, 128:], theirs[key][:, 128:])
             assert torch.equal(after[:, :128], before[key][:, :128])

@@ -7,7 +7,7 @@ import torch
 from stand_ins import coloured_clips, make_system
 
 from efa.baselines import c3d, i3d, tsm
-from efa.baselines.base import Recogniser
+from efa.baselines.base import System
 from efa.config import build
 
 A = 4  # actions
@@ -15,7 +15,7 @@ A = 4  # actions
 each_recogniser = pytest.mark.parametrize("name", ["C3D", "TSM", "I3D", "TimeSformer", "Video Swin"])
 
 
-def make_recogniser(name: str, **changes: Any) -> Recogniser:
+def make_recogniser(name: str, **changes: Any) -> System:
     if name == "Video Swin":
         changes["encoder"] = build("laptop").encoder.model_copy(update={"frozen": False})
     return make_system(name, False, A, changes)

@@ -10,9 +10,9 @@ from efa.baselines import registry as systems
 from efa.baselines.base import System
 from efa.baselines.inputs import build_model, prepare
 from efa.config import build
-from efa.experiments import TABLES, select
+from efa.experiments import SYSTEM_SETTINGS, TABLES, select
 from efa.model.assessor import EFAModel
-from efa.model.base import VIDEO_PARTS, Adapter
+from efa.model.base import VIDEO_PARTS, Adapter, Head
 from efa.predict import EFA, predict
 from efa.train import build_optimizer, fit
 from efa.utils.errors import InputError
@@ -112,7 +112,8 @@ def test_every_row_has_the_presets_epochs(preset):
     rows = {run.row: run.config.training for run in select("paper", preset, (0,))}
     assert {row.epochs for row in rows.values()} == {build(preset).training.epochs}
     share = build(preset).training.text_share
-    assert rows["MSCADC"].text_share == (share if preset == "paper" else share / 2)
+    own = SYSTEM_SETTINGS.get(preset, {}).get("MSCADC", {})  # of the search
+    assert rows["MSCADC"].text_share == own.get("training.text_share", share if preset == "paper" else share / 2)
     given = select("4/MSCADC", preset, (0,), {"training.text_share": 0.7})[0]
     assert given.config.training.text_share == 0.7  # what a user sets, wins
 
@@ -151,3 +152,37 @@ def test_adapter_serves_form_and_not_the_action(name):
     assert torch.equal(before.class_logits, after.class_logits)
     assert torch.equal(after.class_logits, model.classify(features))
     assert not torch.allclose(before.quality_logit, after.quality_logit)
+
+
+@each
+def test_every_system_has_the_same_heads(name):
+    settings = build("laptop", {"system.name": name, "fusion.pool_dropout": 0.25})
+    model = systems.build_system(settings, 7, 40, 16, 4).train()
+    read: dict[str, torch.Tensor] = {}
+    for part, sizes in (("class_head", [256, 128, 7]), ("quality_head", [128, 32, 1])):
+        norm, dropout, *layers = getattr(model, part)
+        assert isinstance(norm, torch.nn.BatchNorm1d)
+        assert dropout.p == 0.25
+        assert [layer.out_features for layer in layers if isinstance(layer, torch.nn.Linear)] == sizes
+        getattr(model, part).register_forward_hook(lambda _, given, out, part=part: read.update({part: given[0]}))
+    with torch.no_grad():
+        model(model.encode_video(torch.zeros(2, 6, 3, 64, 64, dtype=torch.uint8)), None, None)
+    moments = {part: getattr(model, part).moments for part in read}
+    assert all(tokens.ndim == 3 and tokens.shape[1] % moments[part] == 0 for part, tokens in read.items())
+    several = {"EFA": 6, "Video Swin": 6, "SwinBERT": 6, "TSM": 6, "RICA2": 5, "MSCADC": 2}
+    assert moments["class_head"] == several.get(name, 1)
+    assert moments["quality_head"] == {"RICA2": 1}.get(name, several.get(name, 1))
+
+
+def test_heads_read_moments_in_order():
+    tokens = torch.arange(24.0).view(1, 6, 4)
+    whole, frames = (
+        Head(build("laptop", {"fusion.pool": pool}).fusion, (3, 4), 2).eval() for pool in ("mean", "frames")
+    )
+    for head, pooled in (
+        (whole, tokens.mean(1)),
+        (frames, torch.cat([tokens[:, i : i + 2].mean(1) for i in (0, 2, 4)], 1)),
+    ):
+        assert torch.equal(head(tokens), torch.nn.Sequential(*head)(pooled))
+    torch.testing.assert_close(whole(tokens), whole(tokens.flip(1)))
+    assert not torch.allclose(frames(tokens), frames(tokens.flip(1)))

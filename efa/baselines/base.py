@@ -1,14 +1,18 @@
-"""What all compared systems share: interface, registration, heads, and pre-trained weights for what writes text."""
+"""What all compared systems share: interface, registration, and pre-trained weights for what writes text.
+
+Each keeps its trunk, what the original puts between trunk and heads, and its further losses. Class and verdict come
+from EFA's two heads (`VideoModel.add_heads`), with the same pooling, in place of the original's: otherwise a table
+would compare heads. A system says which tokens each head reads.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from efa.data.tokenizer import SPECIAL
-from efa.model.assessor import mlp
 from efa.model.base import Adapter, SystemOutput, Text, VideoModel, language_parameters, read_weights
 from efa.utils import paths
 from efa.utils.errors import InputError
@@ -31,22 +35,31 @@ def register(name: str, trunk: str = "formsim", **small: Any) -> Callable[[T], T
 class System(VideoModel):
     """A compared system, trained and used by the same code as `EFAModel`.
 
-    The constructor takes `actions` (A), whichever it names of `vocabulary_size` (V), `text_dim` (E), `mask_id`,
-    `frames`, `size` (pixels) and `encoder` (Swin's size), and settings of its own; defaults are the original's. A
-    subclass defines `heads`, usually `encode`, and `memory` where it writes text. Its text decoder is called as
-    ``text_decoder(tokens [B', L], memory) -> logits [B', L, V]`` and has ``generate(memory, begin, end, max_tokens)``;
-    with memory None it is a language model.
+    The constructor takes whichever it names of `vocabulary_size` (V), `text_dim` (E), `mask_id`, `frames`, `size`
+    (pixels) and `encoder` (Swin's size), and settings of its own; defaults are the original's. A subclass defines
+    `encode`, `class_tokens` and `form_tokens` where they are not the features, and `memory` where it writes text, by
+    ``text_decoder(tokens [B', L], memory) -> logits [B', L, V]`` (a language model without memory) and its
+    ``generate(memory, begin, end, max_tokens)``.
     """
 
+    class_shape: tuple[int, int]  # (moments, D) of what the class head reads, set by the constructor for `add_heads`
+    form_shape: tuple[int, int]  # of what the verdict head reads
     progress: float = 0.0  # share of the training that is over; the training loop sets it
 
     def encode(self, features: Tensor, steps: Text = None, text_mask: Text = None) -> Any:
         """What heads and text decoder both start from; arguments as `forward`. By default the features."""
         return features
 
-    def heads(self, encoded: Any) -> SystemOutput:
-        """Class, verdict and further losses from the result of `encode`."""
-        raise NotImplementedError
+    def class_tokens(self, encoded: Any) -> Tensor:
+        """What the class head reads of the result of `encode`, [B, N, D]."""
+        return encoded
+
+    def form_tokens(self, encoded: Any) -> Tensor:
+        """What the verdict head reads, [S B, N, D]; its logit is the mean over S samples. By default as the class."""
+        return self.class_tokens(encoded)
+
+    def further_losses(self, encoded: Any) -> dict[str, Tensor]:
+        return {}  # the system's own, weighted, in training
 
     def memory(self, encoded: Any, rows: int | None = None) -> Any:
         """What the text decoder reads of the first `rows` clips; None: of all."""
@@ -56,22 +69,22 @@ class System(VideoModel):
         """Adds to `output` the text logits, or a text loss, of `tokens` [B', L] for the first B' clips."""
         output.text_logits = self.text_decoder(tokens, self.memory(encoded, len(tokens)))
 
-    def class_logits(self, features: Tensor) -> Tensor:
-        """Features, standardised where there is an adapter, [B, N, C] -> class logits [B, A]."""
-        return self.heads(self.encode(features)).class_logits
-
     def classify(self, features: Tensor) -> Tensor:
         """Features as the trunk gives them [B, N, C] -> class logits [B, A]."""
-        return self.class_logits(self.adapter.standardise(features) if isinstance(self.adapter, Adapter) else features)
+        x = self.adapter.standardise(features) if isinstance(self.adapter, Adapter) else features
+        return self.class_head(self.class_tokens(self.encode(x)))
 
     def forward(
         self, features: Tensor, steps: Text = None, _: Text = None, text_mask: Text = None, tokens: Text = None
     ) -> SystemOutput:
         """Arguments as `EFAModel.forward`; only RICA2 reads the steps, and no system the instruction."""
         encoded = self.encode(self.adapter(features), steps, text_mask)
-        output = self.heads(encoded)
-        if isinstance(self.adapter, Adapter):  # as in EFA, the adapter serves form and text alone
-            output.class_logits = self.classify(features)
+        adapted = isinstance(self.adapter, Adapter)  # as in EFA, the adapter serves form and text alone
+        output = SystemOutput(
+            class_logits=self.classify(features) if adapted else self.class_head(self.class_tokens(encoded)),
+            quality_logit=self.quality_head(self.form_tokens(encoded)).view(-1, len(features)).mean(0),
+            extra=self.further_losses(encoded) if self.training else {},
+        )
         if tokens is not None and self.text_decoder is not None:
             self.score_text(output, encoded, tokens)
         return output
@@ -80,37 +93,14 @@ class System(VideoModel):
         return self.memory(self.encode(self.adapter(features), steps, text_mask))
 
 
-class Recogniser(System):
-    """A system of Table V: class and verdict, no text.
-
-    The original's class head, one linear layer after dropout, and EFA's quality head read the vectors of length D =
-    `dim` that `encode` returns (frames, windows in time), and average their logits, as the originals do.
-    """
-
-    def __init__(self, encoder: nn.Module, dim: int, actions: int, dropout: float = 0.5):
-        super().__init__(encoder)
-        self.dropout = nn.Dropout(dropout)
-        self.class_head = nn.Linear(dim, actions)
-        self.quality_head = mlp(dim, 128, 32, 1)  # EFA's own, in all systems
-
-    def encode(self, features: Tensor, *_: Text) -> Tensor:
-        """Features [B, N, C] -> vectors after dropout [B, M, D]."""
-        return self.dropout(features)
-
-    def heads(self, encoded: Tensor) -> SystemOutput:
-        return SystemOutput(self.class_head(encoded).mean(1), self.quality_head(encoded).mean(1)[:, 0])
-
-
 ROWS = {"word.weight", "bias", "output.weight", "out.weight", "out.bias"}  # one row or number for each word piece
 
 
 def language_weights(text_decoder: nn.Module) -> dict[str, Tensor]:
     """What text alone can teach a text decoder: parameter name -> a view of its part that does not read the video."""
-    word = cast(nn.Embedding, text_decoder.word)
     weights = {name: parameter.detach() for name, parameter in language_parameters(text_decoder).items()}
-    weights |= {name: weights[name][: word.num_embeddings] for name in ROWS & weights.keys()}  # no answers of LAVENDER
     if (name := "language.weight_ih_l0") in weights:  # S2VT's second network reads [video state, word]
-        weights[name] = weights[name][:, -word.embedding_dim :]
+        weights[name] = weights[name][:, -weights["word.weight"].shape[1] :]
     return weights
 
 

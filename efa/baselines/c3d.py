@@ -1,8 +1,8 @@
 """C3D (Tran et al., ICCV 2015): eight 3 x 3 x 3 convolutions, the trunk of C3DAVG as well.
 
-The original classifies 16 consecutive frames of 112 px. For action form assessment a quality head reads the same fc7
-vector. Input is normalised as in C3DAVG (ImageNet's mean and deviation) instead of subtracting the original's mean
-clip. Pools round up: the original's round down and leave nothing of six frames at pool4.
+The original classifies 16 consecutive frames of 112 px by a linear layer on fc7. Here EFA's heads read fc7. Input is
+normalised as in C3DAVG (ImageNet's mean and deviation) instead of subtracting the original's mean clip. Pools round up:
+the original's round down and leave nothing of six frames at pool4.
 """
 
 import math
@@ -10,7 +10,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from efa.baselines.base import Recogniser, register
+from efa.baselines.base import System, register
 from efa.model.base import Text
 
 LAYERS = ((1,), (2,), (4, 4), (8, 8), (8, 8))  # channels of the convolutions over `width`; a pool after each row
@@ -46,21 +46,23 @@ class C3DTrunk(nn.Module):
 
 
 @register("C3D", trunk="c3d", width=8, hidden=256)
-class C3D(Recogniser):
+class C3D(System):
     """`width` channels of the first convolution, `hidden` values of fc6 and fc7."""
 
-    def __init__(self, actions: int, frames: int = 16, size: int = 112, width: int = 64, hidden: int = 4096):
+    def __init__(self, frames: int = 16, size: int = 112, width: int = 64, hidden: int = 4096):
         trunk = C3DTrunk(width)
-        super().__init__(trunk, hidden, actions)
+        super().__init__(trunk)
         self.fc6 = nn.Linear(trunk.out_dim * math.prod(trunk.grid(frames, size)), hidden)
         self.fc7 = nn.Linear(hidden, hidden)
         he_init(self.fc6)
         he_init(self.fc7)
+        self.dropout = nn.Dropout(0.5)
+        self.class_shape = self.form_shape = (1, hidden)
 
     def encode(self, features: Tensor, *_: Text) -> Tensor:
-        """pool5 [B, N, C] -> fc7 after dropout [B, 1, D]."""
+        """pool5 [B, N, C] -> fc7 [B, 1, D]."""
         x = F.relu(self.fc6(features.transpose(1, 2).flatten(1)))  # channels first, the order of released weights
-        return super().encode(F.relu(self.fc7(self.dropout(x)))[:, None])
+        return F.relu(self.fc7(self.dropout(x)))[:, None]
 
 
 def he_init(module: nn.Module) -> None:

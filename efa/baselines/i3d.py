@@ -1,16 +1,18 @@
 """I3D (Carreira and Zisserman, CVPR 2017): Inception-v1 inflated to 3D, the trunk of RICA2 as well.
 
 The original classifies 64 frames of 224 px with values in [-1, 1] by a linear layer on pooled windows of time, whose
-logits are averaged. For action form assessment a quality head reads the same windows. The average pool of 2 x 7 x 7,
-which needs 9 frames of 193 px, shrinks to what is there. Batch statistics move by torch's tenth a step, not the
+logits are averaged. Here EFA's heads read the windows. The average pool of 2 x 7 x 7, which needs 9 frames of 193 px,
+shrinks to what is there. Batch statistics move by torch's tenth a step, not the
 original's thousandth, too slow for a short training.
 """
+
+import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from efa.baselines.base import Recogniser, register
+from efa.baselines.base import System, register
 from efa.baselines.c3d import he_init
 
 # Outputs of a block's branches: 1x1x1; 1x1x1, 3x3x3; 1x1x1, 3x3x3; pool, 1x1x1 (GoogLeNet's table 1).
@@ -101,14 +103,16 @@ class I3DTrunk(nn.Module):
 
 
 @register("I3D", trunk="i3d", width=0.25)
-class I3D(Recogniser):
+class I3D(System):
     """`width` is the share of the original's channels."""
 
     MEAN = STD = (0.5, 0.5, 0.5)
 
-    def __init__(self, actions: int, width: float = 1.0):
+    def __init__(self, frames: int = 64, width: float = 1.0):
         trunk = I3DTrunk(width)
-        super().__init__(trunk, trunk.out_dim, actions)
+        super().__init__(trunk)
+        windows = max(1, math.ceil(frames / 8) - 1)
+        self.class_shape = self.form_shape = (windows, trunk.out_dim)
 
     def encode_video(self, frames: Tensor) -> Tensor:
         """Frames [B, T, 3, H, W] -> pooled windows [B, N, C]; N = 7 for 64 frames of 224 px, 1 below 17 frames."""

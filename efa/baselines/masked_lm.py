@@ -5,8 +5,8 @@ caption is written by appending [MASK] and replacing it with the most likely wor
 
 Original SwinBERT: 32 frames of 224 px, Swin-B, its tokens brought to 512 and then to 768 values, BERT-base. Video
 tokens see each other through a learnt sparse mask. Half of the words are hidden (80 % [MASK], 10 % a random word, 10 %
-themselves). Loss: masked LM + 0.5 x the mask's mean off-diagonal weight. AdamW 3e-4, the backbone at 0.05 of that. For
-action form assessment, linear class head and quality head read the mean of the video tokens after BERT.
+themselves). Loss: masked LM + 0.5 x the mask's mean off-diagonal weight. AdamW 3e-4, the backbone at 0.05 of that.
+Here EFA's heads read the video tokens after BERT; the original has none.
 In its mask as released, a pair costs 1e4 x (1 - sigmoid(w)), w ~ N(0, 1) at first: thousands for all but the diagonal,
 so that the softmax and w's gradient are exactly 0, but for the sparsity term, which pushes further down. So after Swin,
 video tokens see only themselves. Kept, as it is the system compared.
@@ -14,9 +14,9 @@ video tokens see only themselves. Kept, as it is the system compared.
 Original LAVENDER, on which the release of EFA is built: every task is a masked word. 4 to 6 frames of 224 px, Swin-B
 with temporal stride 1, each frame's tokens headed by a class token, with learnt places and frames; BERT-base; one
 masked-LM head with an embedding of its own. A task token says what is asked. 15 % of the words are hidden, always by
-[MASK]. AdamW 2e-5. For action form assessment the class is a question, the verdict a match ("true": standard form), the
-explanation a caption. Each action, "true" and "false" have a learnt answer token in the head: the original knows only
-answers of one word piece. The video sees no question, unlike in the original, so that one pass over it answers all.
+[MASK]. AdamW 2e-5. For action form assessment the class is a question, the verdict a match, the explanation a caption.
+The original's masked-LM head answers a question by a word; here EFA's heads read the state at each question's [MASK].
+The video sees no question, unlike in the original, so that one pass over it answers all.
 """
 
 import math
@@ -29,7 +29,6 @@ from torch import Tensor, nn
 from efa.baselines.base import System, SystemOutput, register
 from efa.baselines.video_transformers import STOCK_SWIN
 from efa.config import DecoderConfig, EncoderConfig
-from efa.model.assessor import mlp
 from efa.model.base import Text
 from efa.model.decoder import Bert, KeysValues, greedy
 from efa.model.swin import VideoSwin
@@ -60,9 +59,9 @@ class MaskedLM(Bert):
     """The joint transformer; arguments as for `Bert` and `mask_words`."""
 
     def __init__(
-        self, config: DecoderConfig, words: int, mask_id: int, share: float, mask_word: float, answers: int = 0
+        self, config: DecoderConfig, words: int, mask_id: int, share: float, mask_word: float, tied: bool = True
     ):
-        super().__init__(config, words, answers=answers)
+        super().__init__(config, words, tied=tied)
         self.mask_id, self.share, self.mask_word, self.words = mask_id, share, mask_word, words
 
     def run(self, x: Tensor, memory: Memory | None = None, mask: Tensor | None = None) -> tuple[Tensor, Memory]:
@@ -84,7 +83,7 @@ class MaskedLM(Bert):
         masked, hidden = mask_words(tokens, self.share, self.mask_word, self.mask_id, self.words)
         place = torch.arange(tokens.shape[1], device=tokens.device)
         states, _ = self.run(self.embed(masked), first_rows(memory, len(tokens)), place[:, None] >= place)
-        logits = self.head(states[hidden])[:, : self.words]  # [hidden, V]
+        logits = self.head(states[hidden])  # [hidden, V]
         return F.cross_entropy(logits, tokens[hidden], reduction="sum") / hidden.sum().clamp(min=1)
 
     def forward(self, tokens: Tensor, memory: Memory | None) -> Tensor:
@@ -98,7 +97,7 @@ class MaskedLM(Bert):
         own = torch.eye(length, dtype=torch.bool, device=device)
         mask = torch.cat([torch.cat([causal, torch.zeros_like(own)], 1), torch.cat([causal, own], 1)], 0)  # [2L, 2L]
         states, _ = self.run(x, first_rows(memory, len(tokens)), mask)
-        return self.head(states[:, length:])[..., : self.words]
+        return self.head(states[:, length:])
 
     @torch.no_grad()
     def generate(self, memory: Memory, begin: int, end: int, max_tokens: int) -> list[list[int]]:
@@ -111,7 +110,7 @@ class MaskedLM(Bert):
             pair = torch.stack([ids, torch.full_like(ids, self.mask_id)], 1)  # [B, 2]
             states, own = self.run(self.embed(pair, i), memory, mask)
             memory = concatenate(memory, [(k[:, :, :1], v[:, :, :1]) for k, v in own])
-            return self.head(states[:, 1])[:, : self.words]
+            return self.head(states[:, 1])
 
         return greedy(step, rows, begin, end, min(max_tokens, self.config.max_tokens), device)
 
@@ -146,7 +145,6 @@ class SwinBERT(MaskedCaptioner):
 
     def __init__(
         self,
-        actions: int,
         vocabulary_size: int,
         mask_id: int,
         frames: int = 32,
@@ -158,11 +156,10 @@ class SwinBERT(MaskedCaptioner):
         super().__init__(VideoSwin(encoder))
         dim, first = bert.dim, nn.Linear(self.encoder.out_dim, projection)
         self.video_in = nn.Sequential(first, nn.Linear(projection, dim), nn.Dropout(bert.dropout))
-        tokens = math.prod(self.encoder.grid(frames, size, size))
-        self.attention_weights = nn.Parameter(torch.randn(tokens, tokens))  # w
+        grid = self.encoder.grid(frames, size, size)
+        self.attention_weights = nn.Parameter(torch.randn(tokens := math.prod(grid), tokens))  # w
         self.bert = MaskedLM(bert, vocabulary_size, mask_id, share=0.5, mask_word=0.8)
-        self.class_head = nn.Linear(dim, actions)
-        self.quality_head = mlp(dim, 128, 32, 1)
+        self.class_shape = self.form_shape = (grid[0], dim)
 
     def mask(self) -> Tensor:
         """The learnt mask [N, N], 1 on the diagonal."""
@@ -170,17 +167,15 @@ class SwinBERT(MaskedCaptioner):
         return self.attention_weights.sigmoid().masked_fill(diagonal, 1.0)
 
     def encode(self, features: Tensor, *_: Text) -> tuple[Tensor, Memory]:
-        """Swin's tokens [B, N, C] -> the mean video state [B, D], and what the text sees of the video."""
-        states, memory = self.bert.run(self.video_in(features), mask=(self.mask() - 1) * 1e4)
-        return states.mean(1), memory
+        """Swin's tokens [B, N, C] -> their states [B, N, D], and what the text sees of the video."""
+        return self.bert.run(self.video_in(features), mask=(self.mask() - 1) * 1e4)
 
-    def heads(self, encoded: tuple[Tensor, Memory]) -> SystemOutput:
-        """`extra` in training: `sparsity`."""
-        output = SystemOutput(self.class_head(encoded[0]), self.quality_head(encoded[0])[:, 0])
-        if self.training:
-            mask = self.mask()
-            output.extra["sparsity"] = 0.5 * (mask.sum() - len(mask)) / mask.numel()
-        return output
+    def class_tokens(self, encoded: tuple[Tensor, Memory]) -> Tensor:
+        return encoded[0]
+
+    def further_losses(self, encoded: tuple[Tensor, Memory]) -> dict[str, Tensor]:
+        mask = self.mask()
+        return {"sparsity": 0.5 * (mask.sum() - len(mask)) / mask.numel()}
 
     def memory(self, encoded: tuple[Tensor, Memory], rows: int | None = None) -> Memory:
         return first_rows(encoded[1], rows)
@@ -192,7 +187,6 @@ class LAVENDER(MaskedCaptioner):
 
     def __init__(
         self,
-        actions: int,
         vocabulary_size: int,
         mask_id: int,
         frames: int = 6,
@@ -201,15 +195,15 @@ class LAVENDER(MaskedCaptioner):
         bert: DecoderConfig = BERT_BASE,
     ):
         super().__init__(VideoSwin(encoder))
-        self.actions, dim = actions, bert.dim
         self.grid = self.encoder.grid(frames, size, size)  # (T', H', W')
-        self.video_in = nn.Linear(self.encoder.out_dim, dim)
+        self.video_in = nn.Linear(self.encoder.out_dim, dim := bert.dim)
         self.frame_token = nn.Parameter(torch.randn(dim) * 0.02)
         self.place_position = nn.Parameter(torch.randn(1 + self.grid[1] * self.grid[2], dim) * 0.02)
         self.frame_position = nn.Parameter(torch.randn(self.grid[0], 1, dim) * 0.02)
         self.video_norm = nn.LayerNorm(dim)
         self.task = nn.Parameter(torch.randn(3, dim) * 0.02)  # question, match, caption
-        self.bert = MaskedLM(bert, vocabulary_size, mask_id, share=0.15, mask_word=1.0, answers=actions + 2)
+        self.bert = MaskedLM(bert, vocabulary_size, mask_id, share=0.15, mask_word=1.0, tied=False)
+        self.class_shape = self.form_shape = (1, dim)
 
     def encode(self, features: Tensor, *_: Text) -> Memory:
         """Swin's tokens [B, N, C] -> what the text sees of the video, N + T' tokens."""
@@ -217,15 +211,15 @@ class LAVENDER(MaskedCaptioner):
         x = torch.cat([self.frame_token.expand(*x.shape[:2], 1, -1), x], 2) + self.place_position + self.frame_position
         return self.bert.run(self.video_norm(x).flatten(1, 2))[1]
 
-    def heads(self, encoded: Memory) -> SystemOutput:
-        """Asks both questions at once, neither seeing the other."""
+    def class_tokens(self, encoded: Memory, task: int = 0) -> Tensor:
+        """The state at the [MASK] after a task's token, both of which see the video, [B, 1, D]."""
         rows, device = len(encoded[0][0]), self.task.device
         blank = self.bert.embed(torch.full((rows, 1), self.bert.mask_id, device=device))  # [B, 1, D]
-        parts = [part for task in self.task[:2] for part in (task.expand(rows, 1, -1), blank)]
-        pair = torch.ones(2, 2, dtype=torch.bool, device=device).tril()
-        states, _ = self.bert.run(torch.cat(parts, 1), encoded, torch.block_diag(pair, pair))  # [B, 4, D]
-        answers = self.bert.head(states[:, 1::2])[..., -(self.actions + 2) :]  # [B, 2, A + 2]
-        return SystemOutput(answers[:, 0, :-2], answers[:, 1, -1] - answers[:, 1, -2])  # "false" less "true"
+        question = torch.cat([self.task[task].expand(rows, 1, -1), blank], 1)
+        return self.bert.run(question, encoded, torch.ones(2, 2, dtype=torch.bool, device=device).tril())[0][:, 1:]
+
+    def form_tokens(self, encoded: Memory) -> Tensor:
+        return self.class_tokens(encoded, 1)
 
     def memory(self, encoded: Memory, rows: int | None = None) -> Memory:
         """The video, and after it the task token that asks for a caption."""

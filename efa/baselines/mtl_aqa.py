@@ -9,9 +9,10 @@ pools, and averages over the clip; the caption's ends in one vector of 1,200 val
 Loss of both: heads + 0.01 x caption, summed over words: about `weight_text` = 1 for our mean over 100 words. Adam,
 1e-4. S2VT's sizes as in their code (github.com/ParitoshParmar/MTL-AQA, opts.py).
 
-For action form assessment the five answers that name a dive become one of A classes, and the score, learnt by squared
-and absolute error, the verdict's logit, learnt by BCE. C3DAVG repeats the last frame of a short clip; MSCADC stretches
-fewer than 16 frames to 16 by repeating them.
+For action form assessment the five answers that name a dive become one of A classes, and the score the verdict. The
+originals' heads are linear layers on fc6 (C3DAVG) and the means of two context nets' outputs (MSCADC). Here EFA's heads
+read fc6 and the outputs of these two nets, which are as wide as the body. C3DAVG repeats the last frame of a short
+clip; MSCADC stretches fewer than 16 frames to 16 by repeating them.
 """
 
 import math
@@ -20,9 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from efa.baselines.base import System, SystemOutput, register
+from efa.baselines.base import System, register
 from efa.baselines.c3d import C3DTrunk, he_init
-from efa.model.assessor import mlp
 from efa.model.base import Text
 from efa.model.decoder import greedy
 
@@ -94,7 +94,6 @@ class Clips(nn.Module):
 class C3DAVG(S2VTCaptioner):
     def __init__(
         self,
-        actions: int,
         vocabulary_size: int,
         clip: int = 16,  # frames that C3D sees at a time
         size: int = 112,
@@ -107,13 +106,12 @@ class C3DAVG(S2VTCaptioner):
         dim = encoder.trunk.out_dim * math.prod(encoder.trunk.grid(clip, size))
         self.fc6 = nn.Linear(dim, hidden)
         he_init(self.fc6)
-        self.class_head = nn.Linear(hidden, actions)
-        self.quality_head = mlp(hidden, 128, 32, 1)
+        self.class_shape = self.form_shape = (1, hidden)
         self.captioner = S2VT(dim, vocabulary_size, word_dim)
 
-    def heads(self, encoded: Tensor) -> SystemOutput:
-        vector = F.relu(self.fc6(encoded.mean(1)))  # [B, hidden]
-        return SystemOutput(self.class_head(vector), self.quality_head(vector)[:, 0])
+    def class_tokens(self, encoded: Tensor) -> Tensor:
+        """fc6 of the clips' mean, [B, 1, hidden]."""
+        return F.relu(self.fc6(encoded.mean(1, keepdim=True)))
 
 
 def convolution(inputs: int, outputs: int, padding: int = 0, dilation: int = 1) -> list[nn.Module]:
@@ -172,7 +170,6 @@ class Context(nn.Module):
 class MSCADC(S2VTCaptioner):
     def __init__(
         self,
-        actions: int,
         vocabulary_size: int,
         frames: int = 16,
         size: int = 180,
@@ -184,9 +181,10 @@ class MSCADC(S2VTCaptioner):
         super().__init__(DilatedC3D(width))
         self.dropout = nn.Dropout(0.5)
         self.grid = DilatedC3D.grid(frames, size)
-        self.class_head, self.quality_head, self.caption_head = (
-            Context(8 * width, bottleneck, outputs, dilations) for outputs in (actions, 1, bottleneck)
+        self.class_context, self.form_context, self.caption_context = (
+            Context(8 * width, bottleneck, outputs, dilations) for outputs in (8 * width, 8 * width, bottleneck)
         )
+        self.class_shape = self.form_shape = ((self.grid[0] + 2) // 2, 8 * width)
         dim = bottleneck * math.prod((n + 2) // 2 - 1 for n in self.grid)
         self.captioner = S2VT(dim, vocabulary_size, word_dim)
 
@@ -194,13 +192,12 @@ class MSCADC(S2VTCaptioner):
         """The body's positions [B, N, C] -> its map after dropout [B, C, T', H', W']."""
         return self.dropout(features.transpose(1, 2).unflatten(2, self.grid))
 
-    def heads(self, encoded: Tensor) -> SystemOutput:
-        quality = self.quality_head(encoded).mean((1, 2, 3, 4))  # [B]
-        return SystemOutput(self.class_head(encoded).mean((2, 3, 4)), quality)
+    def class_tokens(self, encoded: Tensor) -> Tensor:
+        return self.class_context(encoded).flatten(2).transpose(1, 2)  # [B, T'' H'' W'', 8 width]
+
+    def form_tokens(self, encoded: Tensor) -> Tensor:
+        return self.form_context(encoded).flatten(2).transpose(1, 2)
 
     def memory(self, encoded: Tensor, rows: int | None = None) -> Tensor:
         """The map -> the one vector that S2VT reads [B', 1, D]; a pool of 2 with stride 1 takes one more position."""
-        return F.max_pool3d(self.caption_head(encoded[:rows]), 2, 1).flatten(1)[:, None]
-
-    def class_logits(self, features: Tensor) -> Tensor:
-        return self.class_head(self.encode(features)).mean((2, 3, 4))  # without the other task's net
+        return F.max_pool3d(self.caption_context(encoded[:rows]), 2, 1).flatten(1)[:, None]

@@ -63,6 +63,8 @@ def build_system(config: Config, actions: int, vocabulary_size: int, text_dim: i
     given |= {"frames": config.data.frames, "size": config.data.size}
     wanted, small = inspect.signature(system).parameters, system.SMALL if config.system.small else {}
     model: Model = system(**small, **{name: value for name, value in given.items() if name in wanted})
+    if isinstance(model, System):
+        model.add_heads(config.fusion, actions, model.class_shape, model.form_shape)
     model.encoder.requires_grad_(not config.encoder.frozen)
     if model.READS_STEPS and not config.text.frozen and config.fusion.text != "none":
         model.text_encoder = TextEncoder(config.text)

@@ -8,10 +8,11 @@ averaged, an MLP makes the score. Loss: squared error + beta x KL to a standard 
 order, one window apart) + 0.05 x sparsity (attention close to its centre). AdamW 5e-4, I3D at 0.3 of that.
 
 For action form assessment the queries are the five steps of the clip's action, vectors of our text encoder, or learnt
-ones without text. The class, in the original given by the steps, is read from the encoder and picks the steps, as for
-EFA. The original writes no text; with `decoder` set, EFA's own decoder attends to the windows and the steps' vectors.
-The groups are start, movement and end: steps 1, 2-4 and 5. The score is the verdict's logit, learnt by BCE, with the
-same noise for every clip and call at test.
+ones without text. The class, in the original given by the steps, is read by EFA's head from the encoder's states and
+picks the steps, as for EFA. The original writes no text; with `decoder` set, EFA's own decoder attends to the windows
+and the steps' vectors. The groups are start, movement and end: steps 1, 2-4 and 5. EFA's verdict head, in place of the
+graph's last MLP, reads what the graph pools; its logit is the score, learnt by BCE, with the same noise for every clip
+and call at test.
 """
 
 import math
@@ -21,11 +22,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from efa.baselines.base import System, SystemOutput, register
+from efa.baselines.base import System, register
 from efa.baselines.i3d import I3DTrunk
 from efa.config import DecoderConfig
-from efa.model.assessor import mlp
-from efa.model.base import Text
+from efa.model.base import Text, mlp
 from efa.model.decoder import Attention, Decoder
 from efa.model.swin import stochastic_depth
 
@@ -143,11 +143,13 @@ class DecoderLayer(nn.Module):
 
 
 class Encoded(NamedTuple):
-    """A clip and its steps, after the attention layers."""
+    """A clip and its steps, after the attention layers, and the steps' Gaussians."""
 
     states: Tensor  # of the windows [B, W, D]
     steps: Tensor  # [B, 5, D]
     weights: Tensor  # of the steps' attention to the windows, all layers [B, depth * heads, 5, W]
+    mean: Tensor  # [B, 5, D / 2]
+    log_variance: Tensor
 
 
 @register("RICA2", trunk="i3d", **SMALL)
@@ -158,7 +160,6 @@ class RICA2(System):
 
     def __init__(
         self,
-        actions: int,
         vocabulary_size: int,
         text_dim: int,
         windows: int = 20,
@@ -178,7 +179,6 @@ class RICA2(System):
         )
         self.layers = nn.ModuleList(EncoderLayer(dim, heads, path_scale) for _ in range(DEPTH))
         self.dropout = nn.Dropout(DROPOUT)
-        self.class_head = nn.Linear(dim, actions)
         self.text_in = nn.Linear(text_dim, dim)
         self.null_steps = nn.Parameter(torch.randn(STEPS, dim))
         self.step_layers = nn.ModuleList(DecoderLayer(dim, heads, path_scale) for _ in range(DEPTH))
@@ -186,7 +186,7 @@ class RICA2(System):
         self.step_base = nn.Linear(dim, half)
         self.gaussian = mlp(half, half, 2 * half)  # mean and log variance of each step
         self.group_mlp = mlp(half, half, half)
-        self.score_head = mlp(half, half, 1)
+        self.class_shape, self.form_shape = (windows, dim), (1, half)
         generator = torch.Generator("cpu").manual_seed(0)
         noise = torch.randn(SAMPLES, 1, STEPS, half, generator=generator, device="cpu")
         self.register_buffer("noise", noise, persistent=False)
@@ -202,9 +202,6 @@ class RICA2(System):
             x = layer(x)
         return x
 
-    def class_logits(self, features: Tensor) -> Tensor:
-        return self.class_head(self.encode_windows(features).mean(1))
-
     def encode(self, features: Tensor, steps: Text = None, text_mask: Text = None) -> Encoded:
         """Looks for steps [B, 5, E] in windows [B, W, C]."""
         states = self.encode_windows(features)
@@ -216,26 +213,29 @@ class RICA2(System):
         for layer in self.step_layers:
             queries, attention = layer(queries, states)
             weights.append(attention)  # [B, heads, 5, W]
-        return Encoded(states, self.step_norm(queries), torch.cat(weights, 1))
+        queries = self.step_norm(queries)
+        gaussian = self.gaussian(F.relu(self.step_base(queries))).chunk(2, 2)
+        return Encoded(states, queries, torch.cat(weights, 1), *gaussian)
 
     def memory(self, encoded: Encoded, rows: int | None = None) -> Tensor:
         """Windows and steps [B', W + 5, D]."""
         return torch.cat([encoded.states, encoded.steps], 1)[:rows]
 
-    def heads(self, encoded: Encoded) -> SystemOutput:
-        """`extra` in training: `kl`, `ranking` and `sparsity`."""
-        mean, log_variance = self.gaussian(F.relu(self.step_base(encoded.steps))).chunk(2, 2)
-        noise = torch.randn_like(mean)[None] if self.training else self.noise
-        sampled = mean + (log_variance / 2).exp() * noise  # [samples, B, 5, D / 2]
+    def class_tokens(self, encoded: Encoded) -> Tensor:
+        return encoded.states
+
+    def form_tokens(self, encoded: Encoded) -> Tensor:
+        """What the graph pools for each sample of each clip, [samples B, 1, D / 2]."""
+        noise = torch.randn_like(encoded.mean)[None] if self.training else self.noise
+        sampled = encoded.mean + (encoded.log_variance / 2).exp() * noise  # [samples, B, 5, D / 2]
         groups = torch.stack([sampled[..., group, :].mean(-2) for group in GROUPS], -2)  # [samples, B, 3, D / 2]
-        scores = self.score_head(self.group_mlp(groups).mean(-2))[..., 0]  # [samples, B]
-        output = SystemOutput(self.class_head(encoded.states.mean(1)), scores.mean(0))
-        if self.training:
-            kl = (mean**2 + log_variance.exp() - log_variance - 1) / 2  # [B, 5, D / 2]
-            ranking, sparsity = attention_losses(encoded.weights)
-            output.extra = {"kl": self.beta * kl.mean((0, 2)).sum()}
-            output.extra |= {"ranking": RANKING * ranking, "sparsity": SPARSITY * sparsity}
-        return output
+        return self.group_mlp(groups).mean(-2).flatten(0, 1)[:, None]
+
+    def further_losses(self, encoded: Encoded) -> dict[str, Tensor]:
+        kl = (encoded.mean**2 + encoded.log_variance.exp() - encoded.log_variance - 1) / 2  # [B, 5, D / 2]
+        ranking, sparsity = attention_losses(encoded.weights)
+        extra = {"kl": self.beta * kl.mean((0, 2)).sum(), "ranking": RANKING * ranking}
+        return extra | {"sparsity": SPARSITY * sparsity}
 
     @property
     def beta(self) -> float:

@@ -1,7 +1,7 @@
 """TSM (Lin et al., ICCV 2019): a 2D ResNet whose frames exchange an eighth of their channels with each neighbour.
 
-The original classifies 8 frames of 224 px, one from each of 8 equal segments of the video, and averages the frames'
-logits. For action form assessment a quality head reads each frame's vector. The ResNet is that of transformers.
+The original classifies 8 frames of 224 px, one from each of 8 equal segments of the video, by a linear layer, and
+averages the frames' logits. Here EFA's heads read the frames' vectors. The ResNet is that of transformers.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import ResNetConfig, ResNetModel
 from transformers.models.resnet.modeling_resnet import ResNetBottleNeckLayer
 
-from efa.baselines.base import Recogniser, register
+from efa.baselines.base import System, register
 
 SHARE = 8  # one channel in so many moves a frame back, one in so many a frame on
 Stages = tuple[int, ...]  # one number for each stage of the ResNet
@@ -61,10 +61,9 @@ class TSMTrunk(nn.Module):
 
 
 @register("TSM", trunk="tsm", stem=16, widths=(32, 64, 128, 256), depths=(2, 2, 2, 2))
-class TSM(Recogniser):
+class TSM(System):
     """ResNet-50: `stem` channels of the first convolution, then `widths` channels and `depths` blocks of each stage."""
 
-    def __init__(
-        self, actions: int, frames: int = 8, stem: int = 64, widths: Stages = WIDTHS, depths: Stages = (3, 4, 6, 3)
-    ):
-        super().__init__(TSMTrunk(frames, stem, widths, depths), widths[-1], actions)
+    def __init__(self, frames: int = 8, stem: int = 64, widths: Stages = WIDTHS, depths: Stages = (3, 4, 6, 3)):
+        super().__init__(TSMTrunk(frames, stem, widths, depths))
+        self.class_shape = self.form_shape = (frames, widths[-1])

@@ -1,13 +1,13 @@
-"""TimeSformer (Bertasius et al., ICML 2021) and Video Swin Transformer (Liu et al., CVPR 2022), each with linear heads.
+"""TimeSformer (Bertasius et al., ICML 2021) and Video Swin Transformer (Liu et al., CVPR 2022).
 
 TimeSformer: a ViT whose blocks attend over time and then over space. The original, ViT-B/16, classifies 8 frames of
-224 px, 32 frames apart, by its class token. The layers are those of transformers.
+224 px, 32 frames apart, by a linear layer on its class token. The layers are those of transformers.
 
 Video Swin: EFA's encoder without text and fusion. The original, Swin-B, classifies 32 frames of 224 px, 2 frames apart,
-by the mean of all tokens after dropout. Patches are two frames deep and two apart, as in the original. At small scale
-the encoder is EFA's own, frozen, so that the two rows differ in text and fusion only.
+by a linear layer on the mean of all tokens. Patches are two frames deep and two apart, as in the original. At small
+scale the encoder is EFA's own, frozen, so that the two rows differ in text and fusion only.
 
-For action form assessment a quality head reads the same vector as the class head.
+Here EFA's heads read the class token and Swin's tokens.
 """
 
 from typing import Any
@@ -15,9 +15,8 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import TimesformerConfig, TimesformerModel
 
-from efa.baselines.base import Recogniser, register
+from efa.baselines.base import System, register
 from efa.config import EncoderConfig
-from efa.model.base import Text
 from efa.model.swin import VideoSwin, stochastic_depth
 
 STOCK_SWIN = EncoderConfig(temporal_stride=2)
@@ -43,12 +42,11 @@ class TimeSformerTrunk(nn.Module):
 
 
 @register("TimeSformer", trunk="timesformer", patch=8, dim=64, depth=2, heads=4, drop_path=0.0)
-class TimeSformer(Recogniser):
+class TimeSformer(System):
     MEAN, STD = (0.45, 0.45, 0.45), (0.225, 0.225, 0.225)  # of the release, not ImageNet's
 
     def __init__(
         self,
-        actions: int,
         frames: int = 8,
         size: int = 224,
         patch: int = 16,  # pixels
@@ -57,16 +55,13 @@ class TimeSformer(Recogniser):
         heads: int = 12,
         drop_path: float = 0.1,
     ):
-        trunk = TimeSformerTrunk(frames, size, patch, dim, depth, heads, drop_path)
-        super().__init__(trunk, dim, actions, dropout=0.0)
+        super().__init__(TimeSformerTrunk(frames, size, patch, dim, depth, heads, drop_path))
+        self.class_shape = self.form_shape = (1, dim)
 
 
 @register("Video Swin")
-class VideoSwinRecogniser(Recogniser):
-    def __init__(self, actions: int, encoder: EncoderConfig = STOCK_SWIN):
+class VideoSwinRecogniser(System):
+    def __init__(self, frames: int = 32, size: int = 224, encoder: EncoderConfig = STOCK_SWIN):
         trunk = VideoSwin(encoder)
-        super().__init__(trunk, trunk.out_dim, actions)
-
-    def encode(self, features: Tensor, *_: Text) -> Tensor:
-        """F_v [B, N, C] -> its mean after dropout [B, 1, C]."""
-        return super().encode(features.mean(1, keepdim=True))
+        super().__init__(trunk)
+        self.class_shape = self.form_shape = (trunk.grid(frames, size, size)[0], trunk.out_dim)

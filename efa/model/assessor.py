@@ -4,7 +4,6 @@ frames -> Video Swin -> F_v -> class; the class's text, F_v -> fusion (eq. 1-10)
 (or skeletons -> the pose encoder -> F_v; `fusion.class_from` reads the class from F_f instead)
 """
 
-import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,30 +48,19 @@ class EFAModel(VideoModel):
         self.frame_position = nn.Parameter(torch.randn(self.grid[0], 1, c) * 0.02)
         self.place_position = nn.Parameter(torch.randn(1, self.grid[1] * self.grid[2], c) * 0.02)
         self.fusion = Fusion(config.fusion, c, text_dim)
-        frames = self.grid[0] if config.fusion.pool == "frames" else 1
         seen = c if config.fusion.class_from == "video" else d
-        self.class_head = mlp(frames * seen, 256, 128, actions)  # MLP_c; widths as released
-        self.quality_head = mlp(frames * d, 128, 32, 1)  # MLP_q
-        if config.fusion.pool_norm:
-            self.class_head.insert(0, nn.BatchNorm1d(frames * seen, affine=False))
-            self.quality_head.insert(0, nn.BatchNorm1d(frames * d, affine=False))
+        self.add_heads(config.fusion, actions, (self.grid[0], seen), (self.grid[0], d))
         self.decoder = Decoder(config.decoder, vocabulary_size, d)
 
     def classify(self, features: Tensor) -> Tensor:
         """F_v [B, N, C] -> class logits [B, A] without any text, by which the steps are picked."""
         if self.config.fusion.class_from == "video":
-            return self.class_head(self.pool(features))
-        return self.class_head(self.pool(self.fusion(self.place(features), None, None).fused))
+            return self.class_head(features)
+        return self.class_head(self.fusion(self.place(features), None, None).fused)
 
     def place(self, features: Tensor) -> Tensor:
         """F_v [B, N, C] -> the same through the adapter, with a vector added for each token's frame and place."""
         return self.adapter(features) + (self.frame_position + self.place_position).flatten(0, 1)
-
-    def pool(self, tokens: Tensor) -> Tensor:
-        """[B, N, D] -> the mean over all tokens [B, D], or over each frame's, frames in order [B, T' D]."""
-        if self.config.fusion.pool == "mean":
-            return tokens.mean(1)
-        return tokens.unflatten(1, (self.grid[0], -1)).mean(2).flatten(1)
 
     def forward(
         self, features: Tensor, steps: Text, instruction: Text, text_mask: Text = None, tokens: Text = None
@@ -87,7 +75,7 @@ class EFAModel(VideoModel):
         """
         class_from = self.config.fusion.class_from
         fusion = self.fusion(self.place(features), steps, instruction, text_mask)  # (alg-1-7) F_f
-        fused = self.pool(fusion.fused)  # [B, D], or [B, T' D]
+        fused = fusion.fused  # [B, N, D]
         return Output(
             class_logits=self.classify(features) if class_from == "video" else self.class_head(fused),  # (alg-1-8)
             blind_logits=self.classify(features) if class_from == "two_pass" and self.training else None,
@@ -99,14 +87,6 @@ class EFAModel(VideoModel):
 
     def text_memory(self, *inputs: Text) -> Tensor:
         return self(*inputs).fusion.fused  # F_f [B, N, D]
-
-
-def mlp(*sizes: int) -> nn.Sequential:
-    """Linear layers of these sizes with ReLU between."""
-    layers: list[nn.Module] = []
-    for a, b in itertools.pairwise(sizes):
-        layers += [nn.Linear(a, b), nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
 
 
 def losses(

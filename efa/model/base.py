@@ -1,5 +1,6 @@
 """What EFA and all compared systems share: a video trunk, an adapter, perhaps a text decoder; reading weights."""
 
+import itertools
 import pickle
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from efa.config import FusionConfig
 from efa.utils.errors import InputError
 
 VIDEO_PARTS = {"cross", "memory_in", "video"}  # parts of a text decoder that read the video
@@ -26,6 +28,34 @@ class SystemOutput:
     text_logits: Tensor | None = None  # [B', L, V], position i predicting token i + 1; None without tokens or decoder
     blind_logits: Tensor | None = None  # [B, A] of a pass without text, where that is trained, too ('two_pass')
     extra: dict[str, Tensor] = field(default_factory=dict)  # weighted loss terms; `masked_lm` is a loss of the text
+
+
+def mlp(*sizes: int) -> nn.Sequential:
+    """Linear layers of these sizes with ReLU between."""
+    layers: list[nn.Module] = []
+    for a, b in itertools.pairwise(sizes):
+        layers += [nn.Linear(a, b), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+class Head(nn.Sequential):
+    """An MLP on tokens [B, N, D], pooled, normalised and dropped as `fusion.pool*` say, -> [B, outputs].
+
+    `tokens` is (moments, D); N is a multiple of moments, which are frames or what else divides a clip in time.
+    """
+
+    def __init__(self, fusion: FusionConfig, tokens: tuple[int, int], *sizes: int):
+        super().__init__()
+        self.moments = tokens[0] if fusion.pool == "frames" else 1
+        width = self.moments * tokens[1]
+        norm = [nn.BatchNorm1d(width, affine=False)] if fusion.pool_norm else []
+        for number, layer in enumerate([*norm, *mlp(width, *sizes)]):
+            if number == len(norm):
+                self.add_module("dropout", nn.Dropout(fusion.pool_dropout))  # by name: layers keep their numbers
+            self.add_module(str(number), layer)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return super().forward(tokens.unflatten(1, (self.moments, -1)).mean(2).flatten(1))
 
 
 class Adapter(nn.Module):
@@ -80,6 +110,14 @@ class VideoModel(nn.Module):
         self.text_encoder: Any = None  # or a `TextEncoder` that is trained, set by `registry.build_system`
         self.register_buffer("mean", torch.tensor(self.MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(self.STD).view(3, 1, 1), persistent=False)
+
+    def add_heads(self, fusion: FusionConfig, actions: int, seen: tuple[int, int], judged: tuple[int, int]) -> None:
+        """The heads that all systems share, so that tables compare what is before them; widths as released.
+
+        `seen`, `judged`: (moments, D) of the tokens [B, N, D] of each; one moment where they have no place in time.
+        """
+        self.class_head = Head(fusion, seen, 256, 128, actions)  # MLP_c
+        self.quality_head = Head(fusion, judged, 128, 32, 1)  # MLP_q
 
     @property
     def text_decoder(self) -> Any:

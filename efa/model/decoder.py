@@ -79,16 +79,15 @@ class Layer(nn.Module):
 class Bert(nn.Module):
     """BERT's embeddings, layers and LM head, for V words and `config.max_tokens` positions.
 
-    Cross-attention reads vectors of width `memory_dim`, if given. With `answers`, which are outputs after the V words,
-    the head has an embedding of its own, not the input's.
+    Cross-attention reads vectors of width `memory_dim`, if given. Not `tied`, the head has an embedding of its own.
     """
 
     layers: Any  # an nn.ModuleList of Layer
 
-    def __init__(self, config: DecoderConfig, vocabulary_size: int, memory_dim: int | None = None, answers: int = 0):
+    def __init__(self, config: DecoderConfig, vocabulary_size: int, memory_dim: int | None = None, tied: bool = True):
         super().__init__()
         self.config = config
-        dim, outputs = config.dim, vocabulary_size + answers
+        dim = config.dim
         self.word = nn.Embedding(vocabulary_size, dim)
         self.position = nn.Embedding(config.max_tokens, dim)  # includes segment 0, which every text token has
         self.embedding_norm = nn.LayerNorm(dim, EPS)
@@ -99,8 +98,8 @@ class Bert(nn.Module):
         self.layers = nn.ModuleList(Layer(dim, config.heads, config.dropout, cross) for _ in range(config.depth))
         self.transform = nn.Linear(dim, dim)
         self.transform_norm = nn.LayerNorm(dim, EPS)
-        self.output = nn.Linear(dim, outputs, bias=False) if answers else None
-        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.output = None if tied else nn.Linear(dim, vocabulary_size, bias=False)
+        self.bias = nn.Parameter(torch.zeros(vocabulary_size))
         for module in self.modules():
             if isinstance(module, (nn.Linear, nn.Embedding)):
                 nn.init.normal_(module.weight, std=0.02)
@@ -114,7 +113,7 @@ class Bert(nn.Module):
         return self.dropout(self.embedding_norm(self.word(tokens) + position))
 
     def head(self, states: Tensor) -> Tensor:
-        """[..., D] -> logits [..., V + answers]."""
+        """[..., D] -> logits [..., V]."""
         x = self.transform_norm(F.gelu(self.transform(states)))
         return F.linear(x, self.word.weight if self.output is None else self.output.weight, self.bias)
 

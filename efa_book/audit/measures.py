@@ -14,7 +14,8 @@ from torch import Tensor, nn
 import formsim
 from efa.config import FormSimData, TextConfig
 from efa.data.loader import formsim_clips
-from efa.model.assessor import EFAModel, mlp
+from efa.model.assessor import EFAModel
+from efa.model.base import mlp
 from efa.model.text import TextEncoder
 from efa_book.audit import Measurement, Quantity, Row
 from efa_book.audit.release import SCALE, ReleasedFusion

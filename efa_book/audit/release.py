@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
 from efa.baselines.masked_lm import LAVENDER
-from efa.model.assessor import mlp
+from efa.model.base import mlp
 
 LAYERS = HEADS = 8  # of each stack
 STEPS = 5
@@ -124,7 +124,7 @@ class Released(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.base = LAVENDER(0, VOCABULARY, mask_id=103)
+        self.base = LAVENDER(VOCABULARY, mask_id=103)
         dim = self.base.bert.config.dim
         self.texts = nn.ModuleList(BertModel(BertConfig(), add_pooling_layer=False) for _ in range(3))
         self.learnt = nn.ParameterList(torch.randn(1, LEARNT, dim) for _ in range(3))

@@ -1,0 +1,198 @@
+"""The same small search of settings for every system, EFA included: `efa search all --preset laptop --trials 20`.
+
+Each system gets as many trials over the same ranges, drawn by Optuna's TPE; none starts from hand-picked settings. A
+trial trains as `efa run` does, validates after each epoch and ends early where its score is below the median of earlier
+trials (`MedianPruner`). The test split's clips are removed before the first trial. Every trial is a row of
+results/search.csv, from which the search continues: a draw depends on seed, number and the rows before it alone.
+"""
+
+import contextlib
+import json
+import math
+import tempfile
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from efa.baselines.inputs import TrainingInputs, build_model, prepare
+from efa.config import RESULTS_VERSION, Config, build
+from efa.experiments import SETTINGS_FILE, SYSTEMS, TABLES, select
+from efa.train import fit
+from efa.utils import paths
+from efa.utils.errors import Diverged, InputError
+from efa.utils.files import locked, write_safely
+
+# Learning rates: a factor of seven to both sides of 2e-3, which all parts that ship were pre-trained with. The other
+# ranges go from little or nothing to about twice what this book has tried, for the systems that have the setting.
+RANGES: dict[str, BaseDistribution] = {
+    "training.head_lr": FloatDistribution(3e-4, 1.5e-2, log=True),
+    "training.lr": FloatDistribution(3e-4, 1.5e-2, log=True),  # where something pre-trained learns
+    "training.weight_decay": FloatDistribution(1e-3, 1e-1, log=True),
+    "fusion.pool_dropout": CategoricalDistribution((0.0, 0.25, 0.5)),  # 0.5 before most originals' class heads
+    "encoder.adapter": CategoricalDistribution((0, 256)),  # of a frozen trunk
+    "training.feature_noise": CategoricalDistribution((0.0, 0.3, 0.6)),  # of a frozen trunk
+    "encoder.noise": FloatDistribution(0.5, 2.0, log=True),  # of skeletons
+    "training.text_share": FloatDistribution(0.1, 0.8),  # where text is written
+    "training.weight_text": FloatDistribution(0.5, 15.0, log=True),  # where text is written
+}
+TRAINING_SEED = 1_000_003  # plus the search's: a seed that no published run has
+STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "diverged": TrialState.FAIL}
+
+
+def read_trials(preset: str, version: int = RESULTS_VERSION) -> pd.DataFrame:
+    """A preset's trials by the code of today; InputError where results/search.csv cannot be read."""
+    file = paths.results() / "search.csv"
+    try:
+        rows = pd.read_csv(file, keep_default_na=False) if file.is_file() else pd.DataFrame(columns=["system", "seed"])
+        return rows[(rows["preset"] == preset) & (rows["results_version"] == version)] if len(rows) else rows
+    except (ValueError, KeyError) as error:
+        raise InputError(f"this is no table of trials: {error}", file=file, hint="restore it, or remove it") from None
+
+
+def systems_of(what: str, preset: str) -> list[str]:
+    """'all', or one system; of skeletons EFA alone. InputError for any other name."""
+    known = ["EFA"] if build(preset).encoder.kind == "pose" else list(SYSTEMS)
+    if what not in ("all", *known):
+        raise InputError(f"no system that can be searched is called '{what}'", hint=f"one of all, {', '.join(known)}")
+    return known if what == "all" else [what]
+
+
+def config_of(system: str, preset: str, seed: int, settings: dict[str, Any]) -> Config:
+    """The system's row with these settings, validated after each epoch."""
+    row = f"{4 if system in TABLES['4'].rows else 5}/{system}"
+    return select(row, preset, (TRAINING_SEED + seed,), settings | {"training.select_every": 1})[0].config
+
+
+def without_test(inputs: TrainingInputs) -> TrainingInputs:
+    """The same without the clips of the test split, of which nothing is read."""
+    table = inputs.dataset.table
+    kept = np.flatnonzero((table["split"] != "test").to_numpy())
+    parts = {name: getattr(inputs, name) for name in ("video", "order", "estimated")}
+    dataset = replace(inputs.dataset, table=table.iloc[kept].reset_index(drop=True))
+    return replace(inputs, dataset=dataset, **{n: None if part is None else part[kept] for n, part in parts.items()})
+
+
+def ranges_of(config: Config, inputs: TrainingInputs) -> dict[str, BaseDistribution]:
+    """Those of `RANGES` that change anything for this system."""
+    model = build_model(config, inputs)
+    useless = {
+        "training.lr": not any(p.requires_grad for p in model.pretrained_parameters()),
+        "encoder.noise": config.encoder.kind != "pose",
+        **dict.fromkeys(("encoder.adapter", "training.feature_noise"), not config.encoder.frozen),
+        **dict.fromkeys(("training.text_share", "training.weight_text"), model.text_decoder is None),
+    }
+    return {name: distribution for name, distribution in RANGES.items() if not useless.get(name)}
+
+
+def score(row: dict[str, float], writes: bool) -> float:
+    """What a search maximises, of one epoch on the validation split, 0 to 100: a mean in which all tasks count alike.
+
+    Top-1 accuracy, the verdict's balanced accuracy and, where text is written, 100 exp(-L_t), the geometric mean of the
+    probabilities that the true word pieces get, all in per cent and whatever weights a trial's loss has. It compares
+    trials of one system only: L_t is of as many pieces of a text as the system trains on.
+    """
+    text = [100 * math.exp(-row["val_text"])] if writes else []
+    return float(np.mean([row["val_top1"], row["val_quality_balanced_acc"], *text]))
+
+
+def run_trial(config: Config, inputs: TrainingInputs, trial: optuna.Trial, writes: bool) -> tuple[str, list[float]]:
+    """Trains one: its state and, after each epoch, the score of the weights that a run would have kept by then."""
+    scores, losses = list[float](), list[float]()
+
+    def report(line: str) -> None:
+        if not line.startswith("{"):  # of memory
+            return
+        row = json.loads(line)
+        best = row["val_total"] < min(losses, default=math.inf)
+        losses.append(row["val_total"])
+        scores.append(round(score(row, writes), 3) if best else scores[-1])
+        trial.report(scores[-1], len(scores))
+        if len(scores) < config.training.epochs and trial.should_prune():
+            raise optuna.TrialPruned
+
+    state = "diverged"
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(Diverged):
+        try:
+            fit(config, inputs, Path(folder), report=report)
+            state = "complete"
+        except optuna.TrialPruned:
+            state = "pruned"
+    return state, scores
+
+
+def search(system: str, preset: str, count: int, seed: int, report: Callable[[str], None]) -> None:
+    """Adds the trials that a system lacks, up to `count`, to results/search.csv."""
+    config = config_of(system, preset, seed, {})
+    inputs = without_test(prepare(config))
+    ranges = ranges_of(config, inputs)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    for number in range(count):
+        rows = read_trials(preset)
+        rows = rows[(rows["system"] == system) & (rows["seed"] == seed)]
+        if number < len(rows):
+            continue
+        sampler = optuna.samplers.TPESampler(seed=zlib.crc32(f"{seed} {number}".encode()))
+        pruner = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=2)
+        study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
+        study.add_trials([frozen_trial(row, ranges) for _, row in rows.iterrows()])
+        trial, started = study.ask(ranges), time.process_time()
+        settings = config_of(system, preset, seed, trial.params)
+        state, scores = run_trial(settings, inputs, trial, "training.text_share" in ranges)
+        row = {"system": system, "preset": preset, "trial": number, "seed": seed, "state": state}
+        row |= {"objective": scores[-1] if state == "complete" else "", "epochs": len(scores)}
+        row |= {"seconds": round(time.process_time() - started, 1), "settings": json.dumps(trial.params)}
+        keep(row | {"scores": json.dumps(scores), "results_version": RESULTS_VERSION})
+        report(f"{system}, trial {number}: {state} after {len(scores)} epochs, {scores[-1:]}, {trial.params}")
+
+
+def frozen_trial(row: "pd.Series[Any]", ranges: dict[str, BaseDistribution]) -> FrozenTrial:
+    """A row as Optuna's trial; InputError where it was drawn from other settings than today's."""
+    settings, state = json.loads(row["settings"]), STATES[row["state"]]
+    if settings.keys() != ranges.keys():
+        raise InputError(
+            f"trials of {row['system']} have other settings than today's", hint="search with another --seed"
+        )
+    value = float(row["objective"]) if state == TrialState.COMPLETE else None
+    given = dict(enumerate(json.loads(row["scores"]), 1))
+    return optuna.create_trial(
+        state=state, value=value, params=settings, distributions=ranges, intermediate_values=given
+    )
+
+
+def keep(row: dict[str, Any]) -> None:
+    """Adds a row to results/search.csv, to which several searches may write."""
+    file, lock = paths.results() / "search.csv", paths.cache() / "search.lock"
+    for folder in (file.parent, lock.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    with locked(lock):
+        before = [pd.read_csv(file, keep_default_na=False)] if file.is_file() else []
+        table = pd.concat([*before, pd.DataFrame([row])])
+        write_safely(file, lambda path: table.to_csv(path, index=False))
+
+
+def best_settings(preset: str) -> dict[str, dict[str, Any]]:
+    """System -> settings of its best complete trial; InputError unless all have as many trials, of one seed."""
+    rows = read_trials(preset)
+    counts = rows.groupby("system").size().to_dict()
+    if len(set(counts.values())) > 1 or rows["seed"].nunique() > 1:
+        raise InputError(f"chances are not equal: {counts}", hint="give all systems the same --trials and --seed")
+    complete = rows[rows["state"] == "complete"].astype({"objective": float}) if len(rows) else rows
+    if missing := sorted(counts.keys() - set(complete["system"])):
+        raise InputError(f"no trial of {missing[0]} was completed", hint="give all systems more --trials")
+    best = {name: part.loc[part["objective"].idxmax()] for name, part in complete.groupby("system")}
+    return {str(name): json.loads(row["settings"]) for name, row in best.items()}
+
+
+def write_settings(preset: str, file: Path = SETTINGS_FILE) -> None:
+    """Makes the best settings those of the tables' rows."""
+    known = json.loads(file.read_text("utf-8")) | {preset: best_settings(preset)}
+    write_safely(file, lambda path: path.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n"))
