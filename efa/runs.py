@@ -218,14 +218,31 @@ def _score_missing(run: Run, path: Path) -> None:
     if known.get("scores_version") != metrics.SCORES_VERSION:
         known = {"scores_version": metrics.SCORES_VERSION}
     predictions = pd.read_parquet(path.with_name("predictions.parquet"))
+    file, parser = path.with_name("clips.parquet"), parser_for(run.config)
     for protocol in [name for name in run.protocols if name not in known]:
-        known[protocol] = metrics.score(predictions[predictions["protocol"] == protocol], parser_for(run.config))
+        known[protocol], clips = metrics.evaluate(predictions[predictions["protocol"] == protocol], parser)
+        parts = [pd.read_parquet(file)] if len(known) > 2 and file.is_file() else []  # others of this version
+        write_clips(pd.concat([*(part[part["protocol"] != protocol] for part in parts), clips]), file)
         _write_json(path, known)  # after each, in case the next one fails
+
+
+def write_clips(clips: pd.DataFrame, path: Path) -> None:
+    """`metrics.per_clip` of one or several protocols, in few bytes."""
+    how: dict[str, Any] = {"use_dictionary": ["protocol"], "use_byte_stream_split": ["p"], "compression": "zstd"}
+    how |= {"column_encoding": {"clip_id": "DELTA_BYTE_ARRAY"}, "compression_level": 19, "index": False}
+    write_safely(path, lambda partly: clips.to_parquet(partly, **how))
 
 
 def parser_for(config: Config) -> metrics.FaultParser | None:
     """The fault parser where the truth is known."""
-    return metrics.FaultParser(formsim.fault_phrases()) if isinstance(config.data, FormSimData) else None
+    return fault_parser() if isinstance(config.data, FormSimData) else None
+
+
+@cache
+def fault_parser() -> metrics.FaultParser:
+    """FormSim's faults, with what they lead to and how to correct them; one for all, because it keeps its answers."""
+    rest = [formsim.fault_phrases(part) for part in ("leads_to", "correct")]
+    return metrics.FaultParser(formsim.fault_phrases(), rest=rest)
 
 
 def scores_of(run: Run) -> dict[str, dict[str, float | None]]:

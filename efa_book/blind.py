@@ -2,14 +2,17 @@
 
 import hashlib
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from efa import metrics
-from efa.config import DataConfig
+from efa.config import DataConfig, FormSimData
 from efa.data.loader import data_fingerprint, open_dataset
 from efa.experiments import table_config
+from efa.metrics import captions
+from efa.runs import fault_parser
 from efa.utils import paths
 from efa.utils.errors import InputError
 from efa_book import estimates, html
@@ -75,7 +78,7 @@ def floors(data: DataConfig) -> Floors:
     training, test = (one.table[one.table["split"] == part] for one, part in ((dataset, "train"), (final, "test")))
     found: Floors = {}
     for name, draws in blind_texts(pd.concat([training, test])).items():
-        each = [_score(test, texts, data.source) for texts in draws]
+        each = [_score(test, texts, isinstance(data, FormSimData)) for texts in draws]
         found[name] = {key: float(np.mean([one[key] for one in each])) for key in each[0]}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, found)
@@ -107,30 +110,23 @@ def blind_texts(clips: pd.DataFrame) -> dict[str, list[list[str]]]:
     return {f"a random {which}": random_texts, f"the most central {which}": [central_texts]}
 
 
-def _score(test: pd.DataFrame, texts: list[str], source: str) -> dict[str, float]:
+def _score(test: pd.DataFrame, texts: list[str], known: bool) -> dict[str, float]:
     scores = {}
     referenced = (test["explanation"].str.strip() != "").to_numpy()
     if referenced.any():
         mine = [text for text, has_reference in zip(texts, referenced, strict=True) if has_reference]
         scores[CIDER.key] = _cider(list(test["explanation"][referenced]), mine)
-    parser = estimates.parser_of(source)
-    if parser is not None:
-        counts = metrics.fault_counts(texts, list(test["action"]), test["quality"], list(test["fault"]), parser)
-        scores[FAULT.key] = 100 * metrics.micro_f1(counts)
-    for metric in (HALLUCINATED, STEP):
-        sample = estimates.clip_sample(metric.key, test.assign(explanation=texts), parser) if parser else None
-        if sample is not None and len(sample[0]):
-            scores[metric.key] = sample[1](sample[0])
+    nothing: dict[str, Any] = {"predicted_action": "", "reference": "", "protocol": "blind", "quality_prob": np.nan}
+    nothing["top5"] = [[]] * len(test)
+    found = metrics.score(test.assign(explanation=texts, **nothing), fault_parser() if known else None)
+    for metric in (FAULT, HALLUCINATED, STEP):
+        if known and (value := found[metric.key]) is not None:
+            scores[metric.key] = value
     return scores
 
 
 def _cider(references: list[str], texts: list[str]) -> float:
     """CIDEr-D x 100 as `metrics.caption_scores` computes it, without the other scores: METEOR takes seconds."""
-    from pycocoevalcap.cider.cider import Cider
-
-    from efa.metrics.captions import tokenize
-
-    tokens = tokenize([*references, *texts])
-    count = len(references)
-    pairs = [{i: [tokens[start + i]] for i in range(count)} for start in (0, count)]
-    return 100 * float(Cider().compute_score(*pairs)[0])
+    tokens = captions.tokenize([*references, *texts])
+    wanted, given = tokens[: len(references)], tokens[len(references) :]
+    return 100 * float(captions.ngram_scores(wanted, given, wanted)[1].mean())

@@ -138,23 +138,26 @@ def publish(
     settings: Settings = None,
     to: Target = None,
 ) -> None:
-    """Copy scores and predictions of finished runs to results/.   Example: efa publish --seeds 0,1,2"""
+    """Copy scores of finished runs to results/, and judge the claims.   Example: efa publish --seeds 0,1,2"""
+    from efa_book.claims import write_outcomes
     from efa_book.published import publish as publish_runs
 
     folder, missing = publish_runs(preset, seeds_of(seeds), to, settings_of(settings), what)
     out.print(f"published to {folder}")
+    if to is None:
+        out.print(f"written: {write_outcomes()}")
     if missing:
         out.print(f"not finished: {', '.join(missing)}", soft_wrap=True)
 
 
 def score(predictions: Path, as_json: AsJson = False) -> None:
     """Score a predictions file.   Example: efa score results/formsim-laptop/predictions/6-EFA-0.parquet"""
-    import formsim
     from efa import metrics
+    from efa.runs import fault_parser
     from efa_book.predictions import read_predictions
 
     table = read_predictions(predictions)
-    known = metrics.FaultParser(formsim.fault_phrases()) if table["fault"].astype(bool).any() else None
+    known = fault_parser() if table["fault"].astype(bool).any() else None
     scores = {str(name): metrics.score(part, known) for name, part in table.groupby("protocol")}
     if as_json:
         print(json.dumps(scores, indent=1, allow_nan=False))

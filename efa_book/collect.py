@@ -35,7 +35,8 @@ class Results:
         origin: 'runs', 'published', 'both' (runs if there are any, published ones for the other seeds) or '' for none.
         scores: tidy, columns `COLUMNS`; percentages.
         states: (row, seed) -> 'done', 'stale' (trained or scored with other code or data), 'interrupted' or 'missing'.
-        predictions, facts, histories: (row, seed) -> file, provenance, and losses and accuracies by epoch.
+        predictions, clip_files: (row, seed) -> file, of texts, and of what each clip contributes to the scores.
+        facts, histories: (row, seed) -> provenance, and losses and accuracies by epoch.
         repeats: how many runs were made here that are published as well, how many of them have the same scores, and
             the largest difference of any score in points; None if there is no such run.
     """
@@ -52,6 +53,7 @@ class Results:
     histories: dict[Cell, pd.DataFrame] = field(default_factory=dict)
     asked_protocol: str = ""
     repeats: tuple[int, int, float] | None = None
+    clip_files: dict[Cell, Path] = field(default_factory=dict)
     cache: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -69,14 +71,20 @@ class Results:
         return {int(seed): float(value) for seed, value in zip(chosen["seed"], chosen["value"], strict=True)}
 
     def clips(self, row: str, seed: int, protocol: str = "") -> pd.DataFrame | None:
-        """The predictions behind a value, sorted by clip."""
-        path = self.predictions.get((row, seed))
+        """The predictions behind a value, sorted by clip; published ones are some of them, of seed 0."""
+        return self._read(self.predictions.get((row, seed)), protocol or self.protocol(row))
+
+    def per_clip(self, row: str, seed: int, protocol: str = "") -> pd.DataFrame | None:
+        """`metrics.per_clip` of a value, sorted by clip."""
+        return self._read(self.clip_files.get((row, seed)), protocol or self.protocol(row))
+
+    def _read(self, path: Path | None, protocol: str) -> pd.DataFrame | None:
         if path is None or not path.is_file():
             return None
         if path not in self.cache:
             self.cache[path] = pd.read_parquet(path).sort_values("clip_id", ignore_index=True)
         table = self.cache[path]
-        return table[table["protocol"] == (protocol or self.protocol(row))].reset_index(drop=True)
+        return table[table["protocol"] == protocol].reset_index(drop=True)
 
     def state(self, row: str) -> str:
         """The state of a row's seeds, or how many of them are in which state."""
@@ -93,6 +101,7 @@ class _Entry:
     state: str = "missing"
     scores: pd.DataFrame | None = None
     predictions: Path = Path()
+    clips: Path = Path()
     facts: dict[str, Any] = field(default_factory=dict)
     history: pd.DataFrame | None = None
 
@@ -128,15 +137,18 @@ def obtain(
 
 
 def collect(
-    table: str, preset: str, seeds: Sequence[int], overrides: Overrides | None = None, protocol: str = ""
-) -> Results:
-    """A table's results, from runs/ or from results/: whichever has more of them up to date; runs win a tie.
+    table: str, preset: str, seeds: Sequence[int], overrides: Overrides | None = None, protocol: str = "",
+    runs: bool = True,
+) -> Results:  # fmt: skip
+    """A table's results, from runs/ or from results/: whichever has more of them up to date; runs win a tie. Without
+    `runs`, from results/ alone.
 
     If only both together have all of them, up to date, both are taken. Otherwise they are never mixed, so that every
     difference is between runs made alike.
     """
     wanted = _select_runs(table, preset, tuple(seeds), overrides, protocol)
-    here, there = _read_runs(wanted), _read_published(wanted, published.folder_of(preset, overrides))
+    here = _read_runs(wanted) if runs else {(run.row, run.seed): _Entry() for run in wanted}
+    there = _read_published(wanted, published.folder_of(preset, overrides))
     mine, theirs = ({cell for cell, one in found.items() if one.state == "done"} for found in (here, there))
 
     def count_usable(found: dict[Cell, _Entry]) -> list[int]:
@@ -150,6 +162,7 @@ def collect(
         table, preset, tuple(seeds), dict(overrides or {}), origin if scored else "", _join_scores(best),
         states={cell: one.state for cell, one in best.items()},
         predictions={cell: one.predictions for cell, one in scored.items()},
+        clip_files={cell: one.clips for cell, one in scored.items()},
         facts={cell: one.facts for cell, one in scored.items()},
         histories={cell: one.history for cell, one in scored.items() if one.history is not None and len(one.history)},
         asked_protocol=protocol, repeats=_compare(here, there, mine & theirs),
@@ -236,7 +249,9 @@ def _read_runs(wanted: list[Run]) -> dict[Cell, _Entry]:
         history = pd.read_csv(folder / "history.csv") if (folder / "history.csv").is_file() else None
         facts = json.loads((folder / "provenance.json").read_text())
         scores = published.scores_table(run, folder)
-        found[run.row, run.seed] = _Entry(state, scores, folder / "predictions.parquet", facts, history)
+        found[run.row, run.seed] = _Entry(
+            state, scores, folder / "predictions.parquet", folder / "clips.parquet", facts, history
+        )
     return found
 
 
@@ -251,7 +266,7 @@ def _read_published(wanted: list[Run], folder: Path) -> dict[Cell, _Entry]:
             continue
         current = (facts.get("key"), facts.get("scores_version")) == (_key(run), SCORES_VERSION)
         history = histories[cell].dropna(axis=1, how="all") if cell in histories else None
-        path = folder / "predictions" / f"{name}.parquet"
+        texts, clips = (folder / part / f"{name}.parquet" for part in ("predictions", "clips"))
         state = "done" if current else "stale"
-        found[run.row, run.seed] = _Entry(state, by_run.get(cell, scores[:0]), path, facts, history)
+        found[run.row, run.seed] = _Entry(state, by_run.get(cell, scores[:0]), texts, clips, facts, history)
     return found

@@ -1,37 +1,35 @@
-"""From scores to estimates with intervals: of a row, of two rows' difference, of one row's lead over all others.
+"""From scores to estimates with intervals over seeds and clips: of a row, and of the difference between two rows.
 
-Also why a row has no number (`absence`), and what is reached without looking at a clip (`floor`).
+A difference D is the mean over common seeds of first minus second, on the same clips. Two things vary, and they cross:
+seeds and clips. V, the variance of D between seeds, is pooled over all rows of the table in the metric: twice the
+residual variance of rows x seeds. What the clips add is a delete-block jackknife (Efron and Stein 1981) of the mean
+over seeds, J, from `metrics.per_clip`. What a seed does to single clips is in both, and is taken out once:
+Var(D) = V/S + J - I/S, where I = (J1 - J) S/(S - 1) and J1 is the mean over seeds of each seed's own jackknife
+variance. It is never less than V/S or J. Degrees of freedom: Satterthwaite.
+
+Also why a row has no number (`absence`), what is reached without looking at a clip (`floor`), and whether a row has
+learned anything (`unlearned`).
 """
 
-import contextlib
-import hashlib
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import fdtri, stdtr, stdtrit  # scipy.stats imports four times as slowly
 
-import formsim
 from efa import metrics
 from efa.config import build
 from efa.data.loader import open_dataset
 from efa.experiments import table_config
-from efa.metrics import FaultParser
 from efa.runs import parser_for
-from efa.utils import paths
 from efa.utils.errors import InputError
-from efa.utils.files import write_safely
 from efa_book.collect import Results
-from efa_book.intervals import bootstrap, mean_interval
-from efa_book.table_specs import KNOWN
-from formsim.faults import sentences
+from efa_book.table_specs import AUC, KNOWN, TOP1
 
-Statistic = Callable[[np.ndarray], float]
-Sample = tuple[np.ndarray, Statistic]  # rows [N, k], one a clip, and a statistic of such rows in percent
+BLOCKS = 50  # of clips
+Statistic = Callable[[np.ndarray], np.ndarray]  # sums over clips [..., k] -> values [...], in points
 
 REASONS = {  # what a cell says instead of a number -> why
     "no text": "no explanation is written",
@@ -41,17 +39,26 @@ REASONS = {  # what a cell says instead of a number -> why
     "no class": "no action is named",
     "no verdict": "no verdict is given as a number",
 }
-_TEXT_METRICS = {*metrics.CAPTION_METRICS, *metrics.FAULT_METRICS, *metrics.VERDICT_METRICS}
+_TEXT_METRICS = {*metrics.CAPTION_METRICS, *metrics.FAULT_METRICS, *metrics.VERDICT_METRICS, *metrics.TEXT_METRICS}
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean, its 95 % interval (NaN: none) and what that is over: 'seeds', 'clips' or ''. In points."""
+    """A mean, its 95 and 90 % intervals (NaN: none) and what they are over: 'seeds and clips', 'seeds', 'clips' or ''.
+    In points. `p` is two-sided, against 0; NaN with fewer than two seeds.
+    """
 
     mean: float
     low: float = math.nan
     high: float = math.nan
     over: str = ""
+    low90: float = math.nan
+    high90: float = math.nan
+    p: float = math.nan
+    seeds: int = 0
+    error: float = math.nan  # standard error
+    df: float = math.nan
+    between: float = math.nan  # V, the variance between seeds
 
     @property
     def known(self) -> bool:
@@ -61,59 +68,211 @@ class Estimate:
     def bounded(self) -> bool:
         return not (math.isnan(self.low) or math.isnan(self.high))
 
+    def not_below(self, limit: float) -> float:
+        """p, twice the one-sided one, of the hypothesis that the true value is at most `limit`."""
+        return float(min(1.0, 2 * stdtr(self.df, (limit - self.mean) / self.error)))
+
 
 NOTHING = Estimate(math.nan)
 
 
 def estimate(results: Results, row: str, metric: str, protocol: str = "") -> Estimate:
-    """Mean over seeds with Student's t interval; with one seed the bootstrap over test clips, if there is one."""
+    """Mean over seeds; its interval is over seeds and clips, or with one seed over clips."""
     key = (row, metric, protocol or results.protocol(row))
     if key not in results.cache:  # a table and its figure ask for the same
-        results.cache[key] = _estimate(results, *key)
+        results.cache[key] = _estimate(results, metric, (row, key[2]))
     return results.cache[key]
 
 
-def _estimate(results: Results, row: str, metric: str, protocol: str) -> Estimate:
-    values = results.values(row, metric, protocol)
-    if not values:
+def effect(results: Results, first: str, second: str, metric: str) -> Estimate:
+    """Row `first` minus row `second`. With one seed the interval says how sure the difference between *these two
+    models* is, not what another seed would give."""
+    return _estimate(results, metric, (first, results.protocol(first)), (second, results.protocol(second)))
+
+
+def _estimate(results: Results, metric: str, *sides: tuple[str, str]) -> Estimate:
+    """Of one (row, protocol), or of the first minus the second."""
+    values = [results.values(row, metric, protocol) for row, protocol in sides]
+    seeds = sorted(set(values[0]).intersection(*values))
+    if not seeds:
         return NOTHING
-    if len(values) > 1:
-        return Estimate(*mean_interval(list(values.values())), "seeds")
-    ((seed, value),) = values.items()
-    sample = _clip_sample(results, row, seed, metric, protocol)
-    low, high = bootstrap(*sample) if sample is not None else (math.nan, math.nan)
-    return Estimate(value, low, high, "" if math.isnan(low) else "clips")
+    signs = (1, -1)[: len(sides)]
+    gaps = np.array([sum(sign * own[seed] for sign, own in zip(signs, values, strict=True)) for seed in seeds])
+    parts = [[_leave_out(results, row, seed, metric, protocol) for row, protocol in sides] for seed in seeds]
+    same = len({None if part is None else len(part) for pair in parts for part in pair}) == 1
+    left = np.array(parts, dtype=float) if same and parts[0][0] is not None else None  # [S, sides, blocks]
+    if left is not None:
+        left = left[:, 0] - left[:, 1] if len(sides) == 2 else left[:, 0]
+    v, df = _pooled(results, metric) if len(sides) == 2 else (math.nan, 0)
+    return combine(gaps, left, v, df)
 
 
-def difference(results: Results, first: str, second: str, metric: str) -> Estimate:
-    """Row `first` minus row `second`: paired by seed, or with one seed by clip, whose interval says how sure the
-    difference between *these two models* is, not what another seed would give.
+def combine(gaps: np.ndarray, left: np.ndarray | None, pooled: float = math.nan, df: float = 0) -> Estimate:
+    """The estimate of differences [S], one a seed, from their leave-one-block-out values [S, blocks] (None: not known)
+    and the pooled variance between seeds with its degrees of freedom (NaN: none, the differences' own counts)."""
+    (mean,), (variance,), (dfs,), (between,) = crossed(gaps[None], None if left is None else left[None], pooled, df)
+    over = " and ".join(name for name, there in (("seeds", len(gaps) > 1), ("clips", left is not None)) if there)
+    if not over:
+        return Estimate(float(mean), seeds=len(gaps))
+    error = max(math.sqrt(variance), 1e-9)  # differences that are all the same, to rounding
+    (low, high), (low90, high90) = ((mean - half, mean + half) for half in error * stdtrit(dfs, [0.975, 0.95]))
+    p = 2 * stdtr(dfs, -abs(mean) / error) if len(gaps) > 1 else math.nan
+    limits = (float(mean), float(low), float(high), over, float(low90), float(high90), float(p))
+    return Estimate(*limits, len(gaps), error, float(dfs), float(between))
+
+
+def crossed(
+    gaps: np.ndarray, left: np.ndarray | None, pooled: float | np.ndarray = math.nan, df: float = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, variance, degrees of freedom and V of differences [..., S], with values without a block [..., S, blocks].
+
+    A pair whose own variance between seeds is beyond the 99 % quantile of what the pooled one allows keeps its own.
     """
-    a, b = results.values(first, metric), results.values(second, metric)
-    common = sorted(a.keys() & b.keys())
-    if not common:
-        return NOTHING
-    if len(common) > 1:
-        return Estimate(*mean_interval([a[seed] - b[seed] for seed in common]), "seeds")
-    value = a[common[0]] - b[common[0]]
-    one, other = (_clip_sample(results, row, common[0], metric, results.protocol(row)) for row in (first, second))
-    if one is None or other is None or len(one[0]) != len(other[0]):
-        return Estimate(value)
-    both = np.stack([rows.reshape(len(rows), -1) for rows, _ in (one, other)], axis=1)  # [N, 2, k]
-    statistic = one[1]
-    limits = bootstrap(both, lambda rows: statistic(rows[:, 0]) - statistic(rows[:, 1]))
-    return Estimate(value, *limits, "clips")
+    mean, seeds = gaps.mean(-1), gaps.shape[-1]
+    between, between_df = np.zeros_like(mean), np.ones_like(mean)
+    if seeds > 1:
+        own = gaps.var(-1, ddof=1)
+        strange = ~(own <= pooled * fdtri(seeds - 1, max(df, 1), 0.99))  # also where nothing is pooled
+        between, between_df = np.where(strange, own, pooled), np.where(strange, seeds - 1.0, df)
+    if left is None:
+        return mean, between / seeds, between_df, between
+    blocks = left.shape[-1]
+    single, clips = ((blocks - 1) * part.var(-1) for part in (left, left.mean(-2)))  # [..., S], [...]
+    share = np.maximum(single.mean(-1) - clips, 0) / max(seeds - 1, 1)  # I/S
+    variance = np.maximum(between / seeds + clips - share, np.maximum(between / seeds, clips))
+    parts = (between / seeds) ** 2 / between_df + clips**2 / (blocks - 1)
+    dfs = np.divide(variance**2, parts, out=np.full_like(variance, blocks - 1.0), where=parts > 0)
+    return mean, variance, dfs, between
 
 
-def lead(results: Results, row: str, metric: str) -> Estimate:
-    """`row` minus the mean of all other rows of its table, by the seeds that every row has; no interval with one."""
-    mine = results.values(row, metric)
-    others = [results.values(other, metric) for other in results.rows if other != row]
-    common = sorted(set(mine).intersection(*others))
-    gaps = [mine[seed] - float(np.mean([other[seed] for other in others])) for seed in common]
-    if len(gaps) > 1:
-        return Estimate(*mean_interval(gaps), "seeds")
-    return Estimate(gaps[0]) if gaps else NOTHING
+def pool(values: np.ndarray) -> tuple[np.ndarray, int]:
+    """V of rows and seeds [..., R, S] and its degrees of freedom: twice the residual variance of rows + seeds."""
+    *_, rows, seeds = values.shape
+    rest = (
+        values - values.mean(-1, keepdims=True) - values.mean(-2, keepdims=True) + values.mean((-1, -2), keepdims=True)
+    )
+    df = (rows - 1) * (seeds - 1)
+    return 2 * (rest**2).sum((-1, -2)) / max(df, 1), df
+
+
+def _pooled(results: Results, metric: str) -> tuple[float, int]:
+    """`pool` of a table's rows that have learned and have several seeds; NaN where there are no two of them."""
+    key = ("pooled", metric)
+    if key not in results.cache:
+        each = [results.values(row, metric) for row in results.rows if not unlearned(results, row)]
+        each = [values for values in each if len(values) > 1]
+        seeds = sorted(set(each[0]).intersection(*each)) if each else []
+        known = len(each) > 1 and len(seeds) > 1
+        found = pool(np.array([[values[seed] for seed in seeds] for values in each])) if known else (math.nan, 0)
+        results.cache[key] = float(found[0]), found[1]
+    return results.cache[key]
+
+
+def _leave_out(results: Results, row: str, seed: int, metric: str, protocol: str) -> np.ndarray | None:
+    """`leave_out` of a run, cached: a row is compared with many."""
+    key = ("left out", row, seed, metric, protocol)
+    if key not in results.cache:
+        clips = results.per_clip(row, seed, protocol)
+        results.cache[key] = None if clips is None or clips.empty else leave_out(clips, metric)
+    return results.cache[key]
+
+
+def leave_out(clips: pd.DataFrame, metric: str) -> np.ndarray | None:
+    """A metric in points without each block of clips, [blocks]; None for one that a clip's numbers do not give.
+
+    `clips`: `metrics.per_clip` of one protocol; equal clips, in any order, are cut into equal blocks.
+    """
+    clips = clips.sort_values("clip_id", ignore_index=True)
+    blocks = min(BLOCKS, len(clips))
+    block = np.random.RandomState(0).permutation(len(clips)) % blocks
+    if metric == AUC.key:
+        return _auc_without(clips[(clips["truth"] >= 0) & (clips["p"] >= 0)], block, blocks)
+    found = _summands(clips, metric)
+    if found is None or not (used := (found[0] >= 0).all(1)).any():
+        return None
+    summed, statistic = found
+    sums = np.stack([np.bincount(block[used], column[used], blocks) for column in summed.T], axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        left = statistic(sums.sum(0) - sums)
+    return None if np.isnan(left).any() else left
+
+
+def _summands(clips: pd.DataFrame, metric: str) -> tuple[np.ndarray, Statistic] | None:
+    """What is summed over clips, [N, k] (-1: the clip does not count), and a metric from the sums."""
+    truth, p, said = clips["truth"], clips["p"], (clips["p"] >= 0.5).astype(int)
+    flags = {"step_acc": "step", "verdict_agreement": "agreement"} | {one: one for one in metrics.SAME}
+    if metric in flags:
+        return _share(clips[flags[metric]] * 100.0)
+    if metric in ("meteor", "rouge_l", "cider_d"):
+        return _share(clips[metric].astype(float))
+    if metric == "quality_acc":
+        return _share((100.0 * (said == truth)).where((truth >= 0) & (p >= 0), -1))
+    if metric == "hallucinated_faults":
+        return _share((100.0 * (clips["fault_wrong"] > 0)).where((truth == 0) & (clips["fault_wrong"] >= 0), -1))
+    if metric == "fault_f1":
+        columns = clips[["fault_right", "fault_wrong", "fault_missed"]].to_numpy(float)
+        return columns, lambda sums: 200 * sums[..., 0] / (sums @ np.array([2.0, 1.0, 1.0]))
+    if metric == "bleu1":
+        columns = clips[["bleu_right", "bleu_length", "bleu_wanted"]].to_numpy(float)
+        return (
+            columns,
+            lambda sums: 100 * sums[..., 0] / sums[..., 1] * np.exp(np.minimum(0, 1 - sums[..., 2] / sums[..., 1])),
+        )
+    if metric == "quality_balanced_acc":
+        kinds = [(truth == kind) & right for kind in (0, 1) for right in (said == kind, said >= 0)]
+        columns = np.stack(kinds, axis=1).astype(float)
+        columns[(truth < 0) | (p < 0)] = -1
+        return columns, lambda sums: 50 * (sums[..., 0] / sums[..., 1] + sums[..., 2] / sums[..., 3])
+    return None
+
+
+def _share(values: pd.Series) -> tuple[np.ndarray, Statistic]:
+    """The mean of the values that are not negative."""
+    columns = np.stack([values, np.where(values < 0, -1, 1)], axis=1)
+    return columns, lambda sums: sums[..., 0] / sums[..., 1]
+
+
+def _auc_without(clips: pd.DataFrame, block: np.ndarray, blocks: int) -> np.ndarray | None:
+    """The area under the curve without each block, from the pairs won between every two blocks."""
+    positive, score = clips["truth"].to_numpy() == 1, clips["p"].to_numpy()
+    block = block[clips.index]
+    if positive.all() or not positive.any():
+        return None
+    won, size = np.zeros((blocks, blocks)), [np.bincount(block[one], minlength=blocks) for one in (positive, ~positive)]
+    for other in range(blocks):
+        negative = np.sort(score[~positive & (block == other)])
+        wins = sum(np.searchsorted(negative, score[positive], side) for side in ("left", "right")) / 2
+        won[:, other] = np.bincount(block[positive], wins, blocks)
+    rest = won.sum() - won.sum(0) - won.sum(1) + won.diagonal()
+    pairs = (size[0].sum() - size[0]) * (size[1].sum() - size[1])
+    return 100 * rest / pairs if pairs.all() else None
+
+
+def unlearned(results: Results, row: str) -> str:
+    """Why a row cannot serve as a reference: what it has not learned; '' if it has, or its clips are not known."""
+    key = ("unlearned", row)
+    if key not in results.cache:
+        results.cache[key] = _unlearned(results, row)
+    return results.cache[key]
+
+
+def _unlearned(results: Results, row: str) -> str:
+    tables = [results.per_clip(row, seed) for one, seed in results.clip_files if one == row]
+    clips = [table for table in tables if table is not None and len(table)]
+    if not clips:
+        return ""
+    auc, top1 = (estimate(results, row, metric.key) for metric in (AUC, TOP1))
+    if auc.bounded and auc.low <= 50:
+        return f"its verdict is not above chance: AUC {auc.mean:.1f} ({auc.low:.1f} to {auc.high:.1f})"
+    if (clips[0]["repeated"] >= 0).any():
+        named = 100 * float(np.mean([table["names_action"].mean() for table in clips]))
+        if min((table["repeated"] == 0).sum() for table in clips) < 2:
+            return "it writes one text for all clips"
+        if named < 50:
+            return f"{named:.0f} % of its texts name the true action"
+    if top1.known and top1.mean <= 2 * floor(results).get(TOP1.key, 0.0):
+        return f"it names the action hardly more often than chance: {top1.mean:.1f} %"
+    return ""
 
 
 def absence(results: Results, row: str, metric: str, protocol: str = "") -> str:
@@ -147,98 +306,6 @@ def floor(results: Results) -> dict[str, float]:
     return out | {"top1": 100 / actions, "top5": min(100.0, 500 / actions)}
 
 
-def clip_sample(metric: str, clips: pd.DataFrame | None, parser: FaultParser | None) -> Sample | None:
-    """What a bootstrap of a metric draws from; None for n-gram scores, which are no means over clips."""
-    if clips is None or clips.empty or metric not in KNOWN:
-        return None
-    if metric == "top1":
-        return _hits(clips["predicted_action"] == clips["action"])
-    if metric == "top5":
-        return _hits([action in top5 for action, top5 in zip(clips["action"], clips["top5"], strict=True)])
-    if metric in _FORM:
-        clips = clips[clips["quality"] >= 0]
-        return np.stack([clips["quality"], clips["quality_prob"].to_numpy(dtype=float)], axis=1), _FORM[metric]
-    if metric == "verdict_agreement":
-        written = [metrics.verdict_in_text(text) for text in clips["explanation"]]
-        return _hits([said == (p >= 0.5) for said, p in zip(written, clips["quality_prob"], strict=True)])
-    if metric == "step_acc":
-        clips = clips[(clips["quality"] == 1) & clips["fault_step"].notna()]
-        steps = zip(clips["explanation"], clips["fault_step"], strict=True)
-        return _hits([metrics.step_in_text(text) == step for text, step in steps])
-    if metric in ("fault_f1", "hallucinated_faults") and parser is not None:
-        faulty = (clips["quality"] == 1) & (clips["fault"] != "") & (metric == "fault_f1")
-        clips = clips[(clips["quality"] == 0) | faulty]
-        texts, actions, faults = (list(clips[name]) for name in ("explanation", "action", "fault"))
-        counts = metrics.fault_counts(texts, actions, clips["quality"], faults, parser)
-        if isinstance(parser, CachedFaultParser):
-            parser.save()
-        if metric == "fault_f1":
-            return counts, lambda rows: 100 * metrics.micro_f1(rows)
-        return _hits(counts[:, 1] > 0)
-    return None
-
-
-def _hits(right: Any) -> Sample:
-    """Booleans, one a clip, and their share."""
-    return np.asarray(right, dtype=float)[:, None], lambda rows: 100 * float(rows.mean())
-
-
-_FORM: dict[str, Statistic] = {
-    "quality_acc": lambda rows: 100 * float(((rows[:, 1] >= 0.5) == rows[:, 0]).mean()),
-    "quality_balanced_acc": lambda rows: 100 * metrics.balanced_accuracy(rows[:, 0], rows[:, 1] >= 0.5),
-    "quality_auc": lambda rows: 100 * metrics.auc(rows[:, 0], rows[:, 1]),
-}
-
-
-def _clip_sample(results: Results, row: str, seed: int, metric: str, protocol: str) -> Sample | None:
-    """`clip_sample` of a run, cached: a row is compared with many."""
-    key = ("sample", row, seed, metric, protocol)
-    if key not in results.cache:
-        results.cache[key] = clip_sample(metric, results.clips(row, seed, protocol), fault_parser(results))
-    return results.cache[key]
-
-
-def fault_parser(results: Results) -> FaultParser | None:
+def fault_parser(results: Results) -> metrics.FaultParser | None:
     """The parser of the data set's faults; None if its true faults are not known."""
-    return parser_of(build(results.preset, results.overrides).data.source)
-
-
-@cache
-def parser_of(source: str) -> FaultParser | None:
-    """The parser of a data set's faults, with a cache; None if its true faults are not known."""
-    parser = parser_for(build("laptop", {"data.source": source}))
-    return None if parser is None else CachedFaultParser(parser)
-
-
-class CachedFaultParser(FaultParser):
-    """Gives the answers of `parser` and keeps them by sentence, in memory and, after `save`, on disk.
-
-    Models write few different sentences, and parsing one takes half a millisecond.
-    """
-
-    def __init__(self, parser: FaultParser):
-        self.__dict__.update(parser.__dict__)
-        phrases = json.dumps(formsim.fault_phrases(), sort_keys=True)
-        name = hashlib.sha256(f"{metrics.SCORES_VERSION} {phrases}".encode()).hexdigest()[:16]
-        self._path = paths.cache() / "faults" / f"{name}.json"
-        self._answers: dict[str, list[str]] = {}
-        with contextlib.suppress(OSError, ValueError):
-            self._answers = json.loads(self._path.read_text(encoding="utf-8"))
-        self._saved = len(self._answers)
-
-    def faults(self, text: str, action: str) -> set[str]:
-        named: set[str] = set()
-        for sentence in sentences(text):
-            key = f"{action}\t{sentence}"
-            if key not in self._answers:
-                self._answers[key] = sorted(super().faults(sentence, action))
-            named.update(self._answers[key])
-        return named
-
-    def save(self) -> None:
-        """Writes new answers to the cache, if it can be written."""
-        if len(self._answers) > self._saved:
-            with contextlib.suppress(OSError):
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                write_safely(self._path, lambda partly: partly.write_text(json.dumps(self._answers), encoding="utf-8"))
-            self._saved = len(self._answers)
+    return parser_for(build(results.preset, results.overrides))

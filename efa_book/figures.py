@@ -21,9 +21,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch
 
 from efa.utils.files import write_safely
-from efa_book import estimates
+from efa_book import claims, estimates
 from efa_book.collect import Results
-from efa_book.estimates import Estimate
 from efa_book.table_specs import TABLE_SPECS
 
 PANEL, INK, FAINT = "#f7f7f5", "#22262b", "#8a8f98"
@@ -78,41 +77,29 @@ def fault_name(fault: str) -> str:
 def scores(results: Results, group: str) -> Figure | None:
     """Dot and interval for each line of a table, one panel a metric of the group (`TABLE_SPECS`); None without results.
 
-    A line at the value of the table's subject; a dotted one at what is reached without looking, where that is near. A
-    number that cannot exist is replaced by its reason.
+    A dotted line stands at what is reached without looking, where that is near. A number that cannot exist is replaced
+    by its reason.
     """
-    spec = TABLE_SPECS[results.table]
-    entries = spec.entries or tuple((row, "", name) for row, name in spec.names(results.rows).items())
+    spec, entries = TABLE_SPECS[results.table], TABLE_SPECS[results.table].entries
     if not results.origin:
         return None
     figure = Figure(figsize=(8.6, 0.7 + 0.32 * len(entries)))
     axes = figure.subplots(1, len(spec.figures[group]), sharey=True, squeeze=False)[0]
-    reference = "" if spec.entries else spec.subject
     places = range(len(entries))[::-1]
     for ax, metric in zip(axes, spec.figures[group], strict=True):
         for at, (row, protocol, _) in zip(places, entries, strict=True):
             found = estimates.estimate(results, row, metric.key, protocol)
-            _draw_estimate(ax, found, at, BLUE if row == reference or not reference else ORANGE)
-            if not found.known and (reason := estimates.absence(results, row, metric.key, protocol)):
+            if found.known:
+                ax.plot([found.low, found.high], [at, at], color=BLUE, lw=2, solid_capstyle="butt")
+                ax.plot([found.mean], [at], "o", color=BLUE, ms=5)
+            elif reason := estimates.absence(results, row, metric.key, protocol):
                 ax.text(0.5, at, reason, color=FAINT, ha="center", va="center", transform=ax.get_yaxis_transform())
-        subject = estimates.estimate(results, reference, metric.key) if reference else estimates.NOTHING
-        if subject.known:
-            ax.axvline(subject.mean, color=BLUE, lw=0.8, alpha=0.6, zorder=0)
         ax.set(title=metric.title, ylim=(-0.6, len(entries) - 0.4))
         ax.set_yticks(places, [label for _, _, label in entries])
         ax.tick_params(axis="y", length=0)
         draw_grid(ax, "x")
         _scale(ax, estimates.floor(results).get(metric.key))
     return figure
-
-
-def _draw_estimate(ax: Axes, found: Estimate, at: float, colour: str, upright: bool = False) -> None:
-    """Interval and dot, where there are any, at a place on the other axis."""
-    turn = -1 if upright else 1
-    if found.bounded:
-        ax.plot(*([found.low, found.high], [at, at])[::turn], color=colour, lw=2, solid_capstyle="butt")
-    if found.known:
-        ax.plot(*([found.mean], [at])[::turn], "o", color=colour, ms=5)
 
 
 def _widen(low: float, high: float) -> tuple[float, float]:
@@ -134,22 +121,33 @@ def _scale(ax: Axes, chance: float | None) -> None:
 
 
 @styled
-def sweep(results: Results, group: str) -> Figure | None:
-    """The rows of a table as steps of one setting, left to right: value and interval, the subject in its own colour."""
-    if not results.origin:
+def forest(results: Results) -> Figure | None:
+    """The claims on a table: a panel a metric, a line a pair of rows. D in percent of the reference with its 95 %
+    (thin) and 90 % interval (thick), the tolerance as a band, the paper's D as a diamond; None without results."""
+    judged = claims.judge(results)
+    if not results.origin or not judged:
         return None
-    spec = TABLE_SPECS[results.table]
-    figure = Figure(figsize=(8.6, 2.6))
-    axes = figure.subplots(1, len(spec.figures[group]), squeeze=False)[0]
-    for ax, metric in zip(axes, spec.figures[group], strict=True):
-        for at, row in enumerate(results.rows):
-            found = estimates.estimate(results, row, metric.key)
-            _draw_estimate(ax, found, at, BLUE if row == spec.subject else ORANGE, upright=True)
-        ax.set_title(metric.title)
-        ax.set_xticks(range(len(results.rows)), [row.partition(" = ")[2] or row for row in results.rows])
-        ax.set(xlim=(-0.5, len(results.rows) - 0.5), xlabel=results.rows[0].partition(" = ")[0])
-        draw_grid(ax)
-        ax.set_ylim(*_widen(*ax.get_ylim()))
+    shown = [one for one in TABLE_SPECS[results.table].metrics if any(one.key == each.claim.metric for each in judged)]
+    pairs = list(dict.fromkeys(one.claim.compared for one in judged))[::-1]
+    figure = Figure(figsize=(8.6, 0.9 + 0.3 * len(pairs)))
+    for ax, metric in zip(figure.subplots(1, len(shown), sharey=True, squeeze=False)[0], shown, strict=True):
+        ax.axvline(0, color=FAINT, lw=0.8, zorder=0)
+        for one in (one for one in judged if one.claim.metric == metric.key):
+            at, gap, unit = pairs.index(one.claim.compared), one.gap, 100 / one.level
+            if gap.known:
+                band = one.tolerance * unit
+                ax.barh(at, 2 * band, left=-band, height=1, color=FAINT, alpha=0.2, lw=0, zorder=0)
+                colour = FAINT if one.outcome == claims.UNLEARNED else BLUE
+                ax.plot([gap.low * unit, gap.high * unit], [at, at], color=colour, lw=1)
+                ax.plot([gap.low90 * unit, gap.high90 * unit], [at, at], color=colour, lw=2.5, solid_capstyle="butt")
+                ax.plot([gap.mean * unit], [at], "o", color=colour, ms=4)
+            elif one.reason:
+                ax.text(0.5, at, "not here", color=FAINT, ha="center", va="center", transform=ax.get_yaxis_transform())
+            ax.plot([one.paper_relative], [at], "D", color=ORANGE, mfc="none", ms=4)
+        ax.set(xlabel="%", ylim=(-0.6, len(pairs) - 0.4))
+        ax.set_title(metric.title, fontsize=8.5)
+        ax.set_yticks(range(len(pairs)), pairs)
+        ax.tick_params(axis="y", length=0)
     return figure
 
 

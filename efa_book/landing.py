@@ -8,6 +8,7 @@ from efa_book import blind, claims, estimates, examples, figures, html, people, 
 from efa_book.claims import UNTESTABLE
 from efa_book.collect import Results, obtain
 from efa_book.html import Html, escape
+from efa_book.table_specs import AUC
 
 ClaimRow = tuple[str, str, str, str]  # claim, outcome, figures, page
 
@@ -19,10 +20,10 @@ def read_results(preset: str = "laptop") -> dict[str, Results]:
 
 def claim_rows(tables: dict[str, Results]) -> list[ClaimRow]:
     """The rows of the table of claims: those of the paper first, then the book's own questions."""
+    judged = {table: claims.judge(results) for table, results in tables.items()}
 
     def outcome(table: str, metric: str = "") -> str:
-        found = claims.outcomes_table(tables[table])
-        return claims.summarize(list(found.loc[(found["metric"] == metric) | (not metric), "outcome"]))
+        return claims.summarize([one.outcome for one in judged[table] if metric in ("", one.claim.metric)])
 
     def value(table: str, metric: str, row: str = "EFA") -> str:
         found = estimates.estimate(tables[table], row, metric)
@@ -30,9 +31,9 @@ def claim_rows(tables: dict[str, Results]) -> list[ClaimRow]:
         return f"{found.mean:.1f}{spread}" if found.known else "unknown"
 
     def text_effect(table: str) -> tuple[str, str]:
-        gap = estimates.difference(tables[table], "EFA", "w/o text", "quality_auc")
+        gap = estimates.effect(tables[table], "EFA", "w/o text", "quality_auc")
         auc = f"AUC {value(table, 'quality_auc')}, without text {value(table, 'quality_auc', 'w/o text')}"
-        return claims.outcome_of_pair(gap, tolerance=2.0), auc
+        return claims.decide(gap, AUC.tolerance, gap.p, gap.mean > 0), auc
 
     form, alone = (value("5", "quality_balanced_acc", row) for row in ("EFA", "Video Swin"))
     comparison, ablation = "notebooks/comparison", "notebooks/ablation"

@@ -11,7 +11,7 @@ import pandas as pd
 
 from efa.config import build
 from efa.experiments import TABLES, Overrides, select
-from efa.runs import Run
+from efa.runs import Run, write_clips
 from efa.utils import paths
 from efa.utils.errors import InputError
 from efa.utils.files import write_safely
@@ -19,6 +19,7 @@ from efa.utils.files import write_safely
 RUN_COLUMNS = ["table", "row", "seed"]
 RUN_TYPES = {"table": str, "row": str, "seed": int}
 COLUMNS = (*RUN_COLUMNS, "protocol", "metric", "value")
+TEXTS = 1000  # published of a run with seed 0; of other seeds none
 HINT = "efa publish writes it again"
 
 
@@ -38,8 +39,9 @@ def publish(
 ) -> tuple[Path, list[str]]:
     """Writes finished runs to results/<data set>-<preset>/ or `out`; returns the folder and labels of unfinished runs.
 
-    scores.csv (tidy), predictions/<table>-<row>-<seed>.parquet, history.csv and provenance.json (key, commit, device,
-    versions, seconds of each run). Other rows and seeds that are there stay. `what`: as for `efa run`.
+    scores.csv (tidy), clips/<table>-<row>-<seed>.parquet (what each clip contributes to the scores), predictions/
+    (texts of some clips, of seed 0), history.csv and provenance.json (key, commit, device, versions, seconds of each
+    run). Other rows and seeds that are there stay. `what`: as for `efa run`.
 
     Raises:
         InputError: none of the runs is finished.
@@ -49,16 +51,19 @@ def publish(
     finished = [run for run in wanted if (run.folder / "scores.json").is_file()]
     if not finished:
         raise InputError("none of these runs is finished", hint=f"efa run {what} --preset {preset}")
-    (folder / "predictions").mkdir(parents=True, exist_ok=True)
+    for part in ("predictions", "clips"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
     provenance = read_provenance(folder)
     old_scores, old_histories = read_scores(folder), read_history(folder)
     scores, histories = split_by_run(old_scores), split_by_run(old_histories)
     for run in finished:
         name, cell = run_name(run.table, run.row, run.seed), (run.table, run.row, run.seed)
-        predictions = pd.read_parquet(run.folder / "predictions.parquet")
-        kept = predictions[predictions["protocol"].isin(run.protocols)]
-        path = folder / "predictions" / f"{name}.parquet"
-        write_safely(path, partial(kept.to_parquet, index=False, compression="zstd", compression_level=19))
+        for part, write in (("predictions", _write_texts), ("clips", write_clips)):
+            path, table = folder / part / f"{name}.parquet", pd.read_parquet(run.folder / f"{part}.parquet")
+            if part == "clips" or run.seed == 0:
+                write(table[table["protocol"].isin(run.protocols)], path)
+            else:
+                path.unlink(missing_ok=True)
         facts = json.loads((run.folder / "provenance.json").read_text())
         facts = {k: v for k, v in facts.items() if k != "labels"} | {"scores_version": scores_version(run.folder)}
         provenance[name] = dict(zip(RUN_COLUMNS, cell, strict=True)) | facts
@@ -75,6 +80,13 @@ def publish(
     text = json.dumps(dict(sorted(provenance.items())), indent=1, allow_nan=False) + "\n"
     write_safely(folder / "provenance.json", lambda path: path.write_text(text))
     return folder, [run.label for run in wanted if run not in finished]
+
+
+def _write_texts(predictions: pd.DataFrame, path: Path) -> None:
+    """Those of the first clips of each protocol, `TEXTS` in all."""
+    each = TEXTS // max(1, predictions["protocol"].nunique())
+    kept = predictions.sort_values("clip_id").groupby("protocol").head(each).sort_index()
+    write_safely(path, partial(kept.to_parquet, index=False, compression="zstd", compression_level=19))
 
 
 def run_name(table: str, row: str, seed: int) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from efa.experiments import TABLES
 from efa_book import claims, estimates, html, paper
-from efa_book.claims import OTHERS, Claim, Judged
+from efa_book.claims import OTHERS, Judged
 from efa_book.collect import Results
 from efa_book.estimates import REASONS, Estimate
 from efa_book.html import Cell, Html
@@ -69,39 +69,32 @@ def scores(results: Results, published: pd.DataFrame | None = None) -> Html:
 
 
 def verdicts(results: Results) -> Html:
-    """The paper's sentences on a table, each with its outcomes in a line, opening into its claims: what is compared,
-    the difference with its interval, the paper's own, the limit, and the outcome."""
-    judged, known = claims.judge(results), paper.numbers()
+    """The paper's sentences on a table, each with its outcomes and what would change them in a line, opening into its
+    claims: what is compared, the difference with its interval, the tolerance, the paper's own, and the outcome."""
+    judged = claims.judge(results)
     if not judged:
         return html.note("results/claims.csv says nothing about this table.") + stamp(results)
     sentences = claims.by_sentence(judged)
     about = f"{len(sentences)} sentences of the paper on {TABLES[results.table].title}, in our words"
     out = html.note(f"{about}, each with what came out here. They open into {len(judged)} claims.")
-    head = ["metric", "difference here", "in the paper", "limit", "outcome", "claim"]
-    for sentence, part in sentences.items():
+    head = ["metric", "difference here", "tolerance", "in the paper", "outcome", "claim"]
+    lines = claims.sentences_table(judged)
+    for (sentence, part), outcome, change in zip(sentences.items(), lines["outcome"], lines["change"], strict=True):
         rows: list[list[str | Cell]] = []
         for one in part:
             here = Cell(_mean(one.gap, "+.1f"), _interval(one.gap, "+.1f"), number=True)
-            printed = Cell(_mean(Estimate(_printed_gap(known, one.claim)), "+.1f"), number=True)
-            limit = Cell(f"{one.claim.tolerance:g}", number=True)
-            why = one.reason or ("" if one.gap.known else "not trained yet")
+            printed = Cell(_mean(Estimate(one.paper), "+.1f"), f"size {one.size}", number=True)
+            limit = Cell(_mean(Estimate(one.tolerance)), number=True)
+            p = "" if math.isnan(one.p_holm) else f"p {one.p_holm:.2g}"
+            why = one.reason or (p if one.gap.known else "not trained yet")
             first, said = Cell(one.claim.metric_spec.title, one.claim.compared), Cell(one.claim.claim, one.claim.source)
-            rows.append([first, here, printed, limit, Cell(one.outcome, why), said])
+            rows.append([first, here, limit, printed, Cell(one.said, why), said])
         inside = html.table(f"Claim by claim: {sentence}", head, rows)
-        out += html.details(sentence, claims.summarize([one.outcome for one in part]), inside)
-    chance = f"{len(judged)} claims at 95 %: about one interval in twenty misses the truth by chance."
-    for text in (*_notes(results), *_outcome_notes(judged), chance):
+        inside += html.note(f"What would change this: {change}.")
+        out += html.details(sentence, outcome, inside)
+    for text in (*_notes(results), *_outcome_notes(judged)):
         out += html.note(text)
     return out + stamp(results)
-
-
-def _printed_gap(known: pd.DataFrame, claim: Claim) -> float:
-    """The paper's own difference in favour of a claim, in points; NaN where it lacks a number."""
-    if claim.reference == OTHERS:
-        column = known[(known["table"] == claim.table) & (known["metric"] == claim.metric)].set_index("row")["value"]
-        return float(column.get(claim.row, math.nan) - column.drop(claim.row, errors="ignore").mean())
-    first, second = (paper.printed_number(known, claim.table, row, claim.metric_spec) for row in claim.pair)
-    return first - second
 
 
 def protocols(results: Results, row: str = "EFA") -> Html:
@@ -137,10 +130,11 @@ def _caption(results: Results) -> str:
 
 
 def _row_cell(results: Results, row: str, name: str) -> Cell:
-    """A line's name over the number of seeds and their state."""
+    """A line's name over the number of seeds, their state, and whether it has learned."""
     count = results.scores.loc[results.scores["row"] == row, "seed"].nunique()
     seeds = f"{count} seed{'s' if count > 1 else ''}, " if count else ""
-    return Cell(name, f"{seeds}{results.state(row)}")
+    failed = ", did not learn" if estimates.unlearned(results, row) else ""
+    return Cell(name, f"{seeds}{results.state(row)}{failed}")
 
 
 def _number_cell(results: Results, row: str, metric: Metric, protocol: str = "", before: str = "") -> Cell:
@@ -157,21 +151,23 @@ def _outcomes(judged: Sequence[Judged], row: str, subject: str) -> str:
 
 
 def _outcome_notes(judged: Sequence[Judged]) -> list[str]:
-    """The rules, as far as claims of the table use them; the limits are in the file."""
-    limits = ", ".join(sorted({f"{one.claim.tolerance:g} in {one.claim.metric_spec.title}" for one in judged}))
+    """The rules, as far as claims of the table use them."""
+    used = {one.claim.metric: one.claim.metric_spec for one in judged}.values()
+    limits = ", ".join(f"{one.title} {one.tolerance:g} {'%' if one.relative else 'points'}" for one in used)
     notes = []
-    if any(one.claim.reference != OTHERS for one in judged):
+    if judged:
         notes.append(
-            "A claim holds if the difference in its favour, paired by seed, has an interval above 0 and is at least "
-            f"as large as a limit set beforehand ({limits}). It does not hold if the interval lies below 0, or above "
-            "0 with a smaller difference. It is inconclusive if the interval includes 0 or there is one seed."
+            "The difference is in favour of the claim, paired by seed and clip. No effect: its 90 % interval lies "
+            f"within the tolerance, set beforehand ({limits}). Holds, reversed: above or below 0 with p < .05, "
+            f"corrected for all {len(judged)} claims of the table (Holm). Inconclusive: everything else, and one seed. "
+            "Size: whether the paper's difference, in percent of the reference, lies in the 95 % interval of ours."
         )
+    if failed := sorted({one.reason for one in judged if one.outcome == claims.UNLEARNED}):
+        notes.append(f"Did not learn, so a difference to it says nothing: {'; '.join(failed)}.")
     if any(one.claim.reference == OTHERS for one in judged):
         notes.append(
-            "That one row is the best holds if its difference to the mean of all others, paired by seed, has an "
-            f"interval above 0 and is at least as large as a limit set beforehand ({limits}), and no other row's mean "
-            "is higher. It does not hold if that interval lies below 0, or above 0 with a smaller difference, or if "
-            "another row is higher with an interval that excludes 0. Otherwise it is inconclusive."
+            "That one row is best or jointly best holds if it is worse than none by more than the tolerance, and "
+            "better than one; it is reversed if another is better. The difference shown is the smallest to any other."
         )
     return notes
 
@@ -181,11 +177,11 @@ def _notes(results: Results, asked: Sequence[tuple[str, str]] = (), metrics: Seq
     seeds = sorted(set(results.scores.groupby("row")["seed"].nunique()))
     out = [] if seeds else ["No results yet: the command below makes them."]
     if more := [str(n) for n in seeds if n > 1]:
-        out.append(f"In brackets: 95 % interval over {' or '.join(more)} seeds (Student's t).")
+        out.append(f"In brackets: 95 % interval over {' or '.join(more)} seeds and the test clips.")
     if 1 in seeds:
         out.append(
-            f"{'Rows with one' if more else 'One'} seed: in brackets the 95 % interval over test clips (bootstrap), "
-            "which says nothing about another seed; the n-gram scores have none."
+            f"{'Rows with one' if more else 'One'} seed: in brackets the 95 % interval over test clips (jackknife), "
+            "which says nothing about another seed."
         )
     if results.repeats:
         count, same, most = results.repeats

@@ -304,9 +304,10 @@ def step_table(chosen: Sequence[Clip]) -> dict[str, tuple[tuple[str, ...], str]]
     return dict(sorted(table.items()))
 
 
-def fault_phrases() -> dict[str, dict[str, tuple[str, ...]]]:
-    """action -> fault -> the clauses that name it: the ground truth of the fault parser."""
-    return {a.name: {f.name: f.seen for f in all_faults(a).values()} for a in load_actions().values()}
+def fault_phrases(part: str = "seen") -> dict[str, dict[str, tuple[str, ...]]]:
+    """action -> fault -> the clauses that name it: the ground truth of the fault parser. `part`: or 'leads_to', what
+    follows from it, or 'correct', how to correct it."""
+    return {a.name: {f.name: getattr(f, part) for f in all_faults(a).values()} for a in load_actions().values()}
 
 
 def stream_clip(i: int, seed: int) -> Clip:

@@ -2,8 +2,10 @@
 
 import re
 import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from formsim.errors import InputError
 from formsim.tables import TABLES
@@ -11,6 +13,7 @@ from formsim.tables import TABLES
 # What is read of a text: five times the mean length in CoT-AFA. METEOR's aligner and the PTB lexer are worse than
 # linear and end in minutes or out of memory on a degenerate text of a few thousand words.
 MAX_WORDS, MAX_CHARS = 500, 10_000
+Phrases = Mapping[str, Mapping[str, Sequence[str]]]  # action -> fault -> ways to say it
 
 _NEGATORS, _ADVICE, _OPENERS, _FILLERS = (
     frozenset(TABLES["words"][kind].split()) for kind in ("negators", "advice", "openers", "fillers")
@@ -29,6 +32,7 @@ _BLAME = re.compile(  # 'step one is done well' names a step, too, but not the o
     r"\b(?:however|wrong(?:ly)?|mistakes?|errors?|faults?|faulty|flaws?|flawed|problems?|issues?|incorrect(?:ly)?|"
     r"improper(?:ly)?|poor(?:ly)?|fail(?:s|ed)?|breaks? down|suffers?|deviates?)\b"
 )
+_TWICE = re.compile(r"\b(\w+(?: \w+){1,11}) \1\b")
 _SENTENCE = re.compile(r"[.!?]+(?:\s|$)|(?<=[a-z]{3})[.!?](?=[a-z])")
 
 
@@ -66,13 +70,22 @@ class FaultParser:
     Args:
         faults: action -> fault -> the phrases that state it (what is seen).
         threshold: least F1 of a paraphrase.
+        rest: the same with what a fault leads to, and with how to correct it; for `follows`.
 
     Raises:
         InputError: a phrase without a word, or one phrase for two faults of one action.
     """
 
-    def __init__(self, faults: Mapping[str, Mapping[str, Sequence[str]]], threshold: float = 0.75):
+    def __init__(self, faults: Phrases, threshold: float = 0.75, rest: Sequence[Phrases] = ()):
         self.threshold = threshold
+        self._rest = [
+            {
+                f"{action}/{fault}": [spaced_words(one) for one in some]
+                for action, own in part.items()
+                for fault, some in own.items()
+            }
+            for part in rest
+        ]
         owners: dict[str, dict[str, str]] = {}
         known = [(action, fault, one) for action, own in faults.items() for fault, some in own.items() for one in some]
         for action, fault, phrase in known:
@@ -84,33 +97,42 @@ class FaultParser:
                 message = f"the phrase {phrase!r} also states the fault {other!r}"
                 raise InputError(message, row=f"{action}/{fault}", hint="word one of them differently")
         self._phrases = [_Phrase.parse(text, of_text) for text, of_text in owners.items()]
+        self._known = lru_cache(2**16)(self._named)  # models write few different sentences
+        self._by_text = {one.text: one for one in self._phrases}
+        self._lengths = sorted({one.text.count(" ") + 1 for one in self._phrases})
+        self._with_stem: dict[str, list[int]] = defaultdict(list)  # stem -> numbers of phrases
+        for number, one in enumerate(self._phrases):
+            for stem in one.stems:
+                self._with_stem[stem].append(number)
 
     def faults(self, text: str, action: str) -> set[str]:
         """Ids 'action/fault' of the faults that the text names; `action`, the clip's, counts where a phrase is
         shared.
         """
-        named: set[str] = set()
-        for sentence in sentences(text):
-            tokens = _WORD_OR_BREAK.findall(_STEP.sub(" ", _join_negations(sentence)))  # 'in step 3' is no fault
-            words = [token for token in tokens if token[0].isalnum()]
-            starts = _clause_starts(tokens)
-            phrases = self._exact(words, starts)
-            if phrases is None:  # no phrase stands there, not even a negated one
-                best = self._closest(words, sorted(set(starts)), action)
-                phrases = [best] if best else []
-            named.update(phrase.fault_id(action) for phrase in phrases)
-        return named
+        return {fault for sentence in sentences(text) for fault in self._known(sentence, action)}
+
+    def _named(self, sentence: str, action: str) -> set[str]:
+        tokens = _WORD_OR_BREAK.findall(_STEP.sub(" ", _join_negations(sentence)))  # 'in step 3' is no fault
+        words = [token for token in tokens if token[0].isalnum()]
+        starts = _clause_starts(tokens)
+        phrases = self._exact(words, starts)
+        if phrases is None:  # no phrase stands there, not even a negated one
+            best = self._closest(words, sorted(set(starts)), action)
+            phrases = [best] if best else []
+        return {phrase.fault_id(action) for phrase in phrases}
+
+    def follows(self, text: str, fault: str) -> bool:
+        """Whether the text states word for word what 'action/fault' leads to and how to correct it."""
+        line = spaced_words(text)
+        return bool(self._rest) and all(any(one in line for one in part.get(fault, ())) for part in self._rest)
 
     def _exact(self, words: list[str], starts: list[int]) -> list[_Phrase] | None:
         """Phrases stated word for word, without those inside a longer one; None where no phrase stands there at all."""
-        line = f" {' '.join(words)} "
         spans = []
-        for phrase in self._phrases:
-            at = line.find(f" {phrase.text} ")
-            while at >= 0:
-                first = line[: at + 1].count(" ") - 1
-                spans.append((first, first + phrase.text.count(" ") + 1, phrase))
-                at = line.find(f" {phrase.text} ", at + 1)
+        for first in range(len(words)):
+            for end in (first + length for length in self._lengths if first + length <= len(words)):
+                if phrase := self._by_text.get(" ".join(words[first:end])):
+                    spans.append((first, end, phrase))
         if not spans:
             return None
         return [
@@ -128,9 +150,10 @@ class FaultParser:
                 if not _ADVICE.isdisjoint(part):
                     continue
                 stems, negative = _content_stems(part), _is_negative(part)
-                for phrase in self._phrases:
-                    shared, total = len(phrase.stems & stems), len(phrase.stems) + len(stems)
-                    f1 = 2 * shared / total if total else 0.0
+                hits = Counter(number for stem in stems for number in self._with_stem.get(stem, ()))
+                for number, shared in sorted(hits.items()):
+                    phrase = self._phrases[number]
+                    f1 = 2 * shared / (len(phrase.stems) + len(stems))
                     if f1 < self.threshold or (shared < 3 and f1 < 1.0):
                         continue
                     key = (f1, action in phrase.owners)
@@ -150,6 +173,24 @@ def step_in_text(text: str) -> int | None:
         return None
     found = next((found for found, line in named if _BLAME.search(line)), named[0][0])
     return _STEP_NUMBERS[found[1] or found[2]]
+
+
+def names_action(text: str, action: str) -> bool:
+    """Whether the text names the action, word for word."""
+    return spaced_words(action) in spaced_words(text)
+
+
+def is_broken(text: str) -> bool:
+    """Whether a text ends without a full stop or repeats itself: two words or more twice in a row, four words three
+    times in a sentence, or a sentence twice."""
+    lines = [" ".join(_words(sentence)) for sentence in sentences(text)]
+    if len(set(lines)) < len(lines) or not text.rstrip(" \"')").endswith((".", "!", "?")):
+        return True
+    for line in lines:
+        words = line.split()
+        if _TWICE.search(line) or max(Counter(zip(*(words[i:] for i in range(4)))).values(), default=0) > 2:  # noqa: B905
+            return True
+    return False
 
 
 def one_line(text: str) -> str:
@@ -205,6 +246,7 @@ def _is_negative(words: Sequence[str]) -> bool:
     return sum(word in _NEGATORS for word in words) % 2 == 1
 
 
+@lru_cache(2**14)
 def _stem(word: str) -> str:
     """A rough stem: 'collapse', 'collapses', 'collapsing' and 'collapsed' agree, and so do 'drop' and 'dropping'."""
     for suffix in ("ing", "ed", "es", "s"):

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from efa import metrics
 from efa.experiments import TABLES
+from efa.runs import write_clips
 from efa_book import collect
 from efa_book.collect import Results
 from efa_book.published import COLUMNS
@@ -67,6 +69,8 @@ def finish(run, scores: dict[str, float | None], seed: int = 0) -> Path:
     run.folder.mkdir(parents=True, exist_ok=True)
     table = pd.concat([predictions(seed=seed, protocol=protocol) for protocol in run.protocols], ignore_index=True)
     table.to_parquet(run.folder / "predictions.parquet", index=False)
+    parts = [metrics.per_clip(part.assign(reference="")) for _, part in table.groupby("protocol")]
+    write_clips(pd.concat(parts), run.folder / "clips.parquet")
     known = {"scores_version": collect.SCORES_VERSION} | dict.fromkeys(run.protocols, scores)
     (run.folder / "scores.json").write_text(json.dumps(known))
     (run.folder / "history.csv").write_text("epoch,val_class\n1,2.5\n2,1.5\n")

@@ -115,11 +115,11 @@ def test_java_that_is_killed_on_the_way_is_asked_again(tmp_path: Path, monkeypat
     pairs = REFERENCES, HYPOTHESES
     once, ask, killed = captions.meteor(*pairs)[0], captions._ask, []
 
-    def kill_at_the_second_clip(process: subprocess.Popen[bytes], line: str | None = None) -> str:
-        if not killed and line is not None and HYPOTHESES[1] in line:
+    def kill_at_the_second_clip(process: subprocess.Popen[bytes], lines: list[str], count: int) -> list[str]:
+        if not killed and any(HYPOTHESES[1] in line for line in lines):
             killed.append(process.pid)
             process.kill()
-        return ask(process, line)
+        return ask(process, lines, count)
 
     monkeypatch.setattr(captions, "_ask", kill_at_the_second_clip)
     assert captions.meteor(*pairs)[0] == once

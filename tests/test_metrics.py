@@ -173,8 +173,7 @@ def test_bootstrap_covers_the_mean_as_often_as_it_says() -> None:
     assert all(map(math.isnan, bootstrap([])))
 
 
-def test_fault_counts_bootstrap_to_an_f1() -> None:
+def test_fault_counts() -> None:
     counts = metrics.fault_counts(*(list(table()[n]) for n in ("explanation", "action", "quality", "fault")), PARSER)
     assert counts.tolist() == [[0, 0, 0], [0, 1, 0], [1, 0, 0], [0, 0, 1]]
-    low, high = bootstrap(counts, metrics.micro_f1)
-    assert 0 <= low <= metrics.micro_f1(counts) == 0.5 <= high <= 1
+    assert metrics.micro_f1(counts) == 0.5

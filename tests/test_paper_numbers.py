@@ -18,7 +18,7 @@ RESULTS = Path(__file__).resolve().parents[1] / "results"
 FILES = {  # a copy of ours -> the file that was compared with the paper digit by digit, where that is at hand; sha256
     "paper.csv": ("tables_4_to_7.csv", "d1c1dc77212d93ba7e1682154b7110cf8f92f4cd36032abbb7fce85316b04151"),
     "cot-afa/paper.csv": ("tables_1_to_3.csv", "b229f8423eeab457fdf7c00649557e912257bcd0f9a20d29d58070c09649c553"),
-    "claims.csv": ("claims.csv", "9a025e791fbdc45efa8c7d11b34e02ca772db5b7283f2e75f98ac118bd5f7285"),
+    "claims.csv": ("claims.csv", "809e259edb3d52467ce0c1d1d25c3de43efff57a43c1e790ddc103d6911c216e"),
 }
 ROWS = {"4": 6, "5": 7, "6": 9, "7": 5}
 COLUMNS = {
@@ -70,6 +70,7 @@ def test_every_number_is_that_of_the_shared_tables(name, shared):
     if not (shared / "paper" / FILES[name][0]).is_file():
         pytest.skip("no tables of the paper beside this checkout")
     theirs, ours = read(shared / "paper" / FILES[name][0]), read(RESULTS / name)
+    theirs = theirs.drop(columns="tolerance", errors="ignore")  # ours belong to metrics
     pd.testing.assert_frame_equal(ours[list(theirs.columns)], theirs)
 
 
@@ -173,7 +174,9 @@ def test_sentences_open_into_their_claims(table):
 def test_a_claim_shows_the_papers_own_difference():
     lines = tables.verdicts(made({})).text.splitlines()
     (line,) = [line for line in lines if "the gate is better than concatenation by CIDEr" in line]
-    assert line.startswith("CIDEr-D EFA minus Concatenate | – | +1.9 | 2 | inconclusive not trained yet | ")
+    assert line.startswith(
+        "CIDEr-D EFA minus Concatenate | – | – | +1.9 size no number | inconclusive not trained yet | "
+    )
     lines = tables.verdicts(made({}, table="7")).text.splitlines()
     (line,) = [line for line in lines if "lambda = 3 is best or jointly best by accuracy of the verdict" in line]
-    assert " | +3.5 | 1 | " in line  # 81.8 against the mean of 81.8, 76.3, 79.8 and 75.1
+    assert " | 1.0 | +0.0 size no number | " in line  # 81.8, and so is the best other

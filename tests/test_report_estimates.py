@@ -5,23 +5,14 @@ import pandas as pd
 import pytest
 from reported import full, made, predictions
 
-import formsim
 from efa import metrics
 from efa.config import build
-from efa.data.loader import open_dataset
 from efa.experiments import TABLES
 from efa.metrics import METRICS
 from efa_book import estimates
-from efa_book.estimates import CachedFaultParser, Estimate
 from efa_book.intervals import mean_interval
 from efa_book.published import COLUMNS
 from efa_book.table_specs import KNOWN, TABLE_SPECS
-
-
-@pytest.fixture
-def parser(tmp_path, monkeypatch) -> CachedFaultParser:
-    monkeypatch.setenv("EFA_HOME", str(tmp_path))
-    return CachedFaultParser(metrics.FaultParser(formsim.fault_phrases()))
 
 
 def test_every_table_shows_metrics_that_exist():
@@ -34,84 +25,61 @@ def test_every_table_shows_metrics_that_exist():
             assert protocol in TABLES[table].protocols_of(row)
 
 
-def test_several_seeds_give_students_interval():
-    found = estimates.estimate(made({"EFA": {0: 30.0, 1: 32.0, 2: 37.0}}), "EFA", "cider_d")
-    assert (found.mean, found.low, found.high) == pytest.approx(mean_interval([30.0, 32.0, 37.0]))
-    assert found.over == "seeds"
-
-
 def test_one_seed_gives_the_interval_over_clips(tmp_path):
-    clips = predictions()
+    found, clips = metrics.evaluate(predictions(explanation=""))
     clips.to_parquet(tmp_path / "p.parquet")
-    right = 100 * (clips["predicted_action"] == clips["action"]).mean()
-    results = made({"EFA": {0: right}}, "top1", predictions={("EFA", 0): tmp_path / "p.parquet"})
-    found = estimates.estimate(results, "EFA", "top1")
-    assert found.over == "clips"
-    assert found.low < right < found.high
+    results = made({"EFA": {0: found["top1"]}}, "top1", clip_files={("EFA", 0): tmp_path / "p.parquet"})
+    shown = estimates.estimate(results, "EFA", "top1")
+    assert shown.over == "clips"
+    assert shown.low < found["top1"] < shown.high
 
 
-def test_one_seed_gives_ngram_scores_no_interval():
-    found = estimates.estimate(made({"EFA": {0: 30.0}}), "EFA", "cider_d")
-    assert found.mean == 30.0
-    assert not found.bounded
-
-
-DRAWN = [key for key, metric in KNOWN.items() if metric.kind != "caption"]
-
-
-@pytest.mark.parametrize("metric", DRAWN)
-def test_what_the_bootstrap_draws_from_gives_the_score_itself(metric, parser):
-    seen = next(iter(formsim.fault_phrases()["Squat"]["shallow"]))
-    clips = predictions(explanation=f"This squat goes wrong in step three because {seen}.")
-    rows, statistic = estimates.clip_sample(metric, clips, parser)
-    scores = metrics.score(clips.assign(reference=""), metrics.FaultParser(formsim.fault_phrases()))
-    assert statistic(rows) == pytest.approx(scores[metric])
-
-
-def test_the_cached_parser_gives_the_same_answers(parser):
-    plain = metrics.FaultParser(formsim.fault_phrases())
-    table = open_dataset(build("smoke").data).table
-    texts = [*table["explanation"], "No. The back isn't round! It is non-standard: the knees cave in.e.g. here", ""]
-    actions = [*table["action"], "Squat", "Plank"]
-    for text, action in zip(texts, actions, strict=True):
-        assert parser.faults(text, action) == plain.faults(text, action)
-    parser.save()
-    again = CachedFaultParser(metrics.FaultParser({}))  # knows nothing but what it has kept
-    for text, action in zip(texts, actions, strict=True):
-        assert again.faults(text, action) == plain.faults(text, action)
+def test_an_interval_over_seeds_and_clips_is_wider(tmp_path):
+    files, values = {}, {}
+    for seed in range(3):
+        texts = predictions(n=100, seed=seed).assign(reference="", explanation="")
+        found, clips = metrics.evaluate(texts)
+        values[seed], files["EFA", seed] = found["quality_acc"], tmp_path / f"{seed}.parquet"
+        clips.to_parquet(files["EFA", seed])
+    without = estimates.estimate(made({"EFA": values}, "quality_acc"), "EFA", "quality_acc")
+    found = estimates.estimate(made({"EFA": values}, "quality_acc", clip_files=files), "EFA", "quality_acc")
+    assert (without.over, found.over) == ("seeds", "seeds and clips")
+    assert (without.mean, without.low, without.high) == pytest.approx(mean_interval([*values.values()]))
+    assert found.mean == without.mean
+    assert found.error > without.error
 
 
 def test_difference_is_paired_by_seed():
-    results = made({"EFA": {0: 10.0, 1: 20.0, 2: 30.0}, "Add": {0: 8.0, 1: 18.5, 2: 27.5}})
-    gap = estimates.difference(results, "EFA", "Add", "cider_d")
-    assert (gap.mean, gap.low, gap.high) == pytest.approx(mean_interval([2.0, 1.5, 2.5]))
-    back = estimates.difference(results, "Add", "EFA", "cider_d")
+    results = made({"EFA": {0: 10.0, 1: 20.0, 2: 30.0}, "Add": {0: 8.0, 1: 18.5, 2: 27.5, 3: 0.0}})
+    gap = estimates.effect(results, "EFA", "Add", "cider_d")
+    assert (gap.mean, gap.low, gap.high) == pytest.approx(mean_interval([2.0, 1.5, 2.5]))  # two rows pool nothing else
+    back = estimates.effect(results, "Add", "EFA", "cider_d")
     assert (back.mean, back.low, back.high) == pytest.approx((-gap.mean, -gap.high, -gap.low))
+    assert (gap.seeds, gap.over) == (3, "seeds")
 
 
 def test_difference_with_one_seed_is_paired_by_clip(tmp_path):
     files, values = {}, {}
     for i, row in enumerate(("EFA", "Add")):
-        clips = predictions(seed=0).assign(quality_prob=predictions(seed=i)["quality_prob"])
-        clips.to_parquet(tmp_path / f"{i}.parquet")
-        files[row, 0] = tmp_path / f"{i}.parquet"
-        values[row] = {0: metrics.score(clips.assign(explanation="", reference=""))["quality_acc"]}
-    gap = estimates.difference(made(values, "quality_acc", predictions=files), "EFA", "Add", "quality_acc")
+        texts = predictions(seed=0).assign(quality_prob=predictions(seed=i)["quality_prob"], explanation="")
+        found, clips = metrics.evaluate(texts)
+        values[row], files[row, 0] = {0: found["quality_acc"]}, tmp_path / f"{i}.parquet"
+        clips.to_parquet(files[row, 0])
+    gap = estimates.effect(made(values, "quality_acc", clip_files=files), "EFA", "Add", "quality_acc")
     assert gap.over == "clips"
     assert gap.low < gap.mean == values["EFA"][0] - values["Add"][0] < gap.high
+    assert np.isnan(gap.p)
 
 
-def test_the_lead_is_over_the_mean_of_others_by_common_seeds():
-    tens = {1: 10.0, 3: 30.0, 5: 20.0, 10: 40.0, 15: 50.0}
-    values = {f"lambda = {weight}": {0: ten, 1: ten + 1, 2: 0.0} for weight, ten in tens.items()}
-    del values["lambda = 5"][2]
-    gap = estimates.lead(made(values, table="7"), "lambda = 3", "cider_d")
-    assert gap == Estimate(0.0, 0.0, 0.0, "seeds")
-    values["lambda = 3"] = {0: 33.0, 1: 34.0}
-    gap = estimates.lead(made(values, table="7"), "lambda = 3", "cider_d")
-    assert gap.mean == pytest.approx(3.0)
-    values["lambda = 5"] = {}
-    assert not estimates.lead(made(values, table="7"), "lambda = 3", "cider_d").known
+def test_a_row_that_varies_more_keeps_its_own_variance():
+    draw = np.random.RandomState(0)
+    values = {row: dict(enumerate(draw.normal(0, 0.1, 6))) for row in TABLES["6"].rows}
+    values["Add"] = dict(enumerate(draw.normal(0, 5.0, 6)))
+    results = made(values)
+    wild, calm = (estimates.effect(results, "EFA", row, "cider_d") for row in ("Add", "Q-text"))
+    assert wild.df == 5
+    assert wild.error == pytest.approx(np.std([values["EFA"][s] - values["Add"][s] for s in range(6)], ddof=1) / 6**0.5)
+    assert calm.df > 5
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from reported import full, made, predictions
 from efa.config import build
 from efa.experiments import TABLES
 from efa.utils.errors import InputError
-from efa_book import blind, examples, figures, html, learning
+from efa_book import blind, claims, examples, figures, html, learning
 from efa_book.table_specs import TABLE_SPECS
 
 GROUPS = [(table, group) for table, shown in TABLE_SPECS.items() for group in shown.figures]
@@ -24,8 +24,8 @@ def test_figures_are_deterministic_and_have_an_alt_text():
     frames = np.zeros((6, 16, 16, 3), np.uint8)
     history = pd.DataFrame({"epoch": [1, 2], "val_class": [2.0, 1.0]})
     for draw in (
-        lambda: figures.scores(results, "all"),
-        lambda: figures.sweep(weights, "explanation"),
+        lambda: figures.forest(results),
+        lambda: figures.forest(weights),
         lambda: figures.training_curves({"EFA": history}),
         lambda: figures.gate_histogram(np.linspace(0, 1, 50)),
         lambda: figures.film(frames),
@@ -48,18 +48,27 @@ def test_every_group_of_claims_has_a_figure(table, group, seeds):
     assert labels == [name for _, _, name in TABLE_SPECS[table].entries] or labels == list(names)
 
 
-def test_figures_explain_missing_numbers_and_keep_order():
-    results = full({"cider_d": {"EFA": {0: 30.0}}, "top1": {"RICA2": {0: 50.0}}}, "4")
-    assert [text.get_text() for text in figures.scores(results, "explanation").axes[0].texts] == ["no text"]
-    (ax, _) = figures.sweep(made({row: {0: 30.0} for row in TABLES["7"].rows}, table="7"), "explanation").axes
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "3", "5", "10", "15"]
-    assert ax.get_xlabel() == "lambda"
+def test_a_forest_shows_every_claim_beside_the_papers():
+    values = {row: {seed: 30.0 + i + 0.1 * seed for seed in range(3)} for i, row in enumerate(TABLES["6"].rows)}
+    figure = figures.forest(made(values))
+    assert [ax.get_title() for ax in figure.axes][:3] == ["BLEU-1", "METEOR", "CIDEr-D"]
+    cider, judged = figure.axes[2], claims.judge(made(values))
+    mine = [line for line in cider.lines if line.get_marker() == "o"]
+    theirs = [line for line in cider.lines if line.get_marker() == "D"]
+    assert len(mine) == len(theirs) == sum(one.claim.metric == "cider_d" for one in judged)
+    (add,) = [one for one in judged if one.claim.id.startswith("6-add") and one.claim.metric == "cider_d"]
+    at = [line.get_ydata()[0] for line in mine].index(
+        [label.get_text() for label in figure.axes[0].get_yticklabels()].index(add.claim.compared)
+    )
+    assert mine[at].get_xdata()[0] == pytest.approx(100 * add.gap.mean / add.level)
+    assert theirs[at].get_xdata()[0] == pytest.approx(add.paper_relative)
+    assert not [line for line in figure.axes[0].lines if line.get_marker() == "o"]  # no BLEU here
 
 
 @pytest.mark.parametrize(("table", "group"), GROUPS)
 def test_no_results_no_figure(table, group):
     nothing = made({}, table=table, origin="")
-    assert figures.scores(nothing, group) is figures.sweep(nothing, group) is None
+    assert figures.scores(nothing, group) is figures.forest(nothing) is None
     assert "no results" in html.show(None, "alt").text
 
 

@@ -32,13 +32,14 @@ def tables(monkeypatch):
 
 
 def test_outcomes_follow_the_scores(tables):
-    ahead = {claim: outcome for claim, outcome, _, _ in landing.claim_rows(tables)}
+    far = tables | {"4": table("4", 15.0)}  # 5 points of 200 would be too few
+    ahead = {claim: outcome for claim, outcome, _, _ in landing.claim_rows(far)}
     assert ahead["It explains better than earlier systems"] == "holds (5 of 5)"
     assert ahead["Asked here: where only the text can decide, it does"] == "holds"
     level = tables | {"4": table("4", 0.0), "standards": table("standards", -5.0)}
     behind = {claim: outcome for claim, outcome, _, _ in landing.claim_rows(level)}
-    assert behind["It explains better than earlier systems"] == "inconclusive (5 of 5)"
-    assert behind["Asked here: where only the text can decide, it does"] == "does not hold"
+    assert behind["It explains better than earlier systems"] == "no effect (5 of 5)"
+    assert behind["Asked here: where only the text can decide, it does"] == "reversed"
 
 
 def test_the_figures_are_those_of_the_scores(tables):

@@ -98,7 +98,7 @@ def test_verdicts_stand_in_the_line_of_the_row_that_is_compared():
     weights = {row: {s: 30.0 + 0.1 * s for s in range(3)} for row in TABLES["7"].rows}
     lines = {line.split(" 3 seeds")[0]: line for line in tables.scores(made(weights, table="7")).text.splitlines()}
     assert all(
-        line.endswith("| inconclusive 1 of 6, cannot be tested here 5 of 6")
+        line.endswith("| no effect 1 of 6, cannot be tested here 5 of 6")
         for name, line in lines.items()
         if name.startswith("λ")
     )
@@ -229,8 +229,8 @@ def test_html_is_escaped_everywhere():
 def test_claims_are_escaped(tmp_path, monkeypatch):
     monkeypatch.setenv("EFA_HOME", str(tmp_path))
     (tmp_path / "results").mkdir()
-    line = f'a,6,"{NASTY}","{NASTY}",Add,EFA,cider_d,lower,2,"{NASTY}"'
-    head = "id,table,sentence,claim,row,reference,metric,direction,tolerance,source"
+    line = f'a,6,"{NASTY}","{NASTY}",Add,EFA,cider_d,lower,"{NASTY}"'
+    head = "id,table,sentence,claim,row,reference,metric,direction,source"
     (tmp_path / "results" / "claims.csv").write_text(f"{head}\n{line}\n")
     source = tables.verdicts(made({"EFA": {0: 30.0}})).source
     assert NASTY not in source

