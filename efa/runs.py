@@ -42,6 +42,7 @@ HOW = ("micro_batch", "checkpointing", "compile")  # say how to train, not what:
 
 # Settings that are newer than published keys, which do not have them, with what they then were.
 NEWER = {"encoder.kind": "swin", "data.others": 0, "data.people": False, "data.sealed": 0, "data.sealed_seed": 0}
+NEWER |= {"fusion.pool_dropout": 0.0}
 
 
 @dataclass(frozen=True)

@@ -171,11 +171,11 @@ def score(predictions: Path, as_json: AsJson = False) -> None:
 def search(
     system: Annotated[str, typer.Argument(help="EFA, a compared system, or all")],
     preset: Preset = "laptop",
-    trials: Annotated[int, typer.Option(help="of each system, finished ones included", min=1)] = 20,
+    trials: Annotated[int, typer.Option(help="of each system, finished ones included", min=1)] = 12,
     seed: Annotated[int, typer.Option(help="of draws and trainings", min=0)] = 0,
     write: Annotated[bool, typer.Option("--write", help="make the best settings those of the tables' rows")] = False,
 ) -> None:
-    """Search systems' settings on the validation split.   Example: efa search C3D --trials 20
+    """Search systems' settings on the validation split.   Example: efa search C3D --trials 12
 
     Every trial is kept in results/search.csv. Rerun the command to resume; several systems may be searched at a time.
     """

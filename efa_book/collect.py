@@ -19,7 +19,7 @@ from efa.train import Report
 from efa.utils import paths
 from efa.utils.errors import InputError
 from efa.utils.seeds import seeds_of
-from efa_book import published
+from efa_book import blocks, published
 from efa_book.published import COLUMNS
 
 Cell = tuple[str, int]  # row, seed
@@ -35,7 +35,7 @@ class Results:
         origin: 'runs', 'published', 'both' (runs if there are any, published ones for the other seeds) or '' for none.
         scores: tidy, columns `COLUMNS`; percentages.
         states: (row, seed) -> 'done', 'stale' (trained or scored with other code or data), 'interrupted' or 'missing'.
-        predictions, clip_files: (row, seed) -> file, of texts, and of what each clip contributes to the scores.
+        predictions: (row, seed) -> file of texts. left: (row, seed) -> its metrics without each block of clips.
         facts, histories: (row, seed) -> provenance, and losses and accuracies by epoch.
         repeats: how many runs were made here that are published as well, how many of them have the same scores, and
             the largest difference of any score in points; None if there is no such run.
@@ -53,7 +53,7 @@ class Results:
     histories: dict[Cell, pd.DataFrame] = field(default_factory=dict)
     asked_protocol: str = ""
     repeats: tuple[int, int, float] | None = None
-    clip_files: dict[Cell, Path] = field(default_factory=dict)
+    left: dict[Cell, blocks.Left] = field(default_factory=dict)
     cache: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -72,19 +72,13 @@ class Results:
 
     def clips(self, row: str, seed: int, protocol: str = "") -> pd.DataFrame | None:
         """The predictions behind a value, sorted by clip; published ones are some of them, of seed 0."""
-        return self._read(self.predictions.get((row, seed)), protocol or self.protocol(row))
-
-    def per_clip(self, row: str, seed: int, protocol: str = "") -> pd.DataFrame | None:
-        """`metrics.per_clip` of a value, sorted by clip."""
-        return self._read(self.clip_files.get((row, seed)), protocol or self.protocol(row))
-
-    def _read(self, path: Path | None, protocol: str) -> pd.DataFrame | None:
+        path = self.predictions.get((row, seed))
         if path is None or not path.is_file():
             return None
         if path not in self.cache:
             self.cache[path] = pd.read_parquet(path).sort_values("clip_id", ignore_index=True)
         table = self.cache[path]
-        return table[table["protocol"] == protocol].reset_index(drop=True)
+        return table[table["protocol"] == (protocol or self.protocol(row))].reset_index(drop=True)
 
     def state(self, row: str) -> str:
         """The state of a row's seeds, or how many of them are in which state."""
@@ -101,7 +95,7 @@ class _Entry:
     state: str = "missing"
     scores: pd.DataFrame | None = None
     predictions: Path = Path()
-    clips: Path = Path()
+    left: blocks.Left | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     history: pd.DataFrame | None = None
 
@@ -162,7 +156,7 @@ def collect(
         table, preset, tuple(seeds), dict(overrides or {}), origin if scored else "", _join_scores(best),
         states={cell: one.state for cell, one in best.items()},
         predictions={cell: one.predictions for cell, one in scored.items()},
-        clip_files={cell: one.clips for cell, one in scored.items()},
+        left={cell: one.left for cell, one in scored.items() if one.left},
         facts={cell: one.facts for cell, one in scored.items()},
         histories={cell: one.history for cell, one in scored.items() if one.history is not None and len(one.history)},
         asked_protocol=protocol, repeats=_compare(here, there, mine & theirs),
@@ -249,15 +243,16 @@ def _read_runs(wanted: list[Run]) -> dict[Cell, _Entry]:
         history = pd.read_csv(folder / "history.csv") if (folder / "history.csv").is_file() else None
         facts = json.loads((folder / "provenance.json").read_text())
         scores = published.scores_table(run, folder)
-        found[run.row, run.seed] = _Entry(
-            state, scores, folder / "predictions.parquet", folder / "clips.parquet", facts, history
-        )
+        left = blocks.of_clips(folder / "clips.parquet")
+        found[run.row, run.seed] = _Entry(state, scores, folder / "predictions.parquet", left, facts, history)
     return found
 
 
 def _read_published(wanted: list[Run], folder: Path) -> dict[Cell, _Entry]:
     provenance, scores = published.read_provenance(folder), published.read_scores(folder)
-    by_run, histories = published.split_by_run(scores), published.split_by_run(published.read_history(folder))
+    by_run, histories, without = map(
+        published.split_by_run, (scores, published.read_history(folder), published.read_blocks(folder))
+    )
     found = {}
     for run in wanted:
         name, cell = published.run_name(run.table, run.row, run.seed), (run.table, run.row, run.seed)
@@ -266,7 +261,7 @@ def _read_published(wanted: list[Run], folder: Path) -> dict[Cell, _Entry]:
             continue
         current = (facts.get("key"), facts.get("scores_version")) == (_key(run), SCORES_VERSION)
         history = histories[cell].dropna(axis=1, how="all") if cell in histories else None
-        texts, clips = (folder / part / f"{name}.parquet" for part in ("predictions", "clips"))
-        state = "done" if current else "stale"
-        found[run.row, run.seed] = _Entry(state, by_run.get(cell, scores[:0]), texts, clips, facts, history)
+        left = blocks.of_rows(without[cell]) if cell in without else None
+        own = (by_run.get(cell, scores[:0]), folder / "predictions" / f"{name}.parquet", left)
+        found[run.row, run.seed] = _Entry("done" if current else "stale", *own, facts, history)
     return found

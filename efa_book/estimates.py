@@ -12,11 +12,9 @@ learned anything (`unlearned`).
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from scipy.special import fdtri, stdtr, stdtrit  # scipy.stats imports four times as slowly
 
 from efa import metrics
@@ -27,9 +25,6 @@ from efa.runs import parser_for
 from efa.utils.errors import InputError
 from efa_book.collect import Results
 from efa_book.table_specs import AUC, KNOWN, TOP1
-
-BLOCKS = 50  # of clips
-Statistic = Callable[[np.ndarray], np.ndarray]  # sums over clips [..., k] -> values [...], in points
 
 REASONS = {  # what a cell says instead of a number -> why
     "no text": "no explanation is written",
@@ -169,87 +164,16 @@ def _pooled(results: Results, metric: str) -> tuple[float, int]:
 
 
 def _leave_out(results: Results, row: str, seed: int, metric: str, protocol: str) -> np.ndarray | None:
-    """`leave_out` of a run, cached: a row is compared with many."""
+    """`blocks.leave_out` of a run, cached: a row is compared with many."""
     key = ("left out", row, seed, metric, protocol)
     if key not in results.cache:
-        clips = results.per_clip(row, seed, protocol)
-        results.cache[key] = None if clips is None or clips.empty else leave_out(clips, metric)
+        found = results.left.get((row, seed))
+        results.cache[key] = found and found(protocol, metric)
     return results.cache[key]
 
 
-def leave_out(clips: pd.DataFrame, metric: str) -> np.ndarray | None:
-    """A metric in points without each block of clips, [blocks]; None for one that a clip's numbers do not give.
-
-    `clips`: `metrics.per_clip` of one protocol; equal clips, in any order, are cut into equal blocks.
-    """
-    clips = clips.sort_values("clip_id", ignore_index=True)
-    blocks = min(BLOCKS, len(clips))
-    block = np.random.RandomState(0).permutation(len(clips)) % blocks
-    if metric == AUC.key:
-        return _auc_without(clips[(clips["truth"] >= 0) & (clips["p"] >= 0)], block, blocks)
-    found = _summands(clips, metric)
-    if found is None or not (used := (found[0] >= 0).all(1)).any():
-        return None
-    summed, statistic = found
-    sums = np.stack([np.bincount(block[used], column[used], blocks) for column in summed.T], axis=-1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        left = statistic(sums.sum(0) - sums)
-    return None if np.isnan(left).any() else left
-
-
-def _summands(clips: pd.DataFrame, metric: str) -> tuple[np.ndarray, Statistic] | None:
-    """What is summed over clips, [N, k] (-1: the clip does not count), and a metric from the sums."""
-    truth, p, said = clips["truth"], clips["p"], (clips["p"] >= 0.5).astype(int)
-    flags = {"step_acc": "step", "verdict_agreement": "agreement"} | {one: one for one in metrics.SAME}
-    if metric in flags:
-        return _share(clips[flags[metric]] * 100.0)
-    if metric in ("meteor", "rouge_l", "cider_d"):
-        return _share(clips[metric].astype(float))
-    if metric == "quality_acc":
-        return _share((100.0 * (said == truth)).where((truth >= 0) & (p >= 0), -1))
-    if metric == "hallucinated_faults":
-        return _share((100.0 * (clips["fault_wrong"] > 0)).where((truth == 0) & (clips["fault_wrong"] >= 0), -1))
-    if metric == "fault_f1":
-        columns = clips[["fault_right", "fault_wrong", "fault_missed"]].to_numpy(float)
-        return columns, lambda sums: 200 * sums[..., 0] / (sums @ np.array([2.0, 1.0, 1.0]))
-    if metric == "bleu1":
-        columns = clips[["bleu_right", "bleu_length", "bleu_wanted"]].to_numpy(float)
-        return (
-            columns,
-            lambda sums: 100 * sums[..., 0] / sums[..., 1] * np.exp(np.minimum(0, 1 - sums[..., 2] / sums[..., 1])),
-        )
-    if metric == "quality_balanced_acc":
-        kinds = [(truth == kind) & right for kind in (0, 1) for right in (said == kind, said >= 0)]
-        columns = np.stack(kinds, axis=1).astype(float)
-        columns[(truth < 0) | (p < 0)] = -1
-        return columns, lambda sums: 50 * (sums[..., 0] / sums[..., 1] + sums[..., 2] / sums[..., 3])
-    return None
-
-
-def _share(values: pd.Series) -> tuple[np.ndarray, Statistic]:
-    """The mean of the values that are not negative."""
-    columns = np.stack([values, np.where(values < 0, -1, 1)], axis=1)
-    return columns, lambda sums: sums[..., 0] / sums[..., 1]
-
-
-def _auc_without(clips: pd.DataFrame, block: np.ndarray, blocks: int) -> np.ndarray | None:
-    """The area under the curve without each block, from the pairs won between every two blocks."""
-    positive, score = clips["truth"].to_numpy() == 1, clips["p"].to_numpy()
-    block = block[clips.index]
-    if positive.all() or not positive.any():
-        return None
-    won, size = np.zeros((blocks, blocks)), [np.bincount(block[one], minlength=blocks) for one in (positive, ~positive)]
-    for other in range(blocks):
-        negative = np.sort(score[~positive & (block == other)])
-        wins = sum(np.searchsorted(negative, score[positive], side) for side in ("left", "right")) / 2
-        won[:, other] = np.bincount(block[positive], wins, blocks)
-    rest = won.sum() - won.sum(0) - won.sum(1) + won.diagonal()
-    pairs = (size[0].sum() - size[0]) * (size[1].sum() - size[1])
-    return 100 * rest / pairs if pairs.all() else None
-
-
 def unlearned(results: Results, row: str) -> str:
-    """Why a row cannot serve as a reference: what it has not learned; '' if it has, or its clips are not known."""
+    """Why a row cannot serve as a reference: what it has not learned; '' if it has, or nothing is known of it."""
     key = ("unlearned", row)
     if key not in results.cache:
         results.cache[key] = _unlearned(results, row)
@@ -257,19 +181,13 @@ def unlearned(results: Results, row: str) -> str:
 
 
 def _unlearned(results: Results, row: str) -> str:
-    tables = [results.per_clip(row, seed) for one, seed in results.clip_files if one == row]
-    clips = [table for table in tables if table is not None and len(table)]
-    if not clips:
-        return ""
-    auc, top1 = (estimate(results, row, metric.key) for metric in (AUC, TOP1))
+    auc, top1, named, texts = (estimate(results, row, name) for name in (AUC.key, TOP1.key, "names_action", "texts"))
     if auc.bounded and auc.low <= 50:
         return f"its verdict is not above chance: AUC {auc.mean:.1f} ({auc.low:.1f} to {auc.high:.1f})"
-    if (clips[0]["repeated"] >= 0).any():
-        named = 100 * float(np.mean([table["names_action"].mean() for table in clips]))
-        if min((table["repeated"] == 0).sum() for table in clips) < 2:
-            return "it writes one text for all clips"
-        if named < 50:
-            return f"{named:.0f} % of its texts name the true action"
+    if texts.known and min(results.values(row, "texts").values()) < 2:
+        return "it writes one text for all clips"
+    if named.mean < 50:
+        return f"{named.mean:.0f} % of its texts name the true action"
     if top1.known and top1.mean <= 2 * floor(results).get(TOP1.key, 0.0):
         return f"it names the action hardly more often than chance: {top1.mean:.1f} %"
     return ""

@@ -73,7 +73,7 @@ def settings_table(first: str, second: str) -> Html:
         for section in one if section != "encoder"
         for name, value in other[section].items() if one[section].get(name) != value
     ]  # fmt: skip
-    notes = ["Beside the encoder. data.actions 0: all; training.text_tokens 0: whole texts. Poses have no data.size."]
+    notes = ["Beside the encoder. data.actions 0: all. Poses have no data.size."]
     return html.table("What else differs between the two presets", ["setting", first, second], rows, notes)
 
 

@@ -11,15 +11,18 @@ import pandas as pd
 
 from efa.config import build
 from efa.experiments import TABLES, Overrides, select
-from efa.runs import Run, write_clips
+from efa.runs import Run
 from efa.utils import paths
 from efa.utils.errors import InputError
 from efa.utils.files import write_safely
+from efa_book import blocks
+from efa_book.table_specs import KNOWN
 
 RUN_COLUMNS = ["table", "row", "seed"]
 RUN_TYPES = {"table": str, "row": str, "seed": int}
 COLUMNS = (*RUN_COLUMNS, "protocol", "metric", "value")
 TEXTS = 1000  # published of a run with seed 0; of other seeds none
+SMALL: dict[str, Any] = {"index": False, "compression": "zstd", "compression_level": 19}
 HINT = "efa publish writes it again"
 
 
@@ -39,9 +42,9 @@ def publish(
 ) -> tuple[Path, list[str]]:
     """Writes finished runs to results/<data set>-<preset>/ or `out`; returns the folder and labels of unfinished runs.
 
-    scores.csv (tidy), clips/<table>-<row>-<seed>.parquet (what each clip contributes to the scores), predictions/
-    (texts of some clips, of seed 0), history.csv and provenance.json (key, commit, device, versions, seconds of each
-    run). Other rows and seeds that are there stay. `what`: as for `efa run`.
+    scores.csv (tidy), blocks.parquet (scores without each block of clips), predictions/<table>-<row>-0.parquet (texts
+    of some clips, of seed 0), history.csv and provenance.json (key, commit, device, versions, seconds of each run).
+    Other rows and seeds that are there stay. `what`: as for `efa run`.
 
     Raises:
         InputError: none of the runs is finished.
@@ -51,32 +54,34 @@ def publish(
     finished = [run for run in wanted if (run.folder / "scores.json").is_file()]
     if not finished:
         raise InputError("none of these runs is finished", hint=f"efa run {what} --preset {preset}")
-    for part in ("predictions", "clips"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
+    (folder / "predictions").mkdir(parents=True, exist_ok=True)
     provenance = read_provenance(folder)
     old_scores, old_histories = read_scores(folder), read_history(folder)
-    scores, histories = split_by_run(old_scores), split_by_run(old_histories)
+    scores, histories, left = map(split_by_run, (old_scores, old_histories, read_blocks(folder)))
     for run in finished:
         name, cell = run_name(run.table, run.row, run.seed), (run.table, run.row, run.seed)
-        for part, write in (("predictions", _write_texts), ("clips", write_clips)):
-            path, table = folder / part / f"{name}.parquet", pd.read_parquet(run.folder / f"{part}.parquet")
-            if part == "clips" or run.seed == 0:
-                write(table[table["protocol"].isin(run.protocols)], path)
-            else:
-                path.unlink(missing_ok=True)
+        if run.seed == 0:
+            table = pd.read_parquet(run.folder / "predictions.parquet")
+            _write_texts(table[table["protocol"].isin(run.protocols)], folder / "predictions" / f"{name}.parquet")
+        labels = dict(zip(RUN_COLUMNS, cell, strict=True))
+        clips = pd.read_parquet(run.folder / "clips.parquet")
+        without = blocks.rows_of(clips[clips["protocol"].isin(run.protocols)], KNOWN)
+        left[cell] = pd.concat([pd.DataFrame(labels, index=without.index), without], axis=1)
         facts = json.loads((run.folder / "provenance.json").read_text())
         facts = {k: v for k, v in facts.items() if k != "labels"} | {"scores_version": scores_version(run.folder)}
-        provenance[name] = dict(zip(RUN_COLUMNS, cell, strict=True)) | facts
+        provenance[name] = labels | facts
         scores[cell] = scores_table(run, run.folder)
         history = pd.read_csv(run.folder / "history.csv")
-        labels = pd.DataFrame(dict(zip(RUN_COLUMNS, cell, strict=True)), index=history.index)
-        histories[cell] = pd.concat([labels, history], axis=1)
+        histories[cell] = pd.concat([pd.DataFrame(labels, index=history.index), history], axis=1)
     rows = [(table, row) for table in TABLES for row in TABLES[table].rows]
-    order = {cell: (rows.index(cell[:2]) if cell[:2] in rows else len(rows), cell[2]) for cell in scores | histories}
+    known = scores | histories | left
+    order = {cell: (rows.index(cell[:2]) if cell[:2] in rows else len(rows), cell[2]) for cell in known}
     for old, parts, file in ((old_scores, scores, "scores.csv"), (old_histories, histories, "history.csv")):
         table = pd.concat([parts[cell] for cell in sorted(parts, key=order.__getitem__)])
         table = table.reindex(columns=list(dict.fromkeys([*old, *table])))
         write_safely(folder / file, partial(table.to_csv, index=False, float_format="%.6g", lineterminator="\n"))
+    table = pd.concat([left[cell] for cell in sorted(left, key=order.__getitem__)])
+    write_safely(folder / "blocks.parquet", partial(table.to_parquet, **SMALL))
     text = json.dumps(dict(sorted(provenance.items())), indent=1, allow_nan=False) + "\n"
     write_safely(folder / "provenance.json", lambda path: path.write_text(text))
     return folder, [run.label for run in wanted if run not in finished]
@@ -86,7 +91,7 @@ def _write_texts(predictions: pd.DataFrame, path: Path) -> None:
     """Those of the first clips of each protocol, `TEXTS` in all."""
     each = TEXTS // max(1, predictions["protocol"].nunique())
     kept = predictions.sort_values("clip_id").groupby("protocol").head(each).sort_index()
-    write_safely(path, partial(kept.to_parquet, index=False, compression="zstd", compression_level=19))
+    write_safely(path, partial(kept.to_parquet, **SMALL))
 
 
 def run_name(table: str, row: str, seed: int) -> str:
@@ -120,6 +125,11 @@ def read_scores(folder: Path) -> pd.DataFrame:
 
 def read_history(folder: Path) -> pd.DataFrame:
     return read_table(folder / "history.csv", RUN_COLUMNS, HINT, dtype=RUN_TYPES)
+
+
+def read_blocks(folder: Path) -> pd.DataFrame:
+    path = folder / "blocks.parquet"
+    return pd.read_parquet(path) if path.is_file() else pd.DataFrame(columns=RUN_COLUMNS)
 
 
 def read_table(path: Path, columns: Sequence[str], hint: str = "", **how: Any) -> pd.DataFrame:

@@ -148,6 +148,19 @@ TABLE_SPECS: dict[str, TableSpec] = {
             ("Wrong text", "oracle", "another action's text, trained with it"),
         ),
     ),
+    "hard": TableSpec(
+        (TOP1, AUC, BALANCED, FAULT, CIDER),
+        first="what the model reads",
+        entries=(
+            ("EFA", "oracle", "the right text"),
+            ("EFA", "predicted", "the text of its own guess"),
+            ("EFA", "none", "no text, trained with text"),
+            ("EFA", "wrong", "another action's text"),
+            ("w/o text", "predicted", "no text, trained without text"),
+            ("Wrong text", "predicted", "another action's text, trained with it"),
+            ("Random vectors", "predicted", "a random vector for each sentence, trained with it"),
+        ),
+    ),
     "readings": TableSpec(
         (CIDER, FAULT, BALANCED, AUC, TOP1),
         first="reading",

@@ -5,11 +5,11 @@ import pytest
 from reported import predictions
 
 from efa import metrics
-from efa_book import estimates
+from efa_book.blocks import BLOCKS, leave_out
 from efa_book.claims import HOLDS, NO_EFFECT, REVERSED, decide, holm
-from efa_book.estimates import Estimate, combine, leave_out, pool
+from efa_book.estimates import Estimate, combine, pool
 
-SIMULATIONS, BLOCKS = 1000, 50
+SIMULATIONS = 1000
 
 
 def simulate(truth: list[float], seeds: int = 5, sims: int = SIMULATIONS, draw: int = 0):
@@ -115,7 +115,7 @@ def test_a_metric_without_a_block_is_that_of_the_other_clips(metric):
     counted = ["bleu_length", "bleu_wanted", "cider_d", "fault_right", "fault_wrong", "fault_missed"]
     clips[counted] = draw.randint(2, 9, (120, 6)) % [9, 9, 9, 2, 2, 2]
     clips["bleu_right"] = clips[["bleu_length", "bleu_wanted"]].min(axis=1)
-    block = np.random.RandomState(0).permutation(120) % estimates.BLOCKS
+    block = np.random.RandomState(0).permutation(120) % BLOCKS
     left = leave_out(clips.sample(frac=1, random_state=3), metric)
-    assert left == pytest.approx([BY_HAND[metric](clips[block != one]) for one in range(estimates.BLOCKS)])
+    assert left == pytest.approx([BY_HAND[metric](clips[block != one]) for one in range(BLOCKS)])
     assert leave_out(clips, "bleu4") is None

@@ -12,7 +12,7 @@ from reported import full, made, predictions
 from efa import metrics
 from efa.experiments import CAPTIONERS, PAPER, RECOGNISERS, TABLES
 from efa.utils.errors import InputError
-from efa_book import claims, tables
+from efa_book import blocks, claims, tables
 from efa_book.claims import HOLDS, INCONCLUSIVE, NO_EFFECT, OTHERS, REVERSED, UNLEARNED, UNTESTABLE, Claim
 from efa_book.estimates import NOTHING, Estimate
 from efa_book.table_specs import TABLE_SPECS
@@ -188,12 +188,13 @@ def test_a_row_that_has_not_learned_is_no_reference(tmp_path, changes, reason):
     texts["explanation"] = [f"The {one.lower()} {i} is good." for i, one in enumerate(texts["action"])]
     files, scores = {}, {}
     for row, change in (("EFA", {}), ("Add", changes)):
-        files[row, 0] = files[row, 1] = tmp_path / f"{row}.parquet"
+        path = tmp_path / f"{row}.parquet"
         found, clips = metrics.evaluate(texts.assign(**change))
-        clips.to_parquet(files[row, 0])
-        for metric in ("quality_auc", "top1"):
+        clips.to_parquet(path)
+        files[row, 0] = files[row, 1] = blocks.of_clips(path)
+        for metric in ("quality_auc", "top1", "names_action", "texts"):
             scores.setdefault(metric, {})[row] = dict.fromkeys((0, 1), found[metric])
-    results = full(scores, clip_files=files)
+    results = full(scores, left=files)
     (one,) = claims.judge(results, [claim(metric="top1")])
     assert reason in one.reason
     assert (one.outcome == UNLEARNED) == bool(reason)

@@ -34,7 +34,7 @@ def test_published_results_are_what_the_runs_were(home):
     for run in done:
         finish(run, {"cider_d": 30.0 + run.seed, "top1": 50.0, "bleu4": None}, run.seed)
     before = collect.collect("6", "smoke", (0, 1), RANDOM)
-    texts, clips = before.clips("EFA", 0, "none"), before.per_clip("EFA", 1, "none")
+    texts, left = before.clips("EFA", 0, "none"), before.left["EFA", 1]("none", "top1")
     folder, missing = published.publish("smoke", (0, 1), overrides=RANDOM, what="6")
     assert folder == paths.results() / "formsim-smoke"
     assert len(missing) == 14
@@ -44,7 +44,8 @@ def test_published_results_are_what_the_runs_were(home):
     assert after.states == before.states
     assert after.values("EFA", "cider_d") == before.values("EFA", "cider_d") == {0: 30.0, 1: 31.0}
     pd.testing.assert_frame_equal(after.clips("EFA", 0, "none"), texts)
-    pd.testing.assert_frame_equal(after.per_clip("EFA", 1, "none"), clips)
+    assert after.left["EFA", 1]("none", "top1") == pytest.approx(left)
+    assert after.left["EFA", 1]("none", "cider_d") is None
     assert after.clips("EFA", 1, "none") is None  # of other seeds no texts
     assert set(after.histories) == set(before.histories)
     assert published.published_seeds("6", "smoke") == (0, 1)
@@ -175,7 +176,7 @@ def test_seeds_trained_here_stand_beside_published_ones(home):
     assert (results.origin, results.seeds) == ("both", (0, 1))
     assert results.values("EFA", "cider_d") == {0: 30.4, 1: 31.0}
     assert set(results.states.values()) == {"done"}
-    assert results.per_clip("EFA", 0)["clip_id"].equals(results.per_clip("EFA", 1)["clip_id"])
+    assert len({len(results.left["EFA", seed]("predicted", "top1")) for seed in (0, 1)}) == 1
     assert results.repeats == (9, 8, pytest.approx(0.4))
     assert "9 runs. They give the published scores in 8, else up to 0.4 off." in tables.scores(results).text
 

@@ -9,7 +9,7 @@ from efa import metrics
 from efa.config import build
 from efa.experiments import TABLES
 from efa.metrics import METRICS
-from efa_book import estimates
+from efa_book import blocks, estimates
 from efa_book.intervals import mean_interval
 from efa_book.published import COLUMNS
 from efa_book.table_specs import KNOWN, TABLE_SPECS
@@ -28,7 +28,7 @@ def test_every_table_shows_metrics_that_exist():
 def test_one_seed_gives_the_interval_over_clips(tmp_path):
     found, clips = metrics.evaluate(predictions(explanation=""))
     clips.to_parquet(tmp_path / "p.parquet")
-    results = made({"EFA": {0: found["top1"]}}, "top1", clip_files={("EFA", 0): tmp_path / "p.parquet"})
+    results = made({"EFA": {0: found["top1"]}}, "top1", left={("EFA", 0): blocks.of_clips(tmp_path / "p.parquet")})
     shown = estimates.estimate(results, "EFA", "top1")
     assert shown.over == "clips"
     assert shown.low < found["top1"] < shown.high
@@ -39,10 +39,11 @@ def test_an_interval_over_seeds_and_clips_is_wider(tmp_path):
     for seed in range(3):
         texts = predictions(n=100, seed=seed).assign(reference="", explanation="")
         found, clips = metrics.evaluate(texts)
-        values[seed], files["EFA", seed] = found["quality_acc"], tmp_path / f"{seed}.parquet"
-        clips.to_parquet(files["EFA", seed])
+        values[seed], path = found["quality_acc"], tmp_path / f"{seed}.parquet"
+        clips.to_parquet(path)
+        files["EFA", seed] = blocks.of_clips(path)
     without = estimates.estimate(made({"EFA": values}, "quality_acc"), "EFA", "quality_acc")
-    found = estimates.estimate(made({"EFA": values}, "quality_acc", clip_files=files), "EFA", "quality_acc")
+    found = estimates.estimate(made({"EFA": values}, "quality_acc", left=files), "EFA", "quality_acc")
     assert (without.over, found.over) == ("seeds", "seeds and clips")
     assert (without.mean, without.low, without.high) == pytest.approx(mean_interval([*values.values()]))
     assert found.mean == without.mean
@@ -63,9 +64,10 @@ def test_difference_with_one_seed_is_paired_by_clip(tmp_path):
     for i, row in enumerate(("EFA", "Add")):
         texts = predictions(seed=0).assign(quality_prob=predictions(seed=i)["quality_prob"], explanation="")
         found, clips = metrics.evaluate(texts)
-        values[row], files[row, 0] = {0: found["quality_acc"]}, tmp_path / f"{i}.parquet"
-        clips.to_parquet(files[row, 0])
-    gap = estimates.effect(made(values, "quality_acc", clip_files=files), "EFA", "Add", "quality_acc")
+        values[row], path = {0: found["quality_acc"]}, tmp_path / f"{i}.parquet"
+        clips.to_parquet(path)
+        files[row, 0] = blocks.of_clips(path)
+    gap = estimates.effect(made(values, "quality_acc", left=files), "EFA", "Add", "quality_acc")
     assert gap.over == "clips"
     assert gap.low < gap.mean == values["EFA"][0] - values["Add"][0] < gap.high
     assert np.isnan(gap.p)

@@ -91,7 +91,7 @@ def test_the_figure_draws_every_limb_of_both_rows():
 
 def test_the_settings_that_differ_are_named():
     text = poses.settings_table("laptop", "pose").text
-    assert "decoder.frozen | True | False" in text
+    assert "training.weight_text | 5.0 | 15.0" in text
     assert "\nencoder." not in text
     assert "data.seed" not in text
 

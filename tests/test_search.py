@@ -205,4 +205,4 @@ def test_the_command_searches_and_writes(home, monkeypatch):
     app.command()(cli.search)
     assert CliRunner().invoke(app, ["TSM", "--trials", "3", "--seed", "2"]).exit_code == 0
     assert CliRunner().invoke(app, ["all", "--preset", "pose", "--write"]).exit_code == 0
-    assert called == [("TSM", "laptop", 3, 2), ("EFA", "pose", 20, 0), "pose"]
+    assert called == [("TSM", "laptop", 3, 2), ("EFA", "pose", 12, 0), "pose"]

@@ -111,9 +111,8 @@ def test_a_prediction_does_not_depend_on_the_batch(name, home):
 def test_every_row_has_the_presets_epochs(preset):
     rows = {run.row: run.config.training for run in select("paper", preset, (0,))}
     assert {row.epochs for row in rows.values()} == {build(preset).training.epochs}
-    share = build(preset).training.text_share
     own = SYSTEM_SETTINGS.get(preset, {}).get("MSCADC", {})  # of the search
-    assert rows["MSCADC"].text_share == own.get("training.text_share", share if preset == "paper" else share / 2)
+    assert rows["MSCADC"].text_share == own.get("training.text_share", build(preset).training.text_share)
     given = select("4/MSCADC", preset, (0,), {"training.text_share": 0.7})[0]
     assert given.config.training.text_share == 0.7  # what a user sets, wins
 

@@ -19,10 +19,10 @@ SCORES_VERSION = 2  # raise it when a score of the same predictions may change: 
 QUALITY_METRICS = ("quality_acc", "quality_balanced_acc", "quality_majority", "quality_auc")
 FAULT_METRICS = ("fault_f1", "fault_precision", "fault_recall", "hallucinated_faults", "step_acc")
 VERDICT_METRICS = ("verdict_agreement", "written_verdict_acc")
-TEXT_METRICS = ("chain", "names_action", "degenerate", "cider_named")
+TEXT_METRICS = ("chain", "names_action", "degenerate", "cider_named", "texts")
 METRICS = (*CAPTION_METRICS, "top1", "top5", *QUALITY_METRICS, *FAULT_METRICS, *VERDICT_METRICS, *TEXT_METRICS, "n")
 SAME = ("top1", "top5", "chain", "names_action", "degenerate")  # scores that are shares of a flag of this name
-FLAGS = (*SAME, "fault_right", "fault_wrong", "fault_missed", "step", "agreement", "repeated")
+FLAGS = (*SAME, "fault_right", "fault_wrong", "fault_missed", "step", "agreement")
 CAPTION_TYPES = dict.fromkeys(("bleu_right", "bleu_length", "bleu_wanted"), "int16")
 CAPTION_TYPES |= dict.fromkeys(("meteor", "rouge_l", "cider_d"), "float16")
 CLIP_TYPES = {"truth": "int8", "p": "float32"} | CAPTION_TYPES | dict.fromkeys(FLAGS, "int8")
@@ -41,7 +41,7 @@ def score(predictions: pd.DataFrame, parser: FaultParser | None = None) -> dict[
     - `verdict_agreement`: the written verdict is the quality head's; `written_verdict_acc`: it is the truth. A text
       without a verdict counts as wrong in both.
     - `names_action`: texts that name the true action; `degenerate`: texts that break off, repeat themselves
-      (`formsim.faults.is_broken`) or state no verdict.
+      (`formsim.faults.is_broken`) or state no verdict; `texts`: how many different ones are written.
 
     Raises InputError: no clips, protocols mixed, Java missing where there are captions to score.
     """
@@ -52,8 +52,7 @@ def per_clip(predictions: pd.DataFrame, parser: FaultParser | None = None) -> pd
     """What each clip contributes to `score`, one row a clip, -1 where something does not apply.
 
     clip_id, protocol, truth (0 standard, 1 non-standard), p (of non-standard), the words that BLEU-1 finds, lengths of
-    text and reference, METEOR, ROUGE-L and CIDEr-D of the clip in percent, and 0, 1 or a count for each of `FLAGS`;
-    `repeated`: a clip above has the same text.
+    text and reference, METEOR, ROUGE-L and CIDEr-D of the clip in percent, and 0, 1 or a count for each of `FLAGS`.
     """
     return evaluate(predictions, parser)[1]
 
@@ -100,7 +99,7 @@ def evaluate(
         written = np.array([-1 if one is None else one for one in verdict])
         clips["degenerate"] = np.array(broken) | (written < 0)
         clips["names_action"] = [names_action(*pair) for pair in zip(texts, action, strict=True)]
-        clips["repeated"] = texts.duplicated()
+        scores["texts"] = texts.nunique()
         if has_head:
             clips["agreement"] = written == verdicts
         scores["written_verdict_acc"] = _percent((written == quality)[known])
