@@ -44,6 +44,7 @@ from formsim.skeletons import ALIKE
 from formsim.verdicts import verdict_in_text
 
 AGREES = 0.7  # AUC from which verdicts are said to agree with people's
+NEW_ACTION = "the exercise described"  # by steps without a name
 PROTOCOLS = ("predicted", "oracle", "none", "wrong")
 
 
@@ -235,7 +236,8 @@ class EFA:
         Args:
             video: a file, a folder of frames, or frames uint8 [T, H, W, 3] for a model that reads frames.
             action: which action it is; by default the model decides (protocol 'predicted').
-            steps: five steps and an instruction of an action that the model has never seen.
+            steps: five steps and an instruction of an action that the model has never seen; `action` is then its name.
+                A text about an exercise that the model knows is no explanation of it and is left out.
             progress: called with the number of frames done and in all while the person's pose is estimated.
 
         Returns:
@@ -266,7 +268,7 @@ class EFA:
         if self.config.encoder.kind == "swin":
             guess = output.class_logits.softmax(1)[0]
         order = [] if seen.unusable else guess.argsort(descending=True).tolist()[:5]
-        named, sure = action or self.actions[best], self.trust.right(likely)
+        named, sure = action or (NEW_ACTION if steps else self.actions[best]), self.trust.right(likely)
         reason = seen.unusable
         if not reason and not action and not steps and (sure < self.trust.least or other > likely):
             reason = f"this may be none of the known exercises (the best guess is right with probability {sure:.2f})"
@@ -282,6 +284,13 @@ class EFA:
             attention = [[round(float(weight), 6) for weight in row] for row in per_frame]
         verdicts = [(span, round(float(p), 6)) for span, p in zip(seen.spans, wrong, strict=True)] if seen.spans else []
         explanation = "" if reason else self.tokenizer.decode(tokens[0])
+        cautions = [] if reason else self._cautions(named, wrong, explanation)
+        other_action = None if reason else self._named_in(explanation)
+        if steps and other_action:  # a text of a trained exercise, which the video does not show
+            cautions.append(f"no explanation: the model's text was about another exercise, '{other_action}'")
+            explanation = ""
+        elif other_action not in (None, named):
+            cautions.append(f"the explanation is about another exercise, '{other_action}'")
         return {
             "video": video or None,
             "action": None if reason else named,
@@ -307,7 +316,7 @@ class EFA:
                 "system": self.config.system.name,
                 "results_version": RESULTS_VERSION,
             },
-            "warnings": [*seen.notes, *([] if reason else self._cautions(named, wrong, explanation))],
+            "warnings": [*seen.notes, *cautions],
         }
 
     @torch.inference_mode()
@@ -348,11 +357,12 @@ class EFA:
                 cautions.append(f"verdicts on '{action}' {agree}: {tried}")
         if verdict_in_text(explanation) not in (None, float(wrong.mean()) >= 0.5):
             cautions.append("the explanation contradicts the verdict; they come from different parts of the model")
-        opening = spaced_words(explanation.split(".")[0])  # which names the exercise
-        named = max((name for name in self.actions if spaced_words(name) in opening), key=len, default=action)
-        if named != action and action in self.actions:
-            cautions.append(f"the explanation is about another exercise, '{named}'")
         return cautions
+
+    def _named_in(self, explanation: str) -> str | None:
+        """The action that the first sentence names, the longest of several."""
+        opening = spaced_words(explanation.split(".")[0])
+        return max((name for name in self.actions if spaced_words(name) in opening), key=len, default=None)
 
     def _faults(self, explanation: str, action: str) -> list[str]:
         """Which of FormSim's faults the explanation names, for a model trained on it."""

@@ -22,7 +22,10 @@ def assess(
     videos: Annotated[list[Path], typer.Argument(help="video files, or folders of frames")],
     action: Annotated[str | None, typer.Option(help="which action it is; by default the model decides")] = None,
     steps: Annotated[
-        Path | None, typer.Option(help="JSON file {steps: [5 texts], instruction: text} of a new action")
+        Path | None,
+        typer.Option(
+            help="JSON file {steps: [5 texts], instruction: text} of a new action, by default named as the file"
+        ),
     ] = None,
     checkpoint: Annotated[
         str | None, typer.Option(help="folder or hub id; default: the pose model that comes with the package")
@@ -45,7 +48,7 @@ def assess(
                 raise InputError("this is an address, not a file", file=video, hint="download it and give the file")
             with bar(printable(video.name)) as progress:
                 seen = observe(video, efa.config, progress)
-            answer = efa.answer(seen, str(video), action, text)
+            answer = efa.answer(seen, str(video), action or (steps.stem if steps else None), text)
             answer["model"]["checkpoint"] = str(source)
             answer["warnings"] += odd
             if picture:
@@ -103,14 +106,16 @@ def _print(answer: dict[str, Any]) -> None:
     if answer["abstained"]:
         out.print(f"  no answer: {answer['abstained']}" + (f"   (best guesses: {best})" if best else ""))
     else:
-        out.print(f"  action   {answer['action']}   ({best})")
+        looks = f"looks most like {best}" if answer["protocol"] == "oracle" else best
+        out.print(f"  action   {printable(answer['action'])}   ({looks})")
         wrong = answer["quality_probability"]
         out.print(f"  form     {answer['quality']}   (non-standard with probability {wrong:.2f})")
         for i, one in enumerate(answer["repetitions"]):
             told = "   explained below" if i == answer["explained"] and len(answer["repetitions"]) > 1 else ""
             times = f"{one['start']:6.1f} to {one['end']:.1f} s"
             out.print(f"    {times}   {one['quality']} {one['quality_probability']:.2f}{told}", highlight=False)
-        out.print(f"  why      {answer['explanation']}")
+        if answer["explanation"]:
+            out.print(f"  why      {answer['explanation']}")
     for warning in answer["warnings"]:
         out.print(f"  note     {warning}")
     if "picture" in answer:

@@ -151,10 +151,13 @@ def publish(
 
 
 def score(predictions: Path, as_json: AsJson = False) -> None:
-    """Score a predictions file.   Example: efa score results/formsim-laptop/predictions/6-EFA-0.parquet"""
+    """Score a predictions file, as far as its columns go.
+
+    Example: efa score results/formsim-laptop/predictions/6-EFA-0.parquet
+    """
     from efa import metrics
     from efa.runs import fault_parser
-    from efa_book.predictions import read_predictions
+    from efa_book.predictions import read_predictions, unavailable
 
     table = read_predictions(predictions)
     known = fault_parser() if table["fault"].astype(bool).any() else None
@@ -162,10 +165,13 @@ def score(predictions: Path, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(scores, indent=1, allow_nan=False))
         return
-    shown = Table("metric", *scores)
+    shown, missing = Table("metric", *scores), unavailable(scores)
     for metric in next(iter(scores.values())):
-        shown.add_row(metric, *("" if s[metric] is None else f"{s[metric]:.2f}" for s in scores.values()))
+        if metric not in missing:
+            shown.add_row(metric, *("" if s[metric] is None else f"{s[metric]:.2f}" for s in scores.values()))
     out.print(shown)
+    for need in dict.fromkeys(missing.values()):
+        out.print(f"Not available: {', '.join(name for name in missing if missing[name] == need)} (needs {need})")
 
 
 def search(

@@ -8,26 +8,48 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet
 
+from efa.metrics import CAPTION_METRICS
 from efa.utils.errors import InputError
 
 TEXT_COLUMNS = ("clip_id", "action", "predicted_action", "reference", "explanation", "protocol", "fault", "split")
 COLUMNS = (*TEXT_COLUMNS, "top5", "quality", "quality_prob", "fault_step")
+ASSUMED: dict[str, Any] = dict.fromkeys(COLUMNS[1:], "") | {"protocol": "predicted", "quality": -1}  # of a column that is missing
+NEEDS = {  # what a metric is computed from, beside the columns that it scores
+    "cider_d": "explanations, and two different references",
+    "cider_named": "explanations that name the true action, and two different references",
+    "top1": "predicted_action, and a class that is not given",
+    "top5": "top5, and a class that is not given",
+    "quality_acc": "quality_prob and quality",
+    "quality_majority": "quality_prob and quality",
+    "quality_balanced_acc": "quality_prob, and clips of both qualities",
+    "quality_auc": "quality_prob, and clips of both qualities",
+    "verdict_agreement": "explanations and quality_prob",
+    "written_verdict_acc": "explanations and quality",
+    "hallucinated_faults": "explanations, clips of known faults, and standard ones",
+    "step_acc": "explanations, and non-standard clips with a fault_step",
+    "names_action": "explanations and action",
+} | dict.fromkeys(("degenerate", "texts"), "explanations")  # fmt: skip
+FAULTS = "explanations, and clips of known faults"
+CAPTIONS = "explanations and references, in a script with blanks between words"
 
 
 def read_predictions(path: str | Path) -> pd.DataFrame:
     """A predictions table from .parquet or .csv (top5 as a JSON list), one row a clip and protocol, checked.
 
     Texts come as str, `quality` as int (0, 1, -1 unknown), `quality_prob` and `fault_step` as float (NaN: the system
-    gives no verdict, the clip has no known step), `top5` as list of at most five str. A system without a class head
-    leaves `predicted_action` and `top5` empty in every row, one without a quality head `quality_prob`. Further
-    columns are kept.
+    gives no verdict, the clip has no known step), `top5` as list of at most five str. Needed are `clip_id` and what is
+    to be scored: `explanation`, `predicted_action` or `quality_prob`. A column that is missing is as if empty, like
+    what a system without a class head or a quality head leaves empty in every row. Further columns are kept.
 
     Raises InputError: unreadable file, missing column, wrong type or value, duplicate or missing clip_id, gaps.
     """
     path = Path(path)
     table = _read_table(path)
-    if missing := [name for name in COLUMNS if name not in table.columns]:
-        raise InputError(f"missing column {', '.join(missing)}", file=path, hint=f"columns: {', '.join(COLUMNS)}")
+    if "clip_id" not in table.columns or not {"explanation", "predicted_action", "quality_prob"} & {*table.columns}:
+        hint = "needed: clip_id, and explanation, predicted_action or quality_prob"
+        raise InputError(f"no such column among {', '.join(map(str, table.columns))}", file=path, hint=hint)
+    missing = {name: value for name, value in ASSUMED.items() if name not in table.columns}
+    table = table.assign(**missing)
     if table.columns.duplicated().any():
         raise InputError(f"column {table.columns[table.columns.duplicated()][0]} twice", file=path)
     if table.empty:
@@ -48,7 +70,7 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
         require(~given | numbers.abs().lt(np.inf), f"{name} is not a number")
         table[name] = numbers
     table["top5"] = table["top5"].map(_parse_names)
-    for name in ("clip_id", "action", "protocol"):
+    for name in {"clip_id", "action", "protocol"} - missing.keys():
         require(table[name] != "", f"{name} is empty")
     require(~table.duplicated(["clip_id", "protocol"]), "duplicate clip_id", "keep one row a clip and protocol")
     require(table["quality"].isin([0, 1, -1]), "quality is not 0, 1 or -1", "0 standard, 1 non-standard, -1 unknown")
@@ -62,6 +84,12 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
         require(given | (not given.any()), f"{name} is empty", hint)
     table["quality"] = table["quality"].astype(int)
     return table
+
+
+def unavailable(scores: dict[str, dict[str, float | None]]) -> dict[str, str]:
+    """Metric that none of the protocols has -> what it needs."""
+    names = [name for name in next(iter(scores.values())) if all(found[name] is None for found in scores.values())]
+    return {name: NEEDS.get(name, CAPTIONS if name in CAPTION_METRICS else FAULTS) for name in names}
 
 
 def _read_table(path: Path) -> pd.DataFrame:

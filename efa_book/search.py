@@ -52,7 +52,11 @@ def read_trials(preset: str, version: int = RESULTS_VERSION) -> pd.DataFrame:
     """A preset's trials by the code of today; InputError where results/search.csv cannot be read."""
     file = paths.results() / "search.csv"
     try:
-        rows = pd.read_csv(file, keep_default_na=False) if file.is_file() else pd.DataFrame(columns=["system", "seed", "state"])
+        rows = (
+            pd.read_csv(file, keep_default_na=False)
+            if file.is_file()
+            else pd.DataFrame(columns=["system", "seed", "state"])
+        )
         return rows[(rows["preset"] == preset) & (rows["results_version"] == version)] if len(rows) else rows
     except (ValueError, KeyError) as error:
         raise InputError(f"this is no table of trials: {error}", file=file, hint="restore it, or remove it") from None

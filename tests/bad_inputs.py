@@ -219,7 +219,7 @@ SCORED = cases(SCORE, [
     ("no bytes", holding("predictions.parquet", b""), "cannot be read"),
     ("no bytes, CSV", holding("predictions.csv", b""), "cannot be read"),
     ("cut short", cut(predictions(), 0.7), "cannot be read"),
-    ("no column", predictions(quality=None), "missing column quality"),
+    ("no column", predictions(clip_id=None), "needed: clip_id"),
     ("no rows", predictions(**{name: [] for name in COLUMNS}), "no rows"),
     ("id twice", predictions(clip_id=list("aacd")), "row 2 (clip a): duplicate clip_id"),
     ("no label", predictions(quality=[0, 1, np.nan, 1]), "row 3 (clip c): quality is not"),

@@ -95,7 +95,9 @@ def test_answers_are_what_the_schema_says(assess, module_home, video, system):
             valid(answer | change)
     status, out, _ = assess(video, model=folder)
     assert status == 0
-    assert all(word in out for word in ("action", "form", "why", model.assess(video)["action"]))
+    answer = model.assess(video)
+    assert all(word in out for word in ("action", "form", answer["action"]))
+    assert ("why" in out) == bool(answer["explanation"])
 
 
 def test_answers_about_a_person_are_what_the_schema_says(assess, module_home, tmp_path, monkeypatch):
@@ -152,10 +154,12 @@ def test_the_action_can_be_given_or_described(assess, video, tmp_path):
     steps = tmp_path / "lunge.json"
     steps.write_text(block.split("```")[0])
     arguments = (video, "--action", "Lunge", "--steps", steps, "--json")
-    for words in (arguments, (video, *arguments[3:])):  # the action may have no name
+    for words, name in ((arguments, "Lunge"), ((video, *arguments[3:]), "lunge")):  # by default named as the file
         status, out, err = assess(*words)
         assert status == 0, err
-        assert json.loads(out)["steps"][0]["text"] == "Stand with the feet together and the arms by the sides."
+        answer = json.loads(out)
+        assert (answer["action"], answer["protocol"]) == (name, "oracle")
+        assert answer["steps"][0]["text"] == "Stand with the feet together and the arms by the sides."
     for wrong in ("[]", "{", '{"steps": ["one"], "instruction": "x"}', '{"steps": [1,2,3,4,5], "instruction": "x"}'):
         steps.write_text(wrong)
         status, _, err = assess(*arguments)

@@ -1,6 +1,7 @@
 """The command line: what it prints, and one line with exit status 2 for every mistake."""
 
 import json
+import re
 import subprocess
 import sys
 from functools import partial
@@ -102,6 +103,38 @@ def test_run_then_status_then_score(efa, module_home, monkeypatch):
     status, out, _ = efa("score", str(file))
     assert status == 0
     assert "quality_balanced_acc" in out
+
+
+TEXTS = ["The squat is good.", "The lunge in this video is bad."]
+
+
+@pytest.mark.parametrize(
+    ("columns", "numbers", "missing"),
+    [
+        ({"reference": TEXTS, "explanation": TEXTS}, "cider_d .* 1000.00", "top1 (needs predicted_action"),
+        ({"reference": TEXTS[:1], "explanation": TEXTS[:1]}, "bleu1 .* 100.00", "cider_d (needs explanations, and two"),
+        ({"reference": ["深蹲动作标准。"] * 2, "explanation": TEXTS}, "degenerate", "in a script with blanks"),
+        ({"quality": [0, 1], "quality_prob": [0.1, 0.9]}, "quality_auc .* 100.00", "texts (needs explanations"),
+        (
+            {"quality": [1, 1], "quality_prob": [0.1, 0.9]},
+            "quality_acc .* 50.00",
+            "quality_auc (needs quality_prob, and",
+        ),
+        (
+            {"action": ["a", "b"], "predicted_action": ["a", "a"]},
+            "top1 .* 50.00",
+            "quality_acc, quality_majority (needs",
+        ),
+    ],
+    ids=["texts alone", "one clip", "no blanks", "verdicts alone", "one verdict", "classes alone"],
+)
+def test_what_can_be_scored_is_scored(efa, tmp_path, columns, numbers, missing):
+    count = len(next(iter(columns.values())))
+    pd.DataFrame({"clip_id": list("ab")[:count], **columns}).to_csv(tmp_path / "p.csv", index=False)
+    status, out, err = efa("score", str(tmp_path / "p.csv"))
+    assert (status, err) == (0, "")
+    assert re.search(numbers.replace(" .* ", " +│ +"), out)
+    assert missing in re.sub(r"\s+", " ", out)
 
 
 # --- data ----------------------------------------------------------------------------------------------------------

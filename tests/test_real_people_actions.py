@@ -120,6 +120,17 @@ def test_each_repetition_is_judged_and_untested_verdicts_say_so(shipped):
     assert any(warning.startswith("untested") for warning in other["warnings"])
 
 
+def test_own_steps_are_not_explained_by_a_text_about_another_exercise(shipped, monkeypatch):
+    seen, steps = observe_landmarks(clip("Push-Up"), 16), shipped.steps["Squat"]
+    for told, kept in (("push-up", False), ("movement", True)):
+        text = f"This {told} is executed correctly. In step two, the body is as straight as in a plank."
+        monkeypatch.setattr(type(shipped.tokenizer), "decode", lambda *_, text=text: text)
+        answer = shipped.answer(seen, steps=steps)
+        assert answer["action"] == "the exercise described"
+        assert (answer["explanation"] == text) == kept
+        assert any(warning.startswith("no explanation") for warning in answer["warnings"]) != kept
+
+
 def test_an_explanation_of_another_exercise_is_noted(shipped, monkeypatch):
     seen, notes = observe_landmarks(clip("Push-Up"), 16), {}
     for told in ("push-up", "barbell back squat", "squat", "movement"):

@@ -22,6 +22,7 @@ VERDICT_METRICS = ("verdict_agreement", "written_verdict_acc")
 TEXT_METRICS = ("chain", "names_action", "degenerate", "cider_named", "texts")
 METRICS = (*CAPTION_METRICS, "top1", "top5", *QUALITY_METRICS, *FAULT_METRICS, *VERDICT_METRICS, *TEXT_METRICS, "n")
 SAME = ("top1", "top5", "chain", "names_action", "degenerate")  # scores that are shares of a flag of this name
+UNSPACED = "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]"  # no blanks between words
 FLAGS = (*SAME, "fault_right", "fault_wrong", "fault_missed", "step", "agreement")
 CAPTION_TYPES = dict.fromkeys(("bleu_right", "bleu_length", "bleu_wanted"), "int16")
 CAPTION_TYPES |= dict.fromkeys(("meteor", "rouge_l", "cider_d"), "float16")
@@ -31,8 +32,9 @@ CLIP_TYPES = {"truth": "int8", "p": "float32"} | CAPTION_TYPES | dict.fromkeys(F
 def score(predictions: pd.DataFrame, parser: FaultParser | None = None) -> dict[str, float | None]:
     """Every metric of `METRICS` for a table from `read_predictions`: percentages, None where a metric does not apply.
 
-    - Captions (`bleu1` ... `cider_d`): clips with a reference; None for a system that writes nothing. `cider_named`:
-      CIDEr-D over the clips whose text names the true action.
+    - Captions (`bleu1` ... `cider_d`): clips with a reference; None for a system that writes nothing and in a script
+      that leaves no blanks between words. CIDEr-D weighs words by how rare they are: it needs two different
+      references. `cider_named`: CIDEr-D over the clips whose text names the true action.
     - `top1`, `top5`: None under the protocol oracle, which is given the class.
     - `quality_*`: clips of known quality, verdict at probability 0.5; `quality_majority`: share of the larger class.
     - `fault_*`: micro-averaged over standard clips and non-standard clips whose fault is known; `hallucinated_faults`:
@@ -89,16 +91,19 @@ def evaluate(
 
     texts = predictions["explanation"]
     if (texts.str.strip() != "").any():
-        referenced = (predictions["reference"].str.strip() != "").to_numpy()
-        if referenced.any():
-            found, each = score_captions(list(predictions["reference"][referenced]), list(texts[referenced]))
+        references = predictions["reference"]
+        referenced = (references.str.strip() != "").to_numpy()
+        if referenced.any() and not references.str.contains(UNSPACED).any():
+            found, each = score_captions(list(references[referenced]), list(texts[referenced]))
             scores.update(found)
+            if references[referenced].nunique() < 2:  # no word is rarer than another
+                scores["cider_d"], each[:, -1] = None, -1
             clips.loc[referenced, list(CAPTION_TYPES)] = each
         read = {text: (verdict_in_text(text), step_in_text(text), is_broken(text)) for text in texts.unique()}
         verdict, step, broken = zip(*(read[text] for text in texts), strict=True)
         written = np.array([-1 if one is None else one for one in verdict])
         clips["degenerate"] = np.array(broken) | (written < 0)
-        clips["names_action"] = [names_action(*pair) for pair in zip(texts, action, strict=True)]
+        clips["names_action"] = [names_action(*one) if one[1] else -1 for one in zip(texts, action, strict=True)]
         scores["texts"] = texts.nunique()
         if has_head:
             clips["agreement"] = written == verdicts
