@@ -18,7 +18,7 @@ export JUPYTER_PREFER_ENV_PATH = 1
 export PYDEVD_DISABLE_FILE_VALIDATION = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce book bench test test-all lint format clean
+.PHONY: help setup reproduce book bench test test-all examples lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -40,6 +40,9 @@ test: setup ## run the fast tests
 
 test-all: setup ## run the slow tests too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "" $(PYTEST_ARGS)
+
+examples: setup ## run every documented command and example, at the size of a test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "" tests/test_examples.py
 
 lint: setup ## check style, formatting, types and which package imports which; count lines
 	$(BIN)/ruff check .

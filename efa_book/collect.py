@@ -99,30 +99,41 @@ class _Entry:
     facts: dict[str, Any] = field(default_factory=dict)
     history: pd.DataFrame | None = None
 
+    def has(self, protocol: str) -> bool:
+        """Whether it is scored under a protocol that was asked for, if any was."""
+        return not protocol or (self.scores is not None and protocol in set(self.scores["protocol"]))
+
 
 def obtain(
-    table: str, preset: str, seeds: int | str | Sequence[int] | None = None, train: bool = True,
+    table: str, preset: str, seeds: int | str | Sequence[int] | None = None, train: bool | str = True,
     overrides: Overrides | None = None, report: Report = print, dataset: str = "", protocol: str = "",
 ) -> Results:  # fmt: skip
     """`collect`, after training what is missing if `train` is set; what a notebook calls.
 
     Args:
-        seeds: as `seeds_of` reads them. None: seed 0, or without training every seed that is published or finished.
+        seeds: as `seeds_of` reads them. None: every seed that is published or finished, or else seed 0.
+        train: False: nothing. True: what is neither finished here nor published by the code of today. 'all': what is
+            published, too.
         dataset: a folder with a manifest, in place of the preset's data.
         protocol: one of `efa.predict.PROTOCOLS` for every row; '' for each row's own. With `train`, finished runs
             predict under it as well, without training.
     """
     overrides = (overrides or {}) | ({"data.source": dataset} if dataset else {})
-    if seeds is None and not train:
+    if seeds is None and train != "all":
         known = {*published.published_seeds(table, preset, overrides), *_finished_seeds(table, preset, overrides)}
         found = collect(table, preset, sorted(known) or (0,), overrides, protocol)
-        present = tuple(s for s in found.seeds if any(found.states[row, s] in ("done", "stale") for row in found.rows))
-        return collect(table, preset, present, overrides, protocol) if present and present != found.seeds else found
+        shown = ("done",) if train else ("done", "stale")
+        present = tuple(s for s in found.seeds if any(found.states[row, s] in shown for row in found.rows))
+        if present or not train:
+            return collect(table, preset, present, overrides, protocol) if present not in ((), found.seeds) else found
     chosen = seeds_of(seeds) if seeds is not None else (0,)
     if train:
         wanted = _select_runs(table, preset, chosen, overrides, protocol)
+        there = {} if train == "all" else _read_published(wanted, published.folder_of(preset, overrides))
+        have = {cell for cell, one in there.items() if one.state == "done" and one.has(protocol)}
+        wanted = [run for run in wanted if (run.row, run.seed) not in have]
         todo = [run for run in wanted if not run.finished]
-        report(f"{len(wanted)} runs, {len(wanted) - len(todo)} finished before")
+        report(f"{len(wanted) + len(have)} runs, {len(wanted) - len(todo)} finished before, {len(have)} published")
         for i, run in enumerate(wanted, 1):
             if run in todo:
                 report(f"[{i}/{len(wanted)}] {run.label}")

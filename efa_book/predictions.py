@@ -13,7 +13,10 @@ from efa.utils.errors import InputError
 
 TEXT_COLUMNS = ("clip_id", "action", "predicted_action", "reference", "explanation", "protocol", "fault", "split")
 COLUMNS = (*TEXT_COLUMNS, "top5", "quality", "quality_prob", "fault_step")
-ASSUMED: dict[str, Any] = dict.fromkeys(COLUMNS[1:], "") | {"protocol": "predicted", "quality": -1}  # of a column that is missing
+ASSUMED: dict[str, Any] = dict.fromkeys(COLUMNS[1:], "") | {
+    "protocol": "predicted",
+    "quality": -1,
+}  # of a column that is missing
 NEEDS = {  # what a metric is computed from, beside the columns that it scores
     "cider_d": "explanations, and two different references",
     "cider_named": "explanations that name the true action, and two different references",

@@ -1,8 +1,10 @@
-"""Every example of a docstring and of `--help` is run, at the size of a test."""
+"""Examples of docstrings and of `--help` and the commands of all pages are run, as small as a test, or say why not."""
 
 import doctest
 import importlib
+import json
 import re
+import runpy
 import shlex
 import shutil
 import sys
@@ -28,6 +30,21 @@ NOT_RUN = {
     "data ui-prmd": "needs UI-PRMD's files; tests/test_ui_prmd.py runs the command on made-up ones",
     "leave-one-subject-out": "one training for each row, seed and person; tests/test_loso.py runs the command on three",
 }
+NEEDS_A_CLUSTER = "needs a scheduler, machines or GPUs; test_grid_ray.py and test_distributed.py run it locally"
+INSTALLS = "installs or builds something; .ci/run does it in a fresh clone"
+FETCHES = "fetches files from other hosts"
+NOT_RUN_ON_PAGES = {  # how a command begins, or what it contains -> why it is not run
+    "make reproduce": "trains for twenty minutes; .ci/run builds the book from what is published",
+    "make bench": "half an hour on an idle machine", "make ": INSTALLS,
+    ".ci/run": "is the run of which this test is a part",
+    "conda ": INSTALLS, "pre-commit ": INSTALLS,
+    "python -m pip": INSTALLS, "curl ": FETCHES, "hf ": FETCHES, "accelerate ": NEEDS_A_CLUSTER,
+    "srun ": NEEDS_A_CLUSTER, "cd ": NEEDS_A_CLUSTER, "export ": NEEDS_A_CLUSTER, "first=": NEEDS_A_CLUSTER,
+    "--executor ray": NEEDS_A_CLUSTER, "--preset gpu": "trains for hours without a GPU",
+    "--preset paper": "needs weights that cannot be shipped; tests/test_paper_preset.py runs it with made-up ones",
+    "papermill ": "runs a whole notebook; tests/test_notebooks.py does",
+    "efa search all": "twelve trainings of every system; tests/test_search.py runs a small search",
+}  # fmt: skip
 PACKAGES = ("efa", "formsim", "efa_datasets", "efa_cluster", "efa_book")
 
 
@@ -63,6 +80,10 @@ def place(tmp_path_factory):
         cot_afa_release.videos(cot_afa_release.release(folder / "CoT-AFA"))
         for run_ in select("6/EFA", "laptop", (0, 1, 2)) + select("standards/EFA", "laptop", (0, 1, 2)):
             run_.execute()
+        for name in ("my_video.mp4", "one.mp4", "two.mp4"):
+            shutil.copy(folder / "squat.mp4", folder / name)
+        page = (ROOT / "book" / "assess.md").read_text("utf-8")
+        (folder / "lunge.json").write_text(page.split("```json\n")[1].split("```")[0])
         shutil.copytree(select("6/EFA", "laptop", (0,))[0].folder, folder / "my-checkpoint")
         published = Path("results", "formsim-laptop", "predictions", "6-EFA-0.parquet")
         (folder / published).parent.mkdir(parents=True)
@@ -90,6 +111,79 @@ def test_example_is_valid(name):
 @pytest.mark.parametrize("name", sorted(COMMANDS.keys() - NOT_RUN.keys(), key=lambda name: not name.startswith("data")))
 def test_example_runs(name, place, monkeypatch):
     run(monkeypatch, *example(name))
+
+
+def documented() -> list[tuple[str, str]]:
+    """Page and command: of shell blocks, and of tables and sentences that give a whole command."""
+    found = []
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "book").glob("*.md"))]
+    for file in [*pages, *sorted((ROOT / "notebooks").glob("*.ipynb"))]:
+        text = file.read_text("utf-8")
+        if file.suffix == ".ipynb":
+            cells = json.loads(text)["cells"]
+            text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+        lines = [
+            line for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+            for line in block.replace("\\\n", " ").splitlines()
+        ]  # fmt: skip
+        lines += re.findall(r"(?:\| |From a terminal: )`((?:\.venv/bin/|papermill |make )[^`]+)`", text)
+        commands = (" ".join(line.split("  #")[0].split()) for line in lines if not line.startswith("#"))
+        found += [(file.name, command.replace(".venv/bin/", "")) for command in commands if command]
+    return found
+
+
+DOCUMENTED = documented()
+
+
+def why_not(command: str) -> str:
+    """Why a documented command is not run; '' if it is."""
+    if command.endswith("--help"):
+        return ""
+    known = NOT_RUN_ON_PAGES | {f"efa {name}": reason for name, reason in NOT_RUN.items()}
+    starts = (
+        reason for start, reason in known.items() if command.startswith(start) or (start[0] == "-" and start in command)
+    )
+    return next(starts, "")
+
+
+def words_of(command: str) -> list[str]:
+    """The words behind 'efa' and the command's name."""
+    return shlex.split(command.removesuffix(" &"))[1:]
+
+
+def test_documented_commands_are_valid_or_not_ours():
+    """Whatever cannot be run here names options and arguments that exist."""
+    for page, command in DOCUMENTED:
+        if command.startswith("efa ") and "--help" not in command:
+            words = words_of(command.replace("<key>", "0").replace("$SLURM_ARRAY_TASK_ID", "0"))
+            name = next(
+                name for name in sorted(COMMANDS, key=len, reverse=True) if words[: len(name.split())] == name.split()
+            )
+            assert COMMANDS[name].make_context(name, words[len(name.split()) :]), (page, command)
+        else:
+            assert why_not(command) or command.startswith(("efa ", "python -m formsim ")), (page, command)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", dict.fromkeys(page for page, _ in DOCUMENTED))
+def test_the_commands_of_a_page_run(page, place, monkeypatch, capsys):
+    """In their order, as one may need another's output."""
+    ran, skipped = [], {}
+    for command in [command for one, command in DOCUMENTED if one == page]:
+        if reason := why_not(command):
+            skipped[command] = reason
+        elif command.startswith("python -m formsim "):
+            monkeypatch.setattr("sys.argv", ["formsim", *shlex.split(command)[3:]])
+            runpy.run_module("formsim", run_name="__main__")
+            ran.append(command)
+        else:
+            key = select("6/EFA", "laptop", (0,))[0].key
+            run(monkeypatch, *words_of(command.replace("<key>", key)))
+            ran.append(command)
+    with capsys.disabled():
+        print(f"\n{page}: {len(ran)} commands run, {len(skipped)} not")
+        for command, reason in skipped.items():
+            print(f"  not run: {command[:60]}: {reason}")
 
 
 MODULES = [

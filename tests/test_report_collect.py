@@ -8,12 +8,14 @@ import pandas as pd
 import pytest
 from reported import RANDOM, finish, predictions
 
-from efa.experiments import select
+from efa.experiments import ABLATION, select
 from efa.utils import paths
 from efa.utils.errors import InputError
 from efa.utils.seeds import seeds_of
 from efa_book import collect, published, tables
 from efa_book.published import COLUMNS
+
+ROWS = tuple(ABLATION)
 
 
 @pytest.fixture
@@ -110,6 +112,27 @@ def test_a_row_with_some_seeds_says_so(home):
     results = collect.collect("6", "smoke", (0, 1), RANDOM)
     assert results.state("EFA") == "1 done, 1 missing"
     assert "EFA Full Model 1 seed, 1 done, 1 missing" in tables.scores(results).text
+
+
+@pytest.mark.parametrize(
+    ("seeds", "train", "trained"),
+    [
+        (None, True, set()),  # what is published is shown
+        ("0,1", True, {("Add", 1)} | {(row, seed) for row in ROWS if row not in ("EFA", "Add") for seed in (0, 1)}),
+        ("0", "all", {(row, 0) for row in ROWS}),
+        ("0,1", False, set()),
+    ],
+)
+def test_only_what_is_not_published_is_trained(home, monkeypatch, seeds, train, trained):
+    for run in select("6/EFA", "smoke", (0, 1), RANDOM) + select("6/Add", "smoke", (0,), RANDOM):
+        finish(run, {"cider_d": 30.0})
+    published.publish("smoke", (0, 1), overrides=RANDOM, what="6")
+    shutil.rmtree(paths.runs())
+    done = set()
+    monkeypatch.setattr("efa.runs.Run.execute", lambda run: done.add((run.row, run.seed)))
+    results = collect.obtain("6", "smoke", seeds, train, RANDOM, report=lambda line: None)
+    assert done == trained
+    assert (results.values("EFA", "cider_d") == {0: 30.0, 1: 30.0}) == (seeds != "0")
 
 
 def test_nothing_is_trained_when_asked_not_to(home):
