@@ -105,13 +105,14 @@ def note(text: str) -> Html:
 
 
 def stamp(badge: str, parts: Sequence[str], command: str) -> Html:
-    """Where numbers come from: a badge for the data, facts, and the command that makes them again."""
-    parts = [part for part in parts if part]
+    """Where numbers come from, in one line that unfolds: a badge for the data and the first of the facts; the others, and
+    the command that makes the numbers again."""
+    first, *rest = [part for part in parts if part] or [""]
     source = (
-        f'<p class="efa-stamp"><span class="efa-badge">{escape(badge)}</span> {" · ".join(map(escape, parts))}<br>'
-        f"Again: <code>{escape(command)}</code></p>"
+        f'<details class="efa-stamp"><summary><span class="efa-badge">{escape(badge)}</span> {escape(first)}</summary>'
+        f"<p>{'<br>'.join([' · '.join(map(escape, rest)), f'Again: <code>{escape(command)}</code>'])}</p></details>"
     )
-    return Html(source, f"[{badge}] {' · '.join(parts)}\nAgain: {command}")
+    return Html(source, f"[{badge}] {' · '.join([first, *rest])}\nAgain: {command}")
 
 
 def show(figure: Figure | None, alt: str, caption: str = "", kind: str = "svg") -> Html:

@@ -5,6 +5,7 @@ import json
 import re
 import shlex
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +32,18 @@ def stamp(results: Results, again: str = "") -> Html:
     data = config.data
     badge, described = "own data", data.source
     if isinstance(data, FormSimData):
-        badge = "Stand-in: FormSim, procedural, not CoT-AFA"
+        badge = "FormSim, a stand-in for CoT-AFA"
         shown = "as skeletons" if config.encoder.kind == "pose" else f"of {data.size} pixels"
         described = f"{data.clips} clips {shown}, benchmark {data.benchmark}"
     facts = list(results.facts.values())
     states = Counter(results.states.values()).most_common()
+    seeds = f"seed{'s' * (len(results.seeds) > 1)} {_ranges(results.seeds)}"
+    odd = [f"{count} of {len(results.states)} runs {state}" for state, count in states if state != "done"]
     parts = [
+        ", ".join([f"preset {results.preset}", seeds, *odd, ORIGINS[results.origin]]),
         described,
-        f"preset {results.preset}",
-        f"seeds {', '.join(map(str, results.seeds))}",
         f"protocol {results.asked_protocol}" if results.asked_protocol else "",
-        f"{len(results.states)} runs: " + ", ".join(f"{count} {state}" for state, count in states),
-        ORIGINS[results.origin],
+        f"{len(results.states)} runs",
     ]
     if facts:
         minutes = sum(sum(fact.get("seconds", {}).values()) for fact in facts) / 60
@@ -50,6 +51,17 @@ def stamp(results: Results, again: str = "") -> Html:
         parts += [" / ".join(sorted({fact.get("device", "") for fact in facts}))]
         parts += [f"{minutes:.1f} minutes in all", f"commit {', '.join(commits)}"]
     return html.stamp(badge, parts, again or rerun_command(results))
+
+
+def _ranges(seeds: Sequence[int]) -> str:
+    """0, 1, 2, 5 -> '0-2, 5'."""
+    runs: list[list[int]] = []
+    for seed in seeds:
+        if runs and runs[-1][-1] == seed - 1:
+            runs[-1].append(seed)
+        else:
+            runs.append([seed])
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
 def rerun_command(results: Results) -> str:

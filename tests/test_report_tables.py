@@ -175,7 +175,7 @@ def test_no_note_on_missing_numbers_if_none_is_missing():
 def test_the_stamp_says_where_numbers_come_from():
     facts = {("EFA", 0): {"device": "a machine", "commit": "abc123", "seconds": {"prepare": 30.0, "train": 90.0}}}
     text = provenance.stamp(made({"EFA": {0: 30.0}}, facts=facts)).text
-    for part in ("FormSim", "stand-in", "preset smoke", "seeds 0", "a machine", "2.0 minutes", "abc123", "efa run 6"):
+    for part in ("FormSim", "stand-in", "preset smoke", "seed 0", "a machine", "2.0 minutes", "abc123", "efa run 6"):
         assert part.lower() in text.lower()
 
 
