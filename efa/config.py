@@ -264,7 +264,7 @@ LAPTOP: dict[str, Any] = (
     # With all fifty actions, these clips hold seven faulty training clips per fault: too few to learn from.
     # Thirty-four include the seated cable row and the barbell bent-over row of the paper's Figure 7.
     {"data.clips": 6600, "data.actions": 34, "data.size": 64, "data.clutter": 0.0}
-    | {"data.sealed": 9300, "data.sealed_seed": 1756936784}  # 32 bits of the SHA-256 of book/protocol.md
+    | {"data.sealed": 9300, "data.sealed_seed": 2443283269}  # 32 bits of the SHA-256 of book/protocol.md
     | {"system.small": True, "text.model": "minilm", "text.frozen": True}
     | {"encoder.patch": (1, 8, 8), "encoder.window": (6, 4, 4), "encoder.dim": 96, "encoder.depths": (2, 6)}
     | {"encoder.heads": (3, 6), "encoder.drop_path": 0.0, "encoder.pool": 2, "encoder.adapter": 256}

@@ -105,8 +105,8 @@ def note(text: str) -> Html:
 
 
 def stamp(badge: str, parts: Sequence[str], command: str) -> Html:
-    """Where numbers come from, in one line that unfolds: a badge for the data and the first of the facts; the others, and
-    the command that makes the numbers again."""
+    """Where numbers come from, in one line that unfolds: a badge for the data and the first of the facts; the other
+    facts, and the command that makes the numbers again."""
     first, *rest = [part for part in parts if part] or [""]
     source = (
         f'<details class="efa-stamp"><summary><span class="efa-badge">{escape(badge)}</span> {escape(first)}</summary>'

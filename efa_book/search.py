@@ -23,9 +23,13 @@ import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from efa import metrics
 from efa.baselines.inputs import TrainingInputs, build_model, prepare
+from efa.baselines.registry import Model
 from efa.config import RESULTS_VERSION, Config, build
 from efa.experiments import SETTINGS_FILE, SYSTEMS, TABLES, select
+from efa.predict import predict
+from efa.runs import parser_for
 from efa.train import fit
 from efa.utils import paths
 from efa.utils.errors import Diverged, InputError
@@ -98,19 +102,17 @@ def ranges_of(config: Config, inputs: TrainingInputs) -> dict[str, BaseDistribut
     return {name: distribution for name, distribution in RANGES.items() if not useless.get(name)}
 
 
-def score(row: dict[str, float], writes: bool) -> float:
-    """What a search maximises, of one epoch on the validation split, 0 to 100: a mean in which all tasks count alike.
+def text_score(model: Model, config: Config, inputs: TrainingInputs) -> float:
+    """Of what a model writes for the validation split: the mean of ROUGE-L and, where faults are known, fault F1."""
+    found = metrics.score(predict(model, inputs, config, "val"), parser_for(config))
+    return float(np.mean([found[name] for name in ("rouge_l", "fault_f1") if found[name] is not None]))
 
-    Top-1 accuracy, the verdict's balanced accuracy and, where text is written, 100 exp(-L_t), the geometric mean of the
-    probabilities that the true word pieces get, all in per cent and whatever weights a trial's loss has. It compares
-    trials of one system only: L_t is of as many pieces of a text as the system trains on.
+
+def run_trial(config: Config, inputs: TrainingInputs, trial: optuna.Trial) -> tuple[str, list[float], float]:
+    """Trains one: its state; after each epoch, the mean of Top-1 and the verdict's balanced accuracy on the validation
+    split with the weights that a run would have kept by then; the objective, in which `text_score` counts as much as
+    either, where text is written.
     """
-    text = [100 * math.exp(-row["val_text"])] if writes else []
-    return float(np.mean([row["val_top1"], row["val_quality_balanced_acc"], *text]))
-
-
-def run_trial(config: Config, inputs: TrainingInputs, trial: optuna.Trial, writes: bool) -> tuple[str, list[float]]:
-    """Trains one: its state and, after each epoch, the score of the weights that a run would have kept by then."""
     scores, losses = list[float](), list[float]()
 
     def report(line: str) -> None:
@@ -119,19 +121,21 @@ def run_trial(config: Config, inputs: TrainingInputs, trial: optuna.Trial, write
         row = json.loads(line)
         best = row["val_total"] < min(losses, default=math.inf)
         losses.append(row["val_total"])
-        scores.append(round(score(row, writes), 3) if best else scores[-1])
+        now = (row["val_top1"] + row["val_quality_balanced_acc"]) / 2
+        scores.append(round(now, 3) if best else scores[-1])
         trial.report(scores[-1], len(scores))
         if len(scores) < config.training.epochs and trial.should_prune():
             raise optuna.TrialPruned
 
-    state = "diverged"
+    state, objective = "diverged", math.nan
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(Diverged):
         try:
-            fit(config, inputs, Path(folder), report=report)
-            state = "complete"
+            model = fit(config, inputs, Path(folder), report=report)
+            written = [] if model.text_decoder is None else [text_score(model, config, inputs)]
+            state, objective = "complete", round(float(np.mean([scores[-1], scores[-1], *written])), 3)
         except optuna.TrialPruned:
             state = "pruned"
-    return state, scores
+    return state, scores, objective
 
 
 def search(system: str, preset: str, count: int, seed: int, report: Callable[[str], None]) -> None:
@@ -151,12 +155,14 @@ def search(system: str, preset: str, count: int, seed: int, report: Callable[[st
         study.add_trials([frozen_trial(row, ranges) for _, row in rows.iterrows()])
         trial, started = study.ask(ranges), time.process_time()
         settings = config_of(system, preset, seed, trial.params)
-        state, scores = run_trial(settings, inputs, trial, "training.text_share" in ranges)
+        state, scores, objective = run_trial(settings, inputs, trial)
         row = {"system": system, "preset": preset, "trial": number, "seed": seed, "state": state}
-        row |= {"objective": scores[-1] if state == "complete" else "", "epochs": len(scores)}
+        row |= {"objective": objective if state == "complete" else "", "epochs": len(scores)}
         row |= {"seconds": round(time.process_time() - started, 1), "settings": json.dumps(trial.params)}
         keep(row | {"scores": json.dumps(scores), "results_version": RESULTS_VERSION})
-        report(f"{system}, trial {number}: {state} after {len(scores)} epochs, {scores[-1:]}, {trial.params}")
+        report(
+            f"{system}, trial {number}: {state} after {len(scores)} epochs, {scores[-1:]} {objective}, {trial.params}"
+        )
 
 
 def frozen_trial(row: "pd.Series[Any]", ranges: dict[str, BaseDistribution]) -> FrozenTrial:

@@ -1,7 +1,6 @@
 """The search of settings: equal chances, the validation split alone, every trial kept, and a search that resumes."""
 
 import json
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -125,10 +124,13 @@ def test_systems_search_what_they_have(home):
     assert found["pose"] == both | text | {"training.lr", "encoder.noise"}
 
 
-def test_a_score_counts_all_tasks_alike():
-    row = {"val_top1": 60.0, "val_quality_balanced_acc": 90.0, "val_text": math.log(2)}
-    assert searching.score(row, writes=False) == 75
-    assert searching.score(row, writes=True) == pytest.approx((60 + 90 + 50) / 3)
+@pytest.mark.parametrize("system", ["EFA", "TSM"])
+def test_an_objective_counts_all_tasks_alike(tiny_search, monkeypatch, system):
+    monkeypatch.setattr(searching.metrics, "score", lambda table, parser: {"rouge_l": 60.0, "fault_f1": 20.0})
+    tiny_search(system, 1)
+    (row,) = trials().to_dict("records")
+    judged = json.loads(row["scores"])[-1]
+    assert float(row["objective"]) == pytest.approx((2 * judged + 40) / 3 if system == "EFA" else judged, abs=1e-3)
 
 
 def rows_of(system: str, objectives: list[float | None], preset: str = "laptop") -> list[dict[str, object]]:
