@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import re
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -170,24 +169,3 @@ def test_what_ships_is_small_and_says_where_it_comes_from():
         kept["weights"], kept["least"], kept["forms"]
     ]  # fmt: skip
     assert build("pose").encoder.kind == config["config"]["encoder"]["kind"]
-
-
-def test_the_readme_says_what_is_published():
-    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    found = pd.read_csv(RESULTS / "action_scores.csv").set_index(["part", "metric"])
-    answers = pd.read_csv(RESULTS / "actions.csv")
-    top1, mean = found.loc[("all", "top1")], found.loc[("all", "top1_mean_over_actions"), "value"]
-    for words in (
-        f"{top1['value']:.1f} % ({top1['low']:.1f}-{top1['high']:.1f}) of {answers['action'].notna().sum()} clips",
-        f"mean over {answers['action'].nunique()} actions {mean:.1f} %",
-        f"answers for {found.loc[('all', 'answered_known'), 'value']:.1f} % of them",
-        f"of which {found.loc[('all', 'wrong_of_answered_known'), 'value']:.1f} % are wrong",
-        f"for none of {answers['action'].isna().sum()} clips",
-    ):
-        assert words in text
-    assert found.loc[("all", "answered_other"), "value"] == 0
-    forms = json.loads((RESULTS / "actions.json").read_text(encoding="utf-8"))["forms"]
-    said = re.search(r"AUC \.(\d\d) on push-ups, \.(\d\d) on deadlifts, \.(\d\d) on front squats", text)
-    assert [int(part) for part in said.groups()] == [
-        round(100 * forms[name]["auc"]) for name in ("Push-Up", "Barbell Deadlift", "Squat")
-    ]

@@ -12,7 +12,8 @@ from efa.baselines.inputs import TrainingInputs
 from efa.config import Config, build
 
 SETTINGS = {
-    "data.clips": 32, "data.actions": 0, "data.size": 32, "encoder.weights": "", "encoder.dim": 16,
+    "data.clips": 32, "data.actions": 0, "data.size": 32, "data.sealed": 0, "data.sealed_seed": 0,
+    "encoder.weights": "", "encoder.dim": 16,
     "encoder.depths": (1, 1), "encoder.heads": (1, 2), "encoder.pool": 1, "fusion.dim": 32, "decoder.dim": 32,
     "decoder.depth": 1, "decoder.heads": 2, "decoder.max_tokens": 48, "decoder.weights": "", "decoder.frozen": False,
     "training.epochs": 2, "training.batch": 8, "training.select_every": 1, "prediction.max_tokens": 12,
