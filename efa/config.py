@@ -169,7 +169,6 @@ class TrainingConfig(Section):
     weight_text: NonNegativeFloat = 1.0  # of the explanation's loss
     text_share: Annotated[float, Field(gt=0, le=1)] = 1.0  # of a batch: clips whose explanation is trained; heads: all
     text_faulty: Annotated[float, Field(ge=0, le=1)] = 0.5  # of these, the share of faulty clips, if there are enough
-    text_tokens: NonNegativeInt = 0  # only the first word pieces of an explanation, this many, are trained; 0: all
     feature_noise: NonNegativeFloat = 0.0  # deviation of noise on frozen features, in units of their own deviation
     balance: bool = False  # draw standard and non-standard clips equally often
     precision: Literal["fp32", "bf16"] = "fp32"  # bf16: autocast

@@ -16,7 +16,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +39,6 @@ from efa.utils.signals import available_cores
 
 PACKAGE = Path(__file__).parent
 HOW = ("micro_batch", "checkpointing", "compile")  # say how to train, not what: no part of the hash while at defaults
-
-# Settings that are newer than published keys, which do not have them, with what they then were.
-NEWER = {"encoder.kind": "swin", "data.others": 0, "data.people": False, "data.sealed": 0, "data.sealed_seed": 0}
-NEWER |= {"fusion.pool_dropout": 0.0}
 
 
 @dataclass(frozen=True)
@@ -97,10 +93,6 @@ def config_hash(config: Config) -> str:
     """Of the settings that a run's numbers depend on, 16 hexadecimal digits."""
     settings, plain = config.to_dict(), vars(TrainingConfig())
     asked, training = settings["prediction"], settings["training"]
-    for key, usual in NEWER.items():
-        section, name = key.split(".")
-        if settings[section].get(name) == usual:
-            del settings[section][name]
     settings["prediction"] = {k: asked[k] for k in ("max_tokens", *(["beams"] if asked["beams"] > 1 else []))}
     settings["training"] = {k: v for k, v in training.items() if k not in HOW or v != plain[k]}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
@@ -223,15 +215,9 @@ def _score_missing(run: Run, path: Path) -> None:
     for protocol in [name for name in run.protocols if name not in known]:
         known[protocol], clips = metrics.evaluate(predictions[predictions["protocol"] == protocol], parser)
         parts = [pd.read_parquet(file)] if len(known) > 2 and file.is_file() else []  # others of this version
-        write_clips(pd.concat([*(part[part["protocol"] != protocol] for part in parts), clips]), file)
+        table = pd.concat([*(part[part["protocol"] != protocol] for part in parts), clips])
+        write_safely(file, partial(table.to_parquet, index=False))
         _write_json(path, known)  # after each, in case the next one fails
-
-
-def write_clips(clips: pd.DataFrame, path: Path) -> None:
-    """`metrics.per_clip` of one or several protocols, in few bytes."""
-    how: dict[str, Any] = {"use_dictionary": ["protocol"], "use_byte_stream_split": ["p"], "compression": "zstd"}
-    how |= {"column_encoding": {"clip_id": "DELTA_BYTE_ARRAY"}, "compression_level": 19, "index": False}
-    write_safely(path, lambda partly: clips.to_parquet(partly, **how))
 
 
 def parser_for(config: Config) -> metrics.FaultParser | None:

@@ -87,8 +87,6 @@ def _train(
 
     # Data
     texts = inputs.tokenizer.batch(list(inputs.dataset.table["explanation"]), config.decoder.max_tokens)  # [N, L]
-    if training.text_tokens:
-        texts = texts[:, : training.text_tokens]
     keys = text_keys(inputs.dataset, config)  # [N] the row of each clip's true class in the table of texts
     shared, noise = (texts, keys, config.data), getattr(config.encoder, "noise", 0.0)
     clips = ClipDataset(inputs.dataset, inputs.rows("train"), inputs.video, *shared, training.seed, noise)

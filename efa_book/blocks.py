@@ -1,6 +1,6 @@
 """A metric without each of fifty blocks of clips: what the clips add to the variance of a score, in few bytes.
 
-Of a finished run they are computed from `metrics.per_clip`; of a published one they are read.
+Of a finished run they are computed from `metrics.evaluate`; of a published one they are read.
 """
 
 from collections.abc import Callable, Iterable
@@ -56,7 +56,7 @@ def rows_of(clips: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
 def leave_out(clips: pd.DataFrame, metric: str) -> np.ndarray | None:
     """A metric in points without each block of clips, [blocks]; None for one that a clip's numbers do not give.
 
-    `clips`: `metrics.per_clip` of one protocol; equal clips, in any order, are cut into equal blocks.
+    `clips`: `metrics.evaluate` of one protocol; equal clips, in any order, are cut into equal blocks.
     """
     clips = clips.sort_values("clip_id", ignore_index=True)
     blocks = min(BLOCKS, len(clips))

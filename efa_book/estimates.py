@@ -3,7 +3,7 @@
 A difference D is the mean over common seeds of first minus second, on the same clips. Two things vary, and they cross:
 seeds and clips. V, the variance of D between seeds, is pooled over all rows of the table in the metric: twice the
 residual variance of rows x seeds. What the clips add is a delete-block jackknife (Efron and Stein 1981) of the mean
-over seeds, J, from `metrics.per_clip`. What a seed does to single clips is in both, and is taken out once:
+over seeds, J, from `metrics.evaluate`. What a seed does to single clips is in both, and is taken out once:
 Var(D) = V/S + J - I/S, where I = (J1 - J) S/(S - 1) and J1 is the mean over seeds of each seed's own jackknife
 variance. It is never less than V/S or J. Degrees of freedom: Satterthwaite.
 

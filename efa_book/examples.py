@@ -13,7 +13,7 @@ from torch import Tensor
 
 import formsim
 from efa.baselines.inputs import text_vectors, word_pieces
-from efa.config import Config, FormSimData, build
+from efa.config import Config, DataConfig, FormSimData, build
 from efa.data.loader import formsim_clips, open_dataset
 from efa.data.manifest import StepText
 from efa.experiments import Overrides
@@ -45,15 +45,21 @@ def pick_clips(clips: pd.DataFrame) -> list[tuple[str, pd.Series]]:
     return [(why, part.iloc[0]) for why, part in found.items() if len(part)]
 
 
-def render_frames(clip: pd.Series, preset: str, overrides: Overrides | None = None) -> np.ndarray | None:
-    """The six frames of a clip of the predictions, uint8 [T, 128, 128, 3]; None where it is not FormSim's, or FormSim
-    has come to have another clip of that id: older predictions show it by their reference."""
-    data = build(preset, overrides).data
+def find_clip(clip: pd.Series, data: DataConfig) -> formsim.Clip | None:
+    """FormSim's clip behind one of the predictions; None where it is not FormSim's, or FormSim has come to have another
+    clip of that id: older predictions show it by their reference."""
     if not isinstance(data, FormSimData):
         return None
-    same = (c for c in open_dataset(data, final=True).clips if c.clip_id == clip["clip_id"])
-    found = next((c for c in same if formsim.record(c)["explanation"] == clip["reference"]), None)
-    return None if found is None else formsim.render_clip(found, 128, data.frames, data.clutter)
+    known = (one for final in (True, False) for one in open_dataset(data, final).clips)
+    same = (one for one in known if one.clip_id == clip["clip_id"])
+    return next((one for one in same if formsim.record(one)["explanation"] == clip["reference"]), None)
+
+
+def render_frames(clip: pd.Series, preset: str, overrides: Overrides | None = None) -> np.ndarray | None:
+    """The frames of a clip of the predictions, uint8 [T, 128, 128, 3]; None where `find_clip` finds none."""
+    data = build(preset, overrides).data
+    found = find_clip(clip, data)
+    return None if found is None else formsim.render_clip(found, 128, data.frames, getattr(data, "clutter", 0.0))
 
 
 def gallery(results: Results, row: str = "EFA") -> Html:

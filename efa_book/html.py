@@ -132,6 +132,15 @@ def show(figure: Figure | None, alt: str, caption: str = "", kind: str = "svg") 
     return image(data.getvalue(), mime, alt, caption)
 
 
+def moving(data: bytes, still: bytes, alt: str) -> Html:
+    """Bytes of an animated WebP as a figure; a still one for readers who asked for less motion."""
+    encoded = [f"data:image/webp;base64,{base64.b64encode(part).decode()}" for part in (data, still)]
+    source = f'<source srcset="{encoded[1]}" media="(prefers-reduced-motion: reduce)">'
+    return Html(
+        f'<figure class="efa"><picture>{source}<img alt="{escape(alt)}" src="{encoded[0]}"></picture></figure>', alt
+    )
+
+
 def image(data: bytes, mime: str, alt: str, caption: str = "") -> Html:
     """Bytes of an image as a figure."""
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""

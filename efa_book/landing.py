@@ -1,26 +1,36 @@
 """The first page: what the paper claims, what came out here, and one clip with its assessment."""
 
 import contextlib
+import io
+from collections.abc import Sequence
 
+import numpy as np
+from PIL import Image
+
+import formsim
 from efa.config import build
+from efa.data.landmarks import INDEX
 from efa.utils.errors import InputError
-from efa_book import blind, claims, estimates, examples, figures, html, people, provenance, qualitative
+from efa_book import blind, claims, estimates, examples, html, people, provenance, qualitative
 from efa_book.claims import UNTESTABLE
 from efa_book.collect import Results, obtain
 from efa_book.html import Html, escape
+from efa_book.pictures import draw_skeleton, limbs_of_faults
 from efa_book.table_specs import AUC
+from formsim.motion import JOINTS
 
 ClaimRow = tuple[str, str, str, str]  # claim, outcome, figures, page
 
 
 def read_results(preset: str = "laptop") -> dict[str, Results]:
     """Results of every table that the page needs, with every seed that is there; trains nothing."""
-    return {table: obtain(table, preset, None, train=False) for table in ("4", "5", "6", "7", "standards", "unseen")}
+    found = {table: obtain(table, preset, None, train=False) for table in ("4", "5", "6", "7", "standards", "unseen")}
+    return found | {"pose": obtain("6", "pose", None, train=False)}
 
 
 def claim_rows(tables: dict[str, Results]) -> list[ClaimRow]:
     """The rows of the table of claims: those of the paper first, then the book's own questions."""
-    judged = {table: claims.judge(results) for table, results in tables.items()}
+    judged = {table: claims.judge(tables[table]) for table in ("4", "5", "6", "7")}
 
     def outcome(table: str, metric: str = "") -> str:
         return claims.summarize([one.outcome for one in judged[table] if metric in ("", one.claim.metric)])
@@ -89,25 +99,51 @@ def claims_table(tables: dict[str, Results]) -> Html:
     return Html(html.wide(inner, caption), text) + provenance.stamp(tables["6"])
 
 
-def example_clip(tables: dict[str, Results]) -> Html:
+def first_screen(tables: dict[str, Results]) -> Html:
+    """A clip that plays with its assessment, beside the paper's five main claims; made for book/intro.html."""
+    rows = claim_rows(tables)[:5]
+    lines = "".join(
+        f'<li><a href="../{escape(page)}.html">{escape(claim)}</a>: <b>{escape(outcome)}</b></li>'
+        for claim, outcome, _, page in rows
+    )
+    told = f"<div><p><b>The paper's five main claims, tried here</b></p><ol>{lines}</ol></div>"
+    clip, text = example_clip(tables["pose"]), "\n".join(f"{claim}: {outcome}" for claim, outcome, *_ in rows)
+    return Html(f'{html.STYLE}<div class="efa-first"><div>{clip.source}</div>{told}</div>', f"{clip.text}\n{text}")
+
+
+def example_clip(results: Results) -> Html:
     """One clip with EFA's answer, and how often such an answer occurs."""
-    results = tables["6"]
     clips = qualitative.outcomes(results)
     faulty = clips[clips["quality"] == 1]
     seen = faulty[faulty["called"] & faulty["names_it"]]
     if clips.empty:
-        return html.note("No predictions to show yet: run 'efa run 6/EFA'.")
+        return html.note(f"No predictions to show yet: run 'efa run 6/EFA --preset {results.preset}'.")
     if seen.empty:
         return html.note("EFA names no fault correctly here.")
     clip = seen.iloc[0]
-    frames = examples.render_frames(clip, results.preset, results.overrides)
-    out = Html("")
-    if frames is not None:
-        out += html.show(figures.film(frames), f"Six frames of a rendered figure: {clip['action']}.", kind="png")
-    answer = f"EFA says: {clip['predicted_action']}, non-standard form. {clip['explanation']}"
+    answer = f"{clip['predicted_action']}: non-standard ({clip['quality_prob']:.0%}). {clip['explanation']}"
     often = (
-        f"The first clip, in an order that knows no scores, of the {len(seen)} among {len(faulty)} faulty ones "
-        f"whose fault EFA both sees and names; {len(clips)} clips were tested. "
-        "The chapter on single clips has the other outcomes."
+        f"A rendered figure, and what EFA on poses says; marked are the limbs that its text names. It sees and names "
+        f"the fault in {len(seen)} of {len(faulty)} such clips; this is the first, in an order that knows no scores."
     )
-    return out + html.note(answer) + html.note(often)
+    found = examples.find_clip(clip, build(results.preset, results.overrides).data)
+    alt = f"A figure does one {clip['action']}, its skeleton drawn over it."
+    moving = html.note("") if found is None else html.moving(*_play(found, sorted(clip["named"])), alt)
+    return moving + html.note(answer) + html.note(often)
+
+
+def _play(clip: formsim.Clip, faults: Sequence[str], size: int = 320, frames: int = 24) -> tuple[bytes, bytes]:
+    """One repetition with the skeleton over it and the limbs of the faults marked: WebP, played twice; its middle."""
+    places, marked = formsim.pose_target(clip, frames)[2] * size, limbs_of_faults(faults)
+    known = [name for name in JOINTS if name in INDEX]
+    points, seen = np.zeros((frames, len(INDEX), 2)), np.zeros(len(INDEX))
+    for name in known:
+        points[:, INDEX[name]], seen[INDEX[name]] = places[:, JOINTS.index(name)], 1
+    pictures = [
+        draw_skeleton(Image.fromarray(picture), at, seen, marked.intersection(known))
+        for picture, at in zip(formsim.render_clip(clip, size, frames, 0.0), points, strict=True)
+    ]
+    out = io.BytesIO(), io.BytesIO()
+    pictures[0].save(out[0], "WEBP", save_all=True, append_images=pictures[1:], duration=90, loop=2, quality=60)
+    pictures[frames // 2].save(out[1], "WEBP", quality=60)
+    return out[0].getvalue(), out[1].getvalue()

@@ -31,7 +31,7 @@ from efa.utils import distributed
 SYSTEMS = (
     "EFA", "C3D", "TSM", "I3D", "TimeSformer", "Video Swin", "C3DAVG", "MSCADC", "SwinBERT", "LAVENDER", "RICA2",
 )  # fmt: skip
-QUIET = {"training.feature_noise": 0.0, "fusion.text_dropout": 0.0, "training.text_tokens": 0, "data.size": 64}
+QUIET = {"training.feature_noise": 0.0, "fusion.text_dropout": 0.0, "data.size": 64}
 LEARNT = ("EFA", "I3D", "MSCADC")  # with a trunk that learns as well: batch statistics all the way down
 
 

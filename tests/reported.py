@@ -9,7 +9,6 @@ import pandas as pd
 
 from efa import metrics
 from efa.experiments import TABLES
-from efa.runs import write_clips
 from efa_book import collect
 from efa_book.collect import Results
 from efa_book.published import COLUMNS
@@ -69,8 +68,8 @@ def finish(run, scores: dict[str, float | None], seed: int = 0) -> Path:
     run.folder.mkdir(parents=True, exist_ok=True)
     table = pd.concat([predictions(seed=seed, protocol=protocol) for protocol in run.protocols], ignore_index=True)
     table.to_parquet(run.folder / "predictions.parquet", index=False)
-    parts = [metrics.per_clip(part.assign(reference="")) for _, part in table.groupby("protocol")]
-    write_clips(pd.concat(parts), run.folder / "clips.parquet")
+    parts = [metrics.evaluate(part.assign(reference=""))[1] for _, part in table.groupby("protocol")]
+    pd.concat(parts).to_parquet(run.folder / "clips.parquet", index=False)
     known = {"scores_version": collect.SCORES_VERSION} | dict.fromkeys(run.protocols, scores)
     (run.folder / "scores.json").write_text(json.dumps(known))
     (run.folder / "history.csv").write_text("epoch,val_class\n1,2.5\n2,1.5\n")

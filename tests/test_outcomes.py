@@ -111,7 +111,7 @@ BY_HAND = {
 @pytest.mark.parametrize("metric", BY_HAND)
 def test_a_metric_without_a_block_is_that_of_the_other_clips(metric):
     texts = predictions(n=120, explanation="The squat is bad. In step three the squat goes wrong.")
-    clips, draw = metrics.per_clip(texts.assign(reference="")), np.random.RandomState(1)
+    clips, draw = metrics.evaluate(texts.assign(reference=""))[1], np.random.RandomState(1)
     counted = ["bleu_length", "bleu_wanted", "cider_d", "fault_right", "fault_wrong", "fault_missed"]
     clips[counted] = draw.randint(2, 9, (120, 6)) % [9, 9, 9, 2, 2, 2]
     clips["bleu_right"] = clips[["bleu_length", "bleu_wanted"]].min(axis=1)

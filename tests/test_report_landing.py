@@ -1,12 +1,15 @@
 """The first page: outcomes in few words, figures that are computed, links to pages that exist."""
 
+import io
 import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from reported import NASTY, full
 
-from efa_book import landing, people
+import formsim
+from efa_book import html, landing, people
 
 ROOT = Path(__file__).resolve().parents[1]
 SPREAD = {"cider_d": 200.0, "top1": 90.0, "quality_acc": 75.0, "quality_balanced_acc": 70.0, "quality_auc": 70.0}
@@ -28,7 +31,8 @@ def tables(monkeypatch):
     monkeypatch.setattr(
         landing.blind, "floors", lambda data: {"random": {"cider_d": 150.0}, "central": {"cider_d": 322.4}}
     )
-    return {name: table(name, 5.0) for name in ("4", "5", "6", "7", "standards", "unseen")}
+    found = {name: table(name, 5.0) for name in ("4", "5", "6", "7", "standards", "unseen")}
+    return found | {"pose": table("6", 5.0)}
 
 
 def test_outcomes_follow_the_scores(tables):
@@ -73,4 +77,24 @@ def test_without_results_of_people_their_lines_are_left_out(tables, home):
 
 def test_nothing_to_show_is_said(home):
     none = landing.read_results("smoke")
-    assert "No predictions" in landing.example_clip(none).text
+    assert "No predictions" in landing.example_clip(none["pose"]).text
+    assert "No predictions" in landing.first_screen(none).text
+
+
+def test_the_clip_plays_twice_and_stands_still_for_those_who_ask(monkeypatch):
+    clip = next(one for one in formsim.clips(count=60) if one.fault)
+    named = [f"{clip.action}/{clip.fault}"]
+    moving, still = (Image.open(io.BytesIO(data)) for data in landing._play(clip, named, 64, 6))
+    assert (moving.n_frames, moving.info["loop"], still.n_frames) == (6, 2, 1)
+    assert 2 * sum(90 for _ in range(24)) <= 5000  # ms: what moves for longer needs a button
+    bare, _ = (Image.open(io.BytesIO(data)) for data in landing._play(clip, [], 64, 6))
+    assert moving.convert("RGB").tobytes() != bare.convert("RGB").tobytes()  # the limbs are marked
+    shown = html.moving(b"a", b"b", NASTY).source
+    assert "prefers-reduced-motion" in shown
+    assert NASTY not in shown
+
+
+def test_the_first_screen_has_the_five_main_claims(tables):
+    shown = landing.first_screen(tables)
+    assert shown.source.count("<li>") == 5
+    assert all(claim in shown.text for claim, *_ in landing.claim_rows(tables)[:5])

@@ -199,16 +199,6 @@ def test_a_frozen_decoder_keeps_its_words_and_reads_the_video(inputs, tmp_path):
         tiny.config(decoder__frozen=True)
 
 
-def test_text_beyond_the_first_pieces_teaches_nothing(inputs, tmp_path):
-    config = tiny.config(training__epochs=1, training__text_tokens=9)
-    first = [" ".join(text.split()[:12]) for text in inputs.dataset.table["explanation"]]  # over nine pieces each
-    other = tiny.with_columns(inputs, explanation=[f"{start} something else altogether" for start in first])
-    one, two = train(config, inputs, tmp_path / "one"), train(config, other, tmp_path / "two")
-    assert tiny.same_weights(one, two)
-    longer = config.with_({"training.text_tokens": 0})
-    assert not tiny.same_weights(one, train(longer, inputs, tmp_path / "three"))
-
-
 @given(st.lists(st.booleans(), min_size=1, max_size=40), st.floats(0.05, 1), st.floats(0, 1), st.integers(0, 5))
 def test_the_texts_that_are_trained_stand_for_the_batch(faulty, share, preferred, silent):
     """`silent` further clips have no text: they come last, and are none of those that are trained."""

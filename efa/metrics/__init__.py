@@ -12,7 +12,7 @@ from formsim.faults import FaultParser, is_broken, names_action, step_in_text
 from formsim.verdicts import verdict_in_text
 
 __all__ = ["CAPTION_METRICS", "METRICS", "SCORES_VERSION", "FaultParser", "auc", "balanced_accuracy"]
-__all__ += ["caption_scores", "evaluate", "fault_counts", "micro_f1", "per_clip", "score", "step_in_text"]
+__all__ += ["caption_scores", "evaluate", "fault_counts", "micro_f1", "score", "step_in_text"]
 __all__ += ["verdict_in_text"]
 
 SCORES_VERSION = 2  # raise it when a score of the same predictions may change: finished runs are then scored again
@@ -50,19 +50,14 @@ def score(predictions: pd.DataFrame, parser: FaultParser | None = None) -> dict[
     return evaluate(predictions, parser)[0]
 
 
-def per_clip(predictions: pd.DataFrame, parser: FaultParser | None = None) -> pd.DataFrame:
-    """What each clip contributes to `score`, one row a clip, -1 where something does not apply.
+def evaluate(
+    predictions: pd.DataFrame, parser: FaultParser | None = None
+) -> tuple[dict[str, float | None], pd.DataFrame]:
+    """`score`, and what each clip contributes to it, one row a clip, -1 where something does not apply.
 
     clip_id, protocol, truth (0 standard, 1 non-standard), p (of non-standard), the words that BLEU-1 finds, lengths of
     text and reference, METEOR, ROUGE-L and CIDEr-D of the clip in percent, and 0, 1 or a count for each of `FLAGS`.
     """
-    return evaluate(predictions, parser)[1]
-
-
-def evaluate(
-    predictions: pd.DataFrame, parser: FaultParser | None = None
-) -> tuple[dict[str, float | None], pd.DataFrame]:
-    """`score` and `per_clip` at once."""
     if predictions.empty:
         raise InputError("no predictions to score")
     if len(protocols := sorted(set(predictions["protocol"]))) > 1:

@@ -140,7 +140,7 @@ def step_needs(preset: str) -> dict[str, float]:
     config = build(preset)
     model = costs.build_model(config, WIDTHS.get(config.text.model, DIM))
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    length = min(config.training.text_tokens or config.decoder.max_tokens, config.decoder.max_tokens)
+    length = config.decoder.max_tokens
     work = training_step(config, length, config.training.batch)
     return {"flops": work, "bytes": trained * ADAMW_BYTES, "batch": config.training.batch}
 

@@ -42,7 +42,7 @@ def measure_step(config: Config) -> dict[str, Any]:
         model = build_system(plain, len(dataset.actions), words, bert.hidden_size).to("meta").eval()
         reads = model.READS_STEPS and config.fusion.text != "none"
         encoder = BertModel(bert, add_pooling_layer=False) if reads and not config.text.frozen else None
-        length = min(training.text_tokens or config.decoder.max_tokens, config.decoder.max_tokens)
+        length = config.decoder.max_tokens
         clips = max(1, round(training.text_share * training.batch))
         tokens = costs.token_ids(clips, length) if model.text_decoder is not None else None
         parameters = {id(p): p for part in (model, encoder) if part is not None for p in part.parameters()}
