@@ -7,6 +7,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import tiny
@@ -83,7 +84,7 @@ def test_without_a_trained_model_it_says_how_to_get_one(efa, monkeypatch, tmp_pa
 
 
 def test_run_then_status_then_score(efa, module_home, monkeypatch):
-    monkeypatch.setattr(runs.metrics, "caption_scores", lambda *_: {})
+    monkeypatch.setattr(runs.metrics, "score_captions", lambda _, texts: ({}, np.zeros((len(texts), 6))))
     settings = tiny.options(tiny.SETTINGS | {"training.epochs": 1})
     status, out, _ = efa("status", "6/EFA", *settings)
     assert status == 0

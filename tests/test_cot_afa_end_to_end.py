@@ -60,9 +60,9 @@ def scored(monkeypatch) -> list[str]:
     def score(references, texts):
         assert len(references) == len(texts)
         seen.extend(references)
-        return dict.fromkeys(CAPTION_METRICS, 12.5)
+        return dict.fromkeys(CAPTION_METRICS, 12.5), np.zeros((len(texts), 6))
 
-    monkeypatch.setattr(metrics, "caption_scores", score)
+    monkeypatch.setattr(metrics, "score_captions", score)
     return seen
 
 

@@ -37,7 +37,7 @@ def make_folder(folder, nobody: tuple[int, ...] = ()):
 
 def test_a_folder_of_landmarks_becomes_a_data_set_and_a_run(home, tmp_path, capsys):
     command(make_folder(tmp_path / "in"), tmp_path / "out")
-    settings = {k: v for k, v in POSE.items() if k not in ("data.clips", "data.actions")}
+    settings = {k: v for k, v in POSE.items() if not k.startswith(("data.clips", "data.actions", "data.sealed"))}
     config = build("pose", settings | {"data.source": str(tmp_path / "out"), "training.epochs": 1})
     assert len(open_dataset(config.data).table) == 24
     folder = Run("6", "EFA", 0, config).execute()

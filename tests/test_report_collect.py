@@ -171,7 +171,8 @@ def test_a_data_set_takes_the_place_of_the_presets(home):
     results = collect.obtain("4", "smoke", None, train=False, overrides=RANDOM, dataset="my clips/gym")
     assert results.overrides["data.source"] == "my clips/gym"
     text = tables.scores(results).text
-    assert "[own data] my clips/gym" in text
+    assert "[own data] preset smoke" in text
+    assert "my clips/gym" in text
     assert "--set 'data.source=my clips/gym'" in text
 
 

@@ -119,7 +119,7 @@ def test_tables_show_only_the_run_behind_the_results(tmp_path, monkeypatch):
     write_parts(folder, auc_lines([7.5, 7.5, 7.5]))
     text = parts.parts_table(results).text
     assert f"{EVEN} | 72.5 +7.5" in text  # seed 0 alone: the others are not among the results
-    assert "FormSim, procedural" in text
+    assert "FormSim, a stand-in" in text
     assert "not known" in parts.frames_table(results).text
     shares = [("4", "EFA", 0, parts.WHOLE, f"{parts.LOOK}{n}", 10.0 * n) for n in (10, 2)]
     write_parts(folder, pd.DataFrame(shares, columns=parts.COLUMNS))

@@ -17,6 +17,7 @@ SETTINGS = {
     "encoder.depths": (1, 1), "encoder.heads": (1, 2), "encoder.pool": 1, "fusion.dim": 32, "decoder.dim": 32,
     "decoder.depth": 1, "decoder.heads": 2, "decoder.max_tokens": 48, "decoder.weights": "", "decoder.frozen": False,
     "training.epochs": 2, "training.batch": 8, "training.select_every": 1, "prediction.max_tokens": 12,
+    "training.text_share": 0.4, "training.weight_text": 1.0,
 }  # fmt: skip
 
 
