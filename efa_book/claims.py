@@ -4,7 +4,7 @@ A sentence of the paper, in our words, makes a claim in each metric and for each
 difference in favour of the claim (`estimates.effect`). The tolerance, the smallest D that would matter, belongs to the
 metric (`table_specs.Metric`). The outcome is the first of these that is true:
 
-- 'cannot be tested here': a row has been scored and has no such number;
+- 'cannot be tested here': a row has been scored and has no such number, or by an older version than the other;
 - 'reference did not learn': a row of the pair has not learned (`estimates.unlearned`), so a lead over it says nothing;
 - 'no effect larger than X': the 90 % interval of D lies within the tolerance, X;
 - 'holds', 'reversed': p < .05 after Holm's correction over all claims of the table, and D is in favour, or against;
@@ -282,6 +282,9 @@ def _measure(results: Results, claim: Claim, known: pd.DataFrame) -> Judged:
     if gap.seeds > 1 and level and not math.isnan(relative):
         size = "inside" if gap.low <= relative * level / 100 <= gap.high else "outside"
     found = Judged(claim, gap, tolerance, "", "", p, math.nan, paired, size, relative, level, favour)
+    stale = [row for row in rows if any(results.states.get((row, seed)) == "stale" for seed in results.seeds)]
+    if stale and len(stale) < len(rows):  # other code, other clips
+        return replace(found, outcome=UNTESTABLE, reason=f"{stale[0]}: its run is of an older version", p=math.nan)
     for row in rows:
         if label := estimates.absence(results, row, claim.metric):
             return replace(found, outcome=UNTESTABLE, reason=f"{row}: {REASONS[label]}", p=math.nan)

@@ -15,9 +15,9 @@ PROTOCOLS = ("predicted", "oracle", "wrong")
 
 def shares(results: Results, row: str, seed: int) -> list[float]:
     """Top-1 of a finished run under each of `PROTOCOLS`, and how often, under 'wrong', it names the action whose text
-    it was given; in percent, empty if the run has no predictions under one of them."""
+    it was given; in percent, empty if the run is stale or has no predictions under one of them."""
     clips = [one for protocol in PROTOCOLS if (one := results.clips(row, seed, protocol)) is not None and len(one)]
-    if len(clips) < len(PROTOCOLS):
+    if len(clips) < len(PROTOCOLS) or results.states.get((row, seed)) == "stale":  # stale: of other clips
         return []
     config = table_config(results.table, results.preset, results.overrides)
     dataset = open_dataset(config.data, final=True)

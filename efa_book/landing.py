@@ -20,6 +20,11 @@ from efa_book.table_specs import AUC
 from formsim.motion import JOINTS
 
 ClaimRow = tuple[str, str, str, str]  # claim, outcome, figures, page
+WAYS_IN = """<p><b>Three ways in</b></p><ul>
+<li>Read: <a href="../book/method.html">the method</a>, or
+<a href="../book/audit.html">what the paper does not say</a></li>
+<li>Run: <code>make reproduce</code> trains all of it, without a GPU</li>
+<li>Film a squat: <code>.venv/bin/efa assess my_video.mp4</code> (<a href="../book/assess.html">how</a>)</li></ul>"""
 
 
 def read_results(preset: str = "laptop") -> dict[str, Results]:
@@ -106,7 +111,7 @@ def first_screen(tables: dict[str, Results]) -> Html:
         f'<li><a href="../{escape(page)}.html">{escape(claim)}</a>: <b>{escape(outcome)}</b></li>'
         for claim, outcome, _, page in rows
     )
-    told = f"<div><p><b>The paper's five main claims, tried here</b></p><ol>{lines}</ol></div>"
+    told = f"<div><p><b>The paper's five main claims, tried here</b></p><ol>{lines}</ol>{WAYS_IN}</div>"
     clip, text = example_clip(tables["pose"]), "\n".join(f"{claim}: {outcome}" for claim, outcome, *_ in rows)
     return Html(f'{html.STYLE}<div class="efa-first"><div>{clip.source}</div>{told}</div>', f"{clip.text}\n{text}")
 
@@ -137,10 +142,10 @@ def _play(clip: formsim.Clip, faults: Sequence[str], size: int = 320, frames: in
     places, marked = formsim.pose_target(clip, frames)[2] * size, limbs_of_faults(faults)
     known = [name for name in JOINTS if name in INDEX]
     points, seen = np.zeros((frames, len(INDEX), 2)), np.zeros(len(INDEX))
-    for name in known:
-        points[:, INDEX[name]], seen[INDEX[name]] = places[:, JOINTS.index(name)], 1
+    for name in (*known, "nose", "ear_l", "ear_r"):  # FormSim's head is one joint
+        points[:, INDEX[name]], seen[INDEX[name]] = places[:, JOINTS.index(name if name in known else "head")], 1
     pictures = [
-        draw_skeleton(Image.fromarray(picture), at, seen, marked.intersection(known))
+        draw_skeleton(Image.fromarray(picture), at, seen, {name for name in marked if seen[INDEX[name]]})
         for picture, at in zip(formsim.render_clip(clip, size, frames, 0.0), points, strict=True)
     ]
     out = io.BytesIO(), io.BytesIO()

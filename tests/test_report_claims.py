@@ -173,6 +173,16 @@ def test_a_row_without_the_number_cannot_be_tested():
     assert missing.outcome == INCONCLUSIVE
 
 
+@pytest.mark.parametrize(("states", "outcome"), [("done", HOLDS), ("stale", HOLDS), ("mixed", UNTESTABLE)])
+def test_runs_of_different_versions_are_not_compared(states, outcome):
+    values = {row: {seed: 30.0 + seed / 9 + (5 if row == "EFA" else 0) for seed in range(4)} for row in ("EFA", "Add")}
+    kinds = {"EFA": "done", "Add": "stale"} if states == "mixed" else dict.fromkeys(("EFA", "Add"), states)
+    known = {(row, seed): kind for row, kind in kinds.items() for seed in range(4)}
+    (one,) = claims.judge(made(values, states=known), [claim(metric="cider_d")])
+    assert one.outcome == outcome
+    assert ("older version" in one.reason) == (states == "mixed")
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
