@@ -181,7 +181,7 @@ def search(
     seed: Annotated[int, typer.Option(help="of draws and trainings", min=0)] = 0,
     write: Annotated[bool, typer.Option("--write", help="make the best settings those of the tables' rows")] = False,
 ) -> None:
-    """Search systems' settings on the validation split.   Example: efa search C3D --trials 12
+    """Search systems' settings on the validation split.   Example: efa search C3D --trials 2
 
     Every trial is kept in results/search.csv. Rerun the command to resume; several systems may be searched at a time.
     """

@@ -24,9 +24,13 @@ from efa.launch import grid
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAINS_FOR_LONG = "a pre-training of minutes to hours; tests/test_pretrain.py runs both at the size of a test"
+NEEDS_A_PERSON = "needs a video of a person, which a rendered one is not; tests/test_pose_data.py runs it on landmarks"
 NOT_RUN = {
     "pretrain encoder": TRAINS_FOR_LONG,
     "pretrain decoder": TRAINS_FOR_LONG,
+    "pretrain pose": TRAINS_FOR_LONG,
+    "pose": NEEDS_A_PERSON,
+    "data pose": NEEDS_A_PERSON,
     "data ui-prmd": "needs UI-PRMD's files; tests/test_ui_prmd.py runs the command on made-up ones",
     "leave-one-subject-out": "one training for each row, seed and person; tests/test_loso.py runs the command on three",
 }
@@ -43,6 +47,7 @@ NOT_RUN_ON_PAGES = {  # how a command begins, or what it contains -> why it is n
     "srun ": NEEDS_A_CLUSTER, "cd ": NEEDS_A_CLUSTER, "export ": NEEDS_A_CLUSTER, "first=": NEEDS_A_CLUSTER,
     "--executor ray": NEEDS_A_CLUSTER, "--preset gpu": "trains for hours without a GPU",
     "--preset paper": "needs weights that cannot be shipped; tests/test_paper_preset.py runs it with made-up ones",
+    "--set data.source=my-poses": NEEDS_A_PERSON,
     "papermill ": "runs a whole notebook; tests/test_notebooks.py does",
     "efa search all": "twelve trainings of every system; tests/test_search.py runs a small search",
 }  # fmt: skip
