@@ -20,7 +20,7 @@ from efa_book.collect import Results
 from efa_book.files import read_json, read_table, write_json, write_parquet
 from efa_book.html import Cell, Html
 from efa_book.provenance import stamp
-from efa_book.published import folder_of
+from efa_book.published import folder_of, some_texts
 
 ROW = "6/EFA"
 PROTOCOL = "predicted"
@@ -70,10 +70,11 @@ def compute_attention(run: Run, split: str = "test") -> pd.DataFrame:
 
 
 def publish(preset: str, seed: int = 0, overrides: Overrides | None = None, out: Path | None = None) -> Path:
-    """Writes attention.parquet, whose path it returns, and attention.json of a run of EFA to results/<data>-<preset>/.
-    InputError where it is not finished."""
+    """Writes attention.parquet, whose path it returns, and attention.json of a run of EFA to results/<data>-<preset>/,
+    for the clips whose texts are published. InputError where it is not finished."""
     (run,) = select(ROW, preset, (seed,), overrides)
     table = compute_attention(run)
+    table = table[table["clip_id"].isin(some_texts(run)["clip_id"])]
     folder = out or folder_of(preset, overrides)
     folder.mkdir(parents=True, exist_ok=True)
     facts = read_json(run.folder / "provenance.json", f"efa run {ROW}")

@@ -61,8 +61,7 @@ def publish(
     for run in finished:
         name, cell = run_name(run.table, run.row, run.seed), (run.table, run.row, run.seed)
         if run.seed == 0:
-            table = pd.read_parquet(run.folder / "predictions.parquet")
-            _write_texts(table[table["protocol"].isin(run.protocols)], folder / "predictions" / f"{name}.parquet")
+            write_safely(folder / "predictions" / f"{name}.parquet", partial(some_texts(run).to_parquet, **SMALL))
         labels = dict(zip(RUN_COLUMNS, cell, strict=True))
         clips = pd.read_parquet(run.folder / "clips.parquet")
         without = blocks.rows_of(clips[clips["protocol"].isin(run.protocols)], KNOWN)
@@ -87,11 +86,11 @@ def publish(
     return folder, [run.label for run in wanted if run not in finished]
 
 
-def _write_texts(predictions: pd.DataFrame, path: Path) -> None:
-    """Those of the first clips of each protocol, `TEXTS` in all."""
-    each = TEXTS // max(1, predictions["protocol"].nunique())
-    kept = predictions.sort_values("clip_id").groupby("protocol").head(each).sort_index()
-    write_safely(path, partial(kept.to_parquet, **SMALL))
+def some_texts(run: Run) -> pd.DataFrame:
+    """Predictions of a finished run for the first clips under each of its protocols, `TEXTS` in all."""
+    table = pd.read_parquet(run.folder / "predictions.parquet")
+    each = table[table["protocol"].isin(run.protocols)].sort_values("clip_id").groupby("protocol")
+    return each.head(TEXTS // len(run.protocols)).sort_index()
 
 
 def run_name(table: str, row: str, seed: int) -> str:

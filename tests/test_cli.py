@@ -15,7 +15,7 @@ from checkpoints import call
 from PIL import Image
 
 from efa import runs
-from efa.runs import Run
+from efa.experiments import select
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -93,7 +93,7 @@ def test_run_then_status_then_score(efa, module_home, monkeypatch):
     assert status == 0, err
     assert "1 runs, 0 finished before" in out
     assert "done" in out
-    one = Run("6", "EFA", 0, tiny.config(training__epochs=1))
+    (one,) = select("6/EFA", "laptop", (0,), tiny.SETTINGS | {"training.epochs": 1})
     file = module_home / "runs" / one.key / "predictions.parquet"
     assert one.execute() == file.parent
     assert "1 runs, 1 finished before" in efa("run", "6/EFA", *settings)[1]
