@@ -48,7 +48,7 @@ def claim_rows(tables: dict[str, Results]) -> list[ClaimRow]:
     def text_effect(table: str) -> tuple[str, str]:
         gap = estimates.effect(tables[table], "EFA", "w/o text", "quality_auc")
         auc = f"AUC {value(table, 'quality_auc')}, without text {value(table, 'quality_auc', 'w/o text')}"
-        return claims.decide(gap, AUC.tolerance, gap.p, gap.mean > 0), auc
+        return claims.decide(gap, AUC.tolerance, gap.p, gap.mean > 0), auc + _older(tables[table])
 
     form, alone = (value("5", "quality_balanced_acc", row) for row in ("EFA", "Video Swin"))
     comparison, ablation = "notebooks/comparison", "notebooks/ablation"
@@ -69,6 +69,10 @@ def claim_rows(tables: dict[str, Results]) -> list[ClaimRow]:
         ("Asked here: text helps with new exercises", *text_effect("unseen"), ablation),
         *_people_rows(),
     ]
+
+
+def _older(results: Results) -> str:
+    return "; runs of an older version" if "stale" in results.states.values() else ""
 
 
 def _people_rows() -> list[ClaimRow]:
@@ -129,11 +133,12 @@ def example_clip(results: Results) -> Html:
     answer = f"{clip['predicted_action']}: non-standard ({clip['quality_prob']:.0%}). {clip['explanation']}"
     often = (
         f"A rendered figure, and what EFA on poses says; marked are the limbs that its text names. It sees and names "
-        f"the fault in {len(seen)} of {len(faulty)} such clips; this is the first, in an order that knows no scores."
+        f"the fault in {len(seen)} of {len(faulty)} such clips; this is the first, in an order that knows no scores"
+        f"{_older(results)}."
     )
     found = examples.find_clip(clip, build(results.preset, results.overrides).data)
     alt = f"A figure does one {clip['action']}, its skeleton drawn over it."
-    moving = html.note("") if found is None else html.moving(*_play(found, sorted(clip["named"])), alt)
+    moving = Html("") if found is None else html.moving(*_play(found, sorted(clip["named"])), alt)
     return moving + html.note(answer) + html.note(often)
 
 

@@ -39,14 +39,15 @@ INSTALLS = "installs or builds something; .ci/run does it in a fresh clone"
 FETCHES = "fetches files from other hosts"
 NOT_RUN_ON_PAGES = {  # how a command begins, or what it contains -> why it is not run
     "make reproduce": "trains for twenty minutes; .ci/run builds the book from what is published",
-    "make bench": "half an hour on an idle machine", "make ": INSTALLS,
+    "make bench": "half an hour on an idle machine",
+    "make examples": "is the run of this test", "make ": INSTALLS,
     ".ci/run": "is the run of which this test is a part",
     "conda ": INSTALLS, "pre-commit ": INSTALLS,
     "python -m pip": INSTALLS, "python -m venv": INSTALLS,
     "curl ": FETCHES, "hf ": FETCHES, "accelerate ": NEEDS_A_CLUSTER,
     "srun ": NEEDS_A_CLUSTER, "cd ": NEEDS_A_CLUSTER, "export ": NEEDS_A_CLUSTER, "first=": NEEDS_A_CLUSTER,
     "--executor ray": NEEDS_A_CLUSTER, "--preset gpu": "trains for hours without a GPU",
-    "--preset paper": "needs weights that cannot be shipped; tests/test_paper_preset.py runs it with made-up ones",
+    "--preset paper": "needs weights that cannot be shipped; tests/test_readings.py tries its --dry-run",
     "--set data.source=my-poses": NEEDS_A_PERSON,
     "papermill ": "runs a whole notebook; tests/test_notebooks.py does",
     "efa search all": "twelve trainings of every system; tests/test_search.py runs a small search",
@@ -152,9 +153,14 @@ def why_not(command: str) -> str:
     return next(starts, "")
 
 
+def test_reasons_name_tests_that_exist():
+    for reason in (NOT_RUN | NOT_RUN_ON_PAGES).values():
+        assert all((ROOT / "tests" / name).is_file() for name in re.findall(r"test_\w+\.py", reason)), reason
+
+
 def words_of(command: str) -> list[str]:
     """The words behind 'efa' and the command's name."""
-    return shlex.split(command.removesuffix(" &"))[1:]
+    return shlex.split(command)[1:]
 
 
 def test_documented_commands_are_valid_or_not_ours():
