@@ -20,6 +20,7 @@ from efa_book.table_specs import AUC
 from formsim.motion import JOINTS
 
 ClaimRow = tuple[str, str, str, str]  # claim, outcome, figures, page
+HEAD = {"nose": 0.0, "ear_l": 0.03, "ear_r": -0.03}  # landmarks of FormSim's one joint; widths of the picture beside it
 WAYS_IN = """<p><b>Three ways in</b></p><ul>
 <li>Read: <a href="../book/method.html">the method</a>, or
 <a href="../book/audit.html">what the paper does not say</a></li>
@@ -147,8 +148,9 @@ def _play(clip: formsim.Clip, faults: Sequence[str], size: int = 320, frames: in
     places, marked = formsim.pose_target(clip, frames)[2] * size, limbs_of_faults(faults)
     known = [name for name in JOINTS if name in INDEX]
     points, seen = np.zeros((frames, len(INDEX), 2)), np.zeros(len(INDEX))
-    for name in (*known, "nose", "ear_l", "ear_r"):  # FormSim's head is one joint
+    for name in (*known, *HEAD):
         points[:, INDEX[name]], seen[INDEX[name]] = places[:, JOINTS.index(name if name in known else "head")], 1
+        points[:, INDEX[name], 0] += HEAD.get(name, 0.0) * size
     pictures = [
         draw_skeleton(Image.fromarray(picture), at, seen, {name for name in marked if seen[INDEX[name]]})
         for picture, at in zip(formsim.render_clip(clip, size, frames, 0.0), points, strict=True)

@@ -4,6 +4,7 @@ import io
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from reported import NASTY, full
@@ -89,6 +90,10 @@ def test_the_clip_plays_twice_and_stands_still_for_those_who_ask(monkeypatch):
     assert 2 * sum(90 for _ in range(24)) <= 5000  # ms: what moves for longer needs a button
     bare, _ = (Image.open(io.BytesIO(data)) for data in landing._play(clip, [], 64, 6))
     assert moving.convert("RGB").tobytes() != bare.convert("RGB").tobytes()  # the limbs are marked
+    head = next(one for one in formsim.clips(count=600) if one.action == "Staff Lift" and one.fault)
+    marked, plain = (np.array(Image.open(io.BytesIO(landing._play(head, named, 128, 3)[1])).convert("RGB"), int)
+                     for named in (["Staff Lift/head_down"], []))  # fmt: skip
+    assert (np.abs(marked - plain).max(-1) > 60).sum() > 5  # so is a head
     shown = html.moving(b"a", b"b", NASTY).source
     assert "prefers-reduced-motion" in shown
     assert NASTY not in shown
