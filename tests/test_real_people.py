@@ -365,6 +365,10 @@ def results(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(references, "TREES", 5)
         patch.setattr(evaluate, "DRAWS", 50)
+        patch.setattr(network, "CLIPS", 150)
+        patch.setattr(network, "PASSES", 2)
+        short = (network.Recipe(epochs=1, seeds=1), network.Recipe(epochs=2, seeds=1))
+        patch.setattr(network, "RECIPES", dict.fromkeys(network.RECIPES, short))
         patch.setattr(coaches, "caption_scores", captions)
         for only in (["front_squat"], ["deadlift", "boxing"]):
             program.command(folder, only=only, to=to)
