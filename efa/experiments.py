@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from efa.config import Config, build
+from efa.config import SHORT_OF, Config, build
 from efa.runs import Run
 from efa.utils.errors import InputError
 
@@ -113,6 +113,6 @@ def table_config(table: str, preset: str, overrides: Overrides | None = None) ->
 def _run(table: str, row: str, seed: int, preset: str, overrides: Overrides) -> Run:
     shared, spec = table_config(table, preset), TABLES[table]
     own = spec.rows[row]
-    found = SYSTEM_SETTINGS.get(preset, {}).get(own.get("system.name", "EFA"), {})
+    found = SYSTEM_SETTINGS.get(SHORT_OF.get(preset, preset), {}).get(own.get("system.name", "EFA"), {})
     settings = found | own | overrides | {"training.seed": seed}
     return Run(table, row, seed, shared.with_(settings), spec.protocols_of(row))

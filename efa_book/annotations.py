@@ -12,7 +12,7 @@ import pandas as pd
 from efa.metrics import CAPTION_METRICS
 from efa.utils import paths
 from efa_book import html, paper
-from efa_book.audit.annotations import BLIND, CAUTION, CONTRADICTIONS, POPULATIONS, paper_gaps
+from efa_book.audit.annotations import BLIND, CONTRADICTIONS, POPULATIONS
 from efa_book.files import read_json, read_table
 from efa_book.html import Cell, Html
 from efa_book.table_specs import BALANCED, KNOWN, QUALITY, TOP1
@@ -48,27 +48,6 @@ def blind_table() -> Html:
         dash = f"A dash: the paper does not report it. {paper.READINGS['bleu1']}"
         out += html.note(f"{dash} The paper's numbers, from: {paper.listed(list(theirs['source']))}")
     return out + _stamp(facts)
-
-
-def paper_gap_table() -> Html:
-    """The best blind text of each metric minus the number of the paper's EFA."""
-    blind, facts = read("blind"), _read_facts()
-    if blind.empty:
-        return _nothing("blind")
-    gaps = paper_gaps(blind, paper.numbers())
-    if gaps.empty:
-        return html.note("results/paper.csv holds no caption score of the paper's EFA to compare with.")
-    rows: Rows = []
-    gaps = gaps.drop_duplicates(["population", "metric", "title"])  # the best of all may be given the file name alone
-    for line in gaps.to_dict("records"):
-        group = "all test clips" if line["population"] == "all" else "action has a text"
-        who = f"given: {line['told']}" + ("" if line["among"] == "all" else "; best of those given no more")
-        gap = Cell(f"{line['gap']:+.1f}", f"[{line['low']:+.1f}, {line['high']:+.1f}]", number=True)
-        numbers = [Cell(f"{line[name]:.1f}", number=True) for name in ("value", "paper")]
-        rows.append([Cell(TITLES[line["metric"]], group), Cell(line["title"], who), *numbers, gap, line["outcome"]])
-    head = ["metric", "best blind text", "blind", "paper's EFA", "difference", "the blind text"]
-    notes = [CAUTION, paper.READINGS["bleu1"]]
-    return html.table("Which of the paper's caption scores need no video", head, rows, notes) + _stamp(facts)
 
 
 def shortcuts_table() -> Html:

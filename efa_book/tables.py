@@ -6,10 +6,12 @@ from itertools import groupby
 
 import pandas as pd
 
-from efa.experiments import TABLES
+from efa.config import SHORT_OF
+from efa.data.loader import open_dataset
+from efa.experiments import TABLES, table_config
 from efa_book import claims, estimates, html, paper
 from efa_book.claims import OTHERS, Judged
-from efa_book.collect import Results
+from efa_book.collect import Results, obtain
 from efa_book.estimates import REASONS, Estimate
 from efa_book.html import Cell, Html
 from efa_book.provenance import stamp
@@ -65,7 +67,32 @@ def scores(results: Results, published: pd.DataFrame | None = None) -> Html:
     kinds = groupby(KINDS[metric.kind] if metric.printed else NOT_PRINTED for metric in spec.metrics)
     groups = [(spec.first, 1), *((title, len(list(part))) for title, part in kinds), ("Claims", 1)]
     notes += [*_outcome_notes(judged), *paper.explain_numbers(known, results.table, results.rows, spec.metrics)]
-    return html.table(_caption(results), head, rows, notes, groups) + stamp(results)
+    return html.table(_caption(results), head, rows, notes, groups) + stamp(results) + _short(results, names)
+
+
+def _short(results: Results, names: dict[str, str]) -> Html:
+    """The same rows as `make reproduce` trained them here, beside the results of the whole preset; '' without any."""
+    preset = next((short for short, whole in SHORT_OF.items() if whole == results.preset), "")
+    here = obtain(results.table, preset, None, train=False) if preset and not results.overrides else None
+    if here is None or here.origin != "runs":
+        return Html("")
+    trained = [row for row in here.rows if here.state(row) != "missing"]
+    metrics = TABLE_SPECS[results.table].metrics
+    rows: list[list[str | Cell]] = []
+    for row in trained:
+        cells = [
+            _number_cell(here, row, metric, before=f"{_mean(estimates.estimate(results, row, metric.key))} | ")
+            for metric in metrics
+        ]
+        rows.append([_row_cell(here, row, names[row]), *cells])
+    clips = [len(open_dataset(table_config(results.table, one).data).table) for one in (preset, results.preset)]
+    head: list[str | Cell] = [Cell("row", "seeds, state"), *(Cell(m.title, "above | trained here") for m in metrics)]
+    notes = [
+        f"Preset {preset}: the same settings, but {clips[0]:,} clips in place of {clips[1]:,}, and 1,000 test clips of "
+        "its own. Expect lower scores than above; a difference of two rows is as noisy as its brackets are wide.",
+        *_notes(here, [(row, here.protocol(row)) for row in trained], metrics),
+    ]
+    return html.table(f"{TABLES[results.table].title}, trained here: preset {preset}", head, rows, notes) + stamp(here)
 
 
 def verdicts(results: Results) -> Html:

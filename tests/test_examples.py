@@ -38,7 +38,7 @@ NEEDS_A_CLUSTER = "needs a scheduler, machines or GPUs; test_grid_ray.py and tes
 INSTALLS = "installs or builds something; .ci/run does it in a fresh clone"
 FETCHES = "fetches files from other hosts"
 NOT_RUN_ON_PAGES = {  # how a command begins, or what it contains -> why it is not run
-    "make reproduce": "trains for twenty minutes; .ci/run builds the book from what is published",
+    "make reproduce": "trains for ten minutes; .ci/run builds the book from what is published",
     "make bench": "half an hour on an idle machine",
     "make examples": "is the run of this test", "make ": INSTALLS,
     ".ci/run": "is the run of which this test is a part",

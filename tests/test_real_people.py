@@ -130,9 +130,8 @@ def test_a_fault_is_named_among_several():
         joints = squat((0.25, 0.05, 0.45)[i % 3], random=np.random.RandomState(i))
         records.append(dataclasses.replace(record, set="deadlift", fault=fault, label=int(bool(fault)), joints=joints))
     conditions = references.conditions(records)
-    table = summarize(
-        pd.concat([predict(records, conditions[n], n) for n in (references.FOREST, references.COMMONEST)])
-    )
+    found = [predict(records, conditions[n], n) for n in (references.FOREST, references.COMMONEST)]
+    table = summarize(pd.concat(found))
     reached = table[table["metric"] == "accuracy"].set_index("condition")["value"]
     assert reached[references.FOREST] > 90
     assert reached[references.COMMONEST] < 45
@@ -365,10 +364,9 @@ def results(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(references, "TREES", 5)
         patch.setattr(evaluate, "DRAWS", 50)
-        patch.setattr(network, "CLIPS", 150)
-        patch.setattr(network, "PASSES", 2)
-        short = (network.Recipe(epochs=1, seeds=1), network.Recipe(epochs=2, seeds=1))
-        patch.setattr(network, "RECIPES", dict.fromkeys(network.RECIPES, short))
+        short = dict.fromkeys(network.RECIPES, (network.Recipe(epochs=1, seeds=1), network.Recipe(seeds=1)))
+        for name, small in (("CLIPS", 150), ("PASSES", 2), ("RECIPES", short)):
+            patch.setattr(network, name, small)
         patch.setattr(coaches, "caption_scores", captions)
         for only in (["front_squat"], ["deadlift", "boxing"]):
             program.command(folder, only=only, to=to)

@@ -8,16 +8,12 @@ import typer
 from efa.utils.errors import InputError
 from efa.utils.seeds import seeds_of as seeds_of
 
-Preset = Annotated[str, typer.Option(help="smoke, laptop, gpu or paper")]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", help="override one setting, for example --set training.epochs=2")
-]
+Preset = Annotated[str, typer.Option(help="laptop, pose, short (minutes), short-pose, smoke (a try), gpu or paper")]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="override one setting: training.epochs=2")]
 Jobs = Annotated[int, typer.Option(help="runs at a time; 0: as many as suits preset and machine", min=0)]
 Retries = Annotated[int, typer.Option(help="how often a run whose process died is started again", min=0)]
 Executor = Annotated[str, typer.Option(help="local: this machine; ray: a Ray cluster (extra 'cluster')")]
-RayAddress = Annotated[
-    str | None, typer.Option(help="a running cluster, or auto; default: $RAY_ADDRESS, else one is started here")
-]
+RayAddress = Annotated[str | None, typer.Option(help="a running cluster, or auto; default: $RAY_ADDRESS or a new one")]
 Cpus = Annotated[float | None, typer.Option(help="ray: cores a run; default 1", min=0.01)]
 Gpus = Annotated[
     float | None, typer.Option(help="ray: GPUs a run, 0.25 for four on one; default 1 if there are any", min=0)

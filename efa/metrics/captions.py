@@ -177,7 +177,8 @@ def _meteor_process() -> tuple[subprocess.Popen[bytes], IO[bytes]]:
     from pycocoevalcap.meteor import meteor as package
 
     jar = Path(package.__file__).with_name(package.METEOR_JAR)
-    command = [*_java(), "-Xmx2G", "-XX:+UseSerialGC", "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"]
+    quick = ["-Xmx2G", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]  # a thousand texts in half the time
+    command = [*_java(), *quick, "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"]
     log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process; a pipe nobody reads would fill up
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log), log
 

@@ -106,7 +106,9 @@ class WindowAttention(nn.Module):
 
 def stochastic_depth(rate: float) -> nn.Module:
     """Drops a residual branch for a share `rate` of the clips, in training."""
-    from transformers.models.swin.modeling_swin import SwinDropPath  # takes seconds to load, and poses need no Swin
+    if not rate:
+        return nn.Identity()
+    from transformers.models.swin.modeling_swin import SwinDropPath  # takes seconds to load
 
     return SwinDropPath(rate)
 

@@ -240,15 +240,6 @@ def outcome(low: float, high: float) -> str:
     return "does not reach it" if high < 0 else "inconclusive"
 
 
-CAUTION = (
-    "Neither group compares like with like: the paper's number is over all test clips and not known for those whose "
-    "action has a training text; and over all, most actions have no released training text, though the paper likely "
-    "had some. The interval is the blind text's alone: the paper gives none. The best of several writers was picked by "
-    "these same scores, which flatters it a little. And a text near the references' wording need not be true of it."
-)
-"""What must stand beside `paper_gaps`."""
-
-
 def shortcuts(clips: pd.DataFrame, names: Names | None) -> pd.DataFrame:
     """Verdict and action of the test clips without a video, beside the truth.
 
