@@ -297,12 +297,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "laptop": LAPTOP,
     "smoke": LAPTOP
     | {"data.clips": 120, "data.sealed": 0, "training.epochs": 1, "training.batch": 16, "prediction.max_tokens": 24},
-    "gpu": (
-        LAPTOP
-        | {"data.clips": 3392, "data.size": 96, "data.actions": 0, "training.epochs": 30}
-        | {"fusion.dim": 384, "fusion.heads": 6, "decoder.dim": 384, "decoder.depth": 4, "decoder.heads": 6}
-        | {"decoder.weights": ""}
-    ),
+    "gpu": LAPTOP
+    | {"data.clips": 3392, "data.size": 96, "data.actions": 0, "training.epochs": 30, "decoder.weights": ""}
+    | {"fusion.dim": 384, "fusion.heads": 6, "decoder.dim": 384, "decoder.depth": 4, "decoder.heads": 6},
 }
 
 

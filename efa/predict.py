@@ -24,12 +24,13 @@ from torch import Tensor
 
 import formsim
 from efa.baselines.inputs import TrainingInputs, randomise
-from efa.baselines.registry import Model, build_system
+from efa.baselines.registry import Model, build_system, encoder_file
 from efa.config import RESULTS_VERSION, Config, FormSimData
 from efa.data.checks import Log, StepText, parse_step_text
 from efa.data.loader import Progress, pixels, text_keys
 from efa.data.observation import Observation, observe
 from efa.data.tokenizer import Tokenizer
+from efa.model import load_encoder
 from efa.model.assessor import EFAModel
 from efa.model.text import TextEncoder
 from efa.train import contiguous_state
@@ -202,6 +203,9 @@ class EFA:
             (folder / "model.safetensors").open("rb").close()  # safetensors calls a file missing that may not be read
             state = load_file(folder / "model.safetensors")
             model = build_system(config, len(actions), len(tokenizer), int(meta["text_dim"]), tokenizer.mask)
+            if config.encoder.frozen and not any(name.startswith("encoder.") for name in state):
+                load_encoder(model.encoder, encoder_file(config))  # a published model leaves out what is shipped
+                state |= {name: value for name, value in model.state_dict().items() if name.startswith("encoder.")}
             model.load_state_dict(state)
             kept = folder / "steps.safetensors"
             vectors = load_file(kept) if kept.is_file() else {}

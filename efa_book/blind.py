@@ -24,8 +24,9 @@ from efa_book.html import Cell, Html
 from efa_book.provenance import stamp
 from efa_book.table_specs import CIDER, FAULT, HALLUCINATED, STEP
 
-VERSION = 2  # raise it when the blind texts or their scores change: kept scores are then computed again
+VERSION = 3  # raise it when the blind texts or their scores change: kept scores are then computed again
 DRAWS = 5
+SEEN = (FAULT, HALLUCINATED, STEP)
 Floors = dict[str, dict[str, float]]  # writer -> metric -> percent
 
 
@@ -40,22 +41,38 @@ def blind_table(results: Results) -> Html:
     shown = [metric for metric in (CIDER, FAULT) if any(metric.key in found for found in floor.values())]
     lines = {name: [Estimate(found[metric.key]) for metric in shown] for name, found in floor.items()}
     lines |= {row: [estimates.estimate(results, row, metric.key) for metric in shown] for row in results.rows}
-    best = max((found.get(FAULT.key, 0.0) for found in floor.values()), default=0.0)
-    rows: list[list[str | Cell]] = []
-    for name, found in lines.items():
-        if not any(one.known for one in found):
-            continue
-        rows.append([name, *map(_cell, found)])
-        if best:
-            times = f"{found[-1].mean / best:.1f}" if found[-1].known and name not in floor else "–"
-            rows[-1].append(Cell(times, number=True))
-    head = ["writer", *(metric.title for metric in shown), *(["times"] if best else [])]
+    known = {name: found for name, found in lines.items() if any(one.known for one in found)}
+    rows: list[list[str | Cell]] = [[name, *map(_cell, found)] for name, found in known.items()]
+    head = ["writer", *(metric.title for metric in shown)]
     notes = ["Test split. Random: mean of five draws. Intervals, where there are any, as in the table of the scores."]
     if "stale" in results.states.values():
         notes.append("Stale rows were made with other code or data; the blind texts are of the present data.")
-    if best:
-        notes.append(f"Times: {FAULT.title} in multiples of the better blind text's.")
     return html.table("Beside texts written without looking", head, rows, notes) + stamp(results)
+
+
+def verdict_table(results: Results, row: str = "EFA") -> Html:
+    """What seeing the fault adds: a row's texts, and training texts that are drawn with its verdict, with the true one
+    or with none. What is above a blind fault with the row's own verdict was seen in the video, and only that."""
+    clips = results.clips(row, results.seeds[0])
+    if clips is None or estimates.fault_parser(results) is None:
+        return html.note(f"No texts of {row} are here whose true faults are known.")
+    training = open_dataset(table_config(results.table, results.preset, results.overrides).data).table
+    training = training[(training["split"] == "train") & (training["explanation"].str.strip() != "")]
+    own = clips.assign(action=clips["predicted_action"], quality=(clips["quality_prob"] >= 0.5).astype(int))
+    asked = {
+        "any text of the true action": (["action"], clips),
+        f"any text of {row}'s action and verdict": (["action", "quality"], own),
+        "any text of the true action and verdict": (["action", "quality"], clips),
+    }
+    texts = {name: _draw(training, keys, given) for name, (keys, given) in asked.items()}
+    rows: list[list[str | Cell]] = []
+    for name, draws in (texts | {f"{row} itself": [list(clips["explanation"])]}).items():
+        each = [_fault_scores(clips, one) for one in draws]
+        means = (np.mean([one[metric.key] for one in each]) for metric in SEEN)
+        rows.append([name, *(Cell(f"{mean:.1f}", number=True) for mean in means)])
+    notes = [f"{len(clips):,} test clips of seed {results.seeds[0]}; training texts: mean of {DRAWS} draws."]
+    head = ["writer", *(metric.title for metric in SEEN)]
+    return html.table("What seeing the fault is worth", head, rows, notes) + stamp(results)
 
 
 def _cell(found: Estimate) -> Cell:
@@ -94,20 +111,22 @@ def blind_texts(clips: pd.DataFrame) -> dict[str, list[list[str]]]:
     training = clips[(clips["split"] == "train") & (clips["explanation"].str.strip() != "")]
     if training.empty:
         return {}
-    texts = {str(action): list(group) for action, group in training.groupby("action")["explanation"]}
-    actions = list(clips.loc[clips["split"] == "test", "action"])
-    everything = list(training["explanation"])
-    random = np.random.RandomState(0)
-
-    def draw(action: str) -> str:
-        candidates = texts.get(action, everything)
-        return candidates[random.randint(len(candidates))]
-
-    central = {action: most_central(group) for action, group in texts.items()}
-    random_texts = [[draw(action) for action in actions] for _ in range(DRAWS)]
-    central_texts = [central.get(action) or draw(action) for action in actions]
+    test = clips[clips["split"] == "test"]
+    central = {action: most_central(list(group)) for action, group in training.groupby("action")["explanation"]}
+    random_texts = _draw(training, ["action"], test)
+    central_texts = [central.get(action, other) for action, other in zip(test["action"], random_texts[0], strict=True)]
     which = "training text of the true action"
     return {f"a random {which}": random_texts, f"the most central {which}": [central_texts]}
+
+
+def _draw(training: pd.DataFrame, keys: list[str], clips: pd.DataFrame) -> list[list[str]]:
+    """Draws of a training text for each clip that has the same `keys`; any text where none has."""
+    pools = {key: list(group) for key, group in training.groupby(keys)["explanation"]}
+    asked, everything = list(clips[keys].itertuples(index=False, name=None)), list(training["explanation"])
+    random = np.random.RandomState(0)
+    found = [pools.get(key, everything) for _ in range(DRAWS) for key in asked]
+    texts = [pool[random.randint(len(pool))] for pool in found]
+    return [texts[i : i + len(asked)] for i in range(0, len(texts), max(1, len(asked)))]
 
 
 def _score(test: pd.DataFrame, texts: list[str], known: bool) -> dict[str, float]:
@@ -116,13 +135,14 @@ def _score(test: pd.DataFrame, texts: list[str], known: bool) -> dict[str, float
     if referenced.any():
         mine = [text for text, has_reference in zip(texts, referenced, strict=True) if has_reference]
         scores[CIDER.key] = _cider(list(test["explanation"][referenced]), mine)
+    return scores | (_fault_scores(test, texts) if known else {})
+
+
+def _fault_scores(test: pd.DataFrame, texts: list[str]) -> dict[str, float]:
     nothing: dict[str, Any] = {"predicted_action": "", "reference": "", "protocol": "blind", "quality_prob": np.nan}
     nothing["top5"] = [[]] * len(test)
-    found = metrics.score(test.assign(explanation=texts, **nothing), fault_parser() if known else None)
-    for metric in (FAULT, HALLUCINATED, STEP):
-        if known and (value := found[metric.key]) is not None:
-            scores[metric.key] = value
-    return scores
+    found = metrics.score(test.assign(explanation=texts, **nothing), fault_parser())
+    return {metric.key: value for metric in SEEN if (value := found[metric.key]) is not None}
 
 
 def _cider(references: list[str], texts: list[str]) -> float:

@@ -2,12 +2,14 @@
 
 import json
 import re
+import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import pandas as pd
+from safetensors.torch import load_file, save_file
 
 from efa.config import build
 from efa.experiments import TABLES, Overrides, select
@@ -43,7 +45,8 @@ def publish(
     """Writes finished runs to results/<data set>-<preset>/ or `out`; returns the folder and labels of unfinished runs.
 
     scores.csv (tidy), blocks.parquet (scores without each block of clips), predictions/<table>-<row>-0.parquet (texts
-    of some clips, of seed 0), history.csv and provenance.json (key, commit, device, versions, seconds of each run).
+    of some clips, of seed 0), history.csv and provenance.json (key, commit, device, versions, seconds of each run), and
+    model/, the EFA of Table VI, seed 0, for `efa assess --checkpoint`, in half precision, without a shipped encoder.
     Other rows and seeds that are there stay. `what`: as for `efa run`.
 
     Raises:
@@ -62,6 +65,8 @@ def publish(
         name, cell = run_name(run.table, run.row, run.seed), (run.table, run.row, run.seed)
         if run.seed == 0:
             write_safely(folder / "predictions" / f"{name}.parquet", partial(some_texts(run).to_parquet, **SMALL))
+        if cell == ("6", "EFA", 0) and (run.folder / "model.safetensors").is_file():
+            _publish_model(run, folder / "model")
         labels = dict(zip(RUN_COLUMNS, cell, strict=True))
         clips = pd.read_parquet(run.folder / "clips.parquet")
         without = blocks.rows_of(clips[clips["protocol"].isin(run.protocols)], KNOWN)
@@ -84,6 +89,19 @@ def publish(
     text = json.dumps(dict(sorted(provenance.items())), indent=1, allow_nan=False) + "\n"
     write_safely(folder / "provenance.json", lambda path: path.write_text(text))
     return folder, [run.label for run in wanted if run not in finished]
+
+
+def _publish_model(run: Run, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    for file in ("config.json", "vocab.txt"):
+        write_safely(folder / file, partial(shutil.copyfile, run.folder / file))
+    encoder = run.config.encoder
+    left_out = (
+        "encoder." if encoder.frozen and encoder.weights else "-"
+    )  # `from_pretrained` finds it where training did
+    state = load_file(run.folder / "model.safetensors")
+    kept = {name: value.half() for name, value in state.items() if not name.startswith(left_out)}
+    write_safely(folder / "model.safetensors", partial(save_file, kept))
 
 
 def some_texts(run: Run) -> pd.DataFrame:

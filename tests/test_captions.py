@@ -1,6 +1,7 @@
 """Caption scores equal pycocoevalcap's, and its Java helpers cannot hang or stop a run."""
 
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -143,3 +144,19 @@ def test_no_java_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_texts_that_do_not_pair_up(references: list[str], hypotheses: list[str]) -> None:
     with pytest.raises(InputError):
         metrics.caption_scores(references, hypotheses)
+
+
+def test_both_java_helpers_work_below_a_folder_with_a_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pycocoevalcap.meteor import meteor
+    from pycocoevalcap.tokenizer import ptbtokenizer
+
+    here = tmp_path / "my 100% projects"
+    for module in (meteor, ptbtokenizer):  # copies: Java resolves links
+        shutil.copytree(Path(module.__file__).parent, here / Path(module.__file__).parent.name)
+    expected = captions.meteor(tokens := captions.tokenize(REFERENCES), captions.tokenize(HYPOTHESES))
+    captions._end_meteor()
+    for module in (meteor, ptbtokenizer):
+        monkeypatch.setattr(module, "__file__", str(here / Path(*Path(module.__file__).parts[-2:])))
+    assert captions.tokenize(REFERENCES) == tokens
+    assert captions.meteor(tokens, captions.tokenize(HYPOTHESES))[0] == expected[0]
+    captions._end_meteor()

@@ -2,13 +2,17 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from reported import RANDOM, finish, predictions
+import torch
+from reported import RANDOM, finish, full, predictions
 
+from efa.baselines.inputs import build_model, prepare
 from efa.experiments import ABLATION, select
+from efa.predict import EFA
 from efa.utils import paths
 from efa.utils.errors import InputError
 from efa.utils.seeds import seeds_of
@@ -216,3 +220,43 @@ def test_seeds_of_other_code_are_not_put_together(home):
         shutil.rmtree(folder)
     results = collect.obtain("6", "smoke", None, train=False, overrides=RANDOM)
     assert (results.origin, results.seeds, results.repeats) == ("runs", (0,), None)
+
+
+def test_a_published_model_answers_as_the_run_does(home):
+    """In half precision, and without the encoder that is shipped."""
+    run = select("6", "smoke", (0,), {"data.clips": 40, "data.actions": 2})[-1]
+    inputs = prepare(run.config)
+    efa = EFA.from_material(build_model(run.config, inputs).eval(), run.config, inputs)
+    finish(run, {"cider_d": 30.0})
+    efa.save_pretrained(run.folder)
+    folder = published.publish("smoke", (0,), home / "results" / "out", {"data.clips": 40, "data.actions": 2}, "6/EFA")[
+        0
+    ]
+    assert (folder / "model" / "model.safetensors").stat().st_size < 6e6
+    again = EFA.from_pretrained(folder / "model")
+    first, second = (one.model.state_dict() for one in (efa, again))
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        torch.testing.assert_close(second[name], value, rtol=0 if name.startswith("encoder.") else 1e-3, atol=1e-6)
+
+
+def test_what_reproduce_trains_stands_beside_the_whole_preset(home):
+    whole = full({"cider_d": {"lambda = 3": {0: 40.0}, "lambda = 1": {0: 39.0}}}, "7", preset="laptop")
+    assert "trained here" not in tables.scores(whole).text
+    for run in select("7", "short", (0,))[:2]:
+        finish(run, {"cider_d": 31.4})
+    text = tables.scores(whole).text
+    assert "trained here: preset short" in text
+    assert "| 40.0 | 31.4 |" in text
+    assert "1,500 clips in place of 6,600" in text
+    assert text.split("trained here: preset short")[1].count("1 seed, done") == 2
+    assert "trained here" not in tables.scores(replace(whole, overrides={"training.epochs": 2})).text
+
+
+def test_a_short_run_has_the_settings_that_were_searched_for_the_whole():
+    for what in ("5/TSM", "6/EFA"):
+        short, whole = (select(what, preset, (0,))[0].config for preset in ("short", "laptop"))
+        assert (
+            short.with_({"data.clips": 6600, "data.sealed": 9300, "data.sealed_seed": whole.data.sealed_seed}) == whole
+        )
+    assert short.data.sealed_seed != whole.data.sealed_seed

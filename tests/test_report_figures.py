@@ -10,6 +10,7 @@ import pytest
 from reported import full, made, predictions
 
 from efa.config import build
+from efa.data.loader import open_dataset
 from efa.experiments import TABLES
 from efa.utils.errors import InputError
 from efa_book import blind, claims, examples, figures, html, learning
@@ -125,19 +126,36 @@ def test_blind_cider_equals_caption_scores():
     assert blind._cider(references, texts) == pytest.approx(caption_scores(references, texts)["cider_d"])
 
 
-def test_fault_f1_in_multiples_of_the_better_blind_text(monkeypatch):
+def test_scores_stand_beside_those_of_blind_texts(monkeypatch):
     floor = {"random": {"cider_d": 20.0, "fault_f1": 8.0}, "central": {"cider_d": 30.0, "fault_f1": 4.0}}
     monkeypatch.setattr(blind, "floors", lambda _: floor)
     values = {"fault_f1": {"EFA": {0: 15.0, 1: 17.0}}, "cider_d": {"EFA": {0: 25.0, 1: 25.0}}}
     lines = blind.blind_table(full(values, "4")).text.splitlines()
-    assert any(line.startswith("EFA") and "25.0" in line and line.endswith("| 2.0") for line in lines)
+    assert any(line.startswith("EFA") and "25.0" in line and "| 16.0" in line for line in lines)
     assert any(line.startswith("central | 30.0 | 4.0") for line in lines)
     assert "No results" in blind.blind_table(made({}, "fault_f1", origin="")).text
 
 
+def test_what_is_seen_stands_above_a_blind_fault(tmp_path):
+    """Perfect texts and verdicts: the own verdict is the true one, and only the fault is left to see."""
+    table = open_dataset(build("smoke", {"data.clips": 300}).data).table
+    test = table[table["split"] == "test"]
+    told = {"predicted_action": test["action"], "reference": test["explanation"], "protocol": "predicted"}
+    test.assign(**told, quality_prob=test["quality"].astype(float)).to_parquet(tmp_path / "texts.parquet")
+    results = made(
+        {"EFA": {0: 1.0}}, overrides={"data.clips": 300}, predictions={("EFA", 0): tmp_path / "texts.parquet"}
+    )
+    lines = [line.split(" | ") for line in blind.verdict_table(results).text.splitlines() if " | " in line]
+    (f1, invented), own, true, itself = ([float(value) for value in line[1:3]] for line in lines[1:5])
+    assert own == true
+    assert f1 < true[0] < itself[0] == 100
+    assert invented > true[1] == itself[1] == 0
+    assert "No texts" in blind.verdict_table(made({"EFA": {0: 1.0}})).text
+
+
 def test_blind_table_without_known_faults_or_data(monkeypatch):
     monkeypatch.setattr(blind, "floors", lambda _: {"random": {"cider_d": 20.0}})
-    assert "times" not in blind.blind_table(made({"EFA": {0: 25.0}}, table="4")).text.splitlines()[1]
+    assert "fault" not in blind.blind_table(made({"EFA": {0: 25.0}}, table="4")).text.splitlines()[1]
 
     def gone(_: object) -> None:
         raise InputError("no such folder", file="/nowhere")

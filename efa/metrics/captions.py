@@ -176,9 +176,9 @@ def _meteor_process() -> tuple[subprocess.Popen[bytes], IO[bytes]]:
     """METEOR, waiting for lines, and its log. Reading its paraphrases takes it seconds, so it serves all scores."""
     from pycocoevalcap.meteor import meteor as package
 
-    jar = Path(package.__file__).with_name(package.METEOR_JAR)
-    quick = ["-Xmx2G", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]  # a thousand texts in half the time
-    command = [*_java(), *quick, "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"]
+    home = Path(package.__file__).parent  # by itself the jar does not find its words below a folder with a space
+    start = [*_java(), "-Xmx2G", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-jar", str(home / package.METEOR_JAR)]
+    command = [*start, "-", "-", "-stdio", "-l", "en", "-norm", "-a", str(home / "data" / "paraphrase-en.gz")]
     log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process; a pipe nobody reads would fill up
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log), log
 
