@@ -8,6 +8,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PRESET ?= short
 SEEDS ?= 0
+CHROME ?= chromium
 PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile
 
 BIN := $(VENV)/bin
@@ -19,7 +20,7 @@ export JUPYTER_PREFER_ENV_PATH = 1
 export PYDEVD_DISABLE_FILE_VALIDATION = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce book bench test test-all examples lint format clean
+.PHONY: help setup reproduce book pdf bench test test-all examples lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -33,6 +34,13 @@ reproduce: setup ## train and score every row of Tables IV to VII, and EFA on po
 
 book: setup ## build the book from the results that are there: _build/html/index.html
 	EFA_TRAIN=0 $(BIN)/jupyter-book build -W --keep-going --all .
+
+pdf: setup ## print the book with Chromium or Chrome (CHROME=/path/to/it): _build/efa.pdf
+	@command -v "$(CHROME)" >/dev/null || { echo "make pdf needs Chromium or Chrome: make pdf CHROME=/path/to/it"; exit 2; }
+	EFA_TRAIN=0 $(BIN)/jupyter-book build --builder singlehtml .
+	cp _build/singlehtml/book/intro.html _build/singlehtml/efa.html
+	"$(CHROME)" --headless --no-sandbox --disable-gpu --no-pdf-header-footer --virtual-time-budget=60000 \
+		--print-to-pdf="$(CURDIR)/_build/efa.pdf" "file://$(CURDIR)/_build/singlehtml/efa.html"
 
 bench: setup ## measure speed and memory on an idle machine, about half an hour: results/benchmarks/
 	$(BIN)/python -m benchmarks

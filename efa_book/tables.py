@@ -86,7 +86,7 @@ def _short(results: Results, names: dict[str, str]) -> Html:
         ]
         rows.append([_row_cell(here, row, names[row]), *cells])
     clips = [len(open_dataset(table_config(results.table, one).data).table) for one in (preset, results.preset)]
-    head: list[str | Cell] = [Cell("row", "seeds, state"), *(Cell(m.title, "above | trained here") for m in metrics)]
+    head: list[str | Cell] = [Cell("row", "seeds, state"), *(Cell(m.title, "above | here") for m in metrics)]
     notes = [
         f"Preset {preset}: the same settings, but {clips[0]:,} clips in place of {clips[1]:,}, and 1,000 test clips of "
         "its own. Expect lower scores than above; a difference of two rows is as noisy as its brackets are wide.",
