@@ -8,7 +8,8 @@ import runpy
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,8 @@ def place(tmp_path_factory):
         patch.setattr(grid, "default_jobs", lambda runs: 1)
         run(patch, "data", "formsim", "my-data", "--clips", "60", "--size", "32", "--actions", "4")
         shutil.copy(sorted((folder / "my-data").rglob("*.mp4"))[0], folder / "squat.mp4")
-        cot_afa_release.videos(cot_afa_release.release(folder / "CoT-AFA"))
+        for video in cot_afa_release.videos(cot_afa_release.release(folder / "CoT-AFA")).rglob("*.mp4"):
+            shutil.copy(folder / "squat.mp4", video)
         for run_ in select("6/EFA", "laptop", (0, 1, 2)) + select("standards/EFA", "laptop", (0, 1, 2)):
             run_.execute()
         for name in ("my_video.mp4", "one.mp4", "two.mp4"):
@@ -98,11 +100,14 @@ def place(tmp_path_factory):
         yield folder
 
 
-def run(patch: pytest.MonkeyPatch, *arguments: str) -> None:
+def run(patch: pytest.MonkeyPatch, *arguments: str, program: Callable[[], object] = cli.main) -> None:
     patch.setattr("sys.argv", ["efa", *arguments])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    assert not stopped.value.code
+    code: object = 0
+    try:
+        program()
+    except SystemExit as stopped:
+        code = stopped.code
+    assert not code
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -185,8 +190,8 @@ def test_the_commands_of_a_page_run(page, place, monkeypatch, capsys):
         if reason := why_not(command):
             skipped[command] = reason
         elif command.startswith("python -m formsim "):
-            monkeypatch.setattr("sys.argv", ["formsim", *shlex.split(command)[3:]])
-            runpy.run_module("formsim", run_name="__main__")
+            formsim = partial(runpy.run_module, "formsim", run_name="__main__")
+            run(monkeypatch, *shlex.split(command)[3:], program=formsim)
             ran.append(command)
         else:
             key = select("6/EFA", "laptop", (0,))[0].key
