@@ -1,7 +1,7 @@
 # Every target sets itself up in $(VENV); nothing is installed anywhere else. `make` alone lists the targets.
 #
 #   make reproduce SEEDS=0,1,2             more seeds
-#   make reproduce PRESET=laptop           as many clips as the published runs had: about an hour a seed
+#   make reproduce PRESET=laptop           as many clips as the published runs had; takes much longer
 #   make setup VENV="$CONDA_PREFIX"        use the active conda environment instead of a new .venv
 
 PYTHON ?= python3

@@ -288,7 +288,7 @@ POSE: dict[str, Any] = (
 )
 # What `make reproduce` trains: the same rows on fewer clips, judged on test clips of their own, in minutes.
 FEWER = {"data.clips": 1500, "data.sealed": 1000, "data.sealed_seed": 1}
-SHORT_OF = {"short": "laptop", "short-pose": "pose"}  # also whose searched settings a row has
+SHORT_OF = {"short": "laptop", "short-pose": "pose"}  # the rows have the settings that were searched for these
 PRESETS: dict[str, dict[str, Any]] = {
     "pose": POSE,
     "short": LAPTOP | FEWER,

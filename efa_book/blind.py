@@ -52,7 +52,7 @@ def blind_table(results: Results) -> Html:
 
 def verdict_table(results: Results, row: str = "EFA") -> Html:
     """What seeing the fault adds: a row's texts, and training texts that are drawn with its verdict, with the true one
-    or with none. What is above a blind fault with the row's own verdict was seen in the video, and only that."""
+    or with none. Only the margin over a blind fault with the row's own verdict shows that the fault was seen."""
     clips = results.clips(row, results.seeds[0])
     if clips is None or estimates.fault_parser(results) is None:
         return html.note(f"No texts of {row} are here whose true faults are known.")
@@ -68,7 +68,7 @@ def verdict_table(results: Results, row: str = "EFA") -> Html:
     rows: list[list[str | Cell]] = []
     for name, draws in (texts | {f"{row} itself": [list(clips["explanation"])]}).items():
         each = [_fault_scores(clips, one) for one in draws]
-        means = (np.mean([one[metric.key] for one in each]) for metric in SEEN)
+        means = (np.mean([one.get(metric.key, np.nan) for one in each]) for metric in SEEN)
         rows.append([name, *(Cell(f"{mean:.1f}", number=True) for mean in means)])
     notes = [f"{len(clips):,} test clips of seed {results.seeds[0]}; training texts: mean of {DRAWS} draws."]
     head = ["writer", *(metric.title for metric in SEEN)]

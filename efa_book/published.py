@@ -95,12 +95,10 @@ def _publish_model(run: Run, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     for file in ("config.json", "vocab.txt"):
         write_safely(folder / file, partial(shutil.copyfile, run.folder / file))
-    encoder = run.config.encoder
-    left_out = (
-        "encoder." if encoder.frozen and encoder.weights else "-"
-    )  # `from_pretrained` finds it where training did
     state = load_file(run.folder / "model.safetensors")
-    kept = {name: value.half() for name, value in state.items() if not name.startswith(left_out)}
+    if run.config.encoder.frozen and run.config.encoder.weights == "formsim":  # `from_pretrained` finds what is shipped
+        state = {name: value for name, value in state.items() if not name.startswith("encoder.")}
+    kept = {name: value.half() for name, value in state.items()}
     write_safely(folder / "model.safetensors", partial(save_file, kept))
 
 

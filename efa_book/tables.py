@@ -6,9 +6,8 @@ from itertools import groupby
 
 import pandas as pd
 
-from efa.config import SHORT_OF
-from efa.data.loader import open_dataset
-from efa.experiments import TABLES, table_config
+from efa.config import PRESETS, SHORT_OF
+from efa.experiments import TABLES
 from efa_book import claims, estimates, html, paper
 from efa_book.claims import OTHERS, Judged
 from efa_book.collect import Results, obtain
@@ -85,11 +84,11 @@ def _short(results: Results, names: dict[str, str]) -> Html:
             for metric in metrics
         ]
         rows.append([_row_cell(here, row, names[row]), *cells])
-    clips = [len(open_dataset(table_config(results.table, one).data).table) for one in (preset, results.preset)]
+    few, whole = PRESETS[preset], PRESETS[results.preset]
     head: list[str | Cell] = [Cell("row", "seeds, state"), *(Cell(m.title, "above | here") for m in metrics)]
     notes = [
-        f"Preset {preset}: the same settings, but {clips[0]:,} clips in place of {clips[1]:,}, and 1,000 test clips of "
-        "its own. Expect lower scores than above; a difference of two rows is as noisy as its brackets are wide.",
+        f"Preset {preset}: the same settings, but {few['data.clips']:,} clips in place of {whole['data.clips']:,}, and "
+        f"{few['data.sealed']:,} test clips of its own. Expect lower scores than above, and wider intervals.",
         *_notes(here, [(row, here.protocol(row)) for row in trained], metrics),
     ]
     return html.table(f"{TABLES[results.table].title}, trained here: preset {preset}", head, rows, notes) + stamp(here)

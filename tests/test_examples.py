@@ -41,6 +41,7 @@ FETCHES = "fetches files from other hosts"
 NOT_RUN_ON_PAGES = {  # how a command begins, or what it contains -> why it is not run
     "make reproduce": "trains for ten minutes; .ci/run builds the book from what is published",
     "make bench": "half an hour on an idle machine",
+    "make pdf": "needs Chromium or Chrome; nothing but the book's own build is behind it",
     "make examples": "is the run of this test", "make ": INSTALLS,
     ".ci/run": "is the run of which this test is a part",
     "conda ": INSTALLS, "pre-commit ": INSTALLS,
