@@ -10,6 +10,7 @@ import typer
 from efa.cli import options
 from efa.cli.console import bar, err, out, printable
 from efa.data.checks import Log, StepText, parse_step_text, read_json
+from efa.utils import paths
 from efa.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def assess(
     checkpoint: Annotated[
         str | None, typer.Option(help="folder or hub id; default: the pose model that comes with the package")
     ] = None,
-    rgb: Annotated[bool, typer.Option("--rgb", help="the pixel model that 'efa run 6/EFA' has trained here")] = False,
+    rgb: Annotated[bool, typer.Option("--rgb", help="the pixel model of Table VI in place of the pose model")] = False,
     picture: Annotated[Path | None, typer.Option(help="draw the answer: a PNG, or a folder for several videos")] = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -67,13 +68,17 @@ def assess(
 
 
 def trained_efa(preset: str = "laptop") -> Path:
-    """The folder of the finished run of EFA with seed 0; InputError, which says where it was looked for."""
+    """The EFA of Table VI, seed 0, as published or as it ran here; InputError with the place where it was sought."""
     from efa.experiments import select
 
     (run,) = select("6/EFA", preset, (0,))
+    if (published := paths.results() / f"formsim-{preset}" / "model").is_dir():
+        return published
     if not run.finished:
-        hint = f"efa run 6/EFA --preset {preset}; or set EFA_HOME to the folder with runs/, or give --checkpoint FOLDER"
-        raise InputError(f"no finished run of EFA with preset {preset} and seed 0", file=run.folder, hint=hint)
+        hint = f"efa run 6/EFA --preset {preset}; or set EFA_HOME to the project's folder, or give --checkpoint FOLDER"
+        raise InputError(
+            f"no published or finished run of EFA with preset {preset}, seed 0", file=run.folder, hint=hint
+        )
     return run.folder
 
 

@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -161,15 +162,16 @@ def answer_rows(opened: OpenedModel, answer: dict[str, Any]) -> list[list[str]]:
 
 
 def open_model(checkpoint: str = "", preset: str = "laptop") -> OpenedModel:
-    """The checkpoint, or the finished run of EFA, or else random weights of a preset's sizes; and the first
-    non-standard clip of FormSim's test split."""
+    """The checkpoint, or the published or a finished run of EFA, or else random weights of a preset's sizes; and the
+    first non-standard clip of FormSim's test split."""
     try:
         folder = checkpoint or trained_efa(preset)
         efa = EFA.from_pretrained(folder)
         training = efa.config.training
         data = efa.config.data
         clips = f"{data.clips} clips" if isinstance(data, FormSimData) else data.source
-        about = f"A trained model: {training.epochs} epochs on {clips}, seed {training.seed}."
+        about = f"A trained model: {training.epochs} epochs on {clips}, seed {training.seed} "
+        about += f"({'/'.join(Path(folder).parts[-2:])})."
         trained = True
     except InputError:
         if checkpoint:
