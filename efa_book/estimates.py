@@ -88,7 +88,8 @@ def effect(results: Results, first: str, second: str, metric: str) -> Estimate:
 def _estimate(results: Results, metric: str, *sides: tuple[str, str]) -> Estimate:
     """Of one (row, protocol), or of the first minus the second."""
     values = [results.values(row, metric, protocol) for row, protocol in sides]
-    seeds = sorted(set(values[0]).intersection(*values))
+    alike = {s for s in values[0] if len({results.states.get((row, s)) for row, _ in sides}) == 1}  # of one version
+    seeds = sorted(alike.intersection(*values))
     if not seeds:
         return NOTHING
     signs = (1, -1)[: len(sides)]

@@ -21,13 +21,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch
 
 from efa.utils.files import write_safely
-from efa_book import claims, estimates
+from efa_book import claims
 from efa_book.collect import Results
 from efa_book.table_specs import TABLE_SPECS
 
 PANEL, INK, FAINT = "#f7f7f5", "#22262b", "#8a8f98"
 BLUE, ORANGE = sns.color_palette("colorblind", 2).as_hex()
-SPAN = 4.0  # points that a panel shows at least, so that no difference looks larger than it is
 Drawn = TypeVar("Drawn", Figure, Figure | None)
 STYLE: Any = {
     "figure.facecolor": PANEL,
@@ -71,53 +70,6 @@ def curve_colours(count: int) -> list[str]:
 def fault_name(fault: str) -> str:
     """'squat/knees_cave' -> 'knees cave'."""
     return fault.split("/")[-1].replace("_", " ")
-
-
-@styled
-def scores(results: Results, group: str) -> Figure | None:
-    """Dot and interval for each line of a table, one panel a metric of the group (`TABLE_SPECS`); None without results.
-
-    A dotted line stands at what is reached without looking, where that is near. A number that cannot exist is replaced
-    by its reason.
-    """
-    spec, entries = TABLE_SPECS[results.table], TABLE_SPECS[results.table].entries
-    if not results.origin:
-        return None
-    figure = Figure(figsize=(8.6, 0.7 + 0.32 * len(entries)))
-    axes = figure.subplots(1, len(spec.figures[group]), sharey=True, squeeze=False)[0]
-    places = range(len(entries))[::-1]
-    for ax, metric in zip(axes, spec.figures[group], strict=True):
-        for at, (row, protocol, _) in zip(places, entries, strict=True):
-            found = estimates.estimate(results, row, metric.key, protocol)
-            if found.known:
-                ax.plot([found.low, found.high], [at, at], color=BLUE, lw=2, solid_capstyle="butt")
-                ax.plot([found.mean], [at], "o", color=BLUE, ms=5)
-            elif reason := estimates.absence(results, row, metric.key, protocol):
-                ax.text(0.5, at, reason, color=FAINT, ha="center", va="center", transform=ax.get_yaxis_transform())
-        ax.set(title=metric.title, ylim=(-0.6, len(entries) - 0.4))
-        ax.set_yticks(places, [label for _, _, label in entries])
-        ax.tick_params(axis="y", length=0)
-        draw_grid(ax, "x")
-        _scale(ax, estimates.floor(results).get(metric.key))
-    return figure
-
-
-def _widen(low: float, high: float) -> tuple[float, float]:
-    """Limits of an axis that are never closer than `SPAN`."""
-    return (low, high) if high - low >= SPAN else ((low + high - SPAN) / 2, (low + high + SPAN) / 2)
-
-
-def _scale(ax: Axes, chance: float | None) -> None:
-    """Room around the dots; chance is drawn where it lies no further off than they spread."""
-    if not ax.lines:
-        ax.set_xticks([])
-        return
-    ax.margins(x=0.15)
-    low, high = _widen(*ax.get_xlim())
-    if chance is not None and low - (high - low) <= chance <= high + (high - low):
-        ax.axvline(chance, color=FAINT, lw=0.9, ls=":", zorder=0)
-        low, high = min(low, chance - 0.05 * (high - low)), max(high, chance + 0.05 * (high - low))
-    ax.set_xlim(low, high)
 
 
 @styled

@@ -1,4 +1,4 @@
-"""How each table appears, as data: its metrics, its figures, and the lines of the benchmarks beside the paper's tables.
+"""How each table appears, as data: its metrics, and the lines of the benchmarks beside the paper's tables.
 
 To show another metric in a table, add it to one line of `TABLE_SPECS`.
 """
@@ -43,7 +43,6 @@ class TableSpec:
         metrics: one column each: the paper's in its order, then ours.
         first: title of the column that names the rows.
         subject: the row that the others are compared with.
-        figures: name of a group of metrics -> the metrics of its figure.
         floor: whether a last row says what is reached without looking.
         printed_rows: heading in the paper ('': none) -> the rows below it, in the paper's order.
         printed_names: row -> the paper's name of it, where that differs.
@@ -53,7 +52,6 @@ class TableSpec:
     metrics: tuple[Metric, ...]
     first: str = "Method"
     subject: str = "EFA"
-    figures: dict[str, tuple[Metric, ...]] = field(default_factory=dict)
     floor: bool = False
     printed_rows: dict[str, tuple[str, ...]] = field(default_factory=dict)
     printed_names: dict[str, str] = field(default_factory=dict)
@@ -126,7 +124,6 @@ TABLE_SPECS: dict[str, TableSpec] = {
     "standards": TableSpec(
         (AUC, BALANCED, FAULT, CIDER),
         first="what the model reads",
-        figures={"form": (AUC, BALANCED)},
         entries=(
             ("EFA", "oracle", "the right text"),
             ("EFA", "predicted", "the right standard, action by own guess"),
@@ -139,7 +136,6 @@ TABLE_SPECS: dict[str, TableSpec] = {
     "unseen": TableSpec(
         (AUC, BALANCED, FAULT),
         first="what the model reads",
-        figures={"form": (AUC, BALANCED, FAULT)},
         entries=(
             ("EFA", "oracle", "the new action's text"),
             ("EFA", "none", "no text, trained with text"),

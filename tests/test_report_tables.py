@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -60,6 +61,17 @@ def test_a_benchmark_names_every_text():
     lines = tables.benchmark(results).text.splitlines()
     assert any(line.startswith("the right text ") and "| 80.0" in line for line in lines)
     assert any(line.startswith("the text of another standard ") and "| 31.0" in line for line in lines)
+
+
+def test_the_text_table_decides_as_claims_are_decided():
+    four = {"EFA": 80.0, "w/o text": 60.0, "Shuffled text": 80.1}
+    main = made({row: {s: v + s + 0.1 * (s % 2) for s in range(4)} for row, v in four.items()}, "quality_auc")
+    other = made({"Wrong text": {0: 70.0, 1: 71.0}, "EFA": {0: 80.0, 1: 81.0}}, "quality_auc", "readings")
+    stale = replace(other, states=other.states | {("Wrong text", seed): "stale" for seed in (0, 1)})
+    line, old = tables.text_table({"main": (main, other), "old": (stale,)}).text.splitlines()[2:4]
+    assert line.startswith("main 4 seeds, done | 81.5")
+    assert "+20.0 [+20.0, +20.0] holds | +10.0 [+10.0, +10.0] holds | – | -0.1 [-0.1, -0.1] no effect" in line
+    assert old.endswith("| – | – | – | –"), "other code and other clips: no difference"
 
 
 def test_rows_with_one_and_with_several_seeds_are_explained():
