@@ -79,10 +79,13 @@ def estimate(results: Results, row: str, metric: str, protocol: str = "") -> Est
     return results.cache[key]
 
 
-def effect(results: Results, first: str, second: str, metric: str) -> Estimate:
-    """Row `first` minus row `second`. With one seed the interval says how sure the difference between *these two
-    models* is, not what another seed would give."""
-    return _estimate(results, metric, (first, results.protocol(first)), (second, results.protocol(second)))
+def effect(
+    results: Results, first: str, second: str, metric: str, protocols: tuple[str, str] = ("", "")
+) -> Estimate:  # fmt: skip
+    """Row `first` minus row `second`, each under its own protocol ('') or another. With one seed the interval says how
+    sure the difference between *these two models* is, not what another seed would give."""
+    sides = zip((first, second), protocols, strict=True)
+    return _estimate(results, metric, *((row, protocol or results.protocol(row)) for row, protocol in sides))
 
 
 def _estimate(results: Results, metric: str, *sides: tuple[str, str]) -> Estimate:

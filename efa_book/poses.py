@@ -1,12 +1,7 @@
-"""EFA on poses: what its encoder reads, poses beside pixels, and what the text, an attention and the gate are worth.
-
-Every outcome is computed, by the rule of `efa_book.parts.Change`, over seeds: one seed shows a difference and decides
-nothing.
-"""
+"""EFA on poses: what its encoder reads, poses beside pixels, and seed by seed."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,8 +16,6 @@ from efa_book import blind, estimates, html
 from efa_book.collect import Results
 from efa_book.figures import BLUE, INK, ORANGE, styled
 from efa_book.html import Cell, Html
-from efa_book.intervals import mean_interval
-from efa_book.parts import TOLERANCE, Change
 from efa_book.provenance import stamp
 from efa_book.table_specs import AUC, BALANCED, FAULT, HALLUCINATED, STEP, TOP1, Metric
 from formsim.motion import INDEX
@@ -123,107 +116,6 @@ def seeds_table(results: Results, row: str = "EFA", metrics: Sequence[Metric] = 
         rows.append([metric.title, _estimate_cell(results, row, metric), *each])
     head = ["", "mean", *(f"seed {seed}" for seed in seeds)]
     return html.table(f"{row}, seed by seed, preset {results.preset}", head, rows) + stamp(results)
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What EFA has over another row, or over itself with another text: each (row, protocol), '' its own protocol."""
-
-    name: str
-    other: tuple[str, str]
-    first: tuple[str, str] = ("EFA", "")
-
-    def change(self, results: Results, metric: Metric) -> Change:
-        """The other's score, and what is lost with it, paired by seed; NaN without a common seed. Higher is better."""
-        a, b = (results.values(row, metric.key, protocol) for row, protocol in (self.first, self.other))
-        common = sorted(a.keys() & b.keys())
-        if not common:
-            return Change(*[math.nan] * 4)
-        gaps = np.array([a[seed] - b[seed] for seed in common])
-        return Change(float(np.mean([b[seed] for seed in common])), *mean_interval(gaps))
-
-
-RIGHT = ("EFA", "oracle")
-GIVEN = (Comparison("no text", ("EFA", "none")), Comparison("another action's text", ("EFA", "wrong")))
-TRAINED = (
-    Comparison("trained without text", ("w/o text", "")),
-    Comparison("trained with another action's text", ("Wrong text", "")),
-)
-TEXT: dict[str, tuple[Comparison, ...]] = {  # table -> comparisons that ask what its text is worth
-    "6": (*GIVEN, TRAINED[0], Comparison("trained with the steps shuffled", ("Shuffled text", ""))),
-    "readings": (TRAINED[1], Comparison("trained with random vectors for the sentences", ("Random vectors", ""))),
-    "standards": (
-        Comparison("no text", ("EFA", "none"), RIGHT),
-        Comparison("another standard's text", ("EFA", "wrong"), RIGHT),
-        *TRAINED,
-    ),
-    "unseen": tuple(
-        Comparison(one.name, (one.other[0], one.other[1] or "oracle"), RIGHT) for one in (*GIVEN, *TRAINED)
-    ),
-}
-MACHINE: dict[str, tuple[Comparison, ...]] = {  # the same for the attentions and the gate
-    "6": tuple(
-        Comparison(f"trained: {row}", (row, ""))
-        for row in ("w/o global branch", "w/o step branch", "Q-text", "Q-video", "Concatenate", "Add")
-    )
-}
-
-
-NAMES = {"6": "main", "readings": "main, more readings", "standards": "standards", "unseen": "unseen actions"}
-OUTCOMES = {  # of `Change` -> in words
-    "used": "matters",
-    "not used": "does not matter",
-    "in the way": "harms",
-    "inconclusive": "cannot be said",
-    "": "not trained yet",
-}
-
-
-def outcome_of(change: Change) -> str:
-    """In words; nothing is known without a common seed, and nothing can be said with one."""
-    return OUTCOMES["" if math.isnan(change.loss) else change.outcome]
-
-
-def worth_table(
-    title: str, asked: Mapping[str, Sequence[Comparison]], tables: Sequence[Results], metrics: Sequence[Metric]
-) -> Html:
-    """What is lost with each comparison's other side, by the seeds that both have, and whether that can be said."""
-    rows: list[list[str | Cell]] = []
-    for results in tables:
-        rows.append([NAMES[results.table]])
-        rows += [[one.name, *(_change_cell(one.change(results, m)) for m in metrics)] for one in asked[results.table]]
-    notes = [
-        "The score with what stands at the left in place of EFA's own, and below it what is lost against EFA, paired "
-        f"by seed. It matters: at least {TOLERANCE:g} point is lost and the 95 % interval over seeds lies above 0. It "
-        f"does not: the interval lies within {TOLERANCE:g} point of 0. It harms: it is better without. With one seed "
-        "there is no interval, the difference is that of two single runs, and nothing can be said."
-    ]
-    return html.table(title, ["", *(metric.title for metric in metrics)], rows, notes) + stamp(tables[0])
-
-
-def summary(
-    subject: str, asked: Mapping[str, Sequence[Comparison]], tables: Sequence[Results], metrics: Sequence[Metric]
-) -> Html:
-    """The outcomes of a `worth_table` in a sentence for each outcome."""
-    found: dict[str, list[str]] = {outcome: [] for outcome in OUTCOMES.values()}
-    for results in tables:
-        for one in asked[results.table]:
-            for metric in metrics:
-                known = found[outcome_of(one.change(results, metric))]
-                known.append(f"{metric.title} on {NAMES[results.table]} ({one.name})")
-    total = sum(map(len, found.values()))
-    lines = [f"{subject}, {total} comparisons."]
-    lines += [
-        f"{outcome.capitalize()} in {len(names)}: {'; '.join(names)}." for outcome, names in found.items() if names
-    ]
-    return sum((html.note(line) for line in lines[1:]), html.note(lines[0]))
-
-
-def _change_cell(change: Change) -> Cell:
-    if math.isnan(change.loss):
-        return Cell("–", outcome_of(change), number=True)
-    interval = "one seed" if math.isnan(change.low) else f"{change.low:+.1f} to {change.high:+.1f}"
-    return Cell(f"{change.value:.1f}", f"{change.loss:+.1f} ({interval}) {outcome_of(change)}", number=True)
 
 
 def _estimate_cell(results: Results, row: str, metric: Metric) -> Cell:

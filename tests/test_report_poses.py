@@ -10,49 +10,13 @@ import torch
 from reported import full
 
 import formsim
-from efa.experiments import TABLES
-from efa_book import blind, collect, figures, html, poses
-from efa_book.collect import Results
-from efa_book.published import COLUMNS
-from efa_book.table_specs import AUC, BALANCED, FAULT, HALLUCINATED, STEP
+from efa.config import RESULTS_VERSION
+from efa_book import blind, collect, figures, poses, tables
+from efa_book.table_specs import BALANCED, FAULT, HALLUCINATED, STEP
 from formsim.skeletons import imitate, skeleton, take
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = ROOT / "results" / "formsim-pose"
-GIVEN = (poses.Comparison("another text", ("EFA", "wrong")),)
-
-
-def scored(losses: list[float], table: str = "6") -> Results:
-    """EFA at 80 plus the seed, and what it loses with another text, seed by seed."""
-    rows = [(table, "EFA", seed, "predicted", AUC.key, 80.0 + seed) for seed in range(len(losses))]
-    rows += [(table, "EFA", seed, "wrong", AUC.key, 80.0 + seed - loss) for seed, loss in enumerate(losses)]
-    scores = pd.DataFrame(rows, columns=list(COLUMNS))
-    return full({}, table, seeds=tuple(range(len(losses))), scores=scores, states={})
-
-
-@pytest.mark.parametrize(("losses", "outcome"), [
-    ([5.0, 5.1, 4.9], "matters"), ([0.2, 0.2, 0.3], "does not matter"), ([-3.0, -3.1, -2.9], "harms"),
-    ([9.0, 0.0, 1.0], "cannot be said"), ([30.0], "cannot be said"), ([], "not trained yet"),
-])  # fmt: skip
-def test_an_outcome_is_that_of_the_seeds(losses, outcome):
-    results = scored(losses)
-    assert poses.outcome_of(GIVEN[0].change(results, AUC)) == outcome
-    shown = poses.summary("The text", {"6": GIVEN}, (results,), (AUC,)).text.splitlines()
-    assert shown == ["The text, 1 comparisons.", f"{outcome.capitalize()} in 1: {AUC.title} on main (another text)."]
-
-
-def test_a_difference_of_single_runs_is_shown_and_decides_nothing(monkeypatch):
-    monkeypatch.setattr(poses, "stamp", lambda results: html.Html(""))
-    text = poses.worth_table("Worth", {"6": GIVEN}, (scored([30.0]),), (AUC,)).text
-    assert "another text | 50.0 +30.0 (one seed) cannot be said" in text
-
-
-def test_what_is_compared_exists():
-    for asked in (poses.TEXT, poses.MACHINE):
-        for table, comparisons in asked.items():
-            for row, protocol in (side for one in comparisons for side in (one.first, one.other)):
-                protocols = TABLES[table].protocols_of(row)
-                assert (protocol or protocols[0]) in protocols, (table, row, protocol)
 
 
 def test_pixels_and_poses_stand_beside_one_writers_floor(monkeypatch):
@@ -128,13 +92,15 @@ def test_the_tables_hold_what_is_published(of_the_repository, monkeypatch):
         line = next(line for line in lines if line.startswith(metric.title))
         assert line.split(" | ")[1].startswith(f"{main[metric.key]:.1f} [")
         assert len(line.split(" | ")) == 2 + main["seeds"]
-    text = poses.worth_table("Worth", poses.TEXT, (results,), (FAULT,)).text
-    given = published_means("6", "wrong")[FAULT.key]
-    assert f"another action's text | {given:.1f} {main[FAULT.key] - given:+.1f}" in text
-    assert "as skeletons" in text
+    told, given = (published_means("6", protocol)[FAULT.key] for protocol in ("oracle", "wrong"))
+    line = tables.text_table({"main": (results,)}, FAULT).text.splitlines()[2]
+    assert line.split(" | ")[1].startswith(f"{told:.1f} [")
+    assert line.split(" | ")[3].startswith(f"{told - given:+.1f} [")
 
 
 @pytest.mark.slow
 def test_the_published_runs_are_of_the_present_code_and_data(of_the_repository):
     for table in ("6", "7", "standards", "unseen", "readings"):
-        assert "stale" not in collect.obtain(table, "pose", None, train=False).states.values()
+        found = collect.obtain(table, "pose", None, train=False)
+        for cell, state in found.states.items():
+            assert state != "stale" or found.facts[cell]["results_version"] < RESULTS_VERSION, (table, cell)

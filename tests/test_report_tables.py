@@ -64,14 +64,23 @@ def test_a_benchmark_names_every_text():
 
 
 def test_the_text_table_decides_as_claims_are_decided():
-    four = {"EFA": 80.0, "w/o text": 60.0, "Shuffled text": 80.1}
-    main = made({row: {s: v + s + 0.1 * (s % 2) for s in range(4)} for row, v in four.items()}, "quality_auc")
-    other = made({"Wrong text": {0: 70.0, 1: 71.0}, "EFA": {0: 80.0, 1: 81.0}}, "quality_auc", "readings")
-    stale = replace(other, states=other.states | {("Wrong text", seed): "stale" for seed in (0, 1)})
-    line, old = tables.text_table({"main": (main, other), "old": (stale,)}).text.splitlines()[2:4]
-    assert line.startswith("main 4 seeds, done | 81.5")
-    assert "+20.0 [+20.0, +20.0] holds | +10.0 [+10.0, +10.0] holds | – | -0.1 [-0.1, -0.1] no effect" in line
-    assert old.endswith("| – | – | – | –"), "other code and other clips: no difference"
+    values = {"w/o text": 60.0, "Shuffled text": 80.1}
+    main = made({row: {seed: v + seed for seed in range(4)} for row, v in values.items()}, "quality_auc")
+    given = {"oracle": 80.0, "wrong": 50.0, "none": 80.5}
+    more = [("6", "EFA", seed, name, "quality_auc", v + seed) for name, v in given.items() for seed in range(4)]
+    scores = pd.concat([main.scores, pd.DataFrame(more, columns=list(COLUMNS))])
+    main = replace(main, scores=scores, states=dict.fromkeys(main.states, "done"))
+    stale = replace(main, states=main.states | {("w/o text", seed): "stale" for seed in range(4)})
+    line, old = (
+        one.split(" | ") for one in tables.text_table({"main": (main,), "old": (stale,)}).text.splitlines()[2:4]
+    )
+    assert line[0] == "main 4 seeds, done"
+    assert line[1].startswith("81.5")
+    assert [one.split(" [")[0] for one in line[2:5]] == ["-0.5", "+30.0", "+20.0"]
+    assert [one.split("] ")[1] for one in line[2:5]] == ["no effect", "holds", "holds"]
+    assert line[5:7] == ["–", "–"]
+    assert line[7].endswith("no effect")
+    assert old[4] == "–", "other code and other clips: no difference"
 
 
 def test_rows_with_one_and_with_several_seeds_are_explained():
