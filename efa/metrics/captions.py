@@ -177,7 +177,7 @@ def _meteor_process() -> tuple[subprocess.Popen[bytes], IO[bytes]]:
     from pycocoevalcap.meteor import meteor as package
 
     home = Path(package.__file__).parent  # by itself the jar does not find its words below a folder with a space
-    start = [*_java(), "-Xmx2G", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-jar", str(home / package.METEOR_JAR)]
+    start = [*_java(), "-Xmx2G", "-XX:+UseSerialGC", "-jar", str(home / package.METEOR_JAR)]
     command = [*start, "-", "-", "-stdio", "-l", "en", "-norm", "-a", str(home / "data" / "paraphrase-en.gz")]
     log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process; a pipe nobody reads would fill up
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log), log
