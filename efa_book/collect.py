@@ -65,10 +65,11 @@ class Results:
         return self.asked_protocol or TABLES[self.table].protocols_of(row)[0]
 
     def values(self, row: str, metric: str, protocol: str = "") -> dict[int, float]:
-        """seed -> value, for the seeds that have one."""
+        """seed -> value, for the seeds that have one; where some are of today's code, of those alone."""
         s = self.scores
         chosen = s[(s["row"] == row) & (s["metric"] == metric) & (s["protocol"] == (protocol or self.protocol(row)))]
-        return {int(seed): float(value) for seed, value in zip(chosen["seed"], chosen["value"], strict=True)}
+        found = {int(seed): float(value) for seed, value in zip(chosen["seed"], chosen["value"], strict=True)}
+        return {seed: value for seed, value in found.items() if self.states.get((row, seed)) == "done"} or found
 
     def clips(self, row: str, seed: int, protocol: str = "") -> pd.DataFrame | None:
         """The predictions behind a value, sorted by clip; published ones are some of them, of seed 0."""

@@ -10,12 +10,12 @@ import pandas as pd
 from efa.utils import paths
 from efa.utils.files import write_safely
 from efa_book import annotations, landing
-from efa_book.collect import obtain
+from efa_book.collect import Results, obtain
 from efa_book.estimates import estimate
 
 MARKS = ("<!-- computed by python -m efa_book.readme -->\n", "<!-- until here -->")
 TEMPLATE = """\
-- **On poses** ({seeds} of `--preset pose`, 50 exercises{older}): balanced accuracy {quality_balanced_acc}, AUC
+- **On poses** (`--preset pose`, 50 exercises; {seeds}): balanced accuracy {quality_balanced_acc}, AUC
   {quality_auc}. The text names the true fault with F1 {fault_f1}, the right step in {step_acc} % of the faulty clips,
   and a fault in {hallucinated_faults} % of the faultless ones. Where only the text decides ({text_seeds}): AUC
   {oracle} with the right text, {none} without, {wrong} with another's.
@@ -38,11 +38,9 @@ def findings() -> str:
 
 def _numbers() -> dict[str, Any]:
     main, text = (obtain(table, "pose", None, train=False) for table in ("6", "standards"))
-    older = ", by results version 2, before the protocol" if "stale" in main.states.values() else ""
-    found: dict[str, Any] = {"seeds": _seeds(main.values("EFA", "quality_auc")), "older": older}
+    found: dict[str, Any] = {"seeds": _seeds(main), "text_seeds": _seeds(text)}
     for metric in ("quality_balanced_acc", "quality_auc", "fault_f1", "step_acc", "hallucinated_faults"):
         found[metric] = estimate(main, "EFA", metric).mean
-    found["text_seeds"] = _seeds(text.values("EFA", "quality_auc", "oracle"))
     found |= {one: estimate(text, "EFA", "quality_auc", one).mean for one in ("oracle", "none", "wrong")}
 
     folder = paths.results() / "real-people"
@@ -62,8 +60,10 @@ def _numbers() -> dict[str, Any]:
     return found | {"printed": float(theirs)}
 
 
-def _seeds(values: dict[int, float]) -> str:
-    return f"{len(values)} seed{'s' * (len(values) != 1)}"
+def _seeds(results: Results) -> str:
+    used = results.values("EFA", "quality_auc")
+    older = ", results version 2, before the protocol" if results.states["EFA", min(used)] == "stale" else ""
+    return f"{len(used)} seed{'s' * (len(used) != 1)}{older}"
 
 
 def write(path: Path) -> None:

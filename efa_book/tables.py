@@ -193,7 +193,9 @@ def _caption(results: Results) -> str:
 
 def _row_cell(results: Results, row: str, name: str) -> Cell:
     """A line's name over the number of seeds, their state, and whether it has learned."""
-    count = results.scores.loc[results.scores["row"] == row, "seed"].nunique()
+    scored = results.scores.loc[results.scores["row"] == row, "seed"].unique()
+    states = [results.states.get((row, int(seed))) for seed in scored]
+    count = states.count("done") or len(states)
     seeds = f"{count} seed{'s' if count > 1 else ''}, " if count else ""
     failed = ", did not learn" if estimates.unlearned(results, row) else ""
     return Cell(name, f"{seeds}{results.state(row)}{failed}")

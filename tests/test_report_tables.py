@@ -83,6 +83,15 @@ def test_the_text_table_decides_as_claims_are_decided():
     assert old[4] == "–", "other code and other clips: no difference"
 
 
+def test_seeds_of_two_versions_are_not_averaged():
+    results = made({"EFA": {0: 30.0, 1: 60.0, 2: 62.0}})
+    results = replace(results, states=results.states | {("EFA", 1): "stale", ("EFA", 2): "stale"})
+    assert results.values("EFA", "cider_d") == {0: 30.0}
+    shown = tables.scores(results).text
+    assert "EFA Full Model 1 seed, 1 done, 2 stale" in shown
+    assert "33.3 | 30.0" in shown
+
+
 def test_rows_with_one_and_with_several_seeds_are_explained():
     text = tables.scores(made({"EFA": {0: 30.0, 1: 31.0, 2: 32.0}, "Add": {0: 20.0}})).text
     assert "interval over 3 seeds" in text
