@@ -49,7 +49,7 @@ def claim_rows(tables: dict[str, Results]) -> list[ClaimRow]:
     def text_effect(table: str) -> tuple[str, str]:
         gap = estimates.effect(tables[table], "EFA", "w/o text", "quality_auc")
         auc = f"AUC {value(table, 'quality_auc')}, without text {value(table, 'quality_auc', 'w/o text')}"
-        return claims.decide(gap, AUC.tolerance, gap.p, gap.mean > 0), auc + _older(tables[table])
+        return claims.decide(gap, AUC.tolerance, gap.p, gap.mean > 0), auc + older(tables[table])
 
     form, alone = (value("5", "quality_balanced_acc", row) for row in ("EFA", "Video Swin"))
     comparison, ablation = "notebooks/comparison", "notebooks/ablation"
@@ -72,8 +72,10 @@ def claim_rows(tables: dict[str, Results]) -> list[ClaimRow]:
     ]
 
 
-def _older(results: Results) -> str:
-    return "; runs of an older version" if "stale" in results.states.values() else ""
+def older(results: Results) -> str:
+    """What is said of EFA's runs where none is of the code of today; else ''."""
+    used = results.values("EFA", AUC.key)
+    return "; runs of an older version" if used and results.states.get(("EFA", min(used))) == "stale" else ""
 
 
 def _people_rows() -> list[ClaimRow]:
@@ -135,7 +137,7 @@ def example_clip(results: Results) -> Html:
     often = (
         f"A rendered figure, and what EFA on poses says; marked are the limbs that its text names. It sees and names "
         f"the fault in {len(seen)} of {len(faulty)} such clips; this is the first, in an order that knows no scores"
-        f"{_older(results)}."
+        f"{older(results)}."
     )
     found = examples.find_clip(clip, build(results.preset, results.overrides).data)
     alt = f"A figure does one {clip['action']}, its skeleton drawn over it."

@@ -62,7 +62,7 @@ def _numbers() -> dict[str, Any]:
 
 def _seeds(results: Results) -> str:
     used = results.values("EFA", "quality_auc")
-    older = ", results version 2, before the protocol" if results.states["EFA", min(used)] == "stale" else ""
+    older = ", results version 2, before the protocol" if landing.older(results) else ""
     return f"{len(used)} seed{'s' * (len(used) != 1)}{older}"
 
 
