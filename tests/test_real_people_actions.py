@@ -152,7 +152,11 @@ def test_the_kept_vectors_are_the_text_encoders(shipped, monkeypatch, tmp_path):
     encoded = dataclasses.replace(shipped, vectors={}).answer(seen)
     monkeypatch.setattr("efa.predict.TextEncoder", Mock(side_effect=AssertionError))  # takes seconds to load
     kept = EFA.from_pretrained(shipped_checkpoint())
-    assert kept.answer(seen) == encoded
+    answer = kept.answer(seen)
+    for one, other in zip(answer.pop("steps"), encoded.pop("steps"), strict=True):  # rounded; processors differ
+        assert one["text"] == other["text"]
+        assert one["frames"] == pytest.approx(other["frames"], abs=1e-5)
+    assert answer == encoded
     dataclasses.replace(kept, vectors={"Squat": torch.zeros(6, 3)}).save_pretrained(tmp_path)
     with pytest.raises(InputError, match="vectors of 'Squat' that do not fit"):
         EFA.from_pretrained(tmp_path)
