@@ -179,7 +179,7 @@ def text_table(lines: Mapping[str, Sequence[Results]], metric: Metric = AUC) -> 
     ]
     notes = [
         f"{metric.title}: what EFA is ahead by. Brackets: 95 % interval. Outcomes as for the paper's claims: tolerance "
-        f"{metric.tolerance:g}, Holm's correction over this table. A dash: not trained by the code of today."
+        f"{metric.tolerance:g}, Holm's correction over this table. A dash: not trained, or not by the same version."
     ]
     head = ["benchmark", "EFA, right text", *INSTEAD]
     groups = [("", 2), ("the same weights, given", 2), ("trained anew", 4)]
@@ -252,7 +252,10 @@ def _notes(results: Results, asked: Sequence[tuple[str, str]] = (), metrics: Seq
         says = "the published scores" if same == count else f"the published scores in {same}, else up to {most:.1f} off"
         out.append(f"Trained here and published, too: {count} runs. They give {says}.")
     if "stale" in results.states.values():
-        out.append("Stale: made with other code or data than the present; run the command below to make it again.")
+        out.append(
+            "Stale: made with other code, settings or data than the present, so not to be compared with rows that are "
+            "not; run the command below to make it again."
+        )
     return [*out, *_notes_on_gaps(results, asked, metrics)]
 
 
