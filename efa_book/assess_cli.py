@@ -68,7 +68,7 @@ def assess(
 
 
 def trained_efa(preset: str = "laptop") -> Path:
-    """The EFA of Table VI, seed 0, as published or as it ran here; InputError with the place where it was sought."""
+    """The EFA of Table VI, seed 0, as published or as it ran here; InputError, which says where it was looked for."""
     from efa.experiments import select
 
     (run,) = select("6/EFA", preset, (0,))
@@ -77,7 +77,7 @@ def trained_efa(preset: str = "laptop") -> Path:
     if not run.finished:
         hint = f"efa run 6/EFA --preset {preset}; or set EFA_HOME to the project's folder, or give --checkpoint FOLDER"
         raise InputError(
-            f"no published or finished run of EFA with preset {preset}, seed 0", file=run.folder, hint=hint
+            f"no finished run of EFA with preset {preset} and seed 0, and no {published}", file=run.folder, hint=hint
         )
     return run.folder
 

@@ -193,12 +193,17 @@ def _caption(results: Results) -> str:
 
 def _row_cell(results: Results, row: str, name: str) -> Cell:
     """A line's name over the number of seeds, their state, and whether it has learned."""
-    scored = results.scores.loc[results.scores["row"] == row, "seed"].unique()
-    states = [results.states.get((row, int(seed))) for seed in scored]
-    count = states.count("done") or len(states)
+    count = _count_seeds(results, row)
     seeds = f"{count} seed{'s' if count > 1 else ''}, " if count else ""
     failed = ", did not learn" if estimates.unlearned(results, row) else ""
     return Cell(name, f"{seeds}{results.state(row)}{failed}")
+
+
+def _count_seeds(results: Results, row: str) -> int:
+    """Of those that a row's numbers are from: as `Results.values` chooses them."""
+    scored = results.scores.loc[results.scores["row"] == row, "seed"].unique()
+    states = [results.states.get((row, int(seed))) for seed in scored]
+    return states.count("done") or len(states)
 
 
 def _number_cell(results: Results, row: str, metric: Metric, protocol: str = "", before: str = "") -> Cell:
@@ -238,7 +243,7 @@ def _outcome_notes(judged: Sequence[Judged]) -> list[str]:
 
 def _notes(results: Results, asked: Sequence[tuple[str, str]] = (), metrics: Sequence[Metric] = ()) -> list[str]:
     """What the brackets are, whether results are stale, and which numbers of `asked` (row, protocol) are missing."""
-    seeds = sorted(set(results.scores.groupby("row")["seed"].nunique()))
+    seeds = sorted({_count_seeds(results, row) for row in results.scores["row"].unique()})
     out = [] if seeds else ["No results yet: the command below makes them."]
     if more := [str(n) for n in seeds if n > 1]:
         out.append(f"In brackets: 95 % interval over {' or '.join(more)} seeds and the test clips.")

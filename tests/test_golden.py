@@ -1,7 +1,7 @@
 """The golden run: what a tiny training gives today, it gives tomorrow, or `RESULTS_VERSION` is raised.
 
 Losses and predictions are compared bit for bit under the PyTorch version and processor features that made the file, and
-within 1 % elsewhere. After a change that is meant to change numbers: raise `RESULTS_VERSION`, then
+within 0.3 % elsewhere. After a change that is meant to change numbers: raise `RESULTS_VERSION`, then
 
     python tests/test_golden.py        # writes tests/golden.json again
 """
@@ -27,7 +27,7 @@ RUNS: dict[str, dict[str, object]] = {
     "SwinBERT": {"system__name": "SwinBERT"},
     "RICA2": {"system__name": "RICA2"},
 }
-ELSEWHERE = 1e-2  # relative; another processor adds up in another order (AVX2 against AVX-512: up to 0.12 %)
+ELSEWHERE = 3e-3  # relative; another PyTorch or processor adds up in another order (without AVX-512: up to 0.12 %)
 PLACES = ("torch", "cpu")
 
 

@@ -198,10 +198,11 @@ def test_a_broken_provenance_elsewhere_does_no_harm(home, quick_scores):
 def test_the_pixel_model_is_efa_and_no_newer_run(home, quick_scores, monkeypatch):
     smoke = {"data.clips": 40} | tiny.SETTINGS
     monkeypatch.setattr("efa.config.PRESETS", {"laptop": PRESETS["laptop"] | tiny.SETTINGS, "smoke": smoke})
-    with pytest.raises(InputError, match="no published or finished run of EFA with preset laptop, seed 0") as error:
+    with pytest.raises(InputError, match="no finished run of EFA with preset laptop and seed 0") as error:
         trained_efa()
     (run,) = select("4/EFA", "laptop", (0,))
     assert str(run.folder) in str(error.value)  # where it was looked for
+    assert str(home / "results" / "formsim-laptop" / "model") in str(error.value)
     run.execute()
     Run("6", "EFA", 0, make_run(data__clips=40).config).execute()
     assert trained_efa() == run.folder
