@@ -133,6 +133,29 @@ def test_an_objective_counts_all_tasks_alike(tiny_search, monkeypatch, system):
     assert float(row["objective"]) == pytest.approx((2 * judged + 40) / 3 if system == "EFA" else judged, abs=1e-3)
 
 
+def test_the_second_stage_on_poses_combines_the_best_trial_with_each_setting_and_ends_none_early(home, monkeypatch):
+    made = []
+
+    def run(config, inputs, trial):
+        trial.report(0.0, 1)
+        made.append((config.training, trial.should_prune()))
+        return "complete", [1.0], 50.0 - len(made)
+
+    monkeypatch.setattr(searching, "prepare", lambda config: None)
+    monkeypatch.setattr(searching, "without_test", lambda inputs: inputs)
+    ranges = {k: v for k, v in searching.RANGES.items() if k not in ("encoder.adapter", "training.feature_noise")}
+    monkeypatch.setattr(searching, "ranges_of", lambda config, inputs: ranges)
+    monkeypatch.setattr(searching, "run_trial", run)
+    searching.search("EFA", "pose", 40, 0, str)
+    assert len(trials()) == len(made) == 20
+    second = made[12:]
+    assert {(s.lr, s.text_share, s.weight_text) for s, _ in second} == {
+        (lr, share, weight) for lr in (1e-3, 3e-3) for share in (0.6, 0.9) for weight in (10.0, 30.0)
+    }
+    assert {s.head_lr for s, _ in second} == {made[0][0].head_lr}  # the first trial was the best
+    assert not any(ended for _, ended in second)
+
+
 def rows_of(system: str, objectives: list[float | None], preset: str = "laptop") -> list[dict[str, object]]:
     common = {"system": system, "preset": preset, "seed": 0, "epochs": 8, "seconds": 1, "scores": "[]"}
     common |= {"results_version": RESULTS_VERSION}
