@@ -127,9 +127,7 @@ def verdicts(results: Results) -> Html:
         inside = html.table(f"Claim by claim: {sentence}", head, rows)
         inside += html.note(f"What would change this: {change}.")
         out += html.details(sentence, outcome, inside)
-    for text in (*_notes(results), *_outcome_notes(judged)):
-        out += html.note(text)
-    return out + stamp(results)
+    return out + html.note("The notes below the table of scores say how an outcome is decided.") + stamp(results)
 
 
 def protocols(results: Results, row: str = "EFA") -> Html:
