@@ -192,9 +192,11 @@ def _caption(results: Results) -> str:
 def _row_cell(results: Results, row: str, name: str) -> Cell:
     """A line's name over the number of seeds, their state, and whether it has learned."""
     count = _count_seeds(results, row)
-    seeds = f"{count} seed{'s' if count > 1 else ''}, " if count else ""
-    failed = ", did not learn" if estimates.unlearned(results, row) else ""
-    return Cell(name, f"{seeds}{results.state(row)}{failed}")
+    state = results.state(row)  # of several: '1 done, 4 missing'
+    seeds = f"{count} seed{'s' if count > 1 else ''}, {state}" if count else state
+    if count and "," in state:
+        seeds = f"{count} of {len(results.seeds)} seeds{'' if 'done' in state else ', stale'}"
+    return Cell(name, seeds + (", did not learn" if estimates.unlearned(results, row) else ""))
 
 
 def _count_seeds(results: Results, row: str) -> int:

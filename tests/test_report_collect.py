@@ -116,7 +116,7 @@ def test_a_row_with_some_seeds_says_so(home):
     finish(select("6/EFA", "smoke", (0,), RANDOM)[0], {"cider_d": 30.0})
     results = collect.collect("6", "smoke", (0, 1), RANDOM)
     assert results.state("EFA") == "1 done, 1 missing"
-    assert "EFA Full Model 1 seed, 1 done, 1 missing" in tables.scores(results).text
+    assert "EFA Full Model 1 of 2 seeds" in tables.scores(results).text
 
 
 @pytest.mark.parametrize(

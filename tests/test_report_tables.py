@@ -88,7 +88,7 @@ def test_seeds_of_two_versions_are_not_averaged():
     results = replace(results, states=results.states | {("EFA", 1): "stale", ("EFA", 2): "stale"})
     assert results.values("EFA", "cider_d") == {0: 30.0}
     shown = tables.scores(results).text
-    assert "EFA Full Model 1 seed, 1 done, 2 stale" in shown
+    assert "EFA Full Model 1 of 3 seeds" in shown
     assert "\nOne seed: " in shown
     assert "33.3 | 30.0" in shown
 
