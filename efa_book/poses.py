@@ -8,8 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from efa.config import build
-from efa.experiments import table_config
+from efa.experiments import select, table_config
 from efa.model.pose import turn_to_front
 from efa.utils.errors import InputError
 from efa_book import blind, estimates, html
@@ -59,14 +58,20 @@ def _draw_skeleton(ax: Axes, joints: np.ndarray) -> None:
 
 
 def settings_table(first: str, second: str) -> Html:
-    """The settings in which two presets differ, the encoder's own left out."""
-    one, other = (build(preset).to_dict() for preset in (first, second))
+    """The settings in which EFA's runs differ between two presets, the encoder's own left out."""
+    one, other = (select("6/EFA", preset, (0,))[0].config.to_dict() for preset in (first, second))
+
+    def shown(value: object) -> str:
+        return f"{value:.3g}" if isinstance(value, float) else str(value)
+
     rows: list[list[str | Cell]] = [
-        [f"{section}.{name}", str(one[section].get(name, "–")), str(value)]
+        [f"{section}.{name}", shown(one[section].get(name, "–")), shown(value)]
         for section in one if section != "encoder"
         for name, value in other[section].items() if one[section].get(name) != value
     ]  # fmt: skip
-    notes = ["Beside the encoder. data.actions 0: all. Poses have no data.size."]
+    notes = [
+        "Beside the encoder; the learning rates and the like are those that the search found. data.actions 0: all."
+    ]
     return html.table("What else differs between the two presets", ["setting", first, second], rows, notes)
 
 

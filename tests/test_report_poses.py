@@ -10,7 +10,8 @@ import torch
 from reported import full
 
 import formsim
-from efa.config import RESULTS_VERSION
+from efa.config import RESULTS_VERSION, build
+from efa.experiments import select
 from efa_book import blind, collect, figures, poses, tables
 from efa_book.table_specs import BALANCED, FAULT, HALLUCINATED, STEP
 from formsim.skeletons import imitate, skeleton, take
@@ -35,7 +36,7 @@ def test_pixels_and_poses_stand_beside_one_writers_floor(monkeypatch):
 def test_blind_texts_are_scored_for_steps_and_inventions_too(home, monkeypatch):
     monkeypatch.setattr(blind, "_cider", lambda references, texts: 0.0)
     blind.floors.cache_clear()
-    found = blind.floors(poses.build("smoke", {"data.clips": 300}).data)
+    found = blind.floors(build("smoke", {"data.clips": 300}).data)
     blind.floors.cache_clear()
     random = next(found[name] for name in found if "random" in name)
     assert 0 < random[HALLUCINATED.key] < 60
@@ -54,7 +55,8 @@ def test_the_figure_draws_every_limb_of_both_rows():
 
 def test_the_settings_that_differ_are_named():
     text = poses.settings_table("laptop", "pose").text
-    assert "training.weight_text | 5.0 | 15.0" in text
+    found = [select("6/EFA", preset, (0,))[0].config.training.weight_text for preset in ("laptop", "pose")]
+    assert f"training.weight_text | {found[0]:.3g} | {found[1]:.3g}" in text, "those that EFA is trained with"
     assert "\nencoder." not in text
     assert "data.seed" not in text
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from efa.config import build
+from efa.experiments import select
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,8 +34,8 @@ class Sentence:
     here: str = ""
 
     def values(self, preset: str) -> str:
-        """Its settings' values in a preset; AttributeError for an unknown setting."""
-        config = build(preset)
+        """Its settings' values in EFA's run of a preset; AttributeError for an unknown setting."""
+        config = select("6/EFA", preset, (0,))[0].config
         return ", ".join(_written(attrgetter(setting)(config)) for setting in self.settings) or "–"
 
     def place(self) -> tuple[str, int]:
@@ -50,6 +50,8 @@ class Sentence:
 def _written(value: Any) -> str:
     if isinstance(value, tuple):
         return f"({', '.join(map(_written, value))})"
+    if isinstance(value, float):
+        return f"{value:.3g}"
     return str(value).lower() if isinstance(value, bool) else "''" if value == "" else str(value)
 
 
