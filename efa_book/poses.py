@@ -69,7 +69,7 @@ def settings_table(first: str, second: str) -> Html:
         for section in one if section != "encoder"
         for name, value in other[section].items() if one[section].get(name) != value
     ]  # fmt: skip
-    notes = [
+    notes = ["Beside the encoder. Learning rates and the like are what the search found. data.actions 0: all."]
         "Beside the encoder; the learning rates and the like are those that the search found. data.actions 0: all."
     ]
     return html.table("What else differs between the two presets", ["setting", first, second], rows, notes)
