@@ -12,6 +12,7 @@ from efa.experiments import select, table_config
 from efa.model.pose import turn_to_front
 from efa.utils.errors import InputError
 from efa_book import blind, estimates, html
+from efa_book.audit.sentences import written
 from efa_book.collect import Results
 from efa_book.figures import BLUE, INK, ORANGE, styled
 from efa_book.html import Cell, Html
@@ -60,18 +61,12 @@ def _draw_skeleton(ax: Axes, joints: np.ndarray) -> None:
 def settings_table(first: str, second: str) -> Html:
     """The settings in which EFA's runs differ between two presets, the encoder's own left out."""
     one, other = (select("6/EFA", preset, (0,))[0].config.to_dict() for preset in (first, second))
-
-    def shown(value: object) -> str:
-        return f"{value:.3g}" if isinstance(value, float) else str(value)
-
     rows: list[list[str | Cell]] = [
-        [f"{section}.{name}", shown(one[section].get(name, "–")), shown(value)]
+        [f"{section}.{name}", written(one[section].get(name, "–")), written(value)]
         for section in one if section != "encoder"
         for name, value in other[section].items() if one[section].get(name) != value
     ]  # fmt: skip
     notes = ["Beside the encoder. Learning rates and the like are what the search found. data.actions 0: all."]
-        "Beside the encoder; the learning rates and the like are those that the search found. data.actions 0: all."
-    ]
     return html.table("What else differs between the two presets", ["setting", first, second], rows, notes)
 
 

@@ -49,12 +49,10 @@ RANGES: dict[str, BaseDistribution] = {
     "training.text_share": FloatDistribution(0.1, 0.6),  # where text is written
     "training.weight_text": FloatDistribution(0.5, 15.0, log=True),  # where text is written
 }
-# Poses, from trial 12 on: each combination of these with what else the best trial before had, and none ended early. The
-# first stage ends trials by their verdicts alone, so none that weighed the text much was complete. Declared under
-# Deviations from the protocol (book/negative_results.md) before it ran.
+# Poses, from trial 12 on: the best trial before with each combination of these (why: book/negative_results.md).
 FIRST_STAGE = 12
 SECOND_STAGE = {"training.lr": (1e-3, 3e-3), "training.text_share": (0.6, 0.9), "training.weight_text": (10.0, 30.0)}
-COMBINATIONS = [dict(zip(SECOND_STAGE, values, strict=True)) for values in itertools.product(*SECOND_STAGE.values())]
+COMBINATIONS = [dict(zip(SECOND_STAGE, each, strict=True)) for each in itertools.product(*SECOND_STAGE.values())]
 TRAINING_SEED = 1_000_003  # plus the search's: a seed that no published run has
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "diverged": TrialState.FAIL}
 
@@ -148,7 +146,7 @@ def run_trial(config: Config, inputs: TrainingInputs, trial: BaseTrial) -> tuple
 def propose(
     rows: pd.DataFrame, ranges: dict[str, BaseDistribution], preset: str, number: int, seed: int
 ) -> tuple[dict[str, Any], BaseTrial]:
-    """The settings of a trial after those in `rows`, and what decides whether it ends early."""
+    """A trial's settings after those in `rows`, and what decides whether it ends early."""
     if preset == "pose" and number >= FIRST_STAGE:
         best = json.loads(best_trials(rows[rows["trial"] < FIRST_STAGE])["settings"].iloc[0])
         return best | COMBINATIONS[number - FIRST_STAGE], FixedTrial({})
@@ -156,8 +154,7 @@ def propose(
     pruner = optuna.pruners.PercentilePruner(100 / 3, n_startup_trials=2)
     study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
     study.add_trials([frozen_trial(row, ranges) for _, row in rows.iterrows()])
-    trial = study.ask(ranges)
-    return trial.params, trial
+    return (trial := study.ask(ranges)).params, trial
 
 
 def search(system: str, preset: str, count: int, seed: int, report: Callable[[str], None]) -> None:

@@ -193,9 +193,8 @@ def _row_cell(results: Results, row: str, name: str) -> Cell:
     """A line's name over the number of seeds, their state, and whether it has learned."""
     count = _count_seeds(results, row)
     state = results.state(row)  # of several: '1 done, 4 missing'
-    seeds = f"{count} seed{'s' if count > 1 else ''}, {state}" if count else state
-    if count and "," in state:
-        seeds = f"{count} of {len(results.seeds)} seeds{'' if 'done' in state else ', stale'}"
+    several = f"{count} of {len(results.seeds)} seeds{'' if 'done' in state else ', stale'}"
+    seeds = state if not count else several if "," in state else f"{count} seed{'s' * (count > 1)}, {state}"
     return Cell(name, seeds + (", did not learn" if estimates.unlearned(results, row) else ""))
 
 

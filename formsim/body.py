@@ -73,11 +73,6 @@ class Subject:
     hair_style: str  # one of HAIR
     stripe: int  # 0 plain top, 1 chest band, 2 hoops
 
-    @property
-    def ankle_height(self) -> float:
-        """Height of the ankle joint above the sole in metres."""
-        return ANKLE_HEIGHT * self.height
-
     @classmethod
     def sample(cls, rng: np.random.RandomState) -> Subject:
         """Draw a performer: height 1.50 to 1.95 m, each proportion within a few per cent of the average, any looks."""

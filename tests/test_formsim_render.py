@@ -6,7 +6,7 @@ import timeit
 import numpy as np
 import pytest
 
-from formsim.body import Subject, primitives
+from formsim.body import ANKLE_HEIGHT, Subject, primitives
 from formsim.equipment import EQUIPMENT
 from formsim.raycast import cast
 from formsim.render import VIEWS, Camera, Scene, render
@@ -22,7 +22,7 @@ def subject(seed: int = 3) -> Subject:
 
 def standing(who: Subject, frames: int = 2) -> np.ndarray:
     """Upright, arms held 45 degrees forward and slightly apart, written out by hand: [T, 20, 3]."""
-    hip = who.ankle_height + who.shank + who.thigh
+    hip = ANKLE_HEIGHT * who.height + who.shank + who.thigh
     neck = hip + who.lower_trunk + who.upper_trunk
     points = [(0, 0, hip), (0, 0, hip + who.lower_trunk), (0, 0, neck), (0, 0, neck + who.neck + who.head)]
     for sign in (1, -1):
@@ -30,7 +30,7 @@ def standing(who: Subject, frames: int = 2) -> np.ndarray:
         reach = np.cumsum([0.0, who.upper_arm, who.forearm, who.hand])
         points += [(0.7 * r, y, z - 0.7 * r) for r in reach]
         y = sign * who.hip_half_width
-        points += [(0, y, hip), (0, y, hip - who.thigh), (0, y, who.ankle_height), (who.foot, y, 0.02)]
+        points += [(0, y, hip), (0, y, hip - who.thigh), (0, y, ANKLE_HEIGHT * who.height), (who.foot, y, 0.02)]
     return np.repeat(np.array(points, float)[None], frames, axis=0)
 
 
@@ -84,7 +84,7 @@ def test_subjects_are_varied_people():
     assert 0.01 < thigh.std() / thigh.mean() < 0.05
     assert abs(np.corrcoef(thigh, arm)[0, 1]) < 0.3
     for p in people:
-        total = p.lower_trunk + p.upper_trunk + p.neck + p.head + p.thigh + p.shank + p.ankle_height
+        total = p.lower_trunk + p.upper_trunk + p.neck + p.head + p.thigh + p.shank + ANKLE_HEIGHT * p.height
         assert abs(total - p.height) < 1e-4
         assert all(0 <= c <= 1 for color in (p.skin, p.hair, p.top, p.bottom, p.shoe) for c in color)
     assert len({(p.sleeve, p.legs, p.hair_style) for p in people}) > 20

@@ -36,7 +36,7 @@ class Sentence:
     def values(self, preset: str) -> str:
         """Its settings' values in EFA's run of a preset; AttributeError for an unknown setting."""
         config = select("6/EFA", preset, (0,))[0].config
-        return ", ".join(_written(attrgetter(setting)(config)) for setting in self.settings) or "–"
+        return ", ".join(written(attrgetter(setting)(config)) for setting in self.settings) or "–"
 
     def place(self) -> tuple[str, int]:
         """File and line of its code; LookupError if the marker or the object is not there."""
@@ -47,9 +47,9 @@ class Sentence:
         raise LookupError(self.code)
 
 
-def _written(value: Any) -> str:
+def written(value: Any) -> str:
     if isinstance(value, tuple):
-        return f"({', '.join(map(_written, value))})"
+        return f"({', '.join(map(written, value))})"
     if isinstance(value, float):
         return f"{value:.3g}"
     return str(value).lower() if isinstance(value, bool) else "''" if value == "" else str(value)
