@@ -177,7 +177,7 @@ def score(predictions: Path, as_json: AsJson = False) -> None:
 def search(
     system: Annotated[str, typer.Argument(help="EFA, a compared system, or all")],
     preset: Preset = "laptop",
-    trials: Annotated[int, typer.Option(help="of each system, finished ones included", min=1)] = 12,
+    trials: Annotated[int, typer.Option(help="of each system, finished ones included; on poses up to 20", min=1)] = 12,
     seed: Annotated[int, typer.Option(help="of draws and trainings", min=0)] = 0,
     write: Annotated[bool, typer.Option("--write", help="make the best settings those of the tables' rows")] = False,
 ) -> None:

@@ -2,8 +2,9 @@
 
 Each system gets as many trials over the same ranges, drawn by Optuna's TPE; none starts from hand-picked settings. A
 trial trains as `efa run` does, validates after each epoch and ends early where its score is not among the best third of
-earlier trials' (`PercentilePruner`). The test split's clips are removed before the first trial. Every trial is a row of
-results/search.csv, from which the search continues: a draw depends on seed, number and the rows before it alone.
+earlier trials' (`PercentilePruner`). EFA on poses has a second stage (`--preset pose --trials 20`) that ends none: the
+best trial before with each combination of `SECOND_STAGE` (book/negative_results.md says why). No trial reads the test
+split. Each is a row of results/search.csv; a draw depends on seed, number and the rows before it alone.
 """
 
 import contextlib
@@ -49,8 +50,7 @@ RANGES: dict[str, BaseDistribution] = {
     "training.text_share": FloatDistribution(0.1, 0.6),  # where text is written
     "training.weight_text": FloatDistribution(0.5, 15.0, log=True),  # where text is written
 }
-# Poses, from trial 12 on: the best trial before with each combination of these (why: book/negative_results.md).
-FIRST_STAGE = 12
+FIRST_STAGE = 12  # trials, on poses
 SECOND_STAGE = {"training.lr": (1e-3, 3e-3), "training.text_share": (0.6, 0.9), "training.weight_text": (10.0, 30.0)}
 COMBINATIONS = [dict(zip(SECOND_STAGE, each, strict=True)) for each in itertools.product(*SECOND_STAGE.values())]
 TRAINING_SEED = 1_000_003  # plus the search's: a seed that no published run has
@@ -164,11 +164,10 @@ def search(system: str, preset: str, count: int, seed: int, report: Callable[[st
     ranges = ranges_of(config, inputs)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     for number in range(min(count, FIRST_STAGE + len(COMBINATIONS)) if preset == "pose" else count):
-        rows = read_trials(preset)
+        rows, started = read_trials(preset), time.process_time()
         rows = rows[(rows["system"] == system) & (rows["seed"] == seed)]
         if number < len(rows):
             continue
-        started = time.process_time()
         settings, trial = propose(rows, ranges, preset, number, seed)
         state, scores, objective = run_trial(config_of(system, preset, seed, settings), inputs, trial)
         row = {"system": system, "preset": preset, "trial": number, "seed": seed, "state": state}

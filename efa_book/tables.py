@@ -191,11 +191,12 @@ def _caption(results: Results) -> str:
 
 def _row_cell(results: Results, row: str, name: str) -> Cell:
     """A line's name over the number of seeds, their state, and whether it has learned."""
-    count = _count_seeds(results, row)
-    state = results.state(row)  # of several: '1 done, 4 missing'
-    several = f"{count} of {len(results.seeds)} seeds{'' if 'done' in state else ', stale'}"
-    seeds = state if not count else several if "," in state else f"{count} seed{'s' * (count > 1)}, {state}"
-    return Cell(name, seeds + (", did not learn" if estimates.unlearned(results, row) else ""))
+    count, state = _count_seeds(results, row), results.state(row)
+    if count and "," in state:  # its seeds differ: '1 done, 4 missing'
+        state = f"{count} of {len(results.seeds)} seeds{'' if 'done' in state else ', stale'}"
+    elif count:
+        state = f"{count} seed{'s' * (count > 1)}, {state}"
+    return Cell(name, state + (", did not learn" if estimates.unlearned(results, row) else ""))
 
 
 def _count_seeds(results: Results, row: str) -> int:

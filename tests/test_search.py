@@ -137,6 +137,7 @@ def test_the_second_stage_on_poses_combines_the_best_trial_with_each_setting_and
     made = []
 
     def run(config, inputs, trial):
+        trial.report(-1.0, 1)  # less than the trials before
         made.append((config.training, trial.should_prune()))
         return "complete", [1.0], 50.0 - len(made)
 
@@ -146,10 +147,9 @@ def test_the_second_stage_on_poses_combines_the_best_trial_with_each_setting_and
     monkeypatch.setattr(searching, "ranges_of", lambda config, inputs: ranges)
     monkeypatch.setattr(searching, "run_trial", run)
     searching.search("EFA", "pose", 40, 0, str)
-    assert len(trials()) == len(made) == 20
-    found = {(s.lr, s.text_share, s.weight_text, s.head_lr, ended) for s, ended in made[12:]}
-    first = made[0][0].head_lr  # the first trial was the best
-    assert found == {(lr, a, w, first, False) for lr in (1e-3, 3e-3) for a in (0.6, 0.9) for w in (10.0, 30.0)}
+    assert (len(trials()), len(made), made[11][1]) == (20, 20, True), "the first stage ends such trials"
+    found = {(s.lr, s.text_share, s.weight_text, s.head_lr == made[0][0].head_lr, ended) for s, ended in made[12:]}
+    assert found == {(lr, a, w, True, False) for lr in (1e-3, 3e-3) for a in (0.6, 0.9) for w in (10.0, 30.0)}
 
 
 def rows_of(system: str, objectives: list[float | None], preset: str = "laptop") -> list[dict[str, object]]:

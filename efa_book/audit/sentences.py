@@ -1,7 +1,7 @@
 """What Sections IV and V-A of the paper say, sentence by sentence, each with its settings and its line of code.
 
 `sentences.yaml` holds the sentences in our words. Values of settings and numbers of lines are not in it: they are read
-from the presets and from the code each time.
+from the settings that EFA is trained with and from the code each time.
 """
 
 import ast
@@ -47,7 +47,7 @@ class Sentence:
         raise LookupError(self.code)
 
 
-def written(value: Any) -> str:
+def written(value: Any) -> str:  # as pages show a setting
     if isinstance(value, tuple):
         return f"({', '.join(map(written, value))})"
     if isinstance(value, float):
