@@ -22,7 +22,7 @@ def write_mp4(path: str | Path, frames: Iterable[Frames], fps: float = 25) -> No
         with av.open(f"file:{path}", "w", format="mp4") as container:
             stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
             stream.pix_fmt = "yuv420p"
-            stream.codec_context.thread_count = 1  # more threads give other bytes
+            stream.codec_context.thread_count = 1  # every video has a process of its own
             stream.options = {"crf": "18"}
             for frame in frames:
                 if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[-1] != 3 or 0 in frame.shape:

@@ -181,10 +181,6 @@ def test_write_then_read(tmp_path: Path, height: int, width: int) -> None:
     assert np.abs(back[:, :height, :width].astype(int) - frames).max() <= 4
     with av.open(str(path)) as container:
         assert float(container.streams.video[0].average_rate) == pytest.approx(29.97, rel=1e-3)
-    first = path.read_bytes()
-    write_mp4(path, frames, fps=29.97)
-    if height > 1:  # libx264 does not always write the same bytes for a single pixel
-        assert path.read_bytes() == first
 
 
 def test_folder_of_images(tmp_path: Path) -> None:
