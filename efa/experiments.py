@@ -90,7 +90,11 @@ PAPER = ("4", "5", "6", "7")  # `efa run paper`: the 27 rows of the paper's tabl
 
 
 def select(what: str, preset: str, seeds: tuple[int, ...], overrides: Overrides | None = None) -> list[Run]:
-    """The runs of 'all', 'paper', a table ('6') or one row ('6/Q-text'), row by row, each with every seed."""
+    """The runs of 'all', 'paper', a table ('6') or one row ('6/Q-text'), row by row, each with every seed.
+
+    '@' and a preset at its end take the place of `preset`: '6/EFA@pose'.
+    """
+    what, _, own = what.partition("@")
     name, _, row = what.partition("/")
     groups = {"all": tuple(TABLES), "paper": PAPER}
     if name not in TABLES and name not in groups:
@@ -101,7 +105,7 @@ def select(what: str, preset: str, seeds: tuple[int, ...], overrides: Overrides 
         if row and row not in rows:
             raise InputError(f"table {table} has no row '{row}'", hint=f"one of {', '.join(rows)}")
         for chosen in [row] if row else rows:
-            runs += [_run(table, chosen, seed, preset, overrides or {}) for seed in seeds]
+            runs += [_run(table, chosen, seed, own or preset, overrides or {}) for seed in seeds]
     return runs
 
 

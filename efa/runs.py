@@ -132,7 +132,7 @@ def state_of(run: Run) -> str:
         return "done"
     if folder.is_dir() and any(folder.iterdir()):
         return "interrupted"
-    return "stale" if any(run.label in facts.get("labels", []) for _, facts in _provenances()) else "missing"
+    return "stale" if any(run.label in facts.get("labels", []) for _, facts in finished_runs()) else "missing"
 
 
 def holds(path: Path) -> bool:
@@ -140,9 +140,9 @@ def holds(path: Path) -> bool:
     return path.is_file() and path.stat().st_size > 0
 
 
-def _provenances() -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Folder and provenance of each finished run."""
-    for path in paths.runs().glob("*/provenance.json"):
+def finished_runs() -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Folder and provenance of each run that has one, the oldest first, whatever code made it."""
+    for path in sorted(paths.runs().glob("*/provenance.json"), key=lambda p: p.stat().st_mtime):
         with contextlib.suppress(OSError, ValueError):
             yield path.parent, json.loads(path.read_text())
 

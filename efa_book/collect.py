@@ -1,10 +1,9 @@
 """A table's results: scores, states and predictions, from finished runs or from published results."""
 
-import contextlib
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pandas as pd
 from efa.experiments import TABLES, Overrides, select
 from efa.metrics import SCORES_VERSION
 from efa.predict import PROTOCOLS
-from efa.runs import Run, config_hash
+from efa.runs import Run, config_hash, finished_runs
 from efa.train import Report
 from efa.utils import paths
 from efa.utils.errors import InputError
@@ -191,17 +190,10 @@ def _compare(here: dict[Cell, _Entry], there: dict[Cell, _Entry], cells: set[Cel
     return len(gaps), sum(one < 1e-3 for one in gaps), max(gaps)  # published scores have six digits
 
 
-def _finished_runs() -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Folder and provenance of each run that has one, the oldest first, whatever code made it."""
-    for path in sorted(paths.runs().glob("*/provenance.json"), key=lambda p: p.stat().st_mtime):
-        with contextlib.suppress(OSError, ValueError):
-            yield path.parent, json.loads(path.read_text())
-
-
 def _finished_seeds(table: str, preset: str, overrides: Overrides) -> set[int]:
     """The seeds with a finished run of the table, whatever code made it."""
     known: dict[int, set[str]] = {}
-    for _, facts in _finished_runs():
+    for _, facts in finished_runs():
         for label in facts.get("labels", []):
             if found := re.search(r" seed (\d+)$", label):
                 known.setdefault(int(found[1]), set()).add(str(facts.get("config_hash")))
@@ -235,7 +227,7 @@ def _read_runs(wanted: list[Run]) -> dict[Cell, _Entry]:
     """Finished runs by key; without one, a run of the same settings made with other code or data is stale."""
     scored = {  # by settings, because several tables may share a run
         facts["config_hash"]: folder
-        for folder, facts in _finished_runs()
+        for folder, facts in finished_runs()
         if (folder / "scores.json").is_file() and "config_hash" in facts
     }
     found = {}

@@ -86,6 +86,15 @@ def table(
     return Html(wide(inner.replace("<tbody></tbody>", ""), caption) + below, "\n".join([*plain, *notes]))
 
 
+def setting(value: object) -> str:
+    """A setting's value as pages show it."""
+    if isinstance(value, tuple):
+        return f"({', '.join(map(setting, value))})"
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return str(value).lower() if isinstance(value, bool) else "''" if value == "" else str(value)
+
+
 def wide(inner: str, label: str) -> str:
     """A table's inner HTML in a frame that scrolls sideways on a narrow page, by keyboard as well."""
     frame = f'<div class="efa-wide" tabindex="0" role="region" aria-label="{escape(label)}">'

@@ -12,7 +12,6 @@ from efa.experiments import select, table_config
 from efa.model.pose import turn_to_front
 from efa.utils.errors import InputError
 from efa_book import blind, estimates, html
-from efa_book.audit.sentences import written
 from efa_book.collect import Results
 from efa_book.figures import BLUE, INK, ORANGE, styled
 from efa_book.html import Cell, Html
@@ -62,7 +61,7 @@ def settings_table(first: str, second: str) -> Html:
     """The settings in which EFA's runs differ between two presets, the encoder's own left out."""
     one, other = (select("6/EFA", preset, (0,))[0].config.to_dict() for preset in (first, second))
     rows: list[list[str | Cell]] = [
-        [f"{section}.{name}", written(one[section].get(name, "–")), written(value)]
+        [f"{section}.{name}", html.setting(one[section].get(name, "–")), html.setting(value)]
         for section in one if section != "encoder"
         for name, value in other[section].items() if one[section].get(name) != value
     ]  # fmt: skip

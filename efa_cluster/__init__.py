@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from efa.launch.child import HEARTBEAT, Message, run_in_child
+from efa.launch.child import HEARTBEAT, Message, children
 from efa.launch.grid import GridStoppedError, Launch, one_line
 from efa.utils import paths
 from efa.utils.errors import InputError
@@ -107,7 +107,8 @@ def _connect(ray: Any, address: str | None, cores: int) -> None:
 def run_on_machine(description: dict[str, Any], cwd: str, marker: str) -> Iterator[Message]:
     """A Ray task: the messages of a subprocess on its machine, which must see the driver's project folder."""
     if Path(marker).is_file():
-        yield from run_in_child(description, cwd if Path(cwd).is_dir() else None)
+        with children(cwd if Path(cwd).is_dir() else None) as launch:
+            yield from launch(description)
     else:
         message = f"machine {socket.gethostname()} does not see {description['home']}, and wrote nothing"
         yield {"message": f"{message} (all machines must share that folder)", "kind": "mistake"}

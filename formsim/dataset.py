@@ -12,6 +12,7 @@ from functools import cache
 from typing import Literal, cast
 
 import numpy as np
+from numpy.random import RandomState
 
 from formsim import motion
 from formsim.body import Subject, primitives
@@ -99,7 +100,8 @@ def clips(
     held_out = {split: max(1, round(count * SPLITS[split])) for split in ("val", "test")}
     sizes = {"train": count - sum(held_out.values())} | held_out
     offered = {"train": shown, "val": shown, "test": new}
-    return tuple(_clip(offered[split], benchmark, split, i, seed) for split in sizes for i in range(sizes[split]))
+    rng = RandomState()  # seeded anew for each clip: making one takes 60 times as long
+    return tuple(_clip(offered[split], benchmark, split, i, seed, rng) for split in sizes for i in range(sizes[split]))
 
 
 def sealed_clips(known: Sequence[Clip], count: int, seed: int) -> tuple[Clip, ...]:
@@ -107,7 +109,8 @@ def sealed_clips(known: Sequence[Clip], count: int, seed: int) -> tuple[Clip, ..
     test = [clip for clip in known if clip.split == "test"]
     benchmark = cast(Benchmark, test[0].clip_id.partition("-")[0])
     actions = [load_actions()[name] for name in dict.fromkeys(clip.action for clip in test)]
-    return tuple(_clip(actions, benchmark, "sealed", i, seed) for i in range(count))
+    rng = RandomState()
+    return tuple(_clip(actions, benchmark, "sealed", i, seed, rng) for i in range(count))
 
 
 def some_actions(count: int) -> tuple[str, ...]:
@@ -123,9 +126,9 @@ def unseen_actions(actions: Sequence[Action]) -> list[Action]:
     return sorted(actions, key=lambda action: (action.type, action.name))[3::6]
 
 
-def _clip(actions: list[Action], benchmark: Benchmark, split: str, i: int, seed: int) -> Clip:
+def _clip(actions: list[Action], benchmark: Benchmark, split: str, i: int, seed: int, rng: RandomState) -> Clip:
     own = seed_of("formsim", benchmark, seed, split, i)
-    rng = np.random.RandomState(own)
+    rng.seed(own)
     action = actions[i % len(actions)]
     view = action.views[(i // len(actions)) % len(action.views)]
     people = SUBJECTS.get(split, SEALED_SUBJECTS)
@@ -158,7 +161,7 @@ def _clip(actions: list[Action], benchmark: Benchmark, split: str, i: int, seed:
     return Clip(name, action.name, split, subject, view, standard, executed, fault, severity, onset, extra, own)
 
 
-def _uniform(rng: np.random.RandomState, low: float, high: float) -> float:
+def _uniform(rng: RandomState, low: float, high: float) -> float:
     return float(low + (high - low) * rng.random_sample())
 
 
@@ -174,8 +177,8 @@ def form_angles(clip: Clip, phase: Array, action: Action | None = None) -> dict[
 def performance(clip: Clip, phase: Array, action: Action | None = None) -> tuple[Array, dict[str, Array], Subject]:
     """Joints float64 [T, 20, 3] in metres, angles in degrees [T], who performs; `action`: the clip's in another way."""
     action = action or load_actions()[clip.action]
-    subject = Subject.sample(np.random.RandomState(seed_of("subject", clip.subject)))
-    rng = np.random.RandomState(seed_of("style", clip.seed))
+    subject = Subject.sample(RandomState(seed_of("subject", clip.subject)))
+    rng = RandomState(seed_of("style", clip.seed))
     wide = 5.0 if clip.clip_id.startswith("stream") else STYLE  # pre-training sees poses that no action file holds
     pose = form_angles(clip, phase, action)
     for angle in motion.ANGLES:
@@ -188,7 +191,7 @@ def performance(clip: Clip, phase: Array, action: Action | None = None) -> tuple
 
 def _performer_phase(clip: Clip, phase: Array) -> Array:
     """Where in the movement the performer is at each phase of the clip: early or late, fast or slow."""
-    rng = np.random.RandomState(seed_of("tempo", clip.seed))
+    rng = RandomState(seed_of("tempo", clip.seed))
     shift, tempo = _uniform(rng, -0.03, 0.03), _uniform(rng, 0.94, 1.06)
     return np.clip(0.5 + (phase - 0.5 + shift) * tempo, 0, 1)
 
@@ -202,14 +205,14 @@ def camera_of(clip: Clip) -> Camera:
     """The clip's camera: it frames body and equipment over the whole movement and does not move."""
     whole, _, subject = performance(clip, np.linspace(0, 1, 9))
     solids = primitives(whole, subject, load_actions()[clip.action].equipment)
-    return Camera.sample(clip.view, solids.points(), np.random.RandomState(seed_of("camera", clip.seed)))
+    return Camera.sample(clip.view, solids.points(), RandomState(seed_of("camera", clip.seed)))
 
 
 def render_clip(clip: Clip, size: int = 64, frames: int = 6, clutter: float = 1.0) -> Array:
     """uint8 [T, size, size, 3]; the same bytes on every machine. `clutter`: see `Scene.sample`."""
     joints, _, subject = performance(clip, sample_phases(frames))
     solids = primitives(joints, subject, load_actions()[clip.action].equipment)
-    scene = Scene.sample(np.random.RandomState(seed_of("scene", clip.seed)), clutter)
+    scene = Scene.sample(RandomState(seed_of("scene", clip.seed)), clutter)
     return render(solids, scene, camera_of(clip), size)
 
 
@@ -237,12 +240,13 @@ def pose_target(clip: Clip, frames: int = 6) -> tuple[Array, Array, Array, Array
     return tuple(part.astype(np.float32) for part in (local / subject.height, angles, places, deviation))  # type: ignore[return-value]
 
 
-def record(clip: Clip) -> dict[str, object]:
-    """One row of the manifest (DESIGN: one manifest for every source)."""
+def record(clip: Clip, words: RandomState | None = None) -> dict[str, object]:
+    """One row of the manifest (DESIGN: one manifest for every source). `words` is seeded anew: one will do for all."""
     action = load_actions()[clip.action]
     fault = all_faults(action)[clip.fault] if clip.fault else None
     phrase = STANDARDS[clip.standard or "full"][1]
-    words = np.random.RandomState(seed_of("words", clip.seed))
+    words = words or RandomState()
+    words.seed(seed_of("words", clip.seed))
     return {
         "clip_id": clip.clip_id, "path": f"videos/{clip.clip_id}.mp4", "action": clip.action, "mode": action.mode,
         "type": action.type, "quality": clip.quality, "view": clip.view,
@@ -264,7 +268,7 @@ def step_texts(action: Action, range_phrase: str, stated: str = "") -> tuple[tup
     return tuple(steps), action.instruction
 
 
-def explain(action: Action, fault: Fault | None, range_phrase: str, rng: np.random.RandomState) -> str:
+def explain(action: Action, fault: Fault | None, range_phrase: str, rng: RandomState) -> str:
     """A reference explanation, 60 to 110 words in five or six sentences; `fault` None means standard form. The sixth
     sentence comes last, so that the third always states what goes wrong.
     """
@@ -312,4 +316,4 @@ def fault_phrases(part: str = "seen") -> dict[str, dict[str, tuple[str, ...]]]:
 
 def stream_clip(i: int, seed: int) -> Clip:
     """Clip i of the endless stream that the visual encoder is pre-trained on."""
-    return _clip(list(load_actions().values()), "stream", "train", i, seed)
+    return _clip(list(load_actions().values()), "stream", "train", i, seed, RandomState())

@@ -11,7 +11,7 @@ import tiny
 
 import formsim
 from efa.baselines.inputs import TrainingInputs, prepare
-from efa.data.pose_models import model_files
+from efa.data.blazepose import network_files
 from efa.utils.errors import InputError
 from formsim.dataset import pose_target
 from formsim.preview import specimen
@@ -39,7 +39,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def networks() -> tuple[Path, Path]:
     try:
-        return model_files()
+        return network_files()
     except InputError as error:
         pytest.skip(str(error))
 

@@ -16,7 +16,7 @@ from bad_inputs import ASSESS, CASES, CHECKPOINTS, DATA, DATA_CHECK, DESCRIBED, 
 from checkpoints import call, said
 from input_makers import Make
 
-from efa.data import pose_models
+from efa.data import blazepose
 from efa.utils.errors import InputError
 
 pytest.importorskip("av")
@@ -73,7 +73,7 @@ def test_bad(ask, name):
     make, command, hint = CASES[name]
     if command == POSE and "nobody" in hint:
         try:
-            pose_models.model_files()
+            blazepose.network_files()
         except InputError as error:
             pytest.skip(str(error))
     path, status, out, err = ask(make, command)

@@ -4,8 +4,9 @@ import ast
 import importlib.util
 import json
 import re
+import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import yaml
@@ -29,6 +30,13 @@ def page_text(page: Path) -> str:
         return page.read_text()
     cells = json.loads(page.read_text())["cells"]
     return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+
+
+def extension(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "book" / "_ext" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_every_page_stands_in_the_toc_once():
@@ -84,11 +92,19 @@ def test_included_code_exists():
 
 
 def test_no_page_gets_thebes_scripts():
-    spec = importlib.util.spec_from_file_location("offline", ROOT / "book" / "_ext" / "offline.py")
-    offline = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(offline)
+    offline = extension("offline")
     local = SimpleNamespace(filename="_static/design-tabs.js", attributes={})
     inline = SimpleNamespace(filename=None, attributes={"body": 'const THEBE_JS_URL = "https://host/thebe"'})
     context = {"script_files": [local, inline, "_static/sphinx-thebe.js"]}
     offline.drop_thebe(None, "page", "page.html", context, None)
     assert context["script_files"] == [local]
+
+
+def test_chapters_are_executed_side_by_side(monkeypatch):
+    """Sphinx reads one by one where an extension says nothing about it."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    silent, unsafe = SimpleNamespace(parallel_read_safe=None), SimpleNamespace(parallel_read_safe=False)
+    app = SimpleNamespace(parallel=1, extensions={"a": silent, "b": unsafe}, connect=lambda event, call: call(app))
+    extension("parallel").setup(app)
+    assert (app.parallel > 1) == (sys.platform == "linux")
+    assert (silent.parallel_read_safe, unsafe.parallel_read_safe) == (True, False)

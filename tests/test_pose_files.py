@@ -12,12 +12,13 @@ from checkpoints import call, said
 from PIL import Image
 from test_video import encode, grey
 
-from efa.data import pose, pose_models
+from efa.data import blazepose, pose
 from efa.data.landmarks import Landmarks, load_landmarks
 from efa.data.pose import landmarks_of
 from efa.data.stream import RATE, stream_frames
 from efa.utils.errors import InputError
 from efa_book.pictures import MARKED, contact_sheet, draw_skeleton
+from efa_datasets import pose_models
 from efa_datasets.mp4 import write_mp4
 
 pytest.importorskip("av")
@@ -56,10 +57,10 @@ def test_landmarks_are_kept_by_content_and_version(home, tmp_path, monkeypatch):
 
 
 def test_without_the_networks_one_line_says_what_to_run(tmp_path, monkeypatch, capfd, home):
-    monkeypatch.setattr(pose_models, "FOLDER", tmp_path / "none")
+    monkeypatch.setattr(blazepose, "FOLDER", tmp_path / "none")
     status, out, err = call(monkeypatch, capfd, "pose", str(encode(tmp_path / "a.mp4", grey(3))))
     assert (status, out) == (2, "")
-    assert "run: python -m efa.data.pose_models" in said(err)
+    assert "run: python -m efa_datasets.pose_models" in said(err)
 
 
 def test_networks_are_checked_and_fetched_once(tmp_path, monkeypatch):
@@ -75,7 +76,7 @@ def test_networks_are_checked_and_fetched_once(tmp_path, monkeypatch):
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(subprocess, "run", pip)
-    monkeypatch.setattr(pose_models, "FOLDER", tmp_path / "share")
+    monkeypatch.setattr(blazepose, "FOLDER", tmp_path / "share")
     with pytest.raises(InputError, match="another SHA-256"):
         pose_models.fetch()
     assert not list(tmp_path.rglob("*.tflite"))
@@ -83,10 +84,10 @@ def test_networks_are_checked_and_fetched_once(tmp_path, monkeypatch):
     monkeypatch.setattr(pose_models, "FILES", hashes)
     assert [pose_models.fetch(), pose_models.fetch()] == [True, False]
     assert len(downloads) == 2
-    pose_models.model_files()[1].write_bytes(b"cut")
+    blazepose.network_files()[1].write_bytes(b"cut")
     assert pose_models.fetch()
     monkeypatch.setattr(subprocess, "run", lambda c, **o: subprocess.CompletedProcess(c, 1, "", "ERROR: no network"))
-    pose_models.model_files()[0].unlink()
+    blazepose.network_files()[0].unlink()
     with pytest.raises(InputError, match="no network"):
         pose_models.fetch()
 

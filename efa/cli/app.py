@@ -61,7 +61,7 @@ def _print_error(error: Exception) -> None:
 
 @app.command()
 def run(
-    what: Annotated[str, typer.Argument(help="all, paper (tables 4 to 7), a table (6) or one row (6/Q-text)")],
+    what: Annotated[list[str], typer.Argument(help="all, paper (tables 4 to 7), a table (6), a row (6/Q-text)")],
     preset: options.Preset = "laptop",
     seeds: Annotated[str, typer.Option(help="comma-separated")] = "0",
     settings: options.Settings = None,
@@ -77,12 +77,13 @@ def run(
 
     A run that fails does not stop the others; each is listed at the end.
     Exit status: 0 done, 2 mistakes of yours only, 1 anything else, 130 interrupted.
-    Rerun the same command to resume.
+    Rerun the same command to resume. A preset of its own follows an @: efa run paper 6/EFA@pose
     """
     from efa.cli.grid import report_failures, run_all, select_cluster
     from efa.experiments import select
 
-    chosen = select(what, preset, options.seeds_of(seeds), options.settings_of(settings))
+    own, among = options.settings_of(settings), options.seeds_of(seeds)
+    chosen = [run for one in what for run in select(one, preset, among, own)]
     if dry_run:
         return _print_plans(chosen)
     cluster = select_cluster(executor, jobs, ray_address, cpus_per_run, gpus_per_run)

@@ -8,6 +8,7 @@ landmark network looks at that region alone and also gives the two points that s
 import contextlib
 import math
 import os
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -18,12 +19,25 @@ from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
 from efa.data.landmarks import Array
+from efa.utils.errors import InputError
 
+FOLDER = Path(sys.prefix) / "share" / "efa"
+NETWORKS = ("pose_detection.tflite", "pose_landmark_full.tflite")
+FETCH = "python -m efa_datasets.pose_models"
 DETECTOR_SIDE, LANDMARK_SIDE = 224, 256  # pixels
 STRIDES = (8, 16, 32, 32, 32)  # of the detector's layers; each has two anchors a cell
 MARGIN = 1.25  # the region is that much larger than the circle around the body
 SURE = 0.5  # probability from which somebody counts as found
 SAME = 0.3  # boxes that overlap that much (intersection over union) are one person
+
+
+def network_files() -> tuple[Path, Path]:
+    """The detector's and the landmark network's file; InputError if they have not been fetched."""
+    detector, landmarker = (FOLDER / name for name in NETWORKS)
+    for file in (detector, landmarker):
+        if not file.is_file():
+            raise InputError("the pose estimator's networks are missing", file=file, hint=f"run: {FETCH}")
+    return detector, landmarker
 
 
 class Region(NamedTuple):

@@ -281,7 +281,7 @@ def _parse_cell(name: str, value: Any, warn: Callable[[str, str], None]) -> Any:
     kind = COLUMNS[name]
     value = value.item() if isinstance(value, np.generic) else value
     word = value.strip() if isinstance(value, str) else None
-    if word == "" or (pd.api.types.is_scalar(value) and pd.isna(value)):
+    if word == "" or (word is None and pd.api.types.is_scalar(value) and pd.isna(value)):
         if name in REQUIRED:
             raise InputError("empty", hint="fill it in")
         return None if kind in NUMBERS else ""

@@ -49,15 +49,15 @@ def open_dataset(config: DataConfig, final: bool = False) -> DataSet:
         return open_dataset(config)
     if not isinstance(config, FormSimData):
         return load_dataset(config.source)
-    clips = formsim_clips(config)
+    clips, record = formsim_clips(config), partial(formsim.record, words=np.random.RandomState())
     steps = {key: StepText(*text) for key, text in formsim.step_table(clips).items()}
     if config.others:
         steps[OTHER] = StepText(*OTHER_STEPS)
     if final:
         clips = formsim.sealed_clips(clips, config.sealed, config.sealed_seed)
-        return make_dataset(map(formsim.record, clips), steps, clips)
+        return make_dataset(map(record, clips), steps, clips)
     others = [other_record(i, config.seed) for i in range(config.others)]
-    return make_dataset([*map(formsim.record, clips), *others], steps, clips)
+    return make_dataset([*map(record, clips), *others], steps, clips)
 
 
 def formsim_clips(config: FormSimData) -> tuple[formsim.Clip, ...]:

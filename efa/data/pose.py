@@ -16,9 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from efa.data.blazepose import BlazePose, Body, Region
+from efa.data.blazepose import BlazePose, Body, Region, network_files
 from efa.data.landmarks import INDEX, UNSEEN, Array, Landmarks, load_landmarks
-from efa.data.pose_models import model_files
 from efa.data.stream import RATE, Frame, duration, stream_frames
 from efa.data.video import image_files
 from efa.utils.errors import InputError
@@ -146,7 +145,7 @@ def estimate_pose(video: str | Path | Iterable[Frame], progress: Progress | None
 
     Raises InputError: the networks have not been fetched, or no frame can be read.
     """
-    model = BlazePose(*model_files())
+    model = BlazePose(*network_files())
     notes: list[str] = []
     length = start = 0.0
     if isinstance(video, str | Path):

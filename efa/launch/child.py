@@ -1,8 +1,9 @@
-"""A run in a subprocess of its own: when that dies, only its run is lost.
+"""Runs in subprocesses: when one dies, only its run is lost.
 
-The child, `python -m efa.launch.child`, reads a pickled description of its job from stdin, and ends when the parent
-closes the pipe or dies. It writes lines of JSON to stdout: a string is a line of the run's report, a number the share
-of it that is done, and an object the end: the fields of a `grid.Failure`, or none.
+A child, `python -m efa.launch.child`, reads pickled descriptions of jobs from stdin and does one after another, so that
+imports, data sets and METEOR start once. It ends when the parent closes the pipe or dies. It writes lines of JSON to
+stdout: a string is a line of the run's report, a number the share of it that is done, and an object its end: the fields
+of a `grid.Failure`, or none.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import contextlib
 import json
 import os
 import pickle
+import queue
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from efa.utils import paths
@@ -35,38 +37,69 @@ def describe_job(run: Run, title: str = "") -> dict[str, Any]:
     return {"run": pickle.dumps(run), "key": run.key, "home": home, "threads": 1, "title": title}
 
 
-def run_in_child(description: dict[str, Any], cwd: str | None = None) -> Iterator[Message]:
-    """Starts a child and yields its messages, at least every `HEARTBEAT`; closing the generator ends the child."""
+@contextlib.contextmanager
+def children(cwd: str | None = None) -> Iterator[Callable[[dict[str, Any]], Iterator[Message]]]:
+    """Yields a function that gives a `describe_job` to an idle child, or to a new one, and yields its messages.
+
+    They come at least every `HEARTBEAT`. A child ends when its run fails, its messages are closed, or the context is.
+    """
+    idle: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
+
+    def launch(description: dict[str, Any]) -> Iterator[Message]:
+        try:
+            child = idle.get_nowait()
+        except queue.Empty:
+            child = _start(cwd)
+        assert child.stdin is not None
+        assert child.stdout is not None
+        message: Message = description["title"]
+        try:
+            yield message
+            with contextlib.suppress(BrokenPipeError):  # it has died already
+                child.stdin.write(pickle.dumps(description))
+                child.stdin.flush()
+            for line in child.stdout:
+                if line.endswith(b"\n"):  # else it was killed as it wrote
+                    yield (message := json.loads(line))
+                    if isinstance(message, dict):
+                        return
+            code = child.wait()
+            number = -code if code < 0 else code - 128
+            reason = f"was ended by {signal.Signals(number).name}" if number > 0 else f"ended with status {code}"
+            hint = ", perhaps because memory ran out" if reason.endswith("SIGKILL") else ""
+            yield {"message": f"its process {reason}{hint}", "kind": "died"}
+        finally:
+            if message == {}:
+                idle.put(child)
+            else:
+                _end(child)
+
+    try:
+        yield launch
+    finally:
+        while not idle.empty():
+            _end(idle.get())
+
+
+def _start(cwd: str | None) -> subprocess.Popen[bytes]:
     search = os.pathsep.join(path or os.getcwd() for path in sys.path)  # so that it imports the same code
     command, pipe = [sys.executable, "-P", "-m", "efa.launch.child"], subprocess.PIPE
     with ignore_interrupts():
-        child = subprocess.Popen(command, stdin=pipe, stdout=pipe, cwd=cwd, env=os.environ | {"PYTHONPATH": search})
-    try:
-        yield description["title"]
-        assert child.stdin is not None
-        assert child.stdout is not None
-        with contextlib.suppress(BrokenPipeError):  # it has died already
-            child.stdin.write(pickle.dumps(description))
-            child.stdin.flush()
-        for line in child.stdout:
-            if line.endswith(b"\n"):  # else it was killed as it wrote
-                yield json.loads(line)
-        code = child.wait()
-        number = -code if code < 0 else code - 128
-        reason = f"was ended by {signal.Signals(number).name}" if number > 0 else f"ended with status {code}"
-        hint = ", perhaps because memory ran out" if reason.endswith("SIGKILL") else ""
-        yield {"message": f"its process {reason}{hint}", "kind": "died"}
-    finally:
-        child.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):  # time to remove unfinished files
-            child.wait(GRACE)
-        child.kill()
-        child.wait()
+        return subprocess.Popen(command, stdin=pipe, stdout=pipe, cwd=cwd, env=os.environ | {"PYTHONPATH": search})
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    child.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):  # time to remove unfinished files
+        child.wait(GRACE)
+    child.kill()
+    child.wait()
 
 
 def main() -> None:
     """The child. Signals and pipes are set up before anything heavy is imported."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: unfinished files are removed on the way
+    jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     output, lock, share = os.dup(1), threading.Lock(), 0.0
     os.dup2(2, 1)  # what libraries print must not mix with the messages
 
@@ -83,22 +116,27 @@ def main() -> None:
             time.sleep(HEARTBEAT)
             send(share)
 
+    def read_jobs() -> None:
+        with contextlib.suppress(EOFError, pickle.UnpicklingError), open(0, "rb", closefd=False) as stdin:
+            while True:
+                jobs.put(pickle.load(stdin))  # plain values; the run in it, which imports all, comes later
+
     try:
-        description = pickle.load(sys.stdin.buffer)  # plain values; the run in it, which imports all, comes later
-        threading.Thread(target=send_progress, daemon=True).start()
-        wait_for_closed_pipe = (lambda: os.read(0, 1),)
-        threading.Thread(target=end_process_after, args=wait_for_closed_pipe, daemon=True).start()
+        for target, arguments in ((send_progress, ()), (end_process_after, (read_jobs,))):
+            threading.Thread(target=target, args=arguments, daemon=True).start()
+        while True:
+            description = jobs.get()
 
-        import torch
+            import torch
 
-        from efa.launch.grid import Failure, attempt
+            from efa.launch.grid import Failure, attempt
 
-        os.environ["EFA_HOME"] = description["home"]
-        torch.set_num_threads(description["threads"])
-        run = pickle.loads(description["run"])
-        outcome = attempt(run, progress, lambda line: send(f"    {line}"), description["key"])
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the parent now waits for this process to exit
-        send({"message": outcome.message, "kind": outcome.kind} if isinstance(outcome, Failure) else {})
+            os.environ["EFA_HOME"] = description["home"]
+            torch.set_num_threads(description["threads"])
+            run = pickle.loads(description["run"])
+            outcome = attempt(run, progress, lambda line: send(f"    {line}"), description["key"])
+            share = 0.0  # of the next run, which may read what is sent before it starts
+            send({"message": outcome.message, "kind": outcome.kind} if isinstance(outcome, Failure) else {})
     except KeyboardInterrupt:  # SIGTERM; unfinished files are removed by now
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         sys.exit(128 + signal.SIGTERM)

@@ -21,7 +21,7 @@ import torch
 
 from efa.baselines.inputs import prepare
 from efa.data.loader import Progress
-from efa.launch.child import Message, describe_job, run_in_child
+from efa.launch.child import Message, children, describe_job
 from efa.runs import Run
 from efa.train import Report
 from efa.utils import distributed, paths
@@ -55,7 +55,7 @@ class GridStoppedError(Exception):
 
 Outcome = Path | Failure
 Launch = Callable[[dict[str, Any]], Iterator[Message]]
-"""Executes the run of a `describe_job` in another process and yields its messages, as `run_in_child` does."""
+"""Executes the run of a `describe_job` in another process and yields its messages, as `children` does."""
 
 
 def default_jobs(runs: Sequence[Run]) -> int:
@@ -140,7 +140,7 @@ def execute_all(
         return [outcomes[i] for i in range(len(runs))]
     # Seed by seed, so that runs that work at the same time are of different systems, which share nothing to wait for.
     waiting = sorted(sorted(first.values()), key=lambda i: runs[i].config.training.seed)
-    with cluster or contextlib.nullcontext(run_in_child) as launch, ThreadPoolExecutor(jobs) as pool:
+    with cluster or children() as launch, ThreadPoolExecutor(jobs) as pool:
         try:
             # Render or decode, once and with all cores, what the first run would while the others wait.
             for config in {run.config.data: run.config for run in reversed(unfinished)}.values():

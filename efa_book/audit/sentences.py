@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from efa.experiments import select
+from efa_book import html
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,7 +37,7 @@ class Sentence:
     def values(self, preset: str) -> str:
         """Its settings' values in EFA's run of a preset; AttributeError for an unknown setting."""
         config = select("6/EFA", preset, (0,))[0].config
-        return ", ".join(written(attrgetter(setting)(config)) for setting in self.settings) or "–"
+        return ", ".join(html.setting(attrgetter(name)(config)) for name in self.settings) or "–"
 
     def place(self) -> tuple[str, int]:
         """File and line of its code; LookupError if the marker or the object is not there."""
@@ -45,14 +46,6 @@ class Sentence:
         if line := _marked(text, name) if sign == "@" else _defined(text, name):
             return file, line
         raise LookupError(self.code)
-
-
-def written(value: Any) -> str:  # as pages show a setting
-    if isinstance(value, tuple):
-        return f"({', '.join(map(written, value))})"
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return str(value).lower() if isinstance(value, bool) else "''" if value == "" else str(value)
 
 
 def _marked(text: str, label: str) -> int:

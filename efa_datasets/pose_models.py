@@ -1,6 +1,6 @@
 """The two networks of BlazePose (Bazarevsky et al. 2020; Apache-2.0), fetched once out of the wheel of mediapipe.
 
-    python -m efa.data.pose_models
+    python -m efa_datasets.pose_models
 
 They are not in the repository. pip downloads one wheel from the package registry (36 MB; every platform's holds the
 same files), both are checked by their SHA-256 and kept with the Python environment; nothing of mediapipe is installed.
@@ -13,6 +13,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from efa.data import blazepose
 from efa.utils.errors import InputError
 from efa.utils.files import write_safely
 
@@ -20,28 +21,17 @@ FILES = {  # below mediapipe/modules in the wheel -> SHA-256
     "pose_detection/pose_detection.tflite": "9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c",
     "pose_landmark/pose_landmark_full.tflite": "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
 }
-FOLDER = Path(sys.prefix) / "share" / "efa"
-COMMAND = "python -m efa.data.pose_models"
 _WHEEL = ("mediapipe==0.10.21", "--no-deps", "--only-binary=:all:", "--python-version=3.11")
 _PLATFORM = "--platform=manylinux_2_28_x86_64"
 
 
-def model_files() -> tuple[Path, Path]:
-    """The detector's and the landmark network's file; InputError if they have not been fetched."""
-    detector, landmarker = (FOLDER / Path(name).name for name in FILES)
-    for file in (detector, landmarker):
-        if not file.is_file():
-            raise InputError("the pose estimator's networks are missing", file=file, hint=f"run: {COMMAND}")
-    return detector, landmarker
-
-
 def _is_whole(name: str) -> bool:
-    file = FOLDER / Path(name).name
+    file = blazepose.FOLDER / Path(name).name
     return file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == FILES[name]
 
 
 def fetch() -> bool:
-    """Puts what is missing or damaged into `FOLDER`; False where both files are there and whole.
+    """Puts what is missing or damaged into `blazepose.FOLDER`; False where both files are there and whole.
 
     Raises InputError: pip cannot download the wheel, or a file in it is not the one that was tried.
     """
@@ -53,19 +43,20 @@ def fetch() -> bool:
         done = subprocess.run([*pip, *_WHEEL, _PLATFORM, f"--dest={folder}"], capture_output=True, text=True)
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise InputError(f"pip cannot download {_WHEEL[0]}: {last}", hint=f"go online and run: {COMMAND}")
+            raise InputError(f"pip cannot download {_WHEEL[0]}: {last}", hint=f"go online and run: {blazepose.FETCH}")
         with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
             for name in missing:
                 content = wheel.read(f"mediapipe/modules/{name}")
                 if hashlib.sha256(content).hexdigest() != FILES[name]:
                     raise InputError(f"{name} has another SHA-256 than the file that was tried", file=_WHEEL[0])
-                FOLDER.mkdir(parents=True, exist_ok=True)
-                write_safely(FOLDER / Path(name).name, lambda path, content=content: path.write_bytes(content))  # type: ignore[misc]
+                target = blazepose.FOLDER / Path(name).name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                write_safely(target, lambda path, content=content: path.write_bytes(content))  # type: ignore[misc]
     return True
 
 
 if __name__ == "__main__":
     try:
-        print(f"pose estimator: {'fetched into' if fetch() else 'already in'} {FOLDER}")
+        print(f"pose estimator: {'fetched into' if fetch() else 'already in'} {blazepose.FOLDER}")
     except (InputError, OSError) as error:
         sys.exit(f"efa: {error}")
