@@ -11,8 +11,8 @@ TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 PARTS = ("efa", "formsim", "efa_datasets", "efa_cluster", "efa_book", "book", "benchmarks", "tests")
 LIMITS = {
     ("efa",): 8_000,
-    PARTS[:-1]: 26_320,
-    ("tests",): 19_970,
+    PARTS[:-1]: 26_330,
+    ("tests",): 19_980,
 }
 POINTED_AT = {
     "efa/model/fusion.py": "eq-8)",

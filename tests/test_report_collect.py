@@ -247,7 +247,7 @@ def test_what_reproduce_trains_stands_beside_the_whole_preset(home):
     text = tables.scores(whole).text
     assert "trained here: preset short" in text
     assert "| 40.0 | 31.4 |" in text
-    assert "1,500 clips in place of 6,600" in text
+    assert "1,200 clips in place of 6,600" in text
     assert text.split("trained here: preset short")[1].count("1 seed, done") == 2
     assert "trained here" not in tables.scores(replace(whole, overrides={"training.epochs": 2})).text
 

@@ -1,8 +1,10 @@
 """Figures, single clips, texts written without looking, the model page's tables, learning curves and costs."""
 
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -99,6 +101,11 @@ def test_blind_scores_are_cached(tmp_path, monkeypatch):
     blind.floors.cache_clear()
     assert blind.floors(data) == floor
     blind.floors.cache_clear()
+
+
+def test_published_blind_scores_are_of_todays_data_and_scores():
+    published = json.loads((Path(__file__).parents[1] / "results" / blind.FILE).read_text())
+    assert set(published) == {blind._key(build(preset).data) for preset in blind.PUBLISHED}
 
 
 def test_blind_cider_equals_caption_scores():
