@@ -282,7 +282,8 @@ def _measure(results: Results, claim: Claim, known: pd.DataFrame) -> Judged:
     if gap.seeds > 1 and level and not math.isnan(relative):
         size = "inside" if gap.low <= relative * level / 100 <= gap.high else "outside"
     found = Judged(claim, gap, tolerance, "", "", p, math.nan, paired, size, relative, level, favour)
-    stale = [row for row in rows if any(results.states.get((row, seed)) == "stale" for seed in results.seeds)]
+    states = {row: {results.states.get((row, seed)) for seed in results.seeds} for row in rows}
+    stale = [row for row, found in states.items() if "stale" in found and "done" not in found]  # else the new count
     if stale and len(stale) < len(rows):  # other code, other clips
         return replace(found, outcome=UNTESTABLE, reason=f"{stale[0]}: its run is of an older version", p=math.nan)
     for row in rows:
