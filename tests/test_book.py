@@ -104,7 +104,10 @@ def test_chapters_are_executed_side_by_side(monkeypatch):
     """Sphinx reads one by one where an extension says nothing about it."""
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     silent, unsafe = SimpleNamespace(parallel_read_safe=None), SimpleNamespace(parallel_read_safe=False)
-    app = SimpleNamespace(parallel=1, extensions={"a": silent, "b": unsafe}, connect=lambda event, call: call(app))
+    pages = list("abcdefg")
+    connect = lambda event, call: call(app, None, pages)  # noqa: E731
+    app = SimpleNamespace(parallel=1, extensions={"a": silent, "b": unsafe}, connect=connect)
     extension("parallel").setup(app)
+    assert "".join(pages) == "adgbecf"
     assert (app.parallel > 1) == (sys.platform == "linux")
     assert (silent.parallel_read_safe, unsafe.parallel_read_safe) == (True, False)
