@@ -9,7 +9,7 @@ AT_ONCE = 3  # each with a kernel of about 1 GB
 
 
 def prepare(app: Sphinx, env: object, pages: list[str]) -> None:
-    """Deals the pages out: a process reads a stretch of them, and the long ones stand together."""
+    """Deals the pages out: each process reads a stretch of them, and in order one would get most of the long ones."""
     pages[:] = [page for first in range(AT_ONCE) for page in pages[first::AT_ONCE]]
     for extension in app.extensions.values():  # three do not say: they work before the chapters are read, or after
         extension.parallel_read_safe = extension.parallel_read_safe is not False

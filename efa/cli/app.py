@@ -77,13 +77,13 @@ def run(
 
     A run that fails does not stop the others; each is listed at the end.
     Exit status: 0 done, 2 mistakes of yours only, 1 anything else, 130 interrupted.
-    Rerun the same command to resume. A preset of its own follows an @: efa run paper 6/EFA@pose
+    Rerun the same command to resume. A table or row may name its own preset after an @: efa run paper 6/EFA@pose
     """
     from efa.cli.grid import report_failures, run_all, select_cluster
     from efa.experiments import select
 
-    own, among = options.settings_of(settings), options.seeds_of(seeds)
-    chosen = [run for one in what for run in select(one, preset, among, own)]
+    overrides, numbers = options.settings_of(settings), options.seeds_of(seeds)
+    chosen = [run for one in what for run in select(one, preset, numbers, overrides)]
     if dry_run:
         return _print_plans(chosen)
     cluster = select_cluster(executor, jobs, ray_address, cpus_per_run, gpus_per_run)
