@@ -105,7 +105,7 @@ def select(what: str, preset: str, seeds: tuple[int, ...], overrides: Overrides 
         if row and row not in rows:
             raise InputError(f"table {table} has no row '{row}'", hint=f"one of {', '.join(rows)}")
         for chosen in [row] if row else rows:
-            runs += [_run(table, chosen, seed, own or preset, overrides or {}) for seed in seeds]
+            runs += [_run(table, chosen, seed, own or preset, overrides or {}, own) for seed in seeds]
     return runs
 
 
@@ -114,9 +114,8 @@ def table_config(table: str, preset: str, overrides: Overrides | None = None) ->
     return build(preset, TABLES[table].common).with_(overrides or {})
 
 
-def _run(table: str, row: str, seed: int, preset: str, overrides: Overrides) -> Run:
-    shared, spec = table_config(table, preset), TABLES[table]
-    own = spec.rows[row]
-    found = SYSTEM_SETTINGS.get(SHORT_OF.get(preset, preset), {}).get(own.get("system.name", "EFA"), {})
-    settings = found | own | overrides | {"training.seed": seed}
-    return Run(table, row, seed, shared.with_(settings), spec.protocols_of(row))
+def _run(table: str, row: str, seed: int, preset: str, overrides: Overrides, own: str) -> Run:
+    shared, changes = table_config(table, preset), TABLES[table].rows[row]
+    found = SYSTEM_SETTINGS.get(SHORT_OF.get(preset, preset), {}).get(changes.get("system.name", "EFA"), {})
+    settings = found | changes | overrides | {"training.seed": seed}
+    return Run(table, row, seed, shared.with_(settings), TABLES[table].protocols_of(row), own)

@@ -50,10 +50,11 @@ class Run:
     seed: int
     config: Config
     protocols: tuple[str, ...] = ("predicted",)
+    preset: str = ""  # its own, where that of the command is another
 
     @property
     def label(self) -> str:
-        return f"{self.table}/{self.row} seed {self.seed}"
+        return f"{self.table}/{self.row}{'@' * bool(self.preset)}{self.preset} seed {self.seed}"
 
     @property
     def key(self) -> str:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import pickle
+from dataclasses import replace
 from operator import attrgetter
 
 import pytest
@@ -144,7 +145,9 @@ def test_runs_are_selected_by_table_row_and_seed():
     (one,) = select("6/Q-text", "smoke", (3,), {"training.epochs": 7})
     assert (one.config.fusion.query, one.config.training.seed, one.config.training.epochs) == ("text", 3, 7)
     assert {run.config.data.benchmark for run in select("standards", "smoke", (0,))} == {"standards"}
-    assert select("6/EFA@pose", "smoke", (0,)) == select("6/EFA", "pose", (0,))
+    (one,) = select("6/EFA@pose", "smoke", (0,))
+    assert [replace(one, preset="")] == select("6/EFA", "pose", (0,))
+    assert one.label == "6/EFA@pose seed 0"
     for what, hint in (("8", "one of all"), ("6/Q-texts", "Q-text"), ("", "one of all"), ("6@poses", "mean 'pose'")):
         with pytest.raises(InputError, match=hint):
             select(what, "smoke", (0,))

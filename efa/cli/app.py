@@ -104,7 +104,7 @@ def _print_plans(chosen: list[Any]) -> None:
 
 @app.command()
 def status(
-    what: Annotated[str, typer.Argument()] = "all",
+    what: Annotated[list[str] | None, typer.Argument(help="as for efa run", show_default="all")] = None,
     preset: options.Preset = "laptop",
     seeds: str = "0",
     settings: options.Settings = None,
@@ -112,7 +112,8 @@ def status(
     """What is done, interrupted, stale or missing.   Example: efa status 6 --seeds 0,1,2"""
     from efa.experiments import select
 
-    _print_status(select(what, preset, options.seeds_of(seeds), options.settings_of(settings)))
+    asked = preset, options.seeds_of(seeds), options.settings_of(settings)
+    _print_status([run for one in what or ["all"] for run in select(one, *asked)])
 
 
 def _print_status(chosen: list[Any]) -> None:

@@ -133,8 +133,7 @@ def execute_all(
                 file.write(b"written before a grid starts")
         except OSError as error:
             raise GridStoppedError(f"{paths.runs()}: {error.strerror}") from error
-    by_protocols = sorted(keys.items(), key=lambda item: (len(runs[item[0]].protocols), -item[0]))
-    first = {key: i for i, key in by_protocols}  # of the runs that share a key, the one that predicts most
+    first = {keys[i]: i for i in sorted(keys, key=lambda i: (len(runs[i].protocols), -i))}  # that with most protocols
     if jobs <= 1 and cluster is None:
         for i in keys:
             execute_here(i)
