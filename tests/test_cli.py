@@ -32,7 +32,7 @@ MISTAKES = [
     ("run 6/EFA --set training.epochs", "section.name=value"), ("run 6/EFA --seeds one", "--seeds 0,1,2"),
     ("run 6/EFA --seeds -1", "negative"),
     ("run 6/EFA --set encoder.weights=absent.safetensors", "absent.safetensors"),
-    ("status 9", "one of all"), ("score absent.parquet", "no such file"), ("score README.md", ".parquet or .csv"),
+    ("status 6 9", "one of all"), ("score absent.parquet", "no such file"), ("score README.md", ".parquet or .csv"),
     ("data check absent-folder", "absent-folder"), ("data preview Squatt", "did you mean 'Squat'"),
     ("data formsim out --benchmark mean", "main"), ("data formsim out --clips 0", "equal to 3"),
     ("data formsim out --actions 51", "equal to 50"),
