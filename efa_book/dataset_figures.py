@@ -330,8 +330,7 @@ def views(shown: Examples) -> Figure | None:
 
 
 def save_contact_sheet(folder: Path, to: Path, size: int = 104) -> Path:
-    """Every action of a data set with videos, a row each: from front and side a standard and a non-standard clip, two
-    moments of each. A PNG with a palette.
+    """A row for each action of a data set with videos: a clip of either verdict, from front and side, at two moments.
 
     $ efa data ui-prmd UI-PRMD ui-prmd-data --size 112 --fps 6
     $ python -c "from pathlib import Path as P; from efa_book.dataset_figures import save_contact_sheet as save

@@ -106,9 +106,7 @@ class FaultParser:
                 self._with_stem[stem].append(number)
 
     def faults(self, text: str, action: str) -> set[str]:
-        """Ids 'action/fault' of the faults that the text names; `action`, the clip's, counts where a phrase is
-        shared.
-        """
+        """Ids 'action/fault' of the faults that the text names; `action`, the clip's, counts for a shared phrase."""
         return {fault for sentence in sentences(text) for fault in self._known(sentence, action)}
 
     def _named(self, sentence: str, action: str) -> set[str]:

@@ -12,7 +12,7 @@ import tiny
 
 from efa.cli import grid as cli_grid
 from efa.launch import grid
-from efa.launch.child import children, describe_job
+from efa.launch.child import KEEP_MEMORY, children, describe_job
 from efa.launch.grid import Failure, describe_failure
 from efa.runs import Run, scores_of, state_of
 from efa.utils.errors import InputError
@@ -142,9 +142,10 @@ def test_a_folder_that_cannot_be_written_ends_the_grid_first(home):
 def test_a_child_takes_run_after_run_until_one_fails(home):
     with children() as launch:
         ends = [list(launch(describe_job(run))) for run in scripted("good", "good", "mistake", "good")]
+        said = [next(m for m in messages if " in process " in str(m)) for messages in ends]
+        pids = [line.split()[-1] for line in said]
+        assert f"GLIBC_TUNABLES={KEEP_MEMORY[:20]}".encode() in Path(f"/proc/{pids[3]}/environ").read_bytes()
         refused = next(m for m in launch(describe_job(scripted("good")[0]) | {"key": "another"}) if isinstance(m, dict))
-    said = [next(m for m in messages if " in process " in str(m)) for messages in ends]
-    pids = [line.split()[-1] for line in said]
     assert pids[0] == pids[1] == pids[2] != pids[3]
     assert [messages[-1].get("kind") for messages in ends] == [None, None, "mistake", None]
     assert not any("efa.launch.child" in line for _, line in grids.processes(os.getpid()))
