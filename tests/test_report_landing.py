@@ -33,7 +33,7 @@ def tables(monkeypatch):
         landing.blind, "floors", lambda data: {"random": {"cider_d": 150.0}, "central": {"cider_d": 322.4}}
     )
     found = {name: table(name, 5.0) for name in ("4", "5", "6", "7", "standards", "unseen")}
-    return found | {"pose": table("6", 5.0)}
+    return found | {"pose": table("6", 5.0), "pose 7": table("7", 0.0)}
 
 
 def test_outcomes_follow_the_scores(tables):
@@ -52,6 +52,7 @@ def test_the_figures_are_those_of_the_scores(tables):
     assert "206.0" in told["It explains better than earlier systems"]
     assert "up to 322" in told["It explains better than earlier systems"]
     assert "AUC 76.0" in told["Asked here: text helps with new exercises"]
+    assert "on poses: no effect" in told["A loss weight of 3 is best"]
 
 
 def test_every_line_leads_to_a_page(tables):
