@@ -42,7 +42,7 @@ def test_every_command_parses_and_asks_for_runs_that_exist(command):
     found = group.commands[name]  # type: ignore[attr-defined]
     with found.make_context(name, arguments) as context:
         asked = context.params
-    for what in asked["what"] if name == "run" else [asked["what"]]:
+    for what in asked["what"]:
         assert select(what, asked["preset"], cli_options.seeds_of(asked["seeds"]))
     if asked.get("executor") == "ray":
         options = (asked["jobs"], asked["ray_address"], asked["cpus_per_run"], asked["gpus_per_run"])
