@@ -54,7 +54,7 @@ class Run:
 
     @property
     def label(self) -> str:
-        return f"{self.table}/{self.row}{'@' * bool(self.preset)}{self.preset} seed {self.seed}"
+        return f"{self.table}/{self.row}{self.preset and f'@{self.preset}'} seed {self.seed}"
 
     @property
     def key(self) -> str:

@@ -133,7 +133,7 @@ def execute_all(
                 file.write(b"written before a grid starts")
         except OSError as error:
             raise GridStoppedError(f"{paths.runs()}: {error.strerror}") from error
-    first = {keys[i]: i for i in sorted(keys, key=lambda i: (len(runs[i].protocols), -i))}  # that with most protocols
+    first = {keys[i]: i for i in sorted(keys, key=lambda i: (len(runs[i].protocols), -i))}  # with most protocols
     if jobs <= 1 and cluster is None:
         for i in keys:
             execute_here(i)
